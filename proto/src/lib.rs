@@ -2,6 +2,7 @@
 //!
 //! [`words`] holds the words of SPEC section 1 as types; `v1` the code generated from `proto/outlast/v1/*.proto`.
 //! No behaviour lives here. Every other crate of the workspace uses it.
+pub mod words;
 
 #[cfg(feature = "grpc")]
 pub mod v1 {

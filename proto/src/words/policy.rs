@@ -1,0 +1,307 @@
+//! A policy: what to back up, from where, to where, and how (CLI.md "A policy").
+
+use serde::{Deserialize, Serialize};
+
+use super::{AgentName, PolicyName, PoolName, Seconds, word_enum};
+
+word_enum!(
+    /// The type of a policy; it decides how sources are read and which rules apply.
+    PolicyType {
+        /// Files of a Unix host.
+        Standard = "standard",
+        /// Files of a Windows host.
+        Windows = "windows",
+        /// The output of a command.
+        Stream = "stream",
+        /// Oracle.
+        Oracle = "oracle",
+        /// Microsoft SQL Server.
+        MsSqlServer = "ms-sql-server",
+        /// PostgreSQL.
+        Postgresql = "postgresql",
+        /// MySQL.
+        Mysql = "mysql",
+    }
+);
+
+impl PolicyType {
+    /// Whether this version can run jobs of the type; others are refused when applied.
+    #[must_use]
+    pub const fn is_supported(self) -> bool {
+        matches!(self, PolicyType::Standard)
+    }
+}
+
+word_enum!(
+    /// What automatic cancellation counts from (T-04).
+    CancelFrom {
+        /// The actual start.
+        Start = "start",
+        /// The scheduled start.
+        Schedule = "schedule",
+    }
+);
+
+word_enum!(
+    /// What happens to an active job when its time window closes (T-03).
+    WindowEnd {
+        /// It goes on to its end.
+        Finish = "finish",
+        /// Items in progress are finished.
+        StopGracefully = "stop_gracefully",
+        /// Stopped at once.
+        StopImmediately = "stop_immediately",
+        /// Laid aside at the next checkpoint.
+        Suspend = "suspend",
+    }
+);
+
+word_enum!(
+    /// What a restore does with a file that is already there.
+    Overwrite {
+        /// Leaves it alone.
+        Never = "never",
+        /// Replaces it.
+        Always = "always",
+        /// Replaces it if the one in the restore point is newer.
+        IfNewer = "if-newer",
+    }
+);
+
+/// Checkpoint restart (F-05).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointRule {
+    /// Whether later attempts go on from the last checkpoint.
+    pub restart: bool,
+    /// How often one is made.
+    pub interval: Seconds,
+}
+
+/// Limits of a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Source bytes read per second, if limited.
+    pub bandwidth: Option<u64>,
+    /// Automatic cancellation after this long (T-04).
+    pub cancel_after: Option<Seconds>,
+    /// What it counts from.
+    pub cancel_from: CancelFrom,
+}
+
+/// Tries after a failure (F-09).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryRule {
+    /// How long to wait before one.
+    pub delay: Seconds,
+    /// How many are allowed...
+    pub tries: u32,
+    /// ...in the time before now.
+    pub within: Seconds,
+}
+
+/// The shape of the job; it decides resilience.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// Backups interleaved in one stream.
+    pub multiplex: u32,
+    /// Streams of one job.
+    pub streams: u32,
+    /// Whether the job has child jobs.
+    pub children: bool,
+}
+
+/// When the policy runs (T-01, T-02).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Unique within the policy.
+    pub name: String,
+    /// Cron expression, if it runs by the calendar.
+    pub cron: Option<String>,
+    /// Interval, if it runs every so often.
+    pub every: Option<Seconds>,
+    /// IANA name.
+    pub timezone: String,
+    /// `HH:MM-HH:MM`, may cross midnight.
+    pub window: Option<String>,
+    /// What happens when the window closes.
+    pub at_window_end: WindowEnd,
+}
+
+/// How many restore points are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retention {
+    /// One a day for so many days.
+    pub daily: u32,
+    /// One a week.
+    pub weekly: u32,
+    /// One a month.
+    pub monthly: u32,
+}
+
+/// What to back up. A job keeps its policy as it was when the job was created.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Unique.
+    pub name: PolicyName,
+    /// How its sources are read.
+    pub policy_type: PolicyType,
+    /// The client agents whose hosts are backed up.
+    pub clients: Vec<AgentName>,
+    /// Absolute paths, in the order they are processed; each gets its own restore point.
+    pub items: Vec<String>,
+    /// Gitignore patterns of what is left out.
+    pub exclude: Vec<String>,
+    /// The pool whose media agents may run it.
+    pub pool: PoolName,
+    /// Checkpoint restart.
+    pub checkpoint: CheckpointRule,
+    /// Limits.
+    pub limits: Limits,
+    /// Tries after a failure.
+    pub retry: RetryRule,
+    /// Shape of its jobs.
+    pub shape: Shape,
+    /// When it runs by itself.
+    pub schedules: Vec<Schedule>,
+    /// What is kept.
+    pub retention: Option<Retention>,
+}
+
+/// A policy that cannot be accepted: which field, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("policy \"{policy}\": {field}: {reason}")]
+pub struct InvalidPolicy {
+    /// Its name.
+    pub policy: PolicyName,
+    /// The key as in a policy file.
+    pub field: &'static str,
+    /// What is wrong and what would be right.
+    pub reason: String,
+}
+
+impl Policy {
+    /// What a file that names only these would mean.
+    #[must_use]
+    pub fn with_defaults(
+        name: PolicyName,
+        clients: Vec<AgentName>,
+        items: Vec<String>,
+        pool: PoolName,
+    ) -> Self {
+        Self {
+            name,
+            policy_type: PolicyType::Standard,
+            clients,
+            items,
+            exclude: Vec::new(),
+            pool,
+            checkpoint: CheckpointRule {
+                restart: true,
+                interval: Seconds(15 * 60),
+            },
+            limits: Limits {
+                bandwidth: None,
+                cancel_after: None,
+                cancel_from: CancelFrom::Start,
+            },
+            retry: RetryRule {
+                delay: Seconds(10 * 60),
+                tries: 2,
+                within: Seconds(12 * 3600),
+            },
+            shape: Shape {
+                multiplex: 1,
+                streams: 1,
+                children: false,
+            },
+            schedules: Vec::new(),
+            retention: None,
+        }
+    }
+
+    /// Checks what can be judged without the cluster: the same for the CLI's `--dry-run`, the API and the brain.
+    ///
+    /// # Errors
+    /// [`InvalidPolicy`] naming the first field that is wrong.
+    pub fn validate(&self) -> Result<(), InvalidPolicy> {
+        let wrong = |field, reason: String| {
+            Err(InvalidPolicy {
+                policy: self.name.clone(),
+                field,
+                reason,
+            })
+        };
+        if !self.policy_type.is_supported() {
+            return wrong(
+                "type",
+                format!("this version cannot run policies of type {}", self.policy_type),
+            );
+        }
+        if self.clients.is_empty() {
+            return wrong("clients", "name at least one client".into());
+        }
+        if let Some(name) = first_double(&self.clients) {
+            return wrong("clients", format!("\"{name}\" is named twice"));
+        }
+        if self.items.is_empty() {
+            return wrong("items", "name at least one path".into());
+        }
+        if let Some(item) = self
+            .items
+            .iter()
+            .find(|item| !item.starts_with('/') || item.contains('\0'))
+        {
+            return wrong("items", format!("{item:?} is not an absolute path"));
+        }
+        if let Some(item) = first_double(&self.items) {
+            return wrong("items", format!("{item:?} is named twice"));
+        }
+        if self.checkpoint.interval < Seconds(1) {
+            return wrong("checkpoint.interval", "is at least 1s".into());
+        }
+        if self.limits.bandwidth == Some(0) {
+            return wrong("limits.bandwidth", "is above 0; leave it out for no limit".into());
+        }
+        if self.limits.cancel_after == Some(Seconds(0)) {
+            return wrong(
+                "limits.cancel_after",
+                "is above 0; leave it out for no limit".into(),
+            );
+        }
+        if self.shape
+            != (Shape {
+                multiplex: 1,
+                streams: 1,
+                children: false,
+            })
+        {
+            return wrong(
+                "shape",
+                "this version runs one stream without children: multiplex = 1, streams = 1".into(),
+            );
+        }
+        if let Some(schedule) = self
+            .schedules
+            .iter()
+            .find(|s| s.cron.is_some() == s.every.is_some())
+        {
+            return wrong(
+                "schedule",
+                format!("\"{}\" needs either cron or every", schedule.name),
+            );
+        }
+        let names: Vec<_> = self.schedules.iter().map(|s| &s.name).collect();
+        if let Some(name) = first_double(&names) {
+            return wrong("schedule", format!("\"{name}\" is named twice"));
+        }
+        Ok(())
+    }
+}
+
+fn first_double<T: PartialEq>(values: &[T]) -> Option<&T> {
+    values
+        .iter()
+        .enumerate()
+        .find(|(i, value)| values[..*i].contains(value))
+        .map(|(_, value)| value)
+}
