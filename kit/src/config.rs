@@ -1,0 +1,1 @@
+//! Reading configuration: placeholder until the loader lands.

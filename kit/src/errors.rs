@@ -1,0 +1,41 @@
+//! gRPC statuses that carry our own [`ErrorDetail`]: code, leader, field.
+
+use outlast_proto::v1::ErrorDetail;
+use prost::Message as _;
+use tonic::{Code, Status};
+
+/// A status with our detail inside.
+#[must_use]
+pub fn status(code: Code, text: impl Into<String>, detail: &ErrorDetail) -> Status {
+    Status::with_details(code, text, detail.encode_to_vec().into())
+}
+
+/// Our detail of a status; empty when it carries none.
+#[must_use]
+pub fn detail(status: &Status) -> ErrorDetail {
+    ErrorDetail::decode(status.details()).unwrap_or_default()
+}
+
+/// "I am not the leader": `UNAVAILABLE`, naming the leader where it is known.
+#[must_use]
+pub fn not_leader(leader: Option<(&str, &str)>) -> Status {
+    match leader {
+        Some((name, address)) => {
+            let detail = ErrorDetail {
+                leader_name: name.to_owned(),
+                leader_address: address.to_owned(),
+                ..Default::default()
+            };
+            status(
+                Code::Unavailable,
+                format!("not the leader; {name} at {address} is"),
+                &detail,
+            )
+        }
+        None => status(
+            Code::Unavailable,
+            "there is no leader at the moment",
+            &ErrorDetail::default(),
+        ),
+    }
+}

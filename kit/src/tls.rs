@@ -1,0 +1,146 @@
+//! TLS both ways with the cluster's CA: the settings for servers and for connections.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, ServerTlsConfig};
+
+use crate::identity::{Identity, IdentityError};
+
+/// The name every primary's certificate carries beside its own.
+pub const ANY_PRIMARY: &str = "primary.outlast";
+
+/// The name in a media agent's certificate.
+#[must_use]
+pub fn media_agent_server_name(name: &str) -> String {
+    format!("{name}.media-agent.outlast")
+}
+
+/// Where a party's certificates lie; all PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The cluster's CA.
+    pub ca: PathBuf,
+    /// Our certificate.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// Certificates that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not PEM, or not a certificate of ours.
+    #[error("{} holds no certificate of this cluster: {reason}", path.display())]
+    NotACertificate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// An address that is none.
+    #[error("\"{address}\" is not an address of the form host:port")]
+    BadAddress {
+        /// What was given.
+        address: String,
+    },
+}
+
+/// A party's own certificate and the CA it trusts.
+#[derive(Clone)]
+pub struct Credentials {
+    identity: Identity,
+    ca: Certificate,
+    own: tonic::transport::Identity,
+}
+
+impl Credentials {
+    /// Reads and checks the files.
+    ///
+    /// # Errors
+    /// [`TlsError`] naming the file.
+    pub fn load(files: &TlsFiles) -> Result<Self, TlsError> {
+        let (ca, cert, key) = (read(&files.ca)?, read(&files.cert)?, read(&files.key)?);
+        let not_ours = |path: &Path, reason: String| TlsError::NotACertificate {
+            path: path.to_owned(),
+            reason,
+        };
+        let der = |path: &Path, pem: &[u8]| {
+            x509_parser::pem::parse_x509_pem(pem)
+                .map(|(_, pem)| pem.contents)
+                .map_err(|error| not_ours(path, error.to_string()))
+        };
+        der(&files.ca, &ca)?;
+        let identity = Identity::of_certificate(&der(&files.cert, &cert)?)
+            .map_err(|error: IdentityError| not_ours(&files.cert, error.to_string()))?;
+        Ok(Self {
+            identity,
+            ca: Certificate::from_pem(ca),
+            own: tonic::transport::Identity::from_pem(cert, key),
+        })
+    }
+
+    /// Who we are.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// For our own server: clients must show a certificate of the CA.
+    #[must_use]
+    pub fn server(&self) -> ServerTlsConfig {
+        ServerTlsConfig::new()
+            .identity(self.own.clone())
+            .client_ca_root(self.ca.clone())
+    }
+
+    /// A connection to `address` (`host:port`) that must prove to be `server_name`. Dead peers are noticed within 15 s.
+    ///
+    /// # Errors
+    /// [`TlsError::BadAddress`].
+    pub fn endpoint(&self, address: &str, server_name: &str) -> Result<Endpoint, TlsError> {
+        let bad = || TlsError::BadAddress {
+            address: address.to_owned(),
+        };
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(self.ca.clone())
+            .identity(self.own.clone())
+            .domain_name(server_name);
+        Endpoint::from_shared(format!("https://{address}"))
+            .and_then(|endpoint| endpoint.tls_config(tls))
+            .map(|endpoint| {
+                endpoint
+                    .tcp_nodelay(true)
+                    .connect_timeout(Duration::from_secs(3))
+                    .http2_keep_alive_interval(Duration::from_secs(5))
+                    .keep_alive_timeout(Duration::from_secs(5))
+                    .keep_alive_while_idle(true)
+            })
+            .map_err(|_| bad())
+    }
+
+    /// As [`Credentials::endpoint`], connected at the first use.
+    ///
+    /// # Errors
+    /// [`TlsError::BadAddress`].
+    pub fn channel(&self, address: &str, server_name: &str) -> Result<Channel, TlsError> {
+        Ok(self.endpoint(address, server_name)?.connect_lazy())
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|source| TlsError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
+}
