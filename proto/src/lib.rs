@@ -5,9 +5,12 @@
 pub mod words;
 
 #[cfg(feature = "grpc")]
+pub mod convert;
+
+#[cfg(feature = "grpc")]
 pub mod v1 {
     //! Messages, clients and servers of package `outlast.v1`.
-    #![allow(missing_docs, unreachable_pub, clippy::all)]
+    #![allow(missing_docs, unreachable_pub, clippy::all, clippy::too_many_lines)]
     tonic::include_proto!("outlast.v1");
 
     /// The compiled .proto files, for server reflection.

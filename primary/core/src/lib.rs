@@ -1,1 +1,20 @@
-//! Placeholder
+//! The brain of the primary: replicated state and the decisions about it. Pure.
+//!
+//! [`ClusterState::apply`] turns committed entries into state; [`dispatch`] looks at state and proposes entries; [`orders`] says what
+//! agents are owed. No I/O, no clock, no randomness: what varies, the entry carries. Called by `primary` and by simulations.
+
+pub mod apply;
+pub mod dispatch;
+pub mod entry;
+pub mod event;
+pub mod invariants;
+pub mod orders;
+pub mod reply;
+pub mod rows;
+pub mod state;
+pub mod table;
+
+pub use entry::{AgentHello, Command, Entry};
+pub use event::{EventKind, JobError, JournalEvent};
+pub use reply::{Refusal, Reply};
+pub use state::ClusterState;

@@ -1,0 +1,142 @@
+//! Agents introduce themselves; pools and storage units come into being with their first media agent.
+
+use outlast_proto::words::{AgentKind, AgentName, AgentState, JobId, Severity, Timestamp};
+
+use super::{Context, Outcome};
+use crate::entry::{AgentHello, MediaHello};
+use crate::reply::{Refusal, Reply};
+use crate::rows::{Agent, JournalCursor, MediaRole};
+use crate::state::ClusterState;
+
+impl ClusterState {
+    pub(super) fn register_agent(&mut self, hello: &AgentHello, context: Context<'_>) -> Outcome {
+        let known = self.agents.get(&hello.name);
+        if known.is_some_and(|agent| agent.kind != hello.kind)
+            || (hello.kind == AgentKind::MediaAgent) != hello.media.is_some()
+        {
+            return Err(Refusal::NameTaken {
+                name: hello.name.clone(),
+            });
+        }
+        let (state, since) = known.map_or((AgentState::Enabled, context.at), |agent| {
+            (agent.state, agent.since)
+        });
+        let old_journal = known
+            .and_then(|agent| agent.media.as_ref())
+            .map(|media| media.journal.clone());
+        if let Some(media) = &hello.media {
+            self.join_storage_unit(&hello.name, media)?;
+            self.join_pool(&hello.name, media);
+        }
+        let media = hello.media.as_ref().map(|media| {
+            let same = old_journal
+                .clone()
+                .filter(|journal| journal.id == media.journal_id);
+            MediaRole {
+                pool: media.pool.clone(),
+                storage_unit: media.storage_unit.clone(),
+                data_addresses: media.data_addresses.clone(),
+                journal: same.unwrap_or(JournalCursor {
+                    id: media.journal_id.clone(),
+                    acknowledged: 0,
+                }),
+            }
+        });
+        let lost = media
+            .as_ref()
+            .zip(old_journal)
+            .is_some_and(|(media, old)| media.journal.id != old.id);
+        let agent = Agent {
+            kind: hello.kind,
+            state,
+            since,
+            version: hello.version.clone(),
+            host_id: hello.host_id.clone(),
+            start_id: hello.start_id.clone(),
+            fibre_transport: hello.fibre_transport,
+            media,
+        };
+        self.agents.insert(hello.name.clone(), agent);
+        if lost {
+            self.move_on_without_journal(&hello.name, context.at);
+        }
+        Ok(Reply::Done)
+    }
+
+    fn join_storage_unit(&mut self, agent: &AgentName, media: &MediaHello) -> Result<(), Refusal> {
+        let mut unit = self
+            .storage_units
+            .get(&media.storage_unit)
+            .cloned()
+            .unwrap_or_default();
+        match (&unit.repository_id, &media.repository_id) {
+            (Some(known), Some(found)) if known != found => {
+                return Err(Refusal::OtherRepository {
+                    unit: media.storage_unit.to_string(),
+                    agent: agent.clone(),
+                    known: known.clone(),
+                    found: found.clone(),
+                });
+            }
+            (None, Some(found)) => unit.repository_id = Some(found.clone()),
+            _ => {}
+        }
+        self.leave_other_units(agent, media);
+        if !unit.media_agents.contains(agent) {
+            unit.media_agents.push(agent.clone());
+        }
+        self.storage_units.insert(media.storage_unit.clone(), unit);
+        Ok(())
+    }
+
+    fn leave_other_units(&mut self, agent: &AgentName, media: &MediaHello) {
+        let old = self
+            .agents
+            .get(agent)
+            .and_then(|a| a.media.as_ref())
+            .map(|m| m.storage_unit.clone());
+        if let Some(unit) = old.filter(|old| *old != media.storage_unit)
+            && let Some(unit) = self.storage_units.get_mut(&unit)
+        {
+            unit.media_agents.retain(|name| name != agent);
+        }
+    }
+
+    fn join_pool(&mut self, agent: &AgentName, media: &MediaHello) {
+        let old = self
+            .agents
+            .get(agent)
+            .and_then(|a| a.media.as_ref())
+            .map(|m| m.pool.clone());
+        if let Some(pool) = old.filter(|old| *old != media.pool)
+            && let Some(pool) = self.pools.get_mut(&pool)
+        {
+            pool.media_agents.retain(|name| name != agent);
+        }
+        let mut pool = self.pools.get(&media.pool).cloned().unwrap_or_default();
+        if !pool.media_agents.contains(agent) {
+            pool.media_agents.push(agent.clone());
+            self.pools.insert(media.pool.clone(), pool);
+        } else if self.pools.get(&media.pool).is_none() {
+            self.pools.insert(media.pool.clone(), pool);
+        }
+    }
+
+    /// The agent came with a journal that knows nothing of its attempts: they go on in new ones (DESIGN 3).
+    fn move_on_without_journal(&mut self, agent: &AgentName, at: Timestamp) {
+        let jobs: Vec<JobId> = self
+            .running_on(agent)
+            .filter(|job| {
+                job.running
+                    .as_ref()
+                    .is_some_and(|running| running.media_agent == *agent)
+            })
+            .map(|job| job.id)
+            .collect();
+        for job in jobs {
+            let text = "the media agent came back with a new journal".to_owned();
+            self.say(job, at, Severity::Warning, agent.as_str(), text.clone());
+            self.interrupt_attempt(job, None, text, at);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Jobs from submission to dispatch.
+
+use outlast_proto::words::{
+    AgentName, Attempt, ItemOutcome, JobEvent, JobId, JobState, PolicyName, Severity, Timestamp,
+};
+
+use super::{Context, Outcome};
+use crate::entry::RestoreRequest;
+use crate::reply::{Refusal, Reply};
+use crate::rows::{ItemRow, Job, JobTask, Running, RunningItem};
+use crate::state::ClusterState;
+
+/// The priority of a job nobody gave one (T-06).
+const DEFAULT_PRIORITY: u32 = 50_000;
+
+impl ClusterState {
+    pub(super) fn submit_backup(
+        &mut self,
+        policy: &PolicyName,
+        client: Option<&AgentName>,
+        full: bool,
+        context: Context<'_>,
+    ) -> Outcome {
+        let (row, revision) = self
+            .policy(policy)
+            .ok_or_else(|| Refusal::NoSuchPolicy { name: policy.clone() })?;
+        let clients = match client {
+            Some(client) if row.clients.contains(client) => vec![client.clone()],
+            Some(client) => {
+                return Err(Refusal::ClientNotInPolicy {
+                    policy: policy.clone(),
+                    client: client.clone(),
+                });
+            }
+            None => row.clients.clone(),
+        };
+        let template = NewJob {
+            policy: policy.clone(),
+            revision,
+            pool: row.pool.clone(),
+            task: JobTask::Backup { full },
+            items: row.items.clone(),
+        };
+        let jobs = clients
+            .into_iter()
+            .map(|client| self.create_job(template.clone(), client, context))
+            .collect();
+        Ok(Reply::Submitted { jobs })
+    }
+
+    pub(super) fn submit_restore(&mut self, request: &RestoreRequest, context: Context<'_>) -> Outcome {
+        let id = request.restore_point;
+        let point = self
+            .restore_points
+            .get(&id)
+            .ok_or(Refusal::NoSuchRestorePoint { id })?;
+        let invalid = |field: &str, reason: &str| {
+            Err(Refusal::InvalidRequest {
+                field: field.to_owned(),
+                reason: reason.to_owned(),
+            })
+        };
+        if !request.to.starts_with('/') || request.to.contains('\0') {
+            return invalid("to", "is the absolute path of a folder on the client");
+        }
+        if request.paths.iter().any(|path| !path.starts_with('/')) {
+            return invalid("paths", "are absolute, as restore-point ls shows them");
+        }
+        let client = request.client.clone().unwrap_or_else(|| point.client.clone());
+        if self.client(&client).is_none() {
+            return Err(Refusal::NoSuchClient { name: client });
+        }
+        let made_by = self.jobs.get(&point.job);
+        let template = NewJob {
+            policy: point.policy.clone(),
+            revision: made_by.map_or(0, |job| job.revision),
+            pool: self
+                .pool_of_unit(&point.storage_unit)
+                .or(made_by.map(|job| job.pool.clone()))
+                .ok_or_else(|| Refusal::InvalidRequest {
+                    field: "restore_point".into(),
+                    reason: format!("no media agent reaches storage unit \"{}\"", point.storage_unit),
+                })?,
+            task: JobTask::Restore {
+                request: request.clone(),
+                storage_unit: point.storage_unit.clone(),
+            },
+            items: vec![point.item.clone()],
+        };
+        let job = self.create_job(template, client, context);
+        Ok(Reply::Submitted { jobs: vec![job] })
+    }
+
+    fn pool_of_unit(
+        &self,
+        unit: &outlast_proto::words::StorageUnitName,
+    ) -> Option<outlast_proto::words::PoolName> {
+        let agent = self.storage_units.get(unit)?.media_agents.first()?;
+        Some(self.agents.get(agent)?.media.as_ref()?.pool.clone())
+    }
+
+    fn create_job(&mut self, new: NewJob, client: AgentName, context: Context<'_>) -> JobId {
+        let id = self.take_job_id();
+        let items = new.items.into_iter().map(|path| ItemRow {
+            path,
+            outcome: ItemOutcome::NotStarted,
+            restore_point: None,
+        });
+        self.add_job(Job {
+            id,
+            policy: new.policy,
+            revision: new.revision,
+            pool: new.pool,
+            client,
+            task: new.task,
+            priority: DEFAULT_PRIORITY,
+            created_at: context.at,
+            started_at: None,
+            ended_at: None,
+            state: JobState::Queued,
+            version: 1,
+            status: None,
+            items: items.collect(),
+            last_attempt: Attempt(0),
+            resilient: None,
+            running: None,
+            details: 0,
+        });
+        self.say(id, context.at, Severity::Info, context.by, "submitted".into());
+        id
+    }
+
+    fn take_job_id(&mut self) -> JobId {
+        let after_last = self
+            .jobs
+            .iter()
+            .next_back()
+            .map_or(JobId(1), |(id, _)| JobId(id.0 + 1));
+        let Some(cluster) = self.cluster.get_mut(&()) else {
+            return after_last;
+        };
+        let id = cluster.next_job.max(after_last);
+        cluster.next_job = JobId(id.0 + 1);
+        id
+    }
+
+    pub(super) fn dispatch_job(
+        &mut self,
+        id: JobId,
+        version: u64,
+        media_agent: &AgentName,
+        context: Context<'_>,
+    ) -> Outcome {
+        let job = self.jobs.get(&id).ok_or(Refusal::NoSuchJob { job: id })?;
+        let Ok(state) = job.state.next(JobEvent::Dispatched) else {
+            return Err(Refusal::Outdated);
+        };
+        let reaches = self
+            .agents
+            .get(media_agent)
+            .is_some_and(|agent| agent.media.is_some());
+        if job.version != version || !reaches {
+            return Err(Refusal::Outdated);
+        }
+        let attempt = job.last_attempt.next();
+        self.change_job(id, |job| {
+            job.state = state;
+            job.last_attempt = attempt;
+            job.resilient = None;
+            job.started_at.get_or_insert(context.at);
+            job.running = Some(new_attempt(attempt, media_agent, context.at, job.items.len()));
+        });
+        let text = format!("attempt {attempt} was given to media agent {media_agent}");
+        self.say(id, context.at, Severity::Info, context.by, text);
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn record_admission(&mut self, id: JobId, attempt: Attempt) -> Outcome {
+        let job = self.jobs.get(&id).ok_or(Refusal::NoSuchJob { job: id })?;
+        let running = job.running_attempt(attempt).ok_or(Refusal::Outdated)?;
+        if !running.client_admitted {
+            self.change_job(id, |job| {
+                if let Some(running) = &mut job.running {
+                    running.client_admitted = true;
+                }
+            });
+        }
+        Ok(Reply::Done)
+    }
+}
+
+/// What all jobs of one submission have in common.
+#[derive(Clone)]
+struct NewJob {
+    policy: PolicyName,
+    revision: u32,
+    pool: outlast_proto::words::PoolName,
+    task: JobTask,
+    items: Vec<String>,
+}
+
+fn new_attempt(attempt: Attempt, media_agent: &AgentName, at: Timestamp, items: usize) -> Running {
+    Running {
+        attempt,
+        media_agent: media_agent.clone(),
+        started_at: at,
+        client_admitted: false,
+        marked: false,
+        items: vec![RunningItem::default(); items],
+        exceptions: Vec::new(),
+        checkpoint: None,
+    }
+}

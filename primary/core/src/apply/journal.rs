@@ -1,0 +1,49 @@
+//! Journals of media agents: applied once, in order, without gaps (DESIGN 3).
+
+use outlast_proto::words::{AgentName, JournalId};
+
+use super::{Context, Outcome};
+use crate::event::JournalEvent;
+use crate::reply::{Refusal, Reply};
+use crate::state::ClusterState;
+
+impl ClusterState {
+    pub(super) fn record_events(
+        &mut self,
+        agent: &AgentName,
+        journal_id: &JournalId,
+        events: &[JournalEvent],
+        context: Context<'_>,
+    ) -> Outcome {
+        let cursor = self
+            .agents
+            .get(agent)
+            .and_then(|row| row.media.as_ref())
+            .map(|media| &media.journal);
+        let Some(cursor) = cursor.filter(|cursor| cursor.id == *journal_id) else {
+            return Err(Refusal::JournalGap { acknowledged: 0 });
+        };
+        let mut acknowledged = cursor.acknowledged;
+        for event in events {
+            // A repeated event was applied before: it is only acknowledged again.
+            if event.sequence <= acknowledged {
+                continue;
+            }
+            if event.sequence != acknowledged + 1 {
+                self.set_cursor(agent, acknowledged);
+                return Err(Refusal::JournalGap { acknowledged });
+            }
+            self.apply_event(agent, event, context.at);
+            acknowledged = event.sequence;
+        }
+        self.set_cursor(agent, acknowledged);
+        Ok(Reply::Recorded { acknowledged })
+    }
+
+    fn set_cursor(&mut self, agent: &AgentName, acknowledged: u64) {
+        let media = self.agents.get_mut(agent).and_then(|row| row.media.as_mut());
+        if let Some(media) = media {
+            media.journal.acknowledged = acknowledged;
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! `apply`: the only way state changes. Total and deterministic; one file for each family of commands.
+
+mod agents;
+mod cluster;
+mod jobs;
+mod journal;
+mod policies;
+mod progress;
+mod requests;
+
+use outlast_proto::words::{JobId, Severity, Timestamp};
+
+use crate::entry::{Command, Entry};
+use crate::reply::Reply;
+use crate::rows::Detail;
+use crate::state::ClusterState;
+
+/// A command refused inside a family; becomes [`Reply::Refused`].
+type Outcome = Result<Reply, crate::reply::Refusal>;
+
+/// What every command may need to know about its entry.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    /// The entry's time, never before that of the entry before.
+    pub(crate) at: Timestamp,
+    /// The primary that proposed it.
+    pub(crate) by: &'a str,
+}
+
+impl ClusterState {
+    /// Applies one committed entry. A refused command changes nothing but the clock.
+    pub fn apply(&mut self, entry: &Entry) -> Reply {
+        let at = self.advance_clock(entry.at);
+        if let Some(reply) = entry.request_id.as_ref().and_then(|id| self.known_reply(id)) {
+            return reply;
+        }
+        let reply = self
+            .run(&entry.command, Context { at, by: &entry.by })
+            .unwrap_or_else(Reply::Refused);
+        if let Some(id) = &entry.request_id {
+            self.remember_reply(id, at, &reply);
+        }
+        // Looking at everything after each entry is quadratic: large states are left to the tests' own checks.
+        debug_assert!(
+            self.jobs.len() > CHECKED_JOBS || crate::invariants::violations(self).is_empty(),
+            "{:?} after {entry:?}",
+            crate::invariants::violations(self)
+        );
+        reply
+    }
+
+    fn run(&mut self, command: &Command, context: Context<'_>) -> Outcome {
+        match command {
+            Command::EstablishCluster {
+                cluster_id,
+                ticket_key,
+            } => Ok(self.establish_cluster(cluster_id, ticket_key, context)),
+            Command::ApplyPolicy { policy } => self.apply_policy(policy),
+            Command::DeletePolicy { name } => self.delete_policy(name),
+            Command::RegisterAgent { hello } => self.register_agent(hello, context),
+            Command::SubmitBackup { policy, client, full } => {
+                self.submit_backup(policy, client.as_ref(), *full, context)
+            }
+            Command::SubmitRestore { request } => self.submit_restore(request, context),
+            Command::DispatchJob {
+                job,
+                version,
+                media_agent,
+            } => self.dispatch_job(*job, *version, media_agent, context),
+            Command::RecordAdmission { job, attempt } => self.record_admission(*job, *attempt),
+            Command::RecordEvents {
+                agent,
+                journal_id,
+                events,
+            } => self.record_events(agent, journal_id, events, context),
+        }
+    }
+
+    /// Adds a line to a job's details.
+    pub(crate) fn say(&mut self, job: JobId, at: Timestamp, severity: Severity, host: &str, text: String) {
+        let Some(row) = self.jobs.get_mut(&job) else {
+            return;
+        };
+        let number = row.details;
+        if number >= MAX_DETAILS {
+            return;
+        }
+        row.details += 1;
+        let text = if row.details == MAX_DETAILS {
+            format!("more than {MAX_DETAILS} lines; no more are kept")
+        } else {
+            text
+        };
+        self.details.insert(
+            (job, number),
+            Detail {
+                time: at,
+                severity,
+                host: host.to_owned(),
+                text,
+            },
+        );
+    }
+}
+
+/// Up to how many jobs debug builds check the whole state after every entry.
+const CHECKED_JOBS: usize = 100;
+/// A job that says more than this has lost its reader; the bound keeps the state small.
+const MAX_DETAILS: u32 = 500;

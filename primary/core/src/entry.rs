@@ -1,0 +1,153 @@
+//! What goes through the Raft log: entries, each with one command. Commands are imperative; `apply` may refuse them.
+
+use outlast_proto::words::{
+    AgentKind, AgentName, Attempt, JobId, JournalId, Overwrite, Policy, PolicyName, PoolName, RequestId,
+    SnapshotId, StartId, StorageUnitName, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::event::JournalEvent;
+
+/// One entry of the Raft log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The leader's wall time; `apply` never lets time go back.
+    pub at: Timestamp,
+    /// The primary that proposed it.
+    pub by: String,
+    /// Of the submission, if it came from outside: a known one is answered as the first time.
+    pub request_id: Option<RequestId>,
+    /// What to do.
+    pub command: Command,
+}
+
+impl Entry {
+    /// As it is stored in the log: self-describing, so that fields can be added.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        rmp_serde::to_vec_named(self).expect("entries are plain data and writing to memory cannot fail")
+    }
+
+    /// Reads a stored entry.
+    ///
+    /// # Errors
+    /// What is wrong with it: damage, or a command this version does not know. The node must stop then.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        rmp_serde::from_slice(bytes).map_err(|error| error.to_string())
+    }
+}
+
+/// How an agent introduces itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentHello {
+    /// The name of its certificate.
+    pub name: AgentName,
+    /// What it does.
+    pub kind: AgentKind,
+    /// Of its process.
+    pub start_id: StartId,
+    /// Its program version.
+    pub version: String,
+    /// Which host it runs on.
+    pub host_id: String,
+    ///
+    pub fibre_transport: bool,
+    /// Media agents only.
+    pub media: Option<MediaHello>,
+}
+
+/// What a media agent adds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaHello {
+    /// Of the journal it writes now.
+    pub journal_id: JournalId,
+    /// The pool it belongs to.
+    pub pool: PoolName,
+    /// The storage unit it writes to.
+    pub storage_unit: StorageUnitName,
+    /// The restic repository's id, if the unit could be opened.
+    pub repository_id: Option<String>,
+    /// `host:port`s at which clients reach it.
+    pub data_addresses: Vec<String>,
+}
+
+/// What a restore is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreRequest {
+    /// From which restore point.
+    pub restore_point: SnapshotId,
+    /// Which paths; empty: all.
+    pub paths: Vec<String>,
+    /// The folder on the client.
+    pub to: String,
+    /// On which client; none: the one it came from.
+    pub client: Option<AgentName>,
+    /// What happens to files that are there.
+    pub overwrite: Overwrite,
+}
+
+/// Everything that can change the state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// By the first leader: identity and key of the cluster. Ignored once done.
+    EstablishCluster {
+        /// A random id.
+        cluster_id: String,
+        /// Ed25519 key pair (PKCS#8) that signs tickets.
+        ticket_key: Vec<u8>,
+    },
+    /// Creates or replaces a policy.
+    ApplyPolicy {
+        /// The whole policy.
+        policy: Policy,
+    },
+    /// Removes a policy; its jobs and restore points stay (T-11).
+    DeletePolicy {
+        /// Which.
+        name: PolicyName,
+    },
+    /// An agent opened a session.
+    RegisterAgent {
+        /// Who and what it is.
+        hello: AgentHello,
+    },
+    /// Creates backup jobs, one for each client.
+    SubmitBackup {
+        /// Of which policy.
+        policy: PolicyName,
+        /// Only this client.
+        client: Option<AgentName>,
+        /// Compare with nothing.
+        full: bool,
+    },
+    /// Creates a restore job.
+    SubmitRestore {
+        /// What to restore.
+        request: RestoreRequest,
+    },
+    /// Gives a queued job to a media agent, as its next attempt.
+    DispatchJob {
+        /// Which job.
+        job: JobId,
+        /// The job's version this was decided on.
+        version: u64,
+        /// To whom.
+        media_agent: AgentName,
+    },
+    /// The client has the attempt on its disk (F-04a).
+    RecordAdmission {
+        /// Which job.
+        job: JobId,
+        /// Which attempt.
+        attempt: Attempt,
+    },
+    /// Events of a media agent's journal, in order.
+    RecordEvents {
+        /// Whose.
+        agent: AgentName,
+        /// Of which journal.
+        journal_id: JournalId,
+        /// The events.
+        events: Vec<JournalEvent>,
+    },
+}

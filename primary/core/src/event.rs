@@ -1,0 +1,104 @@
+//! What media agents witness (DESIGN 3): the events of their journals, as the brain sees them.
+
+use outlast_proto::words::{
+    Attempt, Counters, Exception, ItemNumber, ItemOutcome, JobId, Severity, SnapshotId, StartId, StatusCode,
+    Stopped, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// An error of a job or an item: the code, and the cause in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobError {
+    /// From the table of S-10.
+    pub code: StatusCode,
+    /// Which file, directory or host, and why.
+    pub text: String,
+}
+
+/// One record of a media agent's journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JournalEvent {
+    /// Its place in the journal, from 1.
+    pub sequence: u64,
+    /// The media agent's wall time.
+    pub at: Timestamp,
+    /// Whose attempt.
+    pub job: JobId,
+    /// Which attempt.
+    pub attempt: Attempt,
+    /// What happened.
+    pub what: EventKind,
+}
+
+/// What happened to an attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum EventKind {
+    /// It was admitted, before the first data.
+    Marked {
+        /// As the ticket said.
+        resilient: bool,
+        /// The client process that runs it.
+        client_start_id: StartId,
+    },
+    /// An item was begun.
+    ItemStarted {
+        /// Which.
+        item: ItemNumber,
+    },
+    /// An item is over.
+    ItemEnded {
+        /// Which.
+        item: ItemNumber,
+        /// How.
+        outcome: ItemOutcome,
+        /// Its numbers.
+        counters: Counters,
+        /// Its snapshot and the snapshot's time, if it left one.
+        snapshot: Option<(SnapshotId, Timestamp)>,
+        /// Why it failed.
+        error: Option<JobError>,
+        /// Whether the survey found it (F-14).
+        adopted: bool,
+    },
+    /// A checkpoint was made.
+    CheckpointMade {
+        /// Its partial snapshot.
+        snapshot: SnapshotId,
+        /// The item in progress.
+        item: ItemNumber,
+        /// The numbers so far.
+        counters: Counters,
+    },
+    /// Files that were not processed as they should be.
+    ExceptionsFound {
+        /// Of which item.
+        item: ItemNumber,
+        /// The files.
+        exceptions: Vec<Exception>,
+    },
+    /// A line for the job details.
+    DetailSaid {
+        /// How bad.
+        severity: Severity,
+        /// The line.
+        text: String,
+    },
+    /// The media agent restarted or was shut down with the attempt open (F-16).
+    Interrupted {
+        /// The numbers so far.
+        counters: Counters,
+        /// Why.
+        reason: String,
+    },
+    /// It is over.
+    Ended {
+        /// 0, 1, or why it failed.
+        code: StatusCode,
+        /// The cause of a failure.
+        text: String,
+        /// The numbers of the whole attempt.
+        counters: Counters,
+        /// Whether and how it was stopped.
+        stopped: Option<Stopped>,
+    },
+}

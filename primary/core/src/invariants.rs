@@ -1,0 +1,106 @@
+//! What must hold after every entry. Checked after each apply in debug builds, in tests and in simulation.
+
+use outlast_proto::words::{Attempt, JobId, JobState, SnapshotId};
+
+use crate::rows::Job;
+use crate::state::ClusterState;
+
+/// Something that must not be, and the SPEC row it breaks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// S-12: every attempt ends in exactly one history.
+    #[error("S-12: attempt {attempt} of job {job} has no history and is not running")]
+    AttemptWithoutHistory {
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// S-12: an attempt is running or over, not both.
+    #[error("S-12: attempt {attempt} of job {job} is running and has a history")]
+    RunningWithHistory {
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// Section 2: the status is null until done.
+    #[error("job {job} is {state} and its status says otherwise")]
+    StatusAgainstState {
+        /// The job.
+        job: JobId,
+        /// Its state.
+        state: JobState,
+    },
+    /// Section 2: an attempt runs in states that say so.
+    #[error("job {job} is {state} and its running attempt says otherwise")]
+    RunningAgainstState {
+        /// The job.
+        job: JobId,
+        /// Its state.
+        state: JobState,
+    },
+    /// T-11: a job keeps its policy.
+    #[error("T-11: the policy of job {job} is gone")]
+    PolicyLost {
+        /// The job.
+        job: JobId,
+    },
+    /// F-04: an item's restore point exists and is its own.
+    #[error("F-04: job {job} refers to restore point {id}, which is not its own")]
+    ForeignRestorePoint {
+        /// The job.
+        job: JobId,
+        /// The restore point.
+        id: SnapshotId,
+    },
+    /// The indexes are derived from the tables.
+    #[error("an index differs from its tables")]
+    IndexOff,
+}
+
+/// Everything that is wrong with the state; nothing, if `apply` is right.
+#[must_use]
+pub fn violations(state: &ClusterState) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for job in state.jobs_before(None) {
+        check_job(state, job, &mut found);
+    }
+    if state.derive_indexes() != state.indexes {
+        found.push(Violation::IndexOff);
+    }
+    found
+}
+
+fn check_job(state: &ClusterState, row: &Job, found: &mut Vec<Violation>) {
+    let job = row.id;
+    if row.status.is_some() != (row.state == JobState::Done) || row.ended_at.is_some() != row.status.is_some()
+    {
+        found.push(Violation::StatusAgainstState {
+            job,
+            state: row.state,
+        });
+    }
+    if row.running.is_some() != row.state.is_running() {
+        found.push(Violation::RunningAgainstState {
+            job,
+            state: row.state,
+        });
+    }
+    if state.policy_of(row).is_none() && row.revision != 0 {
+        found.push(Violation::PolicyLost { job });
+    }
+    for attempt in (1..=row.last_attempt.0).map(Attempt) {
+        let running = row.running_attempt(attempt).is_some();
+        match (running, state.history(job, attempt).is_some()) {
+            (true, true) => found.push(Violation::RunningWithHistory { job, attempt }),
+            (false, false) => found.push(Violation::AttemptWithoutHistory { job, attempt }),
+            _ => {}
+        }
+    }
+    for id in row.items.iter().filter_map(|item| item.restore_point) {
+        if state.restore_point(&id).is_none_or(|point| point.job != job) {
+            found.push(Violation::ForeignRestorePoint { job, id });
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What agents are owed, derived from the state on every connection and change (DESIGN 3). A lost or repeated order is harmless.
+
+use outlast_proto::words::{AgentKind, AgentName, Attempt, JobId};
+
+use crate::rows::Job;
+use crate::state::ClusterState;
+
+/// An order to an agent. The leader adds the signed ticket when it sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Order {
+    /// To a client: take the attempt's ticket to disk and run it.
+    Admit {
+        /// Which job.
+        job: JobId,
+        /// Which attempt.
+        attempt: Attempt,
+    },
+    /// To a media agent: make ready for the attempt.
+    Start {
+        /// Which job.
+        job: JobId,
+        /// Which attempt.
+        attempt: Attempt,
+    },
+}
+
+/// Everything `agent` is owed now.
+#[must_use]
+pub fn owed_to(state: &ClusterState, agent: &AgentName) -> Vec<Order> {
+    let Some(kind) = state.agent(agent).map(|row| row.kind) else {
+        return Vec::new();
+    };
+    state
+        .running_on(agent)
+        .filter_map(|job| order_for(job, kind))
+        .collect()
+}
+
+fn order_for(job: &Job, kind: AgentKind) -> Option<Order> {
+    let running = job.running.as_ref()?;
+    let (job, attempt) = (job.id, running.attempt);
+    match kind {
+        // A marked attempt is running between client and media agent: neither needs to be told again.
+        _ if running.marked => None,
+        AgentKind::ClientAgent => Some(Order::Admit { job, attempt }),
+        AgentKind::MediaAgent => running.client_admitted.then_some(Order::Start { job, attempt }),
+    }
+}

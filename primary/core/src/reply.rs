@@ -1,0 +1,143 @@
+//! What `apply` answers. A refused command is an ordinary reply.
+
+use outlast_proto::words::{AgentName, InvalidPolicy, JobId, PolicyName, PoolName, SnapshotId};
+use serde::{Deserialize, Serialize};
+
+/// The answer to one entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Nothing more to say.
+    Done,
+    /// The policy is in force.
+    PolicyApplied {
+        /// What changed, a line each; empty: nothing.
+        changes: Vec<String>,
+        /// Whether it is new.
+        created: bool,
+        /// Its revision.
+        revision: u32,
+    },
+    /// Jobs were created.
+    Submitted {
+        /// Their ids.
+        jobs: Vec<JobId>,
+    },
+    /// The journal is recorded up to here.
+    Recorded {
+        /// Last sequence applied.
+        acknowledged: u64,
+    },
+    /// Nothing was changed.
+    Refused(Refusal),
+}
+
+/// Why a command was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// No such policy.
+    #[error("there is no policy \"{name}\"")]
+    NoSuchPolicy {
+        /// The name.
+        name: PolicyName,
+    },
+    /// No such pool.
+    #[error("there is no pool \"{name}\"; {}", known_pools(.known))]
+    NoSuchPool {
+        /// The name.
+        name: PoolName,
+        /// Those there are.
+        known: Vec<PoolName>,
+    },
+    /// No such job.
+    #[error("there is no job {job}")]
+    NoSuchJob {
+        /// The id.
+        job: JobId,
+    },
+    /// No such agent.
+    #[error("there is no client \"{name}\"")]
+    NoSuchClient {
+        /// The name.
+        name: AgentName,
+    },
+    /// No such restore point.
+    #[error("there is no restore point {id}")]
+    NoSuchRestorePoint {
+        /// The id.
+        id: SnapshotId,
+    },
+    /// The policy does not name the client.
+    #[error("policy \"{policy}\" does not name client \"{client}\"")]
+    ClientNotInPolicy {
+        /// The policy.
+        policy: PolicyName,
+        /// The client.
+        client: AgentName,
+    },
+    /// The policy is not acceptable.
+    #[error("policy \"{policy}\": {field}: {reason}")]
+    InvalidPolicy {
+        /// Its name.
+        policy: PolicyName,
+        /// The key.
+        field: String,
+        /// Why.
+        reason: String,
+    },
+    /// A field of a request is not acceptable.
+    #[error("{field}: {reason}")]
+    InvalidRequest {
+        /// Which.
+        field: String,
+        /// Why.
+        reason: String,
+    },
+    /// The name belongs to an agent of the other kind.
+    #[error("agent \"{name}\" is registered as another kind of agent; give one of the two another name")]
+    NameTaken {
+        /// The name.
+        name: AgentName,
+    },
+    /// The storage unit of that name is another repository.
+    #[error(
+        "storage unit \"{unit}\" is repository {known}, but agent \"{agent}\" reaches repository {found} under that name"
+    )]
+    OtherRepository {
+        /// The unit.
+        unit: String,
+        /// The agent.
+        agent: AgentName,
+        /// What the cluster knows.
+        known: String,
+        /// What the agent found.
+        found: String,
+    },
+    /// The decision was made on an older state.
+    #[error("the job has changed meanwhile")]
+    Outdated,
+    /// The journal is not the one the cluster follows, or a piece is missing before these events.
+    #[error("the journal does not continue where it was acknowledged ({acknowledged})")]
+    JournalGap {
+        /// Last sequence applied.
+        acknowledged: u64,
+    },
+}
+
+impl From<InvalidPolicy> for Refusal {
+    fn from(invalid: InvalidPolicy) -> Self {
+        Refusal::InvalidPolicy {
+            policy: invalid.policy,
+            field: invalid.field.to_owned(),
+            reason: invalid.reason,
+        }
+    }
+}
+
+fn known_pools(known: &[PoolName]) -> String {
+    if known.is_empty() {
+        return "no media agent has joined yet, and pools come into being with their first media agent"
+            .into();
+    }
+    let names: Vec<_> = known.iter().map(PoolName::as_str).collect();
+    format!("the pools are: {}", names.join(", "))
+}

@@ -1,0 +1,97 @@
+//! Agents, pools and storage units.
+
+use outlast_proto::words::{
+    AgentKind, AgentName, AgentState, JournalId, PoolName, Seconds, SelectionMethod, StartId,
+    StorageUnitName, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// How far an agent's journal is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalCursor {
+    /// Which journal.
+    pub id: JournalId,
+    /// Last sequence applied; 0: none.
+    pub acknowledged: u64,
+}
+
+/// What a media agent is beside an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaRole {
+    /// Its pool.
+    pub pool: PoolName,
+    /// Its storage unit.
+    pub storage_unit: StorageUnitName,
+    /// Where clients reach it.
+    pub data_addresses: Vec<String>,
+    /// Its journal.
+    pub journal: JournalCursor,
+}
+
+/// A media agent or a client agent that has been here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// What it does.
+    pub kind: AgentKind,
+    /// C-01.
+    pub state: AgentState,
+    /// Since when it is in that state.
+    pub since: Timestamp,
+    /// Its program version.
+    pub version: String,
+    /// Its host.
+    pub host_id: String,
+    /// Its process.
+    pub start_id: StartId,
+    ///
+    pub fibre_transport: bool,
+    /// Media agents only.
+    pub media: Option<MediaRole>,
+}
+
+/// An ordered group of media agents that may stand in for each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// In the order of their joining.
+    pub media_agents: Vec<AgentName>,
+    /// F-02.
+    pub method: SelectionMethod,
+    /// F-01; none: on for pools of two or more (C-04).
+    pub failover: Option<bool>,
+    /// C-04.
+    pub failover_after: Seconds,
+    /// C-02.
+    pub stalled_after: Seconds,
+    /// C-03.
+    pub no_communication_after: Seconds,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            media_agents: Vec::new(),
+            method: SelectionMethod::Prioritized,
+            failover: None,
+            failover_after: Seconds(30),
+            stalled_after: Seconds(5 * 60),
+            no_communication_after: Seconds(15 * 60),
+        }
+    }
+}
+
+impl Pool {
+    /// Whether jobs fail over inside the pool (F-01, C-04).
+    #[must_use]
+    pub fn fails_over(&self) -> bool {
+        self.failover.unwrap_or(self.media_agents.len() > 1)
+    }
+}
+
+/// A repository and the media agents that reach it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageUnit {
+    /// The restic repository's id, once an agent has opened it.
+    pub repository_id: Option<String>,
+    /// Those that reach it; the first is its steward.
+    pub media_agents: Vec<AgentName>,
+}

@@ -1,0 +1,130 @@
+//! Jobs and their running attempt.
+
+use outlast_proto::words::{
+    AgentName, Attempt, CompletionStatus, Counters, Exception, ItemOutcome, JobId, JobKind, JobState,
+    PolicyName, PoolName, SnapshotId, StatusCode, StorageUnitName, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::entry::RestoreRequest;
+use crate::event::JobError;
+
+/// What a job is to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobTask {
+    /// Back up the items of the policy.
+    Backup {
+        /// Compare with nothing.
+        full: bool,
+    },
+    /// Restore from a restore point.
+    Restore {
+        /// As it was asked for.
+        request: RestoreRequest,
+        /// Where the restore point lies.
+        storage_unit: StorageUnitName,
+    },
+}
+
+/// An item of a job, over all its attempts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemRow {
+    /// As in the policy.
+    pub path: String,
+    /// What became of it.
+    pub outcome: ItemOutcome,
+    /// What it left.
+    pub restore_point: Option<SnapshotId>,
+}
+
+/// What the running attempt has made of an item so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningItem {
+    /// When this attempt began it.
+    pub started_at: Option<Timestamp>,
+    /// When this attempt ended it.
+    pub ended_at: Option<Timestamp>,
+    /// Its numbers, once ended.
+    pub counters: Counters,
+    /// Why it failed.
+    pub error: Option<JobError>,
+}
+
+/// The attempt under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// Its number.
+    pub attempt: Attempt,
+    /// On which media agent.
+    pub media_agent: AgentName,
+    /// When it was dispatched.
+    pub started_at: Timestamp,
+    /// Whether the client has it on disk (F-04a).
+    pub client_admitted: bool,
+    /// Whether the media agent has admitted it.
+    pub marked: bool,
+    /// One for each item of the job.
+    pub items: Vec<RunningItem>,
+    /// Those kept by name.
+    pub exceptions: Vec<Exception>,
+    /// Last checkpoint.
+    pub checkpoint: Option<(SnapshotId, Timestamp)>,
+}
+
+/// One run of a policy on a client, or one restore.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Never changes.
+    pub id: JobId,
+    /// Of which policy (of a restore: the policy that made the restore point).
+    pub policy: PolicyName,
+    /// That policy as it was when the job was created.
+    pub revision: u32,
+    /// The pool it runs in.
+    pub pool: PoolName,
+    /// Whose data.
+    pub client: AgentName,
+    /// What to do.
+    pub task: JobTask,
+    /// T-06.
+    pub priority: u32,
+    /// When it was submitted.
+    pub created_at: Timestamp,
+    /// When its first attempt was dispatched.
+    pub started_at: Option<Timestamp>,
+    /// When it became done.
+    pub ended_at: Option<Timestamp>,
+    /// Where it is.
+    pub state: JobState,
+    /// Rises with every change; decisions name the one they were made on.
+    pub version: u64,
+    /// How it ended.
+    pub status: Option<(CompletionStatus, StatusCode)>,
+    /// Its items, in order.
+    pub items: Vec<ItemRow>,
+    /// The number of the last attempt.
+    pub last_attempt: Attempt,
+    /// Whether the last attempt is resilient, once that is decided.
+    pub resilient: Option<bool>,
+    /// The attempt under way.
+    pub running: Option<Running>,
+    /// How many lines of details there are.
+    pub details: u32,
+}
+
+impl Job {
+    /// What kind of job it is.
+    #[must_use]
+    pub const fn kind(&self) -> JobKind {
+        match self.task {
+            JobTask::Backup { .. } => JobKind::Backup,
+            JobTask::Restore { .. } => JobKind::Restore,
+        }
+    }
+
+    /// The running attempt, if it has this number.
+    #[must_use]
+    pub fn running_attempt(&self, attempt: Attempt) -> Option<&Running> {
+        self.running.as_ref().filter(|running| running.attempt == attempt)
+    }
+}

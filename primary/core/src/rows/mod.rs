@@ -1,0 +1,13 @@
+//! The rows of the replicated tables. Stored by name: fields may be added with a default, never renamed.
+
+mod agent;
+mod cluster;
+mod job;
+mod policy;
+mod record;
+
+pub use agent::{Agent, JournalCursor, MediaRole, Pool, StorageUnit};
+pub use cluster::{Cluster, Settings};
+pub use job::{ItemRow, Job, JobTask, Running, RunningItem};
+pub use policy::PolicyRow;
+pub use record::{Detail, History, HistoryItem, RestorePoint};

@@ -1,0 +1,93 @@
+//! What stays: histories, restore points, lines of details.
+
+use outlast_proto::words::{
+    AgentName, Attempt, CompletionStatus, Counters, Exception, ItemNumber, ItemOutcome, JobId, PolicyName,
+    Severity, SnapshotId, StatusCode, Stopped, StorageUnitName, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::event::JobError;
+
+/// An item's line in a history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryItem {
+    /// As in the policy.
+    pub path: String,
+    /// Its outcome when the attempt ended.
+    pub outcome: ItemOutcome,
+    /// Its restore point, of this attempt or an earlier one.
+    pub restore_point: Option<SnapshotId>,
+    /// When this attempt began it.
+    pub started_at: Option<Timestamp>,
+    /// When this attempt ended it.
+    pub ended_at: Option<Timestamp>,
+    /// Its numbers in this attempt.
+    pub counters: Counters,
+    /// Why it failed.
+    pub error: Option<JobError>,
+}
+
+/// The immutable record of one ended attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// Where; none for attempt 0 (S-12a).
+    pub media_agent: Option<AgentName>,
+    /// Whose data.
+    pub client: AgentName,
+    /// How it ended.
+    pub status: CompletionStatus,
+    /// The number beside it.
+    pub code: StatusCode,
+    /// Whether and how it was stopped.
+    pub stopped: Option<Stopped>,
+    /// Why it failed.
+    pub error: Option<JobError>,
+    /// None for attempt 0.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// The numbers of L-04.
+    pub counters: Counters,
+    /// Item by item.
+    pub items: Vec<HistoryItem>,
+    /// Those kept by name.
+    pub exceptions: Vec<Exception>,
+}
+
+/// What a finished item left. Its id is that of its snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestorePoint {
+    /// Made by which job.
+    pub job: JobId,
+    /// In which attempt.
+    pub attempt: Attempt,
+    /// Of which policy.
+    pub policy: PolicyName,
+    /// Whose data.
+    pub client: AgentName,
+    /// The item's number.
+    pub item_number: ItemNumber,
+    /// The item's path.
+    pub item: String,
+    /// The snapshot's time.
+    pub time: Timestamp,
+    /// Files in it.
+    pub files: u64,
+    /// Their size.
+    pub bytes: u64,
+    /// Where it lies.
+    pub storage_unit: StorageUnitName,
+}
+
+/// A time-stamped line about a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detail {
+    /// When it was recorded.
+    pub time: Timestamp,
+    /// How bad.
+    pub severity: Severity,
+    /// Who said it.
+    pub host: String,
+    /// The line.
+    pub text: String,
+}

@@ -1,0 +1,380 @@
+//! The whole replicated state: the tables, and the indexes derived from them.
+//!
+//! Only `apply` changes it. The store keeps the tables row by row; indexes are rebuilt when rows are loaded.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use outlast_proto::words::{
+    AgentKind, AgentName, Attempt, ItemNumber, JobId, Policy, PolicyName, PoolName, RequestId, SnapshotId,
+    StorageUnitName, Timestamp,
+};
+
+use crate::reply::Reply;
+use crate::rows::{
+    Agent, Cluster, Detail, History, Job, PolicyRow, Pool, RestorePoint, Settings, StorageUnit,
+};
+use crate::table::{DamagedRow, RowChange, Table};
+
+/// An answer that a repeated submission gets again.
+pub(crate) type KnownRequest = (Timestamp, Reply);
+
+/// The state every primary holds. Public fields are for reading; entries change them.
+#[derive(Clone, Debug)]
+pub struct ClusterState {
+    pub(crate) cluster: Table<(), Cluster>,
+    pub(crate) policies: Table<PolicyName, PolicyRow>,
+    pub(crate) policy_revisions: Table<(PolicyName, u32), Policy>,
+    pub(crate) pools: Table<PoolName, Pool>,
+    pub(crate) storage_units: Table<StorageUnitName, StorageUnit>,
+    pub(crate) agents: Table<AgentName, Agent>,
+    pub(crate) jobs: Table<JobId, Job>,
+    pub(crate) histories: Table<(JobId, Attempt), History>,
+    pub(crate) restore_points: Table<SnapshotId, RestorePoint>,
+    pub(crate) details: Table<(JobId, u32), Detail>,
+    pub(crate) requests: Table<RequestId, KnownRequest>,
+    pub(crate) indexes: Indexes,
+}
+
+/// Derived from the tables: what the reconcilers need without looking at everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Indexes {
+    /// Queued jobs in the order they are to be dispatched.
+    pub(crate) waiting: BTreeSet<(Reverse<u32>, Timestamp, JobId)>,
+    /// Jobs with a running attempt, by media agent and by client.
+    pub(crate) running: BTreeMap<AgentName, BTreeSet<JobId>>,
+    /// Restore points of one client, policy and item, oldest first: the next backup's parent is the last.
+    pub(crate) by_item: BTreeMap<(AgentName, PolicyName, String), BTreeSet<(Timestamp, SnapshotId)>>,
+    /// The restore point of an item of a job: there is at most one.
+    pub(crate) by_job_item: BTreeMap<(JobId, ItemNumber), SnapshotId>,
+    /// Known requests, oldest first.
+    pub(crate) request_ages: BTreeSet<(Timestamp, RequestId)>,
+}
+
+impl Default for ClusterState {
+    fn default() -> Self {
+        Self {
+            cluster: Table::new(b'C'),
+            policies: Table::new(b'p'),
+            policy_revisions: Table::new(b'P'),
+            pools: Table::new(b'o'),
+            storage_units: Table::new(b's'),
+            agents: Table::new(b'a'),
+            jobs: Table::new(b'j'),
+            histories: Table::new(b'h'),
+            restore_points: Table::new(b'r'),
+            details: Table::new(b'd'),
+            requests: Table::new(b'q'),
+            indexes: Indexes::default(),
+        }
+    }
+}
+
+/// Runs the same call on every table.
+macro_rules! on_all_tables {
+    ($state:ident, |$table:ident| $call:expr) => {{
+        {
+            let $table = &mut $state.cluster;
+            $call
+        }
+        {
+            let $table = &mut $state.policies;
+            $call
+        }
+        {
+            let $table = &mut $state.policy_revisions;
+            $call
+        }
+        {
+            let $table = &mut $state.pools;
+            $call
+        }
+        {
+            let $table = &mut $state.storage_units;
+            $call
+        }
+        {
+            let $table = &mut $state.agents;
+            $call
+        }
+        {
+            let $table = &mut $state.jobs;
+            $call
+        }
+        {
+            let $table = &mut $state.histories;
+            $call
+        }
+        {
+            let $table = &mut $state.restore_points;
+            $call
+        }
+        {
+            let $table = &mut $state.details;
+            $call
+        }
+        {
+            let $table = &mut $state.requests;
+            $call
+        }
+    }};
+}
+
+impl ClusterState {
+    /// The state that stored rows describe.
+    ///
+    /// # Errors
+    /// [`DamagedRow`] if one cannot be read, or belongs to a table this version does not know.
+    pub fn from_rows<'a>(rows: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, DamagedRow> {
+        let mut state = Self::default();
+        for (key, row) in rows {
+            state.load_row(key, row)?;
+        }
+        state.indexes = state.derive_indexes();
+        Ok(state)
+    }
+
+    fn load_row(&mut self, key: &[u8], row: &[u8]) -> Result<(), DamagedRow> {
+        on_all_tables!(self, |table| if table.load(key, row)? {
+            return Ok(());
+        });
+        let table = key.first().copied().unwrap_or(b'?').into();
+        Err(DamagedRow {
+            table,
+            reason: "this version knows no such table".into(),
+        })
+    }
+
+    /// The rows that changed since the last call, for the store.
+    pub fn take_changes(&mut self) -> Vec<RowChange> {
+        let mut changes = Vec::new();
+        on_all_tables!(self, |table| table.take_changes(&mut changes));
+        changes
+    }
+
+    /// The indexes as the tables say; equal to those kept, if `apply` is right.
+    pub(crate) fn derive_indexes(&self) -> Indexes {
+        let mut indexes = Indexes::default();
+        for job in self.jobs.iter().map(|(_, job)| job) {
+            indexes.add_job(job);
+        }
+        for (id, point) in self.restore_points.iter() {
+            indexes.add_restore_point(*id, point);
+        }
+        for (id, (at, _)) in self.requests.iter() {
+            indexes.request_ages.insert((*at, id.clone()));
+        }
+        indexes
+    }
+
+    /// Identity and settings; none before the first leader established them.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.get(&())
+    }
+
+    /// Cluster-wide settings.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.cluster().map(|cluster| cluster.settings).unwrap_or_default()
+    }
+
+    /// A policy in force.
+    #[must_use]
+    pub fn policy(&self, name: &PolicyName) -> Option<(&Policy, u32)> {
+        let row = self.policies.get(name).filter(|row| !row.deleted)?;
+        Some((
+            self.policy_revisions.get(&(name.clone(), row.revision))?,
+            row.revision,
+        ))
+    }
+
+    /// All policies in force, by name.
+    pub fn policies(&self) -> impl Iterator<Item = (&Policy, u32)> {
+        self.policies.iter().filter_map(|(name, _)| self.policy(name))
+    }
+
+    /// The policy a job was made from.
+    #[must_use]
+    pub fn policy_of(&self, job: &Job) -> Option<&Policy> {
+        self.policy_revisions.get(&(job.policy.clone(), job.revision))
+    }
+
+    /// A pool.
+    #[must_use]
+    pub fn pool(&self, name: &PoolName) -> Option<&Pool> {
+        self.pools.get(name)
+    }
+
+    /// All pools by name.
+    pub fn pools(&self) -> impl Iterator<Item = (&PoolName, &Pool)> {
+        self.pools.iter()
+    }
+
+    /// A storage unit.
+    #[must_use]
+    pub fn storage_unit(&self, name: &StorageUnitName) -> Option<&StorageUnit> {
+        self.storage_units.get(name)
+    }
+
+    /// An agent.
+    #[must_use]
+    pub fn agent(&self, name: &AgentName) -> Option<&Agent> {
+        self.agents.get(name)
+    }
+
+    /// All agents by name.
+    pub fn agents(&self) -> impl Iterator<Item = (&AgentName, &Agent)> {
+        self.agents.iter()
+    }
+
+    /// A client agent.
+    #[must_use]
+    pub fn client(&self, name: &AgentName) -> Option<&Agent> {
+        self.agent(name)
+            .filter(|agent| agent.kind == AgentKind::ClientAgent)
+    }
+
+    /// A job.
+    #[must_use]
+    pub fn job(&self, id: JobId) -> Option<&Job> {
+        self.jobs.get(&id)
+    }
+
+    /// Jobs with ids below `before`, newest first.
+    pub fn jobs_before(&self, before: Option<JobId>) -> impl Iterator<Item = &Job> {
+        let end = before.unwrap_or(JobId(u64::MAX));
+        self.jobs.range(..end).rev().map(|(_, job)| job)
+    }
+
+    /// Queued jobs in the order they are to be dispatched.
+    pub fn waiting_jobs(&self) -> impl Iterator<Item = &Job> {
+        self.indexes
+            .waiting
+            .iter()
+            .filter_map(|(.., id)| self.jobs.get(id))
+    }
+
+    /// Jobs whose running attempt uses this agent.
+    pub fn running_on(&self, agent: &AgentName) -> impl Iterator<Item = &Job> {
+        let ids = self.indexes.running.get(agent).into_iter().flatten();
+        ids.filter_map(|id| self.jobs.get(id))
+    }
+
+    /// A history.
+    #[must_use]
+    pub fn history(&self, job: JobId, attempt: Attempt) -> Option<&History> {
+        self.histories.get(&(job, attempt))
+    }
+
+    /// A job's histories, first attempt first.
+    pub fn histories_of(&self, job: JobId) -> impl Iterator<Item = (Attempt, &History)> {
+        let all = (job, Attempt(0))..=(job, Attempt(u32::MAX));
+        self.histories
+            .range(all)
+            .map(|((_, attempt), history)| (*attempt, history))
+    }
+
+    /// Every history, by job and attempt.
+    pub fn histories(&self) -> impl DoubleEndedIterator<Item = (JobId, Attempt, &History)> {
+        self.histories
+            .iter()
+            .map(|((job, attempt), history)| (*job, *attempt, history))
+    }
+
+    /// A job's details, oldest first.
+    pub fn details_of(&self, job: JobId) -> impl Iterator<Item = &Detail> {
+        self.details
+            .range((job, 0)..=(job, u32::MAX))
+            .map(|(_, detail)| detail)
+    }
+
+    /// A restore point.
+    #[must_use]
+    pub fn restore_point(&self, id: &SnapshotId) -> Option<&RestorePoint> {
+        self.restore_points.get(id)
+    }
+
+    /// All restore points, by id.
+    pub fn restore_points(&self) -> impl Iterator<Item = (&SnapshotId, &RestorePoint)> {
+        self.restore_points.iter()
+    }
+
+    /// What the next backup of an item is compared with: its newest restore point in the same storage unit.
+    #[must_use]
+    pub fn parent_of(
+        &self,
+        client: &AgentName,
+        policy: &PolicyName,
+        item: &str,
+        unit: &StorageUnitName,
+    ) -> Option<SnapshotId> {
+        let points = self
+            .indexes
+            .by_item
+            .get(&(client.clone(), policy.clone(), item.to_owned()))?;
+        let in_unit = |id: &SnapshotId| {
+            self.restore_points
+                .get(id)
+                .is_some_and(|p| p.storage_unit == *unit)
+        };
+        points.iter().rev().map(|(_, id)| *id).find(in_unit)
+    }
+
+    /// Changes a job and keeps the indexes true. The job's version rises.
+    pub(crate) fn change_job<T>(&mut self, id: JobId, change: impl FnOnce(&mut Job) -> T) -> Option<T> {
+        let job = self.jobs.get_mut(&id)?;
+        self.indexes.remove_job(job);
+        let result = change(job);
+        job.version += 1;
+        self.indexes.add_job(job);
+        Some(result)
+    }
+
+    pub(crate) fn add_job(&mut self, job: Job) {
+        self.indexes.add_job(&job);
+        self.jobs.insert(job.id, job);
+    }
+
+    pub(crate) fn add_restore_point(&mut self, id: SnapshotId, point: RestorePoint) {
+        self.indexes.add_restore_point(id, &point);
+        self.restore_points.insert(id, point);
+    }
+}
+
+impl Indexes {
+    fn add_job(&mut self, job: &Job) {
+        if job.state == outlast_proto::words::JobState::Queued {
+            self.waiting
+                .insert((Reverse(job.priority), job.created_at, job.id));
+        }
+        if let Some(running) = &job.running {
+            for agent in [&running.media_agent, &job.client] {
+                self.running.entry(agent.clone()).or_default().insert(job.id);
+            }
+        }
+    }
+
+    fn remove_job(&mut self, job: &Job) {
+        self.waiting
+            .remove(&(Reverse(job.priority), job.created_at, job.id));
+        let agents = job
+            .running
+            .iter()
+            .flat_map(|running| [&running.media_agent, &job.client]);
+        for agent in agents {
+            if let Some(jobs) = self.running.get_mut(agent) {
+                jobs.remove(&job.id);
+                if jobs.is_empty() {
+                    self.running.remove(agent);
+                }
+            }
+        }
+    }
+
+    fn add_restore_point(&mut self, id: SnapshotId, point: &RestorePoint) {
+        let item = (point.client.clone(), point.policy.clone(), point.item.clone());
+        self.by_item.entry(item).or_default().insert((point.time, id));
+        self.by_job_item.insert((point.job, point.item_number), id);
+    }
+}

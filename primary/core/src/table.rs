@@ -1,0 +1,145 @@
+//! A replicated table: rows in memory, and a note of which changed, so that the store writes only those.
+
+use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::ops::RangeBounds;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The version byte before every stored row. A new layout of a row gets a new number and a reader for the old one.
+const ROW_FORMAT: u8 = 1;
+
+/// A row that cannot be read back: the store is damaged or newer than this program.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a stored row of table {table} cannot be read: {reason}")]
+pub struct DamagedRow {
+    /// The table's letter.
+    pub table: char,
+    /// What the decoder said.
+    pub reason: String,
+}
+
+/// A change to the store: the key, and the row or its removal.
+pub type RowChange = (Vec<u8>, Option<Vec<u8>>);
+
+/// Rows of one kind, ordered by key.
+#[derive(Clone, Debug)]
+pub struct Table<K, V> {
+    letter: u8,
+    rows: BTreeMap<K, V>,
+    changed: BTreeSet<K>,
+}
+
+impl<K, V> Table<K, V>
+where
+    K: Ord + Clone + Serialize + DeserializeOwned,
+    V: Serialize + DeserializeOwned,
+{
+    /// An empty table whose rows are stored under `letter`.
+    #[must_use]
+    pub const fn new(letter: u8) -> Self {
+        Self {
+            letter,
+            rows: BTreeMap::new(),
+            changed: BTreeSet::new(),
+        }
+    }
+
+    /// The row of `key`.
+    #[must_use]
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.rows.get(key)
+    }
+
+    /// The row of `key`, to be changed.
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        let row = self.rows.get_mut(key)?;
+        self.changed.insert(key.clone());
+        Some(row)
+    }
+
+    /// Puts a row, replacing any.
+    pub fn insert(&mut self, key: K, row: V) {
+        self.changed.insert(key.clone());
+        self.rows.insert(key, row);
+    }
+
+    /// Takes a row out.
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        let row = self.rows.remove(key)?;
+        self.changed.insert(key.clone());
+        Some(row)
+    }
+
+    /// All rows by rising key.
+    pub fn iter(&self) -> btree_map::Iter<'_, K, V> {
+        self.rows.iter()
+    }
+
+    /// Rows of a range of keys.
+    pub fn range(&self, range: impl RangeBounds<K>) -> btree_map::Range<'_, K, V> {
+        self.rows.range(range)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Moves the changes since the last call into `out`.
+    pub(crate) fn take_changes(&mut self, out: &mut Vec<RowChange>) {
+        for key in std::mem::take(&mut self.changed) {
+            let row = self.rows.get(&key).map(|row| encode_row(row));
+            out.push((self.store_key(&key), row));
+        }
+    }
+
+    /// Takes up a stored row if it is of this table.
+    pub(crate) fn load(&mut self, key: &[u8], row: &[u8]) -> Result<bool, DamagedRow> {
+        let Some((&letter, key)) = key.split_first() else {
+            return Err(self.damaged("empty key"));
+        };
+        if letter != self.letter {
+            return Ok(false);
+        }
+        let row = match row.split_first() {
+            Some((&ROW_FORMAT, row)) => row,
+            Some((format, _)) => {
+                return Err(self.damaged(format!("row format {format} is newer than this version")));
+            }
+            None => return Err(self.damaged("empty row")),
+        };
+        let key = rmp_serde::from_slice(key).map_err(|e| self.damaged(e))?;
+        let row = rmp_serde::from_slice(row).map_err(|e| self.damaged(e))?;
+        self.rows.insert(key, row);
+        Ok(true)
+    }
+
+    fn store_key(&self, key: &K) -> Vec<u8> {
+        let mut bytes = vec![self.letter];
+        rmp_serde::encode::write(&mut bytes, key)
+            .expect("keys are plain data and writing to memory cannot fail");
+        bytes
+    }
+
+    fn damaged(&self, reason: impl ToString) -> DamagedRow {
+        DamagedRow {
+            table: self.letter.into(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+fn encode_row<V: Serialize>(row: &V) -> Vec<u8> {
+    let mut bytes = vec![ROW_FORMAT];
+    rmp_serde::encode::write_named(&mut bytes, row)
+        .expect("rows are plain data and writing to memory cannot fail");
+    bytes
+}

@@ -1,0 +1,163 @@
+//! Between the words and the messages: one place for each pair, used by every process at its edges.
+
+mod policy;
+
+use crate::{v1, words};
+
+/// A field of a message that cannot be taken over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct InvalidField {
+    /// Which field, as in the .proto file.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl InvalidField {
+    /// An error about `field`.
+    pub fn new(field: &'static str, reason: impl ToString) -> Self {
+        Self {
+            field,
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// Enums whose values have the same names on both sides; the wire's zero stands for none.
+macro_rules! same_enum {
+    ($($name:ident { $($variant:ident),+ })+) => { $(
+        impl From<words::$name> for v1::$name {
+            fn from(word: words::$name) -> Self {
+                match word { $(words::$name::$variant => v1::$name::$variant),+ }
+            }
+        }
+        impl words::$name {
+            /// The word for a number from the wire; none for zero and for numbers of newer versions.
+            #[must_use]
+            pub fn from_wire(number: i32) -> Option<Self> {
+                match v1::$name::try_from(number) {
+                    $(Ok(v1::$name::$variant) => Some(words::$name::$variant),)+
+                    Ok(v1::$name::Unspecified) | Err(_) => None,
+                }
+            }
+            /// The number on the wire.
+            #[must_use]
+            pub fn to_wire(self) -> i32 {
+                v1::$name::from(self) as i32
+            }
+        }
+    )+ };
+}
+
+same_enum! {
+    JobState { Queued, Active, Stopping, Incomplete, WaitingForRetry, Suspended, Held, Done }
+    CompletionStatus {
+        Successful, CompletedWithExceptions, FailedOver, Resumed, Canceled, CanceledTimedOut, Failed, Recovered, Missed
+    }
+    ItemOutcome { NotStarted, InProgress, Done, DoneWithExceptions, Failed, Stopped }
+    JobKind { Backup, Restore }
+    AgentKind { MediaAgent, ClientAgent }
+    AgentState { Enabled, Disabled, CommunicationStalled, NoCommunication }
+    SelectionMethod { Prioritized, Failover, RoundRobin, LoadBalanced }
+    Severity { Info, Warning, Error }
+    Stopped { Graceful, Immediate }
+    Overwrite { Never, Always, IfNewer }
+}
+
+impl From<words::Timestamp> for prost_types::Timestamp {
+    fn from(at: words::Timestamp) -> Self {
+        let nanos = at.0.rem_euclid(1_000_000) * 1000;
+        Self {
+            seconds: at.0.div_euclid(1_000_000),
+            nanos: i32::try_from(nanos).unwrap_or(0),
+        }
+    }
+}
+
+impl From<&prost_types::Timestamp> for words::Timestamp {
+    fn from(at: &prost_types::Timestamp) -> Self {
+        Self(
+            at.seconds
+                .saturating_mul(1_000_000)
+                .saturating_add(i64::from(at.nanos) / 1000),
+        )
+    }
+}
+
+impl From<words::Counters> for v1::Counters {
+    fn from(c: words::Counters) -> Self {
+        Self {
+            files: c.files,
+            directories: c.directories,
+            bytes: c.bytes,
+            bytes_read: c.bytes_read,
+            bytes_new: c.bytes_new,
+            bytes_stored: c.bytes_stored,
+            bytes_carried_over: c.bytes_carried_over,
+            bytes_resent: c.bytes_resent,
+            exceptions: c.exceptions,
+        }
+    }
+}
+
+impl From<&v1::Counters> for words::Counters {
+    fn from(c: &v1::Counters) -> Self {
+        Self {
+            files: c.files,
+            directories: c.directories,
+            bytes: c.bytes,
+            bytes_read: c.bytes_read,
+            bytes_new: c.bytes_new,
+            bytes_stored: c.bytes_stored,
+            bytes_carried_over: c.bytes_carried_over,
+            bytes_resent: c.bytes_resent,
+            exceptions: c.exceptions,
+        }
+    }
+}
+
+impl v1::AttemptRef {
+    /// The reference to an attempt.
+    #[must_use]
+    pub fn of(job: words::JobId, attempt: words::Attempt) -> Self {
+        Self {
+            job: job.to_string(),
+            attempt: attempt.0,
+        }
+    }
+
+    /// The job and the attempt it names.
+    ///
+    /// # Errors
+    /// [`InvalidField`] if the job is no job id.
+    pub fn parts(&self) -> Result<(words::JobId, words::Attempt), InvalidField> {
+        let job = self
+            .job
+            .parse()
+            .map_err(|_| InvalidField::new("job", format!("{:?} is no job id", self.job)))?;
+        Ok((job, words::Attempt(self.attempt)))
+    }
+}
+
+impl words::SnapshotId {
+    /// The id in a bytes field; none if the field is empty.
+    ///
+    /// # Errors
+    /// [`InvalidField`] unless it has 32 bytes.
+    pub fn from_wire(field: &'static str, bytes: &[u8]) -> Result<Option<Self>, InvalidField> {
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let id = bytes
+            .try_into()
+            .map_err(|_| InvalidField::new(field, "is no snapshot id of 32 bytes"))?;
+        Ok(Some(Self(id)))
+    }
+
+    /// The id as a bytes field.
+    #[must_use]
+    pub fn to_wire(self) -> bytes::Bytes {
+        bytes::Bytes::copy_from_slice(&self.0)
+    }
+}
