@@ -1,1 +1,37 @@
-//! Placeholder
+//! Reads and writes repositories in the restic format, version 2, so that plain restic can check and restore
+//! everything: packs, index, trees, snapshots, locks. Synchronous; callers bring their own threads.
+//!
+//! Not here: what to back up, when, and for whom (the media agent), networks, and maintenance (check, forget, prune).
+//!
+//! Invariant: order on the way to disk is pack, index, snapshot; each is durable before the next refers to it.
+//! Invariant: no file is changed after it was published under its name.
+
+mod compress;
+mod crypto;
+mod error;
+mod id;
+mod index;
+mod lock;
+mod object;
+mod pack;
+mod password;
+mod repository;
+mod snapshot;
+mod storage;
+mod time;
+mod tree;
+mod writer;
+
+pub use compress::{MAX_BLOB, MAX_CHUNK, verify_compressed};
+pub use error::{Damage, ObjectKind, RepositoryError, Result};
+pub use id::{BlobId, BlobKind, IndexId, InvalidId, LockId, PackId, SnapshotId};
+pub use index::IndexLoad;
+pub use lock::{LockGuard, LockInfo, LockOptions};
+pub use pack::PackedBlob;
+pub use password::Password;
+pub use repository::{InitOptions, Repository, SnapshotList};
+pub use snapshot::{Snapshot, SnapshotSummary};
+pub use storage::{CONFIG_NAME, FileKind, LocalStorage, Storage};
+pub use time::{InvalidTime, Timestamp};
+pub use tree::{ExtendedAttribute, Node, NodeKind, Tree, go_mode_from_st_mode, st_mode_from_go_mode};
+pub use writer::{Added, Flushed, Writer, WriterOptions};

@@ -1,0 +1,207 @@
+//! The one error type of this crate, with a sentence for the administrator in every variant.
+//! No recovery decisions here: callers match on the variant. Used by every file of the crate and by its callers.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::id::{BlobId, BlobKind};
+use crate::storage::FileKind;
+use crate::time::Timestamp;
+
+/// Result of every fallible call of this crate.
+pub type Result<T, E = RepositoryError> = std::result::Result<T, E>;
+
+/// Why an operation on a repository failed. Cheap to clone: a poisoned writer hands the same error to every caller.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum RepositoryError {
+    #[error(
+        "{location} is not a repository ({reason}); check that the path is right and the storage is mounted, \
+         or initialise it"
+    )]
+    NotARepository { location: String, reason: &'static str },
+    #[error("{location} holds a repository already; open it instead of initialising it")]
+    AlreadyExists { location: String },
+    #[error(
+        "{location} cannot become a repository because it already contains {entry:?}; choose an empty directory"
+    )]
+    ForeignContent { location: String, entry: String },
+    #[error(
+        "the password does not open the repository in {location}; check the password of this storage unit"
+    )]
+    WrongPassword { location: String },
+    #[error(
+        "the repository in {location} has format version {version}, this program knows version 2; \
+         update this program"
+    )]
+    NewerVersion { location: String, version: u64 },
+    #[error(
+        "the repository in {location} has format version {version}, this program needs version 2; \
+         upgrade it with `restic migrate upgrade_repo_v2`"
+    )]
+    OlderVersion { location: String, version: u64 },
+    #[error("{kind} {name} in {location} is damaged: {damage}; {}", kind.advice())]
+    Damaged {
+        kind: ObjectKind,
+        name: String,
+        location: String,
+        damage: Damage,
+    },
+    #[error("{kind} {name} does not exist in {location}; it was removed or never written there")]
+    NotFound {
+        kind: FileKind,
+        name: String,
+        location: String,
+    },
+    #[error("{kind} {id} is in no index of {location}; run a check of this storage unit")]
+    MissingBlob {
+        kind: BlobKind,
+        id: BlobId,
+        location: String,
+    },
+    #[error("no snapshot in {location} has an id that begins with {prefix:?}; list the snapshots")]
+    NoSuchSnapshot { location: String, prefix: String },
+    #[error("more than one snapshot in {location} has an id that begins with {prefix:?}; give more digits")]
+    AmbiguousSnapshot { location: String, prefix: String },
+    #[error("the storage is full, {path} could not be written ({source}); free space or raise the quota")]
+    StorageFull { path: String, source: Arc<io::Error> },
+    #[error("no permission for {path} ({source}); give it to the user the media agent runs as")]
+    PermissionDenied { path: String, source: Arc<io::Error> },
+    #[error("{path} could not be accessed: {source}; check the disk, the mount and the system log")]
+    Io { path: String, source: Arc<io::Error> },
+    #[error(
+        "{location} is locked {} by {hostname} (process {pid}) since {time}; wait for it to end, \
+         or if that process is gone remove the lock with `restic unlock`",
+        if *exclusive { "exclusively" } else { "for writing" }
+    )]
+    Locked {
+        location: String,
+        hostname: String,
+        pid: u32,
+        time: Timestamp,
+        exclusive: bool,
+    },
+    #[error(
+        "the lock of {hostname} on {location} is gone or was not refreshed in time, so another process \
+         may have changed the repository; start again"
+    )]
+    LockLost { location: String, hostname: String },
+    #[error("{kind} {id} was refused: {damage}; whoever sent it is faulty")]
+    Refused {
+        kind: BlobKind,
+        id: BlobId,
+        damage: Damage,
+    },
+    #[error("a thread that writes to {location} ended unexpectedly; start again and report the log")]
+    WriterDied { location: String },
+    #[error("the operating system gave no random numbers ({reason}); check the kernel log")]
+    NoRandomness { reason: String },
+    #[error("the compressor failed on {length} bytes ({reason}); check the free memory of this host")]
+    Compression { length: usize, reason: String },
+}
+
+/// What kind of object is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectKind {
+    File(FileKind),
+    Blob(BlobKind),
+}
+
+/// In what way stored bytes are wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    #[error("its content does not match its name (SHA-256)")]
+    HashMismatch,
+    #[error("its signature is wrong")]
+    NotAuthentic,
+    #[error("it is too short ({length} bytes)")]
+    TooShort { length: u64 },
+    #[error("it is larger than the limit of {limit} bytes")]
+    TooLarge { limit: u64 },
+    #[error("it does not decompress to the {expected} bytes it should have")]
+    BadCompression { expected: u64 },
+    #[error("its content cannot be understood ({reason})")]
+    Malformed { reason: String },
+    #[error("the file is missing")]
+    Missing,
+}
+
+impl RepositoryError {
+    /// Sorts an operating-system error by what an administrator has to do about it.
+    pub fn from_io(path: &Path, source: io::Error) -> RepositoryError {
+        use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        let path = path.display().to_string();
+        let kind = source.kind();
+        let source = Arc::new(source);
+        match kind {
+            StorageFull | QuotaExceeded => RepositoryError::StorageFull { path, source },
+            PermissionDenied | ReadOnlyFilesystem => RepositoryError::PermissionDenied { path, source },
+            _ => RepositoryError::Io { path, source },
+        }
+    }
+
+    /// Whether the named object does not exist (it may have been removed between listing and reading).
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, RepositoryError::NotFound { .. })
+    }
+
+    pub(crate) fn damaged_file(
+        location: &str,
+        kind: FileKind,
+        name: &str,
+        damage: Damage,
+    ) -> RepositoryError {
+        RepositoryError::Damaged {
+            kind: ObjectKind::File(kind),
+            name: name.to_owned(),
+            location: location.to_owned(),
+            damage,
+        }
+    }
+
+    pub(crate) fn damaged_blob(
+        location: &str,
+        kind: BlobKind,
+        id: &BlobId,
+        damage: Damage,
+    ) -> RepositoryError {
+        RepositoryError::Damaged {
+            kind: ObjectKind::Blob(kind),
+            name: id.to_string(),
+            location: location.to_owned(),
+            damage,
+        }
+    }
+}
+
+impl Damage {
+    pub(crate) fn malformed(reason: impl std::fmt::Display) -> Damage {
+        Damage::Malformed {
+            reason: reason.to_string(),
+        }
+    }
+}
+
+impl ObjectKind {
+    fn advice(self) -> &'static str {
+        match self {
+            ObjectKind::File(FileKind::Config | FileKind::Key) => "bring this file back from a copy",
+            ObjectKind::File(FileKind::Index) => "rebuild the index from the packs",
+            ObjectKind::File(FileKind::Snapshot) => "this restore point is lost, remove the file",
+            ObjectKind::File(FileKind::Lock) => "remove it if no process works on the repository",
+            ObjectKind::File(FileKind::Pack) | ObjectKind::Blob(_) => {
+                "run a check of this storage unit to see which restore points it belongs to"
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for ObjectKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ObjectKind::File(kind) => kind.fmt(f),
+            ObjectKind::Blob(kind) => kind.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The index: in which pack, and where in it, every blob is.
+//! `file` is the form on disk, `table` the compact one in memory, this file what keeps the two in step.
+//! Called by `repository` and `writer`.
+
+mod file;
+mod table;
+
+use std::collections::HashSet;
+
+use parking_lot::{Mutex, RwLock};
+
+pub(crate) use file::IndexFile;
+pub(crate) use table::{IdHasher, Location};
+
+use crate::crypto::MasterKey;
+use crate::error::{RepositoryError, Result};
+use crate::id::{BlobId, BlobKind, IndexId, PackId};
+use crate::index::table::Table;
+use crate::pack::PackedBlob;
+use crate::storage::{FileKind, Storage};
+
+/// What is known after a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexLoad {
+    /// Index files in memory.
+    pub files: usize,
+    /// Distinct blobs in them.
+    pub blobs: usize,
+    /// Memory they take.
+    pub bytes_in_memory: usize,
+}
+
+/// The loaded index. Readers, writers and a reload work on it at the same time.
+pub(crate) struct Index {
+    table: RwLock<Table>,
+    reload: Mutex<()>,
+}
+
+impl Index {
+    pub(crate) fn new() -> Index {
+        Index {
+            table: RwLock::new(Table::new()),
+            reload: Mutex::new(()),
+        }
+    }
+
+    pub(crate) fn contains(&self, kind: BlobKind, id: &BlobId) -> bool {
+        self.table.read().contains(kind, id)
+    }
+
+    /// The first known place of a blob.
+    pub(crate) fn location(&self, kind: BlobKind, id: &BlobId) -> Option<Location> {
+        self.table.read().location(kind, id)
+    }
+
+    /// All known places of a blob; more than one only if it was stored twice.
+    pub(crate) fn locations(&self, kind: BlobKind, id: &BlobId) -> Vec<Location> {
+        self.table.read().locations(kind, id)
+    }
+
+    /// Takes over an index file that was just written.
+    pub(crate) fn add_file(&self, id: IndexId, packs: &[(PackId, Vec<PackedBlob>)]) {
+        self.table.write().add_file(id, packs);
+    }
+
+    /// Reads the index files that are new and forgets those that are gone.
+    pub(crate) fn reload(&self, storage: &dyn Storage, key: &MasterKey) -> Result<IndexLoad> {
+        let _one_at_a_time = self.reload.lock();
+        // Taken before listing: a file that a writer adds in the meantime is in neither and stays.
+        let before = self.table.read().files();
+        let listed: HashSet<IndexId> = storage
+            .list(FileKind::Index)?
+            .iter()
+            .filter_map(|(name, _)| name.parse().ok())
+            .collect();
+        let missing: Vec<IndexId> = listed.iter().filter(|id| !before.contains(id)).copied().collect();
+        self.load(&missing, storage, key)?;
+        let gone: Vec<IndexId> = before.iter().filter(|id| !listed.contains(id)).copied().collect();
+        if !gone.is_empty() {
+            self.table.write().remove_files(&gone);
+        }
+        Ok(self.table.read().load())
+    }
+
+    /// Reads and decodes on several threads; the table is locked only to insert.
+    fn load(&self, ids: &[IndexId], storage: &dyn Storage, key: &MasterKey) -> Result<()> {
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let work = || -> Result<()> {
+            while let Some(id) = ids.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                if let Some(file) = read_file(storage, key, id)? {
+                    self.add_file(*id, &file.into_packs());
+                }
+            }
+            Ok(())
+        };
+        let threads = std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(4)
+            .min(ids.len());
+        if threads < 2 {
+            return work();
+        }
+        std::thread::scope(|scope| {
+            let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            running.into_iter().try_for_each(|thread| match thread.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        })
+    }
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Index").field(&self.table.read().load()).finish()
+    }
+}
+
+/// One index file; nothing if it was removed since it was listed.
+fn read_file(storage: &dyn Storage, key: &MasterKey, id: &IndexId) -> Result<Option<IndexFile>> {
+    let name = id.to_string();
+    let sealed = match storage.read(FileKind::Index, &name) {
+        Ok(sealed) => sealed,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let file = crate::object::decode::<IndexFile>(&name, sealed, key).and_then(IndexFile::checked);
+    file.map(Some)
+        .map_err(|damage| RepositoryError::damaged_file(storage.location(), FileKind::Index, &name, damage))
+}

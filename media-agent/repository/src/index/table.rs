@@ -1,0 +1,304 @@
+//! The index in memory: 48 bytes a blob plus the hash table's free room, about 75 on average.
+//! No files, no locks; `index` guards it. Called only from there.
+
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use crate::id::{BlobId, BlobKind, IndexId, PackId};
+use crate::index::IndexLoad;
+use crate::pack::PackedBlob;
+
+/// Where a blob is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Location {
+    pub(crate) pack: PackId,
+    pub(crate) offset: u32,
+    pub(crate) length: u32,
+    pub(crate) compressed_from: Option<u32>,
+}
+
+/// `Location` with the pack as a number. `plain` is zero if the blob is not compressed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    pack: u32,
+    offset: u32,
+    length: u32,
+    plain: u32,
+}
+
+struct Pack {
+    id: PackId,
+    /// How many loaded index files name it.
+    files: u32,
+}
+
+pub(super) struct Table {
+    data: HashMap<BlobId, Place, IdHasher>,
+    trees: HashMap<BlobId, Place, IdHasher>,
+    /// Second and further places of blobs that were stored more than once, kept for when the first one goes.
+    duplicates: HashMap<(BlobKind, BlobId), Vec<Place>, IdHasher>,
+    packs: Vec<Pack>,
+    pack_numbers: HashMap<PackId, u32>,
+    files: HashMap<IndexId, Vec<u32>>,
+}
+
+impl Table {
+    pub(super) fn new() -> Table {
+        let hasher = IdHasher::random();
+        Table {
+            data: HashMap::with_hasher(hasher.clone()),
+            trees: HashMap::with_hasher(hasher.clone()),
+            duplicates: HashMap::with_hasher(hasher),
+            packs: Vec::new(),
+            pack_numbers: HashMap::new(),
+            files: HashMap::new(),
+        }
+    }
+
+    pub(super) fn files(&self) -> HashSet<IndexId> {
+        self.files.keys().copied().collect()
+    }
+
+    pub(super) fn contains(&self, kind: BlobKind, id: &BlobId) -> bool {
+        self.blobs(kind).contains_key(id)
+    }
+
+    pub(super) fn location(&self, kind: BlobKind, id: &BlobId) -> Option<Location> {
+        self.blobs(kind).get(id).map(|place| self.to_location(place))
+    }
+
+    pub(super) fn locations(&self, kind: BlobKind, id: &BlobId) -> Vec<Location> {
+        let Some(first) = self.blobs(kind).get(id) else {
+            return Vec::new();
+        };
+        let others = self.duplicates.get(&(kind, *id)).into_iter().flatten();
+        std::iter::once(first)
+            .chain(others)
+            .map(|place| self.to_location(place))
+            .collect()
+    }
+
+    /// Adds what an index file says. A file that is there already changes nothing.
+    pub(super) fn add_file(&mut self, file: IndexId, packs: &[(PackId, Vec<PackedBlob>)]) {
+        if self.files.contains_key(&file) {
+            return;
+        }
+        let mut numbers = Vec::with_capacity(packs.len());
+        for (id, blobs) in packs {
+            let number = self.pack_number(*id);
+            numbers.push(number);
+            for blob in blobs {
+                self.add_blob(number, blob);
+            }
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        for &number in &numbers {
+            self.packs[number as usize].files += 1;
+        }
+        self.files.insert(file, numbers);
+    }
+
+    /// Forgets index files, and the blobs of packs that no other file names.
+    pub(super) fn remove_files(&mut self, files: &[IndexId]) {
+        for number in files.iter().filter_map(|file| self.files.remove(file)).flatten() {
+            self.packs[number as usize].files -= 1;
+        }
+        let packs = &self.packs;
+        let alive = |place: &Place| packs[place.pack as usize].files > 0;
+        self.data.retain(|_, place| alive(place));
+        self.trees.retain(|_, place| alive(place));
+        self.pack_numbers
+            .retain(|_, number| packs[*number as usize].files > 0);
+        for places in self.duplicates.values_mut() {
+            places.retain(alive);
+        }
+        let unused = HashMap::with_hasher(self.duplicates.hasher().clone());
+        for ((kind, id), places) in std::mem::replace(&mut self.duplicates, unused) {
+            places
+                .into_iter()
+                .for_each(|place| self.add_place(kind, id, place));
+        }
+    }
+
+    pub(super) fn load(&self) -> IndexLoad {
+        let slots = (self.data.capacity() + self.trees.capacity()) * 8 / 7;
+        let per_slot = size_of::<(BlobId, Place)>() + 1;
+        let per_pack = size_of::<Pack>() + size_of::<(PackId, u32)>() + size_of::<u32>() + 1;
+        IndexLoad {
+            files: self.files.len(),
+            blobs: self.data.len() + self.trees.len(),
+            bytes_in_memory: slots * per_slot
+                + self.packs.capacity() * per_pack
+                + self.duplicates.capacity()
+                    * (size_of::<(BlobKind, BlobId, Vec<Place>)>() + size_of::<Place>()),
+        }
+    }
+
+    fn blobs(&self, kind: BlobKind) -> &HashMap<BlobId, Place, IdHasher> {
+        match kind {
+            BlobKind::Data => &self.data,
+            BlobKind::Tree => &self.trees,
+        }
+    }
+
+    fn to_location(&self, place: &Place) -> Location {
+        Location {
+            pack: self.packs[place.pack as usize].id,
+            offset: place.offset,
+            length: place.length,
+            compressed_from: (place.plain != 0).then_some(place.plain),
+        }
+    }
+
+    fn pack_number(&mut self, id: PackId) -> u32 {
+        *self.pack_numbers.entry(id).or_insert_with(|| {
+            let number = u32::try_from(self.packs.len()).expect("fewer than 2^32 packs");
+            self.packs.push(Pack { id, files: 0 });
+            number
+        })
+    }
+
+    fn add_blob(&mut self, pack: u32, blob: &PackedBlob) {
+        let plain = blob.compressed_from.unwrap_or(0);
+        self.add_place(
+            blob.kind,
+            blob.id,
+            Place {
+                pack,
+                offset: blob.offset,
+                length: blob.length,
+                plain,
+            },
+        );
+    }
+
+    fn add_place(&mut self, kind: BlobKind, id: BlobId, place: Place) {
+        let blobs = match kind {
+            BlobKind::Data => &mut self.data,
+            BlobKind::Tree => &mut self.trees,
+        };
+        match blobs.entry(id) {
+            Slot::Vacant(slot) => {
+                slot.insert(place);
+            }
+            Slot::Occupied(first) => {
+                if *first.get() != place {
+                    let others = self.duplicates.entry((kind, id)).or_default();
+                    if !others.contains(&place) {
+                        others.push(place);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Identifiers are checksums already, so mixing two words of them with a secret is enough; the secret keeps clients
+/// from choosing chunks that all fall into one place of the table.
+#[derive(Clone)]
+pub(crate) struct IdHasher {
+    secret: u64,
+}
+
+pub(crate) struct IdHash(u64);
+
+impl IdHasher {
+    pub(crate) fn random() -> IdHasher {
+        IdHasher {
+            secret: RandomState::new().hash_one(0),
+        }
+    }
+}
+
+impl BuildHasher for IdHasher {
+    type Hasher = IdHash;
+
+    fn build_hasher(&self) -> IdHash {
+        IdHash(self.secret)
+    }
+}
+
+impl Hasher for IdHash {
+    fn write(&mut self, bytes: &[u8]) {
+        for word in bytes.as_chunks::<8>().0.iter().take(2) {
+            let product = u128::from(self.0 ^ u64::from_le_bytes(*word)) * 0x9e37_79b9_7f4a_7c15_u128;
+            self.0 = (product ^ (product >> 64)) as u64;
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Table;
+    use crate::id::{BlobId, BlobKind, IndexId, PackId};
+    use crate::pack::PackedBlob;
+
+    fn blob(n: u32) -> PackedBlob {
+        let id = BlobId::of(&n.to_le_bytes());
+        PackedBlob {
+            kind: BlobKind::Data,
+            id,
+            offset: n,
+            length: 100,
+            compressed_from: Some(n + 1),
+        }
+    }
+
+    #[test]
+    fn what_several_files_say_is_joined_and_taken_apart() {
+        let (pack_a, pack_b) = (PackId::of(b"a"), PackId::of(b"b"));
+        let (file_1, file_2) = (IndexId::of(b"1"), IndexId::of(b"2"));
+        let mut table = Table::new();
+        table.add_file(file_1, &[(pack_a, vec![blob(1), blob(2)])]);
+        table.add_file(file_1, &[(pack_b, vec![blob(9)])]);
+        table.add_file(
+            file_2,
+            &[(pack_a, vec![blob(1), blob(2)]), (pack_b, vec![blob(2), blob(3)])],
+        );
+        assert_eq!(table.load().blobs, 3);
+        assert_eq!(table.locations(BlobKind::Data, &blob(2).id).len(), 2);
+        assert!(!table.contains(BlobKind::Tree, &blob(2).id));
+
+        table.remove_files(&[file_1]);
+        assert_eq!(table.load().blobs, 3);
+        table.add_file(file_1, &[(pack_a, vec![blob(1), blob(2)])]);
+        table.remove_files(&[file_2]);
+        assert_eq!(table.load().blobs, 2);
+        assert!(!table.contains(BlobKind::Data, &blob(3).id));
+        assert_eq!(table.locations(BlobKind::Data, &blob(2).id)[0].pack, pack_a);
+    }
+
+    #[test]
+    fn a_blob_stored_twice_survives_the_loss_of_its_first_place() {
+        let mut table = Table::new();
+        table.add_file(IndexId::of(b"1"), &[(PackId::of(b"a"), vec![blob(1)])]);
+        table.add_file(IndexId::of(b"2"), &[(PackId::of(b"b"), vec![blob(1)])]);
+        table.remove_files(&[IndexId::of(b"1")]);
+        assert_eq!(
+            table.locations(BlobKind::Data, &blob(1).id)[0].pack,
+            PackId::of(b"b")
+        );
+    }
+
+    #[test]
+    fn a_blob_takes_about_a_hundred_bytes() {
+        let mut table = Table::new();
+        let blobs: Vec<_> = (0..200_000).map(blob).collect();
+        table.add_file(IndexId::of(b"1"), &[(PackId::of(b"a"), blobs)]);
+        let load = table.load();
+        assert_eq!(load.blobs, 200_000);
+        assert!(
+            load.bytes_in_memory / load.blobs < 110,
+            "{}",
+            load.bytes_in_memory / load.blobs
+        );
+    }
+}

@@ -1,0 +1,248 @@
+//! Locks in restic's form, so that our agents and people's own restic runs respect each other.
+//! When to take, refresh and release them is the media agent's business, which calls this.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{RepositoryError, Result};
+use crate::id::LockId;
+use crate::repository::Repository;
+use crate::storage::FileKind;
+use crate::time::Timestamp;
+
+/// Restic takes a lock of this age for abandoned.
+const STALE_AFTER_SECS: i64 = 30 * 60;
+/// Ours counts as lost earlier, so that clocks may differ.
+const VALID_FOR: Duration = Duration::from_secs(22 * 60);
+
+/// Who locks, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockOptions {
+    /// Alone (prune), or beside others that add data (backup).
+    pub exclusive: bool,
+    /// Unique per agent.
+    pub hostname: String,
+    pub username: String,
+}
+
+/// A lock file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockInfo {
+    pub time: Timestamp,
+    #[serde(default)]
+    pub exclusive: bool,
+    #[serde(default)]
+    pub hostname: String,
+    #[serde(default)]
+    pub username: String,
+    #[serde(default)]
+    pub pid: u32,
+    #[serde(default)]
+    pub uid: u32,
+    #[serde(default)]
+    pub gid: u32,
+}
+
+impl LockInfo {
+    /// Not refreshed for so long that its process is gone or no longer relies on it.
+    pub fn is_stale(&self) -> bool {
+        Timestamp::now().seconds_since(self.time) > STALE_AFTER_SECS
+    }
+}
+
+/// A lock that is held until it is released or dropped.
+#[derive(Debug)]
+pub struct LockGuard {
+    repository: Repository,
+    options: LockOptions,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    id: LockId,
+    refreshed: Duration,
+    released: bool,
+}
+
+impl Repository {
+    /// Takes a lock. Fails if a lock that excludes it exists and is not stale; then the other one is named.
+    pub fn lock(&self, options: LockOptions) -> Result<LockGuard> {
+        self.refuse_conflict(options.exclusive, None)?;
+        let refreshed = boot_time();
+        let id = self.write_lock(&options)?;
+        let state = Mutex::new(State {
+            id,
+            refreshed,
+            released: false,
+        });
+        let guard = LockGuard {
+            repository: self.clone(),
+            options,
+            state,
+        };
+        // Of two that did this at once, at least the later one sees the other's file now; dropping removes ours.
+        self.refuse_conflict(guard.options.exclusive, Some(id))?;
+        Ok(guard)
+    }
+
+    /// All lock files, stale ones too.
+    pub fn locks(&self) -> Result<Vec<(LockId, LockInfo)>> {
+        let mut locks = Vec::new();
+        for (name, size) in self.storage().list(FileKind::Lock)? {
+            let Ok(id) = name.parse() else { continue };
+            // Other programs can leave empty files when they are interrupted; they lock nothing.
+            if size == 0 {
+                continue;
+            }
+            match self.load_object(FileKind::Lock, &name) {
+                Ok(lock) => locks.push((id, lock)),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(locks)
+    }
+
+    /// Removes all locks with this host name, which must be one that only this agent uses; gives their number.
+    pub fn remove_locks_of(&self, hostname: &str) -> Result<usize> {
+        let mut removed = 0;
+        for (id, lock) in self.locks()? {
+            if lock.hostname == hostname {
+                match self.storage().remove(FileKind::Lock, &id.to_string()) {
+                    Ok(()) => removed += 1,
+                    Err(error) if error.is_not_found() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    fn refuse_conflict(&self, exclusive: bool, own: Option<LockId>) -> Result<()> {
+        for (id, lock) in self.locks()? {
+            if own != Some(id) && (exclusive || lock.exclusive) && !lock.is_stale() {
+                return Err(RepositoryError::Locked {
+                    location: self.location().to_owned(),
+                    hostname: lock.hostname,
+                    pid: lock.pid,
+                    time: lock.time,
+                    exclusive: lock.exclusive,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn write_lock(&self, options: &LockOptions) -> Result<LockId> {
+        let lock = LockInfo {
+            time: Timestamp::now(),
+            exclusive: options.exclusive,
+            hostname: options.hostname.clone(),
+            username: options.username.clone(),
+            pid: std::process::id(),
+            uid: rustix::process::getuid().as_raw(),
+            gid: rustix::process::getgid().as_raw(),
+        };
+        let id = self.save_object(FileKind::Lock, &lock)?;
+        Ok(LockId::from_bytes(*id.as_bytes()))
+    }
+}
+
+impl LockGuard {
+    /// Writes a new lock file and removes the old one. Fails if the lock was lost in the meantime, because then
+    /// somebody else may have had the repository for himself.
+    pub fn refresh(&self) -> Result<()> {
+        let mut state = self.state.lock();
+        if !self.holds(&state)? {
+            return Err(self.lost());
+        }
+        let refreshed = boot_time();
+        let new = self.repository.write_lock(&self.options)?;
+        let old = std::mem::replace(&mut state.id, new);
+        state.refreshed = refreshed;
+        drop(state);
+        match self.repository.storage().remove(FileKind::Lock, &old.to_string()) {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the lock surely still holds: its file exists and was refreshed within 22 minutes, counting the time
+    /// the machine slept. What cannot be found out counts as no.
+    pub fn is_valid(&self) -> bool {
+        self.holds(&self.state.lock()).unwrap_or(false)
+    }
+
+    /// `is_valid` as a result, with the error to report.
+    pub fn check(&self) -> Result<()> {
+        if self.holds(&self.state.lock())? {
+            Ok(())
+        } else {
+            Err(self.lost())
+        }
+    }
+
+    /// The name of the present lock file.
+    pub fn id(&self) -> LockId {
+        self.state.lock().id
+    }
+
+    /// Removes the lock. Dropping does the same but cannot report an error.
+    pub fn release(self) -> Result<()> {
+        self.remove()
+    }
+
+    fn remove(&self) -> Result<()> {
+        let mut state = self.state.lock();
+        if state.released {
+            return Ok(());
+        }
+        state.released = true;
+        match self
+            .repository
+            .storage()
+            .remove(FileKind::Lock, &state.id.to_string())
+        {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn holds(&self, state: &State) -> Result<bool> {
+        let fresh = boot_time().saturating_sub(state.refreshed) < VALID_FOR;
+        Ok(fresh
+            && !state.released
+            && self
+                .repository
+                .storage()
+                .exists(FileKind::Lock, &state.id.to_string())?)
+    }
+
+    fn lost(&self) -> RepositoryError {
+        RepositoryError::LockLost {
+            location: self.repository.location().to_owned(),
+            hostname: self.options.hostname.clone(),
+        }
+    }
+}
+
+impl Drop for LockGuard {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove() {
+            tracing::warn!(%error, "lock could not be removed, it becomes stale by itself");
+        }
+    }
+}
+
+/// Time since the machine was started, sleep included; unlike the wall clock nobody sets it.
+fn boot_time() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    Duration::new(
+        u64::try_from(now.tv_sec).unwrap_or(0),
+        u32::try_from(now.tv_nsec).unwrap_or(0),
+    )
+}

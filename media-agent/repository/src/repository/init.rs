@@ -1,0 +1,235 @@
+//! Initialises and opens repositories.
+//! The order is key first, configuration last: without its configuration nothing is a repository, so an interrupted
+//! initialisation is simply done again. The configuration is never replaced, so of several initialisations at the
+//! same moment exactly one wins. Called by the media agent.
+
+use std::sync::Arc;
+
+use crate::crypto::{Config, KeyFile, MasterKey, VERSION};
+use crate::error::{Damage, RepositoryError, Result};
+use crate::password::Password;
+use crate::repository::Repository;
+use crate::storage::{CONFIG_NAME, FileKind, Storage};
+
+/// How a repository is initialised.
+#[derive(Debug, Clone, Copy)]
+pub struct InitOptions {
+    /// scrypt's cost N is 2 to the power of this. Only tests, where speed matters and secrecy does not, lower it.
+    pub scrypt_log_n: u8,
+}
+
+impl Default for InitOptions {
+    fn default() -> InitOptions {
+        InitOptions { scrypt_log_n: 15 }
+    }
+}
+
+impl Repository {
+    /// Makes a new repository. Refuses a place that holds one already, or anything else.
+    pub fn init(storage: Arc<dyn Storage>, password: &Password) -> Result<Repository> {
+        Repository::init_with(storage, password, InitOptions::default())
+    }
+
+    pub fn init_with(
+        storage: Arc<dyn Storage>,
+        password: &Password,
+        options: InitOptions,
+    ) -> Result<Repository> {
+        let location = storage.location().to_owned();
+        let exists = || RepositoryError::AlreadyExists {
+            location: location.clone(),
+        };
+        if storage.exists(FileKind::Config, CONFIG_NAME)? {
+            return Err(exists());
+        }
+        storage.create_layout()?;
+        refuse_lost_config(&*storage)?;
+        let (key, written) = match find_key(&*storage, password, |key| Ok(Some(key)))? {
+            Search::Found(left_by_interrupted) => (left_by_interrupted, None),
+            _ => {
+                let key = MasterKey::generate()?;
+                let (name, bytes) = KeyFile::create(&key, password, options.scrypt_log_n)?;
+                storage.write(FileKind::Key, &name, &bytes)?;
+                (key, Some(name))
+            }
+        };
+        let config = Config::generate()?;
+        let sealed = config.seal(&key)?;
+        match storage.write(FileKind::Config, CONFIG_NAME, &sealed) {
+            Ok(()) => {}
+            Err(RepositoryError::AlreadyExists { .. }) => {
+                let winner = storage.read(FileKind::Config, CONFIG_NAME)?;
+                // A repeated request to a file server can report our own file as somebody else's.
+                if winner != sealed {
+                    remove_useless_key(&*storage, written, &key, winner);
+                    return Err(exists());
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(Repository::new(storage, key, config))
+    }
+
+    /// Opens a repository with any of its passwords. Loads no index; see `reload_index`.
+    pub fn open(storage: Arc<dyn Storage>, password: &Password) -> Result<Repository> {
+        let location = storage.location().to_owned();
+        let nothing = |reason| RepositoryError::NotARepository {
+            location: location.clone(),
+            reason,
+        };
+        let sealed = match storage.read(FileKind::Config, CONFIG_NAME) {
+            Ok(sealed) => sealed,
+            Err(error) if error.is_not_found() => return Err(nothing("it has no configuration file")),
+            Err(error) => return Err(error),
+        };
+        let config_damaged =
+            |damage| RepositoryError::damaged_file(&location, FileKind::Config, CONFIG_NAME, damage);
+        let mut not_opened = false;
+        let search = find_key(&*storage, password, |key| {
+            match Config::open(sealed.clone(), &key) {
+                Ok(config) => Ok(Some((key, config))),
+                // The key of an initialisation that lost against another one; the right key is yet to come.
+                Err(Damage::NotAuthentic) => {
+                    not_opened = true;
+                    Ok(None)
+                }
+                Err(damage) => Err(config_damaged(damage)),
+            }
+        })?;
+        match search {
+            Search::Found((key, config)) => {
+                check_version(&config, &location)?;
+                Ok(Repository::new(storage, key, config))
+            }
+            Search::NoneFits if not_opened => Err(config_damaged(Damage::NotAuthentic)),
+            Search::NoneFits => Err(RepositoryError::WrongPassword { location }),
+            Search::AllDamaged(error) => Err(error),
+            Search::NoKeys => Err(nothing("it has no key file")),
+        }
+    }
+
+    /// Opens the repository, or makes it if there is none. Safe when several media agents do it at the same moment.
+    pub fn open_or_init(storage: Arc<dyn Storage>, password: &Password) -> Result<Repository> {
+        Repository::open_or_init_with(storage, password, InitOptions::default())
+    }
+
+    pub fn open_or_init_with(
+        storage: Arc<dyn Storage>,
+        password: &Password,
+        options: InitOptions,
+    ) -> Result<Repository> {
+        match Repository::open(storage.clone(), password) {
+            Err(RepositoryError::NotARepository { .. }) => {}
+            other => return other,
+        }
+        match Repository::init_with(storage.clone(), password, options) {
+            Err(RepositoryError::AlreadyExists { .. }) => Repository::open(storage, password),
+            other => other,
+        }
+    }
+}
+
+/// What looking for the right key gave.
+enum Search<T> {
+    Found(T),
+    NoneFits,
+    AllDamaged(RepositoryError),
+    NoKeys,
+}
+
+/// Tries the password on every key file until `accept` takes the key.
+fn find_key<T>(
+    storage: &dyn Storage,
+    password: &Password,
+    mut accept: impl FnMut(MasterKey) -> Result<Option<T>>,
+) -> Result<Search<T>> {
+    let mut result = Search::NoKeys;
+    for (name, _) in storage.list(FileKind::Key)? {
+        let bytes = match storage.read(FileKind::Key, &name) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => continue,
+            Err(error) => return Err(error),
+        };
+        match KeyFile::parse(&name, &bytes).and_then(|file| file.open(password)) {
+            Ok(Some(key)) => match accept(key)? {
+                Some(found) => return Ok(Search::Found(found)),
+                None => result = Search::NoneFits,
+            },
+            Ok(None) => result = Search::NoneFits,
+            Err(damage) => {
+                let error = RepositoryError::damaged_file(storage.location(), FileKind::Key, &name, damage);
+                tracing::warn!(%error, "key file passed over");
+                if matches!(result, Search::NoKeys) {
+                    result = Search::AllDamaged(error);
+                }
+            }
+        }
+    }
+    Ok(result)
+}
+
+/// Data without a configuration is a repository that lost it, and a new one would make the data unreadable.
+fn refuse_lost_config(storage: &dyn Storage) -> Result<()> {
+    for kind in [FileKind::Snapshot, FileKind::Index, FileKind::Pack] {
+        if !storage.list(kind)?.is_empty() {
+            let location = storage.location();
+            return Err(RepositoryError::damaged_file(
+                location,
+                FileKind::Config,
+                CONFIG_NAME,
+                Damage::Missing,
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// After losing against another initialisation: removes our key file unless the winner uses the same key, which it
+/// does if it took ours for the rest of an interrupted initialisation.
+fn remove_useless_key(storage: &dyn Storage, written: Option<String>, key: &MasterKey, winner: Vec<u8>) {
+    let Some(name) = written else { return };
+    if matches!(Config::open(winner, key), Err(Damage::NotAuthentic))
+        && let Err(error) = storage.remove(FileKind::Key, &name)
+    {
+        tracing::warn!(%error, "key file of a lost initialisation stays, which does no harm");
+    }
+}
+
+fn check_version(config: &Config, location: &str) -> Result<()> {
+    let (version, location) = (config.version, location.to_owned());
+    match version {
+        VERSION => Ok(()),
+        ..VERSION => Err(RepositoryError::OlderVersion { location, version }),
+        _ => Err(RepositoryError::NewerVersion { location, version }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{CONFIG_NAME, FileKind, InitOptions, Password, Repository, RepositoryError};
+    use crate::storage::{LocalStorage, Storage};
+
+    /// A sealed configuration of another version can only be made with the master key, hence a test in here.
+    #[test]
+    fn other_versions_are_refused_with_their_number() {
+        for version in [0, 1, 3, 400] {
+            let directory = tempfile::tempdir().unwrap();
+            let storage: Arc<dyn Storage> = Arc::new(LocalStorage::new(directory.path()));
+            let password = Password::new("p".to_owned());
+            let options = InitOptions { scrypt_log_n: 4 };
+            let repository = Repository::init_with(storage.clone(), &password, options).unwrap();
+            storage.remove(FileKind::Config, CONFIG_NAME).unwrap();
+            let other = format!(r#"{{"version":{version},"later":"fields"}}"#);
+            let sealed = repository.key().seal(other.as_bytes()).unwrap();
+            storage.write(FileKind::Config, CONFIG_NAME, &sealed).unwrap();
+            let error = Repository::open(storage, &password).unwrap_err();
+            match error {
+                RepositoryError::NewerVersion { version: v, .. } => assert!(v == version && v > 2),
+                RepositoryError::OlderVersion { version: v, .. } => assert!(v == version && v < 2),
+                other => panic!("{other}"),
+            }
+        }
+    }
+}

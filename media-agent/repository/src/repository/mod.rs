@@ -1,0 +1,101 @@
+//! A repository that was opened: the handle through which everything else goes.
+//! `init` opens and initialises, `read` reads blobs, `snapshots` keeps snapshots; locks and the writer have files of
+//! their own. Called by the media agent.
+
+mod init;
+mod read;
+mod snapshots;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use init::InitOptions;
+pub use snapshots::SnapshotList;
+
+use crate::crypto::{Config, MasterKey};
+use crate::error::{RepositoryError, Result};
+use crate::id::{BlobId, BlobKind};
+use crate::index::{Index, IndexLoad};
+use crate::object;
+use crate::storage::{FileKind, Storage};
+
+/// A handle; clones share the key and the loaded index.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    storage: Arc<dyn Storage>,
+    key: MasterKey,
+    config: Config,
+    index: Index,
+}
+
+impl Repository {
+    fn new(storage: Arc<dyn Storage>, key: MasterKey, config: Config) -> Repository {
+        Repository {
+            inner: Arc::new(Inner {
+                storage,
+                key,
+                config,
+                index: Index::new(),
+            }),
+        }
+    }
+
+    /// The identifier given when it was initialised.
+    pub fn id(&self) -> &str {
+        &self.inner.config.id
+    }
+
+    pub fn location(&self) -> &str {
+        self.inner.storage.location()
+    }
+
+    /// Reads index files that are new since the last call and forgets those that are gone. A handle that was just
+    /// opened knows no blobs before the first call.
+    pub fn reload_index(&self) -> Result<IndexLoad> {
+        self.index().reload(self.storage(), self.key())
+    }
+
+    /// Whether a loaded index names the blob.
+    pub fn contains(&self, kind: BlobKind, id: &BlobId) -> bool {
+        self.index().contains(kind, id)
+    }
+
+    /// Removes temporary files of interrupted writes that are older than a day; gives their number.
+    pub fn remove_stale_temporaries(&self) -> Result<usize> {
+        self.storage()
+            .remove_stale_temporaries(Duration::from_secs(24 * 3600))
+    }
+
+    pub(crate) fn storage(&self) -> &dyn Storage {
+        &*self.inner.storage
+    }
+
+    pub(crate) fn key(&self) -> &MasterKey {
+        &self.inner.key
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.inner.index
+    }
+
+    /// Seals and writes an index, snapshot or lock; its name is the returned checksum.
+    pub(crate) fn save_object(&self, kind: FileKind, value: &impl Serialize) -> Result<BlobId> {
+        let (id, bytes) = object::encode(value, self.key())?;
+        self.storage().write(kind, &id.to_string(), &bytes)?;
+        Ok(id)
+    }
+
+    pub(crate) fn load_object<T: DeserializeOwned>(&self, kind: FileKind, name: &str) -> Result<T> {
+        let sealed = self.storage().read(kind, name)?;
+        object::decode(name, sealed, self.key())
+            .map_err(|damage| RepositoryError::damaged_file(self.location(), kind, name, damage))
+    }
+}

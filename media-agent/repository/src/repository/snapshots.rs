@@ -1,0 +1,91 @@
+//! Saves, finds, lists and removes snapshots.
+//! Which to keep is the media agent's business, which calls this.
+
+use crate::error::{RepositoryError, Result};
+use crate::id::{BlobKind, SnapshotId};
+use crate::repository::Repository;
+use crate::snapshot::Snapshot;
+use crate::storage::FileKind;
+
+/// All snapshots, the readable and the others.
+#[derive(Debug, Default)]
+pub struct SnapshotList {
+    /// Oldest first.
+    pub readable: Vec<(SnapshotId, Snapshot)>,
+    /// Each error names the file.
+    pub damaged: Vec<(SnapshotId, RepositoryError)>,
+}
+
+impl Repository {
+    /// Writes a snapshot; it is durable when this returns. Its tree must be in an index already, so that a snapshot
+    /// never refers to what a crash can take away.
+    pub fn save_snapshot(&self, snapshot: &Snapshot) -> Result<SnapshotId> {
+        if !self.contains(BlobKind::Tree, &snapshot.tree) {
+            let location = self.location().to_owned();
+            return Err(RepositoryError::MissingBlob {
+                kind: BlobKind::Tree,
+                id: snapshot.tree,
+                location,
+            });
+        }
+        let id = self.save_object(FileKind::Snapshot, snapshot)?;
+        Ok(SnapshotId::from_bytes(*id.as_bytes()))
+    }
+
+    pub fn snapshot(&self, id: &SnapshotId) -> Result<Snapshot> {
+        self.load_object(FileKind::Snapshot, &id.to_string())
+    }
+
+    /// All readable snapshots, oldest first. Damaged ones are logged by name and left out; see `list_snapshots`.
+    pub fn snapshots(&self) -> Result<Vec<(SnapshotId, Snapshot)>> {
+        let list = self.list_snapshots()?;
+        for (_, error) in &list.damaged {
+            tracing::error!(%error, "snapshot passed over");
+        }
+        Ok(list.readable)
+    }
+
+    /// All snapshots, with the reason for each that cannot be read.
+    pub fn list_snapshots(&self) -> Result<SnapshotList> {
+        let mut list = SnapshotList::default();
+        for id in self.snapshot_ids()? {
+            match self.snapshot(&id) {
+                Ok(snapshot) => list.readable.push((id, snapshot)),
+                Err(error) if error.is_not_found() => {}
+                Err(error @ RepositoryError::Damaged { .. }) => list.damaged.push((id, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        list.readable.sort_by_key(|(id, snapshot)| (snapshot.time, *id));
+        Ok(list)
+    }
+
+    /// The one snapshot whose id begins with `prefix`.
+    pub fn find_snapshot(&self, prefix: &str) -> Result<(SnapshotId, Snapshot)> {
+        let prefix = prefix.to_ascii_lowercase();
+        let fits = |id: &SnapshotId| !prefix.is_empty() && id.to_string().starts_with(&prefix);
+        let mut found = self.snapshot_ids()?.into_iter().filter(fits);
+        let location = || self.location().to_owned();
+        match (found.next(), found.next()) {
+            (Some(id), None) => Ok((id, self.snapshot(&id)?)),
+            (None, _) => Err(RepositoryError::NoSuchSnapshot {
+                location: location(),
+                prefix,
+            }),
+            _ => Err(RepositoryError::AmbiguousSnapshot {
+                location: location(),
+                prefix,
+            }),
+        }
+    }
+
+    /// Removes a snapshot. The data it refers to stays until a prune.
+    pub fn remove_snapshot(&self, id: &SnapshotId) -> Result<()> {
+        self.storage().remove(FileKind::Snapshot, &id.to_string())
+    }
+
+    fn snapshot_ids(&self) -> Result<Vec<SnapshotId>> {
+        let files = self.storage().list(FileKind::Snapshot)?;
+        Ok(files.iter().filter_map(|(name, _)| name.parse().ok()).collect())
+    }
+}
