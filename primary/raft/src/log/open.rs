@@ -1,0 +1,109 @@
+//! Opening the log and judging its end.
+//!
+//! The `raft-log` crate refuses a record whose checksum does not fit, and cuts off a last record that ends after the
+//! file or is all zeros. Cutting is right after a power cut, for bytes that were never synced; done to synced bytes it
+//! would make the node forget a vote or an entry it acknowledged. So it is opened with cutting forbidden first, and
+//! allowed to cut only what lies behind the [`Mark`]. Called by [`node`](crate::node) at start.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft_log::{Config, Dump, DumpApi, RaftLog};
+use thiserror::Error;
+
+use crate::log::mark::Mark;
+use crate::log::record::Records;
+
+#[derive(Debug, Error)]
+pub(crate) enum LogFault {
+    #[error("it ends at byte {end}, but was promised up to byte {promised}")]
+    Short { end: u64, promised: u64 },
+    #[error("it is good up to byte {good} and was promised up to byte {promised}; then: {reason}")]
+    Damaged {
+        good: u64,
+        promised: u64,
+        reason: String,
+    },
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+pub(crate) fn open(dir: &Path, mark: &Mark) -> Result<RaftLog<Records>, LogFault> {
+    let promised = mark.offset();
+    let log = match try_open(dir, false) {
+        Ok(log) => log,
+        Err(error) if is_system(&error) => return Err(error.into()),
+        Err(error) => {
+            let damaged = |good: u64, error: &io::Error| LogFault::Damaged {
+                good,
+                promised,
+                reason: error.to_string(),
+            };
+            let good = good_end(dir)?;
+            if good < promised {
+                return Err(damaged(good, &error));
+            }
+            tracing::warn!(good, promised, "log ends in an interrupted write; cutting it off");
+            try_open(dir, true).map_err(|error| damaged(good, &error))?
+        }
+    };
+    let end = end_of(&log);
+    if end < promised {
+        return Err(LogFault::Short { end, promised });
+    }
+    Ok(log)
+}
+
+/// The offset behind the last record.
+fn end_of(log: &RaftLog<Records>) -> u64 {
+    log.stat().open_chunk.global_end
+}
+
+fn try_open(dir: &Path, cut: bool) -> io::Result<RaftLog<Records>> {
+    let config = Arc::new(config(dir, cut));
+    catch_unwind(AssertUnwindSafe(|| RaftLog::open(config)))
+        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::InvalidData, "opening it panicked")))
+}
+
+fn config(dir: &Path, cut: bool) -> Config {
+    let mut config = Config::new(dir.display());
+    // A file is kept in memory until the next one is begun, and on disk until all of it is purged.
+    config.wal.chunk_max_size = Some(16 * 1024 * 1024);
+    config.wal.chunk_max_records = Some(50_000);
+    config.wal.read_buffer_size = Some(1024 * 1024);
+    config.wal.truncate_incomplete_record = Some(cut);
+    // Added to every write; what arrives meanwhile shares its sync. The default of 1 ms would double a commit.
+    config.wal.flush_batch_wait = Some(Duration::from_micros(100));
+    config.log_cache_max_items = Some(100_000);
+    config.log_cache_capacity = Some(64 * 1024 * 1024);
+    config
+}
+
+/// Errors that say nothing about the log's content.
+fn is_system(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::StorageFull
+            | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+/// The end of the last record before the first bad one.
+fn good_end(dir: &Path) -> io::Result<u64> {
+    let (mut good, mut bad) = (0, false);
+    Dump::<Records>::new(Arc::new(config(dir, false)))?.write_with(|chunk, _, record| {
+        match record {
+            Ok((segment, _)) if !bad => good = chunk.0 + segment.offset + segment.size,
+            Ok(_) => {}
+            Err(_) => bad = true,
+        }
+        Ok(())
+    })?;
+    Ok(good)
+}

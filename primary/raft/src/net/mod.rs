@@ -1,0 +1,11 @@
+//! Raft between nodes, over gRPC: frames, the calling side, the answering side. Nothing about storage or membership.
+//! openraft calls the client; the primary mounts the service on its TLS port.
+
+mod client;
+mod receive;
+mod service;
+mod wire;
+
+pub(crate) use client::Network;
+pub use service::RaftService;
+pub(crate) use wire::MAX_FRAME;

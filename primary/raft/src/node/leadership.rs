@@ -1,0 +1,103 @@
+//! Who leads, and whether this node still runs: one task that follows openraft's metrics and tells both on. Owned by
+//! the node's handle.
+
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::Fatal;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::peer::NodeId;
+use crate::types::{Config, Metrics, Raft};
+
+/// Who leads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    /// The leader this node knows of.
+    pub leader: Option<NodeId>,
+    /// The term it knows of; grows with every election.
+    pub term: u64,
+    /// This node leads. It may have lost its majority without knowing yet: a proposal tells.
+    pub is_me: bool,
+}
+
+/// Why a node stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// It was asked to.
+    Shutdown,
+    /// The disk or the machine failed. Restarting may or may not help; the reason says.
+    Failed {
+        /// What failed.
+        reason: String,
+    },
+}
+
+type Watched = (
+    JoinHandle<()>,
+    watch::Receiver<Leadership>,
+    watch::Receiver<Option<StopReason>>,
+);
+
+/// Starts the task. Its end means that the node has stopped; the owner aborts it when it goes.
+pub(super) fn watch(me: NodeId, raft: Raft) -> Watched {
+    let (lead_tx, lead_rx) = watch::channel(leadership(&raft.metrics().borrow_watched(), me));
+    let (stop_tx, stop_rx) = watch::channel(None);
+    let mut metrics = raft.metrics();
+    let task = tokio::spawn(async move {
+        loop {
+            let (now, state) = {
+                let metrics = metrics.borrow_watched();
+                (leadership(&metrics, me), metrics.running_state.clone())
+            };
+            let state = if state.is_ok() && metrics.changed().await.is_ok() {
+                Ok(())
+            } else {
+                ended(&raft, state).await
+            };
+            let now = if state.is_ok() {
+                now
+            } else {
+                Leadership {
+                    leader: None,
+                    is_me: false,
+                    ..now
+                }
+            };
+            lead_tx.send_if_modified(|old| std::mem::replace(old, now) != now);
+            if let Err(fatal) = state {
+                stop_tx.send_replace(Some(reason(me, &fatal)));
+                return;
+            }
+        }
+    });
+    (task, lead_rx, stop_rx)
+}
+
+/// openraft's core is gone; if it did not leave a reason, any call to it gives one.
+async fn ended(raft: &Raft, state: Result<(), Fatal<Config>>) -> Result<(), Fatal<Config>> {
+    match state {
+        Err(fatal) => Err(fatal),
+        Ok(()) => raft.with_raft_state(|_| ()).await.and(Err(Fatal::Stopped)),
+    }
+}
+
+fn leadership(metrics: &Metrics, me: NodeId) -> Leadership {
+    let is_me = metrics.state.is_leader() && metrics.current_leader == Some(me);
+    Leadership {
+        leader: metrics.current_leader,
+        term: metrics.current_term,
+        is_me,
+    }
+}
+
+fn reason(me: NodeId, fatal: &Fatal<Config>) -> StopReason {
+    match fatal {
+        Fatal::Stopped => StopReason::Shutdown,
+        fatal => {
+            tracing::error!(node = me, reason = %fatal, "raft node stopped");
+            StopReason::Failed {
+                reason: fatal.to_string(),
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! One running node: starting it, proposing, reading, stopping it. What it is made of lives in the other rooms; the
+//! opening of a data directory in [`start`], membership changes in [`members`], what is seen from outside in
+//! [`status`] and [`leadership`]. Called by the primary.
+
+mod leadership;
+mod members;
+pub(crate) mod start;
+mod status;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use openraft::ReadPolicy;
+use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, InitializeError as RaftInitializeError};
+use openraft::errors::{LinearizableReadError, RaftError};
+use outlast_proto::v1::raft_server::RaftServer;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::error::{InitializeError, ProposeError, StartError};
+use crate::log::LogStore;
+use crate::machine::Machine;
+use crate::net::{MAX_FRAME, Network, RaftService};
+use crate::options::{MAX_COMMAND, RaftOptions, Timing};
+use crate::peer::{NodeId, Peer};
+use crate::state::StateStore;
+use crate::types::{Command, Config, Raft};
+
+pub use leadership::{Leadership, StopReason};
+pub use status::{Member, RaftStatus, Role};
+
+/// A handle to one running node. Clones are the same node. It runs until [`RaftNode::shutdown`], until the last
+/// handle is dropped, or until a disk or the machine fails it (see [`RaftNode::stopped`]).
+#[derive(Clone)]
+pub struct RaftNode {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: NodeId,
+    timing: Timing,
+    raft: Raft,
+    log: LogStore,
+    state: StateStore,
+    leadership: watch::Receiver<Leadership>,
+    stop: watch::Receiver<Option<StopReason>>,
+    watcher: JoinHandle<()>,
+}
+
+impl RaftNode {
+    /// Opens the data directory, restores the machine from its rows and starts taking part.
+    ///
+    /// # Errors
+    /// Everything that makes it unsafe or impossible to take part; the messages say what an operator can do.
+    pub async fn start(options: RaftOptions, machine: impl Machine) -> Result<RaftNode, StartError> {
+        let config = Arc::new(options.raft_config()?);
+        let (id, timing, dir) = (options.node_id, options.timing, options.data_dir.clone());
+        let network = Network::new(id, options.connect.clone(), timing.patience());
+        let opening = tokio::task::spawn_blocking(move || start::open(&options, Box::new(machine))).await;
+        let opened = opening.map_err(|panic| StartError::Raft {
+            dir: dir.clone(),
+            reason: panic.to_string(),
+        })??;
+        let raft = Raft::new(id, config, network, opened.log.clone(), opened.state.clone()).await;
+        let raft = raft.map_err(|fatal| StartError::Raft {
+            dir,
+            reason: fatal.to_string(),
+        })?;
+        let (watcher, leadership, stop) = leadership::watch(id, raft.clone());
+        let (log, state) = (opened.log, opened.state);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                id,
+                timing,
+                raft,
+                log,
+                state,
+                leadership,
+                stop,
+                watcher,
+            }),
+        })
+    }
+
+    /// The gRPC service for the other nodes, with its message limits set.
+    pub fn service(&self) -> RaftServer<RaftService> {
+        let Inner { id, raft, state, .. } = &*self.inner;
+        RaftServer::new(RaftService::new(*id, raft.clone(), state.clone()))
+            .max_decoding_message_size(MAX_FRAME)
+            .max_encoding_message_size(MAX_FRAME)
+    }
+
+    /// Makes the first members a cluster. To be called on one of them, or on several with the same members.
+    /// False: this node belongs to a cluster already, and nothing was changed.
+    pub async fn initialize(&self, members: BTreeMap<NodeId, Peer>) -> Result<bool, InitializeError> {
+        match self.inner.raft.initialize(members).await {
+            Ok(()) => Ok(true),
+            Err(RaftError::APIError(RaftInitializeError::NotAllowed(_))) => Ok(false),
+            Err(RaftError::APIError(RaftInitializeError::NotInMembers(_))) => {
+                Err(InitializeError::NotAMember {
+                    node_id: self.inner.id,
+                })
+            }
+            Err(RaftError::Fatal(fatal)) => Err(InitializeError::Stopped {
+                reason: fatal.to_string(),
+            }),
+        }
+    }
+
+    /// Has a command committed and applied, and returns the machine's reply.
+    pub async fn propose(&self, command: Vec<u8>) -> Result<Vec<u8>, ProposeError> {
+        self.propose_within(command, self.inner.timing.deadline()).await
+    }
+
+    /// [`RaftNode::propose`] with a deadline of the caller's. A leader that loses its majority keeps what it accepted
+    /// pending, so there always is one.
+    pub async fn propose_within(&self, command: Vec<u8>, after: Duration) -> Result<Vec<u8>, ProposeError> {
+        if command.len() > MAX_COMMAND {
+            return Err(ProposeError::TooLarge {
+                size: command.len(),
+                limit: MAX_COMMAND,
+            });
+        }
+        let write = self.inner.raft.client_write(Command(command.into()));
+        match tokio::time::timeout(after, write).await {
+            Ok(Ok(done)) => Ok(done.data.0.into()),
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => {
+                Err(ProposeError::NotLeader { leader: leader(to) })
+            }
+            Ok(Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(to)))) => {
+                Err(ProposeError::Displaced { leader: leader(to) })
+            }
+            // About memberships and preconditions; neither is asked for here.
+            Ok(Err(RaftError::APIError(_))) => Err(ProposeError::Displaced { leader: None }),
+            Ok(Err(RaftError::Fatal(fatal))) => Err(propose_stopped(&fatal)),
+            Err(_) => Err(ProposeError::Timeout { after }),
+        }
+    }
+
+    /// Waits until a read of the machine sees everything that was acknowledged before this call: a majority confirms
+    /// that this node still leads, and the machine has applied up to what was committed then.
+    pub async fn ensure_linearizable(&self) -> Result<(), ProposeError> {
+        let after = self.inner.timing.deadline();
+        let read = self.inner.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+        match tokio::time::timeout(after, read).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to)))) => {
+                Err(ProposeError::NotLeader { leader: leader(to) })
+            }
+            Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)))) => {
+                Err(ProposeError::NotLeader { leader: None })
+            }
+            Ok(Err(RaftError::Fatal(fatal))) => Err(propose_stopped(&fatal)),
+            Err(_) => Err(ProposeError::Timeout { after }),
+        }
+    }
+
+    /// Follows who leads. `is_me` turns true when this node is elected; what it must know first
+    /// [`RaftNode::ensure_linearizable`] waits for.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.leadership.clone()
+    }
+
+    /// Waits until this node stops, and says why. A disk error or a failing machine stops it for good: the process
+    /// should end then.
+    pub async fn stopped(&self) -> StopReason {
+        let mut stop = self.inner.stop.clone();
+        match stop.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or(StopReason::Shutdown),
+            Err(_) => StopReason::Shutdown,
+        }
+    }
+
+    /// Stops taking part, makes everything durable and gives the data directory back. Hand leadership over first.
+    pub async fn shutdown(&self) {
+        if let Err(error) = self.inner.raft.shutdown().await {
+            tracing::error!(node = self.inner.id, %error, "raft did not stop in good order");
+        }
+        let inner = self.inner.clone();
+        let closing = tokio::task::spawn_blocking(move || inner.close());
+        if let Err(error) = closing.await {
+            tracing::error!(node = self.inner.id, %error, "closing panicked");
+        }
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        // The log last: with it goes the lock on the directory.
+        for (what, closed) in [("state", self.state.close()), ("log", self.log.close())] {
+            if let Err(error) = closed {
+                tracing::error!(node = self.id, what, %error, "last write failed");
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Sends the signal; nobody is left to wait for the rest.
+        drop(self.raft.shutdown().now_or_never());
+        self.watcher.abort();
+    }
+}
+
+fn leader(to: ForwardToLeader<Config>) -> Option<(NodeId, Peer)> {
+    to.leader_id.zip(to.leader_node)
+}
+
+fn propose_stopped(fatal: &Fatal<Config>) -> ProposeError {
+    ProposeError::Stopped {
+        reason: fatal.to_string(),
+    }
+}

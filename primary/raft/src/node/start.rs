@@ -1,0 +1,185 @@
+//! Opening a data directory: whose is it, is everything there, is it whole. Nothing runs yet. Blocks; called once by
+//! [`RaftNode::start`](super::RaftNode::start).
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{LossKind, StartError};
+use crate::files::{DirLock, Identity, Stage, sync_dir};
+use crate::format::LogIdForm;
+use crate::log::{self, LogFault, LogStore, Mark};
+use crate::machine::Machine;
+use crate::options::RaftOptions;
+use crate::state::{Core, Rows, RowsFault, SnapshotDir, StateStore};
+
+pub(crate) struct Opened {
+    pub(crate) log: LogStore,
+    pub(crate) state: StateStore,
+}
+
+/// The names in a data directory, besides `lock` and `identity`.
+struct Layout {
+    dir: PathBuf,
+    mark: PathBuf,
+    log: PathBuf,
+    state: PathBuf,
+    snapshot: PathBuf,
+}
+
+pub(crate) fn open(options: &RaftOptions, machine: Box<dyn Machine>) -> Result<Opened, StartError> {
+    let dir = &options.data_dir;
+    fs::create_dir_all(dir).map_err(StartError::io("creating", dir))?;
+    let lock = DirLock::take(dir)?;
+    let layout = Layout::of(dir);
+    let identity = match Identity::find(dir, options.node_id, &options.cluster)? {
+        Some(identity) => identity,
+        None => {
+            layout.must_be_empty()?;
+            Identity::claim(dir, options.node_id, &options.cluster)
+                .map_err(StartError::io("claiming", dir))?
+        }
+    };
+    if identity.stage() != Stage::Member {
+        // Nothing was promised yet: what is there is unfinished or empty.
+        layout.create(options.node_id)?;
+        identity
+            .advance(Stage::Ready)
+            .map_err(StartError::io("claiming", dir))?;
+    }
+    layout.open(options, identity, machine, lock)
+}
+
+impl Layout {
+    fn of(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_path_buf(),
+            mark: dir.join("mark"),
+            log: dir.join("log"),
+            state: dir.join("state"),
+            snapshot: dir.join("snapshot"),
+        }
+    }
+
+    fn parts(&self) -> [&PathBuf; 4] {
+        [&self.mark, &self.log, &self.state, &self.snapshot]
+    }
+
+    fn must_be_empty(&self) -> Result<(), StartError> {
+        match self.parts().into_iter().find(|part| part.exists()) {
+            Some(part) => Err(self.lost(
+                LossKind::Identity,
+                format!("{} is there without it", part.display()),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn create(&self, node_id: u64) -> Result<(), StartError> {
+        for part in self.parts() {
+            let removed = if part.is_dir() {
+                fs::remove_dir_all(part)
+            } else {
+                fs::remove_file(part)
+            };
+            match removed {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(StartError::io("removing", part)(e));
+                }
+                _ => {}
+            }
+        }
+        Mark::create(&self.mark).map_err(StartError::io("creating", &self.mark))?;
+        for dir in [&self.log, &self.state, &self.snapshot] {
+            fs::create_dir(dir).map_err(StartError::io("creating", dir))?;
+        }
+        drop(Rows::create(&self.state, node_id).map_err(|fault| self.state_fault(fault))?);
+        sync_dir(&self.dir).map_err(StartError::io("syncing", &self.dir))
+    }
+
+    fn open(
+        &self,
+        options: &RaftOptions,
+        identity: Identity,
+        mut machine: Box<dyn Machine>,
+        lock: DirLock,
+    ) -> Result<Opened, StartError> {
+        let mark = Mark::open(&self.mark).map_err(|e| self.lost(LossKind::Mark, e.to_string()))?;
+        if !self.log.is_dir() {
+            return Err(self.lost(LossKind::Log, "its directory is missing".into()));
+        }
+        let log = log::open(&self.log, &mark).map_err(|fault| self.log_fault(fault))?;
+        let (rows, content) = Rows::open(&self.state).map_err(|fault| self.state_fault(fault))?;
+        if rows.meta().node_id != options.node_id {
+            let detail = format!("these are the rows of node {}", rows.meta().node_id);
+            return Err(StartError::DamagedState {
+                dir: self.dir.clone(),
+                detail,
+            });
+        }
+        // What sled read may still be in the page cache only; openraft may purge the log on the strength of it.
+        rows.handle()
+            .make_durable()
+            .map_err(|fault| self.state_fault(fault))?;
+        let (snapshots, snapshot) =
+            SnapshotDir::open(&self.snapshot).map_err(StartError::io("reading", &self.snapshot))?;
+        let applied = rows.meta().applied;
+        let reach = applied.max(snapshot.as_ref().and_then(|file| file.head().applied));
+        self.must_follow(log.log_state().purged().copied(), reach)?;
+        machine.restore(content, applied.map_or(0, |id| id.index))?;
+        let log = LogStore::new(log, mark, identity, lock);
+        let state = StateStore::new(
+            Core::new(machine, rows, snapshots.clone(), snapshot),
+            log.clone(),
+            snapshots,
+        );
+        Ok(Opened { log, state })
+    }
+
+    /// The log begins where the rows or the snapshot end, or earlier.
+    fn must_follow(&self, purged: Option<LogIdForm>, reach: Option<LogIdForm>) -> Result<(), StartError> {
+        if reach >= purged {
+            return Ok(());
+        }
+        let detail = format!("it reaches to {reach:?}, the log begins behind {purged:?}");
+        Err(self.lost(LossKind::State, detail))
+    }
+
+    fn lost(&self, what: LossKind, detail: String) -> StartError {
+        StartError::LostState {
+            dir: self.dir.clone(),
+            what,
+            detail,
+        }
+    }
+
+    fn log_fault(&self, fault: LogFault) -> StartError {
+        match fault {
+            LogFault::Short { .. } => self.lost(LossKind::Log, fault.to_string()),
+            LogFault::Damaged { .. } => StartError::DamagedLog {
+                dir: self.dir.clone(),
+                detail: fault.to_string(),
+            },
+            LogFault::Io(source) => StartError::Io {
+                doing: "opening the log in",
+                path: self.log.clone(),
+                source,
+            },
+        }
+    }
+
+    fn state_fault(&self, fault: RowsFault) -> StartError {
+        match fault {
+            RowsFault::Missing => self.lost(LossKind::State, fault.to_string()),
+            fault if fault.is_system() => StartError::Io {
+                doing: "opening the rows in",
+                path: self.state.clone(),
+                source: fault.into(),
+            },
+            fault => StartError::DamagedState {
+                dir: self.dir.clone(),
+                detail: fault.to_string(),
+            },
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The machine with its rows and its views: what one owner changes, under one lock, synchronously. No async, no
+//! openraft traits; [`store`](super::store) takes the lock and calls in.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use bytes::Bytes;
+
+use crate::format::{LogIdForm, MembershipForm};
+use crate::machine::{Machine, MachineError};
+use crate::state::frozen::{Frozen, Page};
+use crate::state::rows::{Change, Meta, MetaChange, Rows, RowsFault, RowsHandle};
+use crate::state::snapshot::{Head, SnapshotDir, SnapshotFile};
+use crate::types::{Entry, Payload, Reply, StoredMembership};
+
+const PAGE_ROWS: usize = 1_000;
+
+/// Names a view.
+pub(crate) type ViewId = u64;
+
+/// See the file's header.
+pub(crate) struct Core {
+    machine: Box<dyn Machine>,
+    rows: Rows,
+    views: BTreeMap<ViewId, Frozen>,
+    next_view: ViewId,
+    snapshots: SnapshotDir,
+    snapshot: Option<SnapshotFile>,
+}
+
+impl Core {
+    pub(crate) fn new(
+        machine: Box<dyn Machine>,
+        rows: Rows,
+        snapshots: SnapshotDir,
+        snapshot: Option<SnapshotFile>,
+    ) -> Self {
+        Self {
+            machine,
+            rows,
+            views: BTreeMap::new(),
+            next_view: 0,
+            snapshots,
+            snapshot,
+        }
+    }
+
+    pub(crate) fn meta(&self) -> &Meta {
+        self.rows.meta()
+    }
+
+    pub(crate) fn snapshot(&self) -> Option<&SnapshotFile> {
+        self.snapshot.as_ref()
+    }
+
+    pub(crate) fn rows(&self) -> RowsHandle {
+        self.rows.handle()
+    }
+
+    /// Applies entries, stores what they changed in one batch, and only then returns the replies.
+    pub(crate) fn apply(&mut self, entries: &[Entry]) -> io::Result<Vec<Reply>> {
+        let Some(last) = entries.last() else {
+            return Ok(vec![]);
+        };
+        let applied = LogIdForm::from(last.log_id);
+        let (mut replies, mut changed, mut membership) =
+            (Vec::with_capacity(entries.len()), BTreeMap::new(), None);
+        for entry in entries {
+            let mut reply = Reply(Bytes::new());
+            match &entry.payload {
+                Payload::Blank => {}
+                Payload::Normal(command) => {
+                    let done = self
+                        .machine
+                        .apply(entry.log_id.index, &command.0)
+                        .map_err(io::Error::other)?;
+                    changed.extend(done.changes);
+                    reply = Reply(done.reply.into());
+                }
+                Payload::Membership(members) => {
+                    let stored = StoredMembership::new(Some(entry.log_id), members.clone());
+                    membership = Some(MembershipForm::from(&stored));
+                }
+            }
+            replies.push(reply);
+        }
+        let changes = self.with_old(changed)?;
+        for view in self.views.values_mut() {
+            view.keep(&changes);
+        }
+        self.rows.write(&changes, MetaChange { applied, membership })?;
+        Ok(replies)
+    }
+
+    fn with_old(&self, changed: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<Vec<Change>, RowsFault> {
+        changed
+            .into_iter()
+            .map(|(key, new)| {
+                Ok(Change {
+                    old: self.rows.get(&key)?,
+                    key,
+                    new,
+                })
+            })
+            .collect()
+    }
+
+    /// Takes a view of the rows as they are now. Whoever takes it drops it.
+    pub(crate) fn freeze(&mut self) -> (ViewId, Head) {
+        let view = self.next_view;
+        self.next_view += 1;
+        self.views.insert(view, Frozen::default());
+        (view, Head::from(self.rows.meta()))
+    }
+
+    pub(crate) fn drop_view(&mut self, view: ViewId) {
+        self.views.remove(&view);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn views(&self) -> usize {
+        self.views.len()
+    }
+
+    /// The next part of a view; `None` when a snapshot was installed since and the view is gone.
+    pub(crate) fn page(&self, view: ViewId, after: Option<&[u8]>) -> io::Result<Option<Page>> {
+        let Some(view) = self.views.get(&view) else {
+            return Ok(None);
+        };
+        let rows = self.rows.page(after, PAGE_ROWS)?;
+        let full = rows.len() == PAGE_ROWS;
+        Ok(Some(view.correct(after, rows, full)))
+    }
+
+    /// Makes a built snapshot the current one, unless a newer one came meanwhile.
+    pub(crate) fn adopt(&mut self, file: SnapshotFile) -> io::Result<SnapshotFile> {
+        if let Some(current) = self
+            .snapshot
+            .as_ref()
+            .filter(|s| s.head().applied > file.head().applied)
+        {
+            return Ok(current.clone());
+        }
+        let file = self.snapshots.adopt(file)?;
+        self.snapshots.keep_only(&file)?;
+        self.snapshot = Some(file.clone());
+        Ok(file)
+    }
+
+    /// Replaces the whole state by a snapshot.
+    pub(crate) fn install(&mut self, file: SnapshotFile) -> io::Result<()> {
+        // Named before the rows are replaced: a crash in between installs it again at start.
+        let file = self.snapshots.adopt(file)?;
+        let Head {
+            applied, membership, ..
+        } = file.head().clone();
+        self.views.clear();
+        let rows = self.rows.replace(file.rows()?, applied, membership)?;
+        self.snapshots.keep_only(&file)?;
+        self.snapshot = Some(file);
+        self.machine
+            .restore(rows, applied.map_or(0, |id| id.index))
+            .map_err(|e: MachineError| io::Error::other(e))
+    }
+}

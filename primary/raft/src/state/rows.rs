@@ -1,0 +1,337 @@
+//! The applied rows in sled. The only file that names sled. Knows rows and their meta record, not what they mean.
+//! [`core`](super::core) writes through it.
+//!
+//! A sled tree `rows-<generation>` holds one generation: the meta record under key `[0]`, rows under `[1] + key`. The
+//! default tree says which generation counts. A batch of changes and the meta record go in one sled batch; a snapshot
+//! is written into the next generation and becomes the current one by one record, so a crash leaves one or the other.
+//!
+//! sled has been seen to open a damaged file with fewer rows and no word. The meta record therefore carries the number
+//! of rows and the sum of their checksums, kept with every change and compared at start.
+
+use std::fs::{self, File};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::files;
+use crate::format::{self, FormatError, LogIdForm, MembershipForm};
+use crate::peer::NodeId;
+
+const META_VERSION: u8 = 1;
+const CURRENT_VERSION: u8 = 1;
+const CURRENT: &[u8] = b"current";
+const META: &[u8] = &[0];
+const ROW: u8 = 1;
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+const INSTALL_BATCH: usize = 1_000;
+
+/// A row: key and value.
+pub(crate) type Row = (Vec<u8>, Vec<u8>);
+
+/// What stands beside the rows, always in the same batch as they.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Meta {
+    pub(crate) node_id: NodeId,
+    pub(crate) applied: Option<LogIdForm>,
+    pub(crate) membership: MembershipForm,
+    pub(crate) tally: Tally,
+}
+
+/// How many rows there are, and the sum of their checksums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tally {
+    pub(crate) rows: u64,
+    pub(crate) sum: u64,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
+        self.rows = self.rows.wrapping_add(1);
+        self.sum = self.sum.wrapping_add(checksum(key, value));
+    }
+
+    fn remove(&mut self, key: &[u8], value: &[u8]) {
+        self.rows = self.rows.wrapping_sub(1);
+        self.sum = self.sum.wrapping_sub(checksum(key, value));
+    }
+}
+
+fn checksum(key: &[u8], value: &[u8]) -> u64 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&(key.len() as u64).to_be_bytes());
+    crc.update(key);
+    crc.update(value);
+    u64::from(crc.finalize())
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Current {
+    generation: u64,
+}
+
+#[derive(Debug, Error)]
+pub(crate) enum RowsFault {
+    #[error("nothing is stored")]
+    Missing,
+    #[error("sled panicked")]
+    Panicked,
+    #[error("{tally:?} was stored, {found:?} is there")]
+    Tally { tally: Tally, found: Tally },
+    #[error("a stored record is bad")]
+    Format(#[from] FormatError),
+    #[error("sled: {0}")]
+    Sled(#[from] sled::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl RowsFault {
+    /// The disk or its rights, not the content.
+    pub(crate) fn is_system(&self) -> bool {
+        match self {
+            RowsFault::Io(_) => true,
+            RowsFault::Sled(sled::Error::Io(e)) => {
+                !matches!(e.kind(), io::ErrorKind::Other | io::ErrorKind::InvalidData)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl From<RowsFault> for io::Error {
+    fn from(fault: RowsFault) -> Self {
+        io::Error::other(fault)
+    }
+}
+
+/// The current generation of rows.
+pub(crate) struct Rows {
+    dir: PathBuf,
+    db: sled::Db,
+    tree: sled::Tree,
+    generation: u64,
+    meta: Meta,
+}
+
+impl Rows {
+    /// Makes an empty store, durably.
+    pub(crate) fn create(dir: &Path, node_id: NodeId) -> Result<Self, RowsFault> {
+        let db = open_db(dir)?;
+        let meta = Meta {
+            node_id,
+            applied: None,
+            membership: MembershipForm::default(),
+            tally: Tally::default(),
+        };
+        let tree = db.open_tree(tree_name(0))?;
+        tree.insert(META, format::encode(META_VERSION, &meta)?)?;
+        db.insert(
+            CURRENT,
+            format::encode(CURRENT_VERSION, &Current { generation: 0 })?,
+        )?;
+        let rows = Self {
+            dir: dir.to_path_buf(),
+            db,
+            tree,
+            generation: 0,
+            meta,
+        };
+        rows.handle().make_durable()?;
+        files::sync_dir(dir)?;
+        Ok(rows)
+    }
+
+    /// Opens what is there, checks it, and returns the rows with it.
+    pub(crate) fn open(dir: &Path) -> Result<(Self, Vec<Row>), RowsFault> {
+        if !dir.join("db").exists() {
+            return Err(RowsFault::Missing);
+        }
+        // On damage sled panics, with a message of its own on stderr.
+        catch_unwind(AssertUnwindSafe(|| Self::open_and_check(dir))).unwrap_or(Err(RowsFault::Panicked))
+    }
+
+    fn open_and_check(dir: &Path) -> Result<(Self, Vec<Row>), RowsFault> {
+        let db = open_db(dir)?;
+        let current = db.get(CURRENT)?.ok_or(RowsFault::Missing)?;
+        let Current { generation } = format::decode(CURRENT_VERSION, &current)?;
+        for name in db.tree_names() {
+            // Left by a crash while a snapshot was installed, before it counted or after its predecessor ceased to.
+            if name.starts_with(b"rows-") && name != tree_name(generation).as_bytes() {
+                db.drop_tree(name)?;
+            }
+        }
+        let tree = db.open_tree(tree_name(generation))?;
+        let meta: Meta = format::decode(META_VERSION, &tree.get(META)?.ok_or(RowsFault::Missing)?)?;
+        let (mut rows, mut found) = (Vec::new(), Tally::default());
+        for pair in tree.range([ROW].as_slice()..) {
+            let (key, value) = pair?;
+            found.add(&key[1..], &value);
+            rows.push((key[1..].to_vec(), value.to_vec()));
+        }
+        if found != meta.tally {
+            return Err(RowsFault::Tally {
+                tally: meta.tally,
+                found,
+            });
+        }
+        Ok((
+            Self {
+                dir: dir.to_path_buf(),
+                db,
+                tree,
+                generation,
+                meta,
+            },
+            rows,
+        ))
+    }
+
+    pub(crate) fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, RowsFault> {
+        Ok(self.tree.get(row_key(key))?.map(|value| value.to_vec()))
+    }
+
+    /// Up to `limit` rows behind `after`, in order.
+    pub(crate) fn page(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, RowsFault> {
+        let from = match after {
+            // The smallest key greater than `after`.
+            Some(key) => [row_key(key).as_slice(), &[0]].concat(),
+            None => vec![ROW],
+        };
+        let pairs = self.tree.range(from..).take(limit);
+        pairs
+            .map(|pair| {
+                pair.map(|(key, value)| (key[1..].to_vec(), value.to_vec()))
+                    .map_err(Into::into)
+            })
+            .collect()
+    }
+
+    /// Writes changes and meta in one batch. `changes` names each key once, with its old and its new value.
+    pub(crate) fn write(&mut self, changes: &[Change], meta: MetaChange) -> Result<(), RowsFault> {
+        let mut next = Meta {
+            applied: Some(meta.applied),
+            membership: meta.membership.unwrap_or_else(|| self.meta.membership.clone()),
+            ..self.meta.clone()
+        };
+        let mut batch = sled::Batch::default();
+        for change in changes {
+            if let Some(old) = &change.old {
+                next.tally.remove(&change.key, old);
+            }
+            match &change.new {
+                Some(new) => {
+                    next.tally.add(&change.key, new);
+                    batch.insert(row_key(&change.key), new.as_slice());
+                }
+                None => batch.remove(row_key(&change.key)),
+            }
+        }
+        batch.insert(META, format::encode(META_VERSION, &next)?);
+        self.tree.apply_batch(batch)?;
+        self.meta = next;
+        Ok(())
+    }
+
+    /// Replaces everything, durably: after a crash either the old rows or the new ones are there.
+    pub(crate) fn replace(
+        &mut self,
+        rows: impl Iterator<Item = io::Result<Row>>,
+        applied: Option<LogIdForm>,
+        membership: MembershipForm,
+    ) -> Result<Vec<Row>, RowsFault> {
+        let generation = self.generation + 1;
+        self.db.drop_tree(tree_name(generation))?;
+        let tree = self.db.open_tree(tree_name(generation))?;
+        let (mut all, mut tally, mut batch) = (Vec::new(), Tally::default(), sled::Batch::default());
+        for row in rows {
+            let (key, value) = row?;
+            tally.add(&key, &value);
+            batch.insert(row_key(&key), value.as_slice());
+            all.push((key, value));
+            if all.len().is_multiple_of(INSTALL_BATCH) {
+                tree.apply_batch(std::mem::take(&mut batch))?;
+            }
+        }
+        let meta = Meta {
+            node_id: self.meta.node_id,
+            applied,
+            membership,
+            tally,
+        };
+        batch.insert(META, format::encode(META_VERSION, &meta)?);
+        tree.apply_batch(batch)?;
+        self.handle().make_durable()?;
+        self.db
+            .insert(CURRENT, format::encode(CURRENT_VERSION, &Current { generation })?)?;
+        self.handle().make_durable()?;
+        self.db.drop_tree(tree_name(self.generation))?;
+        (self.tree, self.generation, self.meta) = (tree, generation, meta);
+        Ok(all)
+    }
+
+    /// For making durable what has been written so far, without holding the rows meanwhile.
+    pub(crate) fn handle(&self) -> RowsHandle {
+        RowsHandle {
+            dir: self.dir.clone(),
+            db: self.db.clone(),
+        }
+    }
+}
+
+/// One key's change.
+pub(crate) struct Change {
+    pub(crate) key: Vec<u8>,
+    pub(crate) old: Option<Vec<u8>>,
+    pub(crate) new: Option<Vec<u8>>,
+}
+
+/// How the meta record changes with a batch.
+pub(crate) struct MetaChange {
+    pub(crate) applied: LogIdForm,
+    pub(crate) membership: Option<MembershipForm>,
+}
+
+/// See [`Rows::handle`].
+pub(crate) struct RowsHandle {
+    dir: PathBuf,
+    db: sled::Db,
+}
+
+impl RowsHandle {
+    /// sled's own flush stops at the page cache; its files are synced behind its back. Blocks.
+    pub(crate) fn make_durable(&self) -> Result<(), RowsFault> {
+        self.db.flush()?;
+        File::open(self.dir.join("db"))?.sync_data()?;
+        // Large values have files of their own.
+        let blobs = self.dir.join("blobs");
+        for blob in fs::read_dir(&blobs)? {
+            match File::open(blob?.path()) {
+                Ok(file) => file.sync_data()?,
+                // sled removed it meanwhile.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        files::sync_dir(&blobs)?;
+        Ok(())
+    }
+}
+
+fn open_db(dir: &Path) -> Result<sled::Db, RowsFault> {
+    Ok(sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).open()?)
+}
+
+fn tree_name(generation: u64) -> String {
+    format!("rows-{generation}")
+}
+
+fn row_key(key: &[u8]) -> Vec<u8> {
+    [&[ROW], key].concat()
+}

@@ -1,0 +1,174 @@
+//! openraft's own test suite for stores, run on ours (DESIGN section 2), and a snapshot built while rows change. Tests only.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use openraft::entry::RaftEntry;
+use openraft::storage::RaftStateMachine;
+use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::{RaftSnapshotBuilder, StorageError};
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+use crate::log::LogStore;
+use crate::machine::{Applied, Machine, MachineError};
+use crate::node::start;
+use crate::options::{Connect, ConnectError, RaftOptions};
+use crate::peer::Peer;
+use crate::state::{Core, StateStore};
+use crate::types::{Command, Config, Entry, LogId, Payload, Snapshot};
+
+struct Nowhere;
+
+impl Connect for Nowhere {
+    fn channel(&self, peer: &Peer) -> Result<Channel, ConnectError> {
+        Err(ConnectError {
+            address: peer.address.clone(),
+            reason: "a test".into(),
+        })
+    }
+}
+
+/// Commands are `key=value` or `key`, which deletes.
+#[derive(Default)]
+struct Table {
+    rows: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Machine for Table {
+    fn restore(&mut self, rows: Vec<(Vec<u8>, Vec<u8>)>, _: u64) -> Result<(), MachineError> {
+        self.rows = rows.into_iter().collect();
+        Ok(())
+    }
+
+    fn apply(&mut self, _: u64, command: &[u8]) -> Result<Applied, MachineError> {
+        let mut parts = command.splitn(2, |byte| *byte == b'=');
+        let key = parts.next().unwrap_or_default().to_vec();
+        let value = parts.next().map(<[u8]>::to_vec);
+        Ok(Applied {
+            reply: vec![],
+            changes: vec![(key, value)],
+        })
+    }
+}
+
+fn open(dir: &TempDir) -> (LogStore, StateStore) {
+    let options = RaftOptions::new(1, Peer::default(), dir.path().to_path_buf(), Arc::new(Nowhere));
+    let opened = start::open(&options, Box::new(Table::default())).unwrap();
+    (opened.log, opened.state)
+}
+
+struct Builder;
+
+impl StoreBuilder<Config, LogStore, StateStore, TempDir> for Builder {
+    async fn build(&self) -> Result<(TempDir, LogStore, StateStore), StorageError<Config>> {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, state) = open(&dir);
+        Ok((dir, log, state))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_stores_pass_openrafts_suite() {
+    Suite::<Config, LogStore, StateStore, Builder, TempDir>::test_all(Builder)
+        .await
+        .unwrap();
+}
+
+fn command(index: u64, text: String) -> Entry {
+    let log_id: LogId = crate::format::LogIdForm { term: 1, index }.into();
+    Entry::new(log_id, Payload::Normal(Command(Bytes::from(text))))
+}
+
+fn apply(core: &mut Core, from: u64, texts: Vec<String>) {
+    let entries: Vec<_> = (from..)
+        .zip(texts)
+        .map(|(index, text)| command(index, text))
+        .collect();
+    core.apply(&entries).unwrap();
+}
+
+async fn built(state: &StateStore, mut builder: super::build::Builder) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let Snapshot { snapshot, .. } = builder.build_snapshot().await.unwrap();
+    drop(builder);
+    assert_eq!(state.with_blocking(|core| Ok(core.views())).unwrap(), 0);
+    snapshot.rows().unwrap().map(Result::unwrap).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_is_of_the_moment_it_was_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_log, mut state) = open(&dir);
+    let rows = |value: &str| {
+        (0..3_500)
+            .map(|n| format!("key{n:05}={value}"))
+            .collect::<Vec<_>>()
+    };
+    state
+        .with_blocking(|core| Ok(apply(core, 1, rows("old"))))
+        .unwrap();
+    let builder = state.get_snapshot_builder().await;
+    // Everything changes between the view and the build: overwritten, deleted, new.
+    state
+        .with_blocking(|core| {
+            apply(core, 4_000, rows("new"));
+            apply(
+                core,
+                8_000,
+                (0..3_500).step_by(3).map(|n| format!("key{n:05}")).collect(),
+            );
+            apply(
+                core,
+                12_000,
+                (0..3_500).map(|n| format!("key{n:05}x=more")).collect(),
+            );
+            Ok(())
+        })
+        .unwrap();
+    let found = built(&state, builder).await;
+    let old = rows("old")
+        .into_iter()
+        .map(|row| row.split_once('=').map(|(k, v)| (k.into(), v.into())).unwrap());
+    assert_eq!(found, old.collect::<BTreeMap<Vec<u8>, Vec<u8>>>());
+    let later = state.get_snapshot_builder().await;
+    assert_eq!(
+        built(&state, later).await.len(),
+        3_500 - 3_500usize.div_ceil(3) + 3_500
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_install_replaces_rows_and_outdates_views() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (_log, mut source) = open(&from);
+    source
+        .with_blocking(|core| Ok(apply(core, 1, (0..2_500).map(|n| format!("s{n}=1")).collect())))
+        .unwrap();
+    let snapshot = source
+        .get_snapshot_builder()
+        .await
+        .build_snapshot()
+        .await
+        .unwrap();
+    let (log, mut target) = open(&to);
+    target
+        .with_blocking(|core| Ok(apply(core, 1, vec!["gone=1".into()])))
+        .unwrap();
+    let outdated = target.get_snapshot_builder().await;
+    target
+        .install_snapshot(&snapshot.meta, snapshot.snapshot.clone())
+        .await
+        .unwrap();
+    // A view from before gives the snapshot that outdated it.
+    assert_eq!(built(&target, outdated).await.len(), 2_500);
+    assert_eq!(target.applied_state().await.unwrap().0, snapshot.meta.last_log_id);
+    target.close().unwrap();
+    log.close().unwrap();
+    drop((log, target));
+    let (rows, content) = super::Rows::open(&to.path().join("state")).unwrap();
+    assert_eq!(
+        (content.len(), rows.meta().applied),
+        (2_500, snapshot.snapshot.head().applied)
+    );
+}
