@@ -39,7 +39,7 @@ pub(crate) async fn receive(
     state: &StateStore,
     mut frames: impl Stream<Item = Result<RaftFrame, Status>> + Unpin,
 ) -> Result<Received, Status> {
-    let first = frames.next().await.ok_or_else(|| WireError::Impossible {
+    let first = frames.next().await.ok_or(WireError::Impossible {
         what: "a snapshot without a start",
     })??;
     let SnapshotStart { vote, len } = wire::accept(me, &first)?;

@@ -6,7 +6,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use openraft::ChangeMembers;
-use openraft::errors::{ChangeMembershipError, ClientWriteError, Fatal, RaftError};
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{ChangeMembershipError, ClientWriteError, Fatal, ForwardToLeader, RaftError};
 
 use crate::error::MembershipError;
 use crate::node::{RaftNode, leader};
@@ -17,9 +18,46 @@ use crate::types::Config;
 const CHANGE_DEADLINE: Duration = Duration::from_secs(60);
 
 impl RaftNode {
-    /// Adds a node without a vote and waits until it has caught up. Its number must never have been used before.
+    /// Adds a node without a vote and waits until it has everything up to its own admission. Its number must never have
+    /// been used before.
     pub async fn add_learner(&self, id: NodeId, peer: Peer) -> Result<(), MembershipError> {
-        finish(id, CHANGE_DEADLINE, self.inner.raft.add_learner(id, peer, true)).await
+        let admitted = async {
+            // Not openraft's blocking form: that is content with a node that lags by no more than a whole snapshot.
+            let admission = self.inner.raft.add_learner(id, peer, false).await?.log_id.index;
+            self.caught_up(id, admission).await
+        };
+        finish(id, CHANGE_DEADLINE, admitted).await
+    }
+
+    /// Waits until a node has this entry on its disk; ends early when leadership does.
+    async fn caught_up(
+        &self,
+        id: NodeId,
+        index: u64,
+    ) -> Result<(), RaftError<Config, ClientWriteError<Config>>> {
+        let mut metrics = self.inner.raft.metrics();
+        loop {
+            {
+                let now = metrics.borrow_watched();
+                let Some(replication) = &now.replication else {
+                    return Err(RaftError::APIError(ClientWriteError::ForwardToLeader(
+                        ForwardToLeader::empty(),
+                    )));
+                };
+                if replication
+                    .get(&id)
+                    .copied()
+                    .flatten()
+                    .is_some_and(|matched| matched.index >= index)
+                {
+                    return Ok(());
+                }
+            }
+            metrics
+                .changed()
+                .await
+                .map_err(|_| RaftError::Fatal(Fatal::Stopped))?;
+        }
     }
 
     /// Gives a learner a vote.

@@ -105,14 +105,12 @@ async fn a_snapshot_is_of_the_moment_it_was_begun() {
             .map(|n| format!("key{n:05}={value}"))
             .collect::<Vec<_>>()
     };
-    state
-        .with_blocking(|core| Ok(apply(core, 1, rows("old"))))
-        .unwrap();
+    state.with_blocking(|core| apply(core, 1, rows("old"))).unwrap();
     let builder = state.get_snapshot_builder().await;
     // Everything changes between the view and the build: overwritten, deleted, new.
     state
         .with_blocking(|core| {
-            apply(core, 4_000, rows("new"));
+            apply(core, 4_000, rows("new"))?;
             apply(
                 core,
                 8_000,
@@ -143,7 +141,7 @@ async fn an_install_replaces_rows_and_outdates_views() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (_log, mut source) = open(&from);
     source
-        .with_blocking(|core| Ok(apply(core, 1, (0..2_500).map(|n| format!("s{n}=1")).collect())))
+        .with_blocking(|core| apply(core, 1, (0..2_500).map(|n| format!("s{n}=1")).collect()))
         .unwrap();
     let snapshot = source
         .get_snapshot_builder()
@@ -153,7 +151,7 @@ async fn an_install_replaces_rows_and_outdates_views() {
         .unwrap();
     let (log, mut target) = open(&to);
     target
-        .with_blocking(|core| Ok(apply(core, 1, vec!["gone=1".into()])))
+        .with_blocking(|core| apply(core, 1, vec!["gone=1".into()]))
         .unwrap();
     let outdated = target.get_snapshot_builder().await;
     target
