@@ -1,1 +1,17 @@
-//! Placeholder
+//! One node of the primary: it replicates decisions, and while it leads, makes them.
+//!
+//! `brain` proposes and reads; `leader` runs what only the leader may; `sessions` talks to agents; `api` to people and programs;
+//! `view` shapes answers. Decisions themselves are in `primary/core`, replication in `primary/raft`. Called by the binary.
+
+mod api;
+mod brain;
+mod config;
+mod leader;
+mod live;
+mod machine;
+mod node;
+mod sessions;
+mod view;
+
+pub use config::{Config, ConfigProblem, MemberConfig};
+pub use node::{RunError, run};

@@ -256,6 +256,17 @@ impl Policy {
         if let Some(item) = first_double(&self.items) {
             return wrong("items", format!("{item:?} is named twice"));
         }
+        self.validate_numbers()
+    }
+
+    fn validate_numbers(&self) -> Result<(), InvalidPolicy> {
+        let wrong = |field, reason: String| {
+            Err(InvalidPolicy {
+                policy: self.name.clone(),
+                field,
+                reason,
+            })
+        };
         if self.checkpoint.interval < Seconds(1) {
             return wrong("checkpoint.interval", "is at least 1s".into());
         }

@@ -1,0 +1,72 @@
+//! `Agents` and `Pools`.
+
+use outlast_proto::v1::agents_server::Agents;
+use outlast_proto::v1::pools_server::Pools;
+use outlast_proto::v1::{
+    Agent, GetAgentRequest, GetPoolRequest, ListAgentsRequest, ListAgentsResponse, ListPoolsRequest,
+    ListPoolsResponse, Pool,
+};
+use outlast_proto::words::{AgentName, PoolName};
+use tonic::{Request, Response, Status};
+
+use super::Api;
+use crate::view;
+use crate::view::errors;
+
+#[tonic::async_trait]
+impl Agents for Api {
+    async fn list(
+        &self,
+        request: Request<ListAgentsRequest>,
+    ) -> Result<Response<ListAgentsResponse>, Status> {
+        self.fresh(request.into_inner().stale).await?;
+        let registry = self.registry_if_leading();
+        let state = self.brain.read();
+        let agents = state
+            .agents()
+            .map(|(name, row)| view::agent::message(&state, registry, name, row))
+            .collect();
+        Ok(Response::new(ListAgentsResponse { agents }))
+    }
+
+    async fn get(&self, request: Request<GetAgentRequest>) -> Result<Response<Agent>, Status> {
+        let request = request.into_inner();
+        self.fresh(request.stale).await?;
+        let state = self.brain.read();
+        let name: Option<AgentName> = request.name.parse().ok();
+        let found = name.as_ref().and_then(|name| Some((name, state.agent(name)?)));
+        let (name, row) = found.ok_or_else(|| errors::not_found("agent", &request.name))?;
+        Ok(Response::new(view::agent::message(
+            &state,
+            self.registry_if_leading(),
+            name,
+            row,
+        )))
+    }
+}
+
+#[tonic::async_trait]
+impl Pools for Api {
+    async fn list(&self, request: Request<ListPoolsRequest>) -> Result<Response<ListPoolsResponse>, Status> {
+        self.fresh(request.into_inner().stale).await?;
+        let state = self.brain.read();
+        let pools = state
+            .pools()
+            .map(|(name, row)| view::agent::pool(name, row))
+            .collect();
+        Ok(Response::new(ListPoolsResponse { pools }))
+    }
+
+    async fn get(&self, request: Request<GetPoolRequest>) -> Result<Response<Pool>, Status> {
+        let request = request.into_inner();
+        self.fresh(request.stale).await?;
+        let state = self.brain.read();
+        let name: Option<PoolName> = request.name.parse().ok();
+        let found = name
+            .as_ref()
+            .and_then(|name| Some(view::agent::pool(name, state.pool(name)?)));
+        found
+            .map(Response::new)
+            .ok_or_else(|| errors::not_found("pool", &request.name))
+    }
+}

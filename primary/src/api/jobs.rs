@@ -1,0 +1,157 @@
+//! `Jobs`.
+
+use outlast_core::entry::RestoreRequest as RestoreCommand;
+use outlast_core::rows::Job;
+use outlast_core::{Command, Reply};
+use outlast_proto::v1::jobs_server::Jobs;
+use outlast_proto::v1::{
+    self, GetJobLogRequest, GetJobRequest, JobDetails, JobLog, ListJobsRequest, ListJobsResponse,
+    RestoreRequest, RunJobRequest, RunJobResponse,
+};
+use outlast_proto::words::{AgentName, Attempt, CompletionStatus, JobId, JobState, Overwrite, Timestamp};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::page::Paging;
+use super::{Api, unexpected, watch};
+use crate::view::{self, errors};
+
+#[tonic::async_trait]
+impl Jobs for Api {
+    type WatchStream = ReceiverStream<Result<v1::Job, Status>>;
+
+    async fn run(&self, request: Request<RunJobRequest>) -> Result<Response<RunJobResponse>, Status> {
+        let request = request.into_inner();
+        let policy = request
+            .policy
+            .parse()
+            .map_err(|_| errors::not_found("policy", &request.policy))?;
+        let command = Command::SubmitBackup {
+            policy,
+            client: client(&request.client)?,
+            full: request.full,
+        };
+        self.submitted(request.request_id, command).await
+    }
+
+    async fn restore(&self, request: Request<RestoreRequest>) -> Result<Response<RunJobResponse>, Status> {
+        let request = request.into_inner();
+        self.fresh(false).await?;
+        let command = RestoreCommand {
+            restore_point: self.find_restore_point(&request.restore_point)?,
+            paths: request.paths,
+            to: request.to,
+            client: client(&request.client)?,
+            overwrite: Overwrite::from_wire(request.overwrite).unwrap_or(Overwrite::Never),
+        };
+        self.submitted(request.request_id, Command::SubmitRestore { request: command })
+            .await
+    }
+
+    async fn get(&self, request: Request<GetJobRequest>) -> Result<Response<v1::Job>, Status> {
+        let request = request.into_inner();
+        self.fresh(request.stale).await?;
+        self.with_job(&request.id, |job| self.view(job))
+            .map(Response::new)
+    }
+
+    async fn list(&self, request: Request<ListJobsRequest>) -> Result<Response<ListJobsResponse>, Status> {
+        let request = request.into_inner();
+        let paging = Paging::parse(request.page, |token| token.parse::<JobId>().ok())?;
+        let state_is = JobState::from_wire(request.state);
+        let status_is = CompletionStatus::from_wire(request.status);
+        let since = request.since.as_ref().map(Timestamp::from);
+        self.fresh(request.stale).await?;
+        let state = self.brain.read();
+        let presence = self.registry.presence();
+        let rows = state
+            .jobs_before(paging.after)
+            .take_while(|job| since.is_none_or(|since| job.created_at >= since))
+            .filter(|job| state_is.is_none_or(|wanted| job.state == wanted))
+            .filter(|job| {
+                status_is.is_none_or(|wanted| job.status.is_some_and(|(status, _)| status == wanted))
+            })
+            .filter(|job| request.policy.is_empty() || job.policy.as_str() == request.policy);
+        let (rows, next_page_token) = paging.take(rows, |job| job.id.to_string());
+        let jobs = rows
+            .into_iter()
+            .map(|job| view::job::message(&state, &presence, &self.live, job))
+            .collect();
+        Ok(Response::new(ListJobsResponse {
+            jobs,
+            next_page_token,
+        }))
+    }
+
+    async fn details(&self, request: Request<GetJobRequest>) -> Result<Response<JobDetails>, Status> {
+        let request = request.into_inner();
+        self.fresh(request.stale).await?;
+        let details = self.with_job(&request.id, |job| {
+            self.brain
+                .read()
+                .details_of(job.id)
+                .map(view::job::detail)
+                .collect()
+        })?;
+        Ok(Response::new(JobDetails { details }))
+    }
+
+    async fn log(&self, request: Request<GetJobLogRequest>) -> Result<Response<JobLog>, Status> {
+        let request = request.into_inner();
+        self.fresh(request.stale).await?;
+        let log = self.with_job(&request.id, |job| {
+            let attempt = request.attempt.map_or(job.last_attempt, Attempt);
+            let log = view::job_log::message(&self.brain.read(), job, attempt);
+            log.ok_or_else(|| match attempt {
+                Attempt(0) => Status::not_found(format!("job {} has no attempt yet, so no log", job.id)),
+                attempt => Status::not_found(format!("job {} has no attempt {attempt}", job.id)),
+            })
+        })??;
+        Ok(Response::new(log))
+    }
+
+    async fn watch(&self, request: Request<GetJobRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let request = request.into_inner();
+        self.fresh(request.stale).await?;
+        let id = self.with_job(&request.id, |job| job.id)?;
+        Ok(Response::new(watch::start(self, id)))
+    }
+}
+
+impl Api {
+    async fn submitted(
+        &self,
+        request_id: String,
+        command: Command,
+    ) -> Result<Response<RunJobResponse>, Status> {
+        match self.submit(request_id, command).await? {
+            Reply::Submitted { jobs } => Ok(Response::new(RunJobResponse {
+                ids: jobs.iter().map(ToString::to_string).collect(),
+            })),
+            reply => Err(unexpected(&reply)),
+        }
+    }
+
+    /// Calls `f` with a job, on a copy: the state is not held while it looks around.
+    fn with_job<T>(&self, id: &str, f: impl FnOnce(&Job) -> T) -> Result<T, Status> {
+        let job = id
+            .parse::<JobId>()
+            .ok()
+            .and_then(|id| self.brain.read().job(id).cloned());
+        job.map(|job| f(&job)).ok_or_else(|| errors::not_found("job", id))
+    }
+
+    pub(super) fn view(&self, job: &Job) -> v1::Job {
+        let presence = self.registry.presence();
+        view::job::message(&self.brain.read(), &presence, &self.live, job)
+    }
+}
+
+fn client(name: &str) -> Result<Option<AgentName>, Status> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    name.parse()
+        .map(Some)
+        .map_err(|_| errors::not_found("client", name))
+}

@@ -1,0 +1,142 @@
+//! `Policies`.
+
+use outlast_core::{Command, Reply};
+use outlast_proto::v1::policies_server::Policies;
+use outlast_proto::v1::{
+    self, ApplyPolicyRequest, ApplyPolicyResponse, DeletePolicyRequest, DeletePolicyResponse,
+    GetPolicyRequest, ListPoliciesRequest, ListPoliciesResponse, PolicyView,
+};
+use outlast_proto::words::{Policy, PolicyName};
+use tonic::{Request, Response, Status};
+
+use super::page::Paging;
+use super::{Api, unexpected};
+use crate::view::errors;
+
+#[tonic::async_trait]
+impl Policies for Api {
+    async fn apply(
+        &self,
+        request: Request<ApplyPolicyRequest>,
+    ) -> Result<Response<ApplyPolicyResponse>, Status> {
+        let request = request.into_inner();
+        let message = request
+            .policy
+            .ok_or_else(|| Status::invalid_argument("policy: is missing"))?;
+        let policy = Policy::try_from(message).map_err(|error| errors::of_field(&error))?;
+        let mut response = if request.dry_run {
+            self.compare(&policy).await?
+        } else {
+            match self
+                .submit(
+                    request.request_id,
+                    Command::ApplyPolicy {
+                        policy: policy.clone(),
+                    },
+                )
+                .await?
+            {
+                Reply::PolicyApplied {
+                    changes,
+                    created,
+                    revision,
+                } => ApplyPolicyResponse {
+                    changes,
+                    created,
+                    revision,
+                    warnings: Vec::new(),
+                },
+                reply => return Err(unexpected(&reply)),
+            }
+        };
+        response.warnings = self.warnings(&policy);
+        Ok(Response::new(response))
+    }
+
+    async fn get(&self, request: Request<GetPolicyRequest>) -> Result<Response<PolicyView>, Status> {
+        let request = request.into_inner();
+        self.fresh(request.stale).await?;
+        let state = self.brain.read();
+        let name: Option<PolicyName> = request.name.parse().ok();
+        let found = name.as_ref().and_then(|name| state.policy(name)).map(view);
+        found
+            .map(Response::new)
+            .ok_or_else(|| errors::not_found("policy", &request.name))
+    }
+
+    async fn list(
+        &self,
+        request: Request<ListPoliciesRequest>,
+    ) -> Result<Response<ListPoliciesResponse>, Status> {
+        let request = request.into_inner();
+        let paging = Paging::parse(request.page, |token| token.parse::<PolicyName>().ok())?;
+        self.fresh(request.stale).await?;
+        let state = self.brain.read();
+        let rows = state
+            .policies()
+            .filter(|(policy, _)| paging.after.as_ref().is_none_or(|a| policy.name > *a));
+        let (rows, next_page_token) = paging.take(rows, |(policy, _)| policy.name.to_string());
+        Ok(Response::new(ListPoliciesResponse {
+            policies: rows.into_iter().map(view).collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn delete(
+        &self,
+        request: Request<DeletePolicyRequest>,
+    ) -> Result<Response<DeletePolicyResponse>, Status> {
+        let request = request.into_inner();
+        let name = request
+            .name
+            .parse()
+            .map_err(|_| errors::not_found("policy", &request.name))?;
+        self.submit(request.request_id, Command::DeletePolicy { name })
+            .await?;
+        Ok(Response::new(DeletePolicyResponse {}))
+    }
+}
+
+fn view((policy, revision): (&Policy, u32)) -> PolicyView {
+    PolicyView {
+        policy: Some(v1::Policy::from(policy)),
+        revision,
+    }
+}
+
+impl Api {
+    async fn compare(&self, policy: &Policy) -> Result<ApplyPolicyResponse, Status> {
+        self.fresh(false).await?;
+        let state = self.brain.read();
+        let (changes, created) = state
+            .compare_policy(policy)
+            .map_err(|refusal| errors::of_refusal(&refusal))?;
+        let revision = state.policy(&policy.name).map_or(0, |(_, revision)| revision);
+        Ok(ApplyPolicyResponse {
+            changes,
+            created,
+            revision,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// What is accepted but will not do what a reader of the policy may think.
+    fn warnings(&self, policy: &Policy) -> Vec<String> {
+        let state = self.brain.read();
+        let unknown = policy.clients.iter().filter(|name| state.client(name).is_none());
+        let mut warnings: Vec<_> = unknown
+            .map(|name| format!("client \"{name}\" has never connected; its jobs will wait for it"))
+            .collect();
+        if !policy.schedules.is_empty() {
+            warnings
+                .push("schedules are kept, but this version does not run them: use outlast job run".into());
+        }
+        if policy.retention.is_some() {
+            warnings.push("retention is kept, but this version removes no restore points".into());
+        }
+        if policy.limits.cancel_after.is_some() {
+            warnings.push("limits.cancel_after is kept, but this version cancels nothing by itself".into());
+        }
+        warnings
+    }
+}

@@ -1,0 +1,96 @@
+//! How the rest of the node proposes decisions and reads the state.
+
+use std::sync::RwLockReadGuard;
+
+use outlast_core::{ClusterState, Command, Entry, Reply};
+use outlast_kit::clock::SharedClock;
+use outlast_proto::words::RequestId;
+use outlast_raft::{ProposeError, RaftNode};
+use tokio::sync::watch;
+
+use crate::machine::SharedState;
+
+/// A handle to the replicated brain.
+#[derive(Clone)]
+pub(crate) struct Brain {
+    raft: RaftNode,
+    state: SharedState,
+    clock: SharedClock,
+    /// The name of this node.
+    name: String,
+}
+
+/// A decision that was not made, or whose fate is unknown.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BrainError {
+    /// From the Raft group.
+    #[error(transparent)]
+    Raft(#[from] ProposeError),
+    /// The reply cannot be read; only a newer version's could be so.
+    #[error("the reply cannot be read: {0}")]
+    Reply(#[from] rmp_serde::decode::Error),
+}
+
+impl Brain {
+    pub(crate) fn new(raft: RaftNode, state: SharedState, clock: SharedClock, name: String) -> Self {
+        Self {
+            raft,
+            state,
+            clock,
+            name,
+        }
+    }
+
+    /// Proposes a command of the cluster's own making.
+    pub(crate) async fn propose(&self, command: Command) -> Result<Reply, BrainError> {
+        self.submit(None, command).await
+    }
+
+    /// Proposes a command from outside; the same `request_id` again gets the same reply (`None`: not from outside).
+    pub(crate) async fn submit(
+        &self,
+        request_id: Option<RequestId>,
+        command: Command,
+    ) -> Result<Reply, BrainError> {
+        let entry = Entry {
+            at: self.clock.now(),
+            by: self.name.clone(),
+            request_id,
+            command,
+        };
+        let reply = self.raft.propose(entry.encode()).await?;
+        Ok(rmp_serde::from_slice(&reply)?)
+    }
+
+    /// The state as this node knows it.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, ClusterState> {
+        self.state.read()
+    }
+
+    /// Returns once this node's state holds everything acknowledged before the call; fails unless it leads.
+    pub(crate) async fn catch_up(&self) -> Result<(), BrainError> {
+        Ok(self.raft.ensure_linearizable().await?)
+    }
+
+    /// Wakes with every applied entry.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.state.changes()
+    }
+
+    pub(crate) fn raft(&self) -> &RaftNode {
+        &self.raft
+    }
+
+    pub(crate) fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether this node leads, as far as it knows.
+    pub(crate) fn leads(&self) -> bool {
+        self.raft.leadership().borrow().is_me
+    }
+}

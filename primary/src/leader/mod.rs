@@ -1,0 +1,101 @@
+//! What only the leader runs. `establish` and `revoke` are neighbours over one list of tasks.
+
+mod dispatcher;
+
+use std::time::Duration;
+
+use outlast_core::Command;
+use outlast_kit::shutdown::Shutdown;
+use outlast_kit::tasks::Tasks;
+use ring::rand::SystemRandom;
+use ring::signature::Ed25519KeyPair;
+
+use crate::brain::Brain;
+use crate::live::Live;
+use crate::sessions::Registry;
+
+/// Between two tries to take up leadership.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Takes up and lays down leadership as the Raft group decides, until shutdown.
+pub(crate) async fn follow(brain: Brain, registry: Registry, live: Live, tasks: Tasks, shutdown: Shutdown) {
+    let mut leadership = brain.raft().leadership();
+    loop {
+        if leadership.borrow_and_update().is_me {
+            let term_over = shutdown.child();
+            if establish(&brain, &registry, &live, &tasks, &term_over).await {
+                wait_for_end(&mut leadership, &shutdown).await;
+            } else {
+                tokio::time::sleep(RETRY).await;
+            }
+            revoke(&registry, &live, &term_over);
+        }
+        if shutdown.has_begun() {
+            return;
+        }
+        if !leadership.borrow().is_me {
+            tokio::select! {
+                changed = leadership.changed() => if changed.is_err() { return },
+                () = shutdown.begun() => return,
+            }
+        }
+    }
+}
+
+async fn wait_for_end(
+    leadership: &mut tokio::sync::watch::Receiver<outlast_raft::Leadership>,
+    shutdown: &Shutdown,
+) {
+    tokio::select! {
+        _ = leadership.wait_for(|now| !now.is_me) => {}
+        () = shutdown.begun() => {}
+    }
+}
+
+/// Starts what only the leader runs. False: leadership was lost again before it began.
+async fn establish(
+    brain: &Brain,
+    registry: &Registry,
+    live: &Live,
+    tasks: &Tasks,
+    term_over: &Shutdown,
+) -> bool {
+    // Decisions are made on everything that earlier leaders committed.
+    if brain.catch_up().await.is_err() || !found_cluster(brain).await {
+        return false;
+    }
+    tracing::info!(
+        node = brain.name(),
+        term = brain.raft().leadership().borrow().term,
+        "leading"
+    );
+    registry.open();
+    tasks.spawn(
+        "dispatcher",
+        dispatcher::run(brain.clone(), registry.clone(), live.clone(), term_over.clone()),
+    );
+    true
+}
+
+/// Ends what `establish` started: tasks by `term_over`, sessions by closing the registry.
+fn revoke(registry: &Registry, live: &Live, term_over: &Shutdown) {
+    term_over.begin();
+    registry.close();
+    live.clear();
+}
+
+/// The first leader ever gives the cluster its identity and its ticket key.
+async fn found_cluster(brain: &Brain) -> bool {
+    if brain.read().cluster().is_some() {
+        return true;
+    }
+    let Ok(key) = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()) else {
+        tracing::error!("the system's random number generator failed; the cluster cannot be founded");
+        return false;
+    };
+    let command = Command::EstablishCluster {
+        cluster_id: uuid::Uuid::new_v4().to_string(),
+        ticket_key: key.as_ref().to_vec(),
+    };
+    brain.propose(command).await.is_ok()
+}

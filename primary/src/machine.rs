@@ -1,0 +1,68 @@
+//! The replicated state as the Raft group drives it: entries in, changed rows out. Readers share the state.
+
+use std::sync::{Arc, RwLock, RwLockReadGuard};
+
+use outlast_core::{ClusterState, Entry};
+use outlast_raft::{Applied, Machine, MachineError};
+use tokio::sync::watch;
+
+/// The state, shared by the one that applies and those that read.
+#[derive(Clone)]
+pub(crate) struct SharedState {
+    state: Arc<RwLock<ClusterState>>,
+    /// The index of the last applied entry: a wake-up that says "look", never "what".
+    applied: watch::Sender<u64>,
+}
+
+impl SharedState {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Arc::default(),
+            applied: watch::Sender::new(0),
+        }
+    }
+
+    /// The state now. Held for moments only: applying waits for it.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, ClusterState> {
+        self.state
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Changes with every applied entry.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, ClusterState> {
+        self.state
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Machine for SharedState {
+    fn restore(&mut self, rows: Vec<(Vec<u8>, Vec<u8>)>, applied: u64) -> Result<(), MachineError> {
+        let rows = rows.iter().map(|(key, row)| (key.as_slice(), row.as_slice()));
+        let state = ClusterState::from_rows(rows).map_err(|error| MachineError::Corrupt {
+            what: error.to_string(),
+        })?;
+        *self.write() = state;
+        self.applied.send_replace(applied);
+        Ok(())
+    }
+
+    fn apply(&mut self, index: u64, command: &[u8]) -> Result<Applied, MachineError> {
+        let entry = Entry::decode(command).map_err(|what| MachineError::UnknownEntry { index, what })?;
+        let (reply, changes) = {
+            let mut state = self.write();
+            let reply = state.apply(&entry);
+            (reply, state.take_changes())
+        };
+        let reply = rmp_serde::to_vec_named(&reply).map_err(|error| MachineError::Corrupt {
+            what: error.to_string(),
+        })?;
+        self.applied.send_replace(index);
+        Ok(Applied { reply, changes })
+    }
+}

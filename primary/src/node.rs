@@ -1,0 +1,215 @@
+//! One primary node from start to stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outlast_kit::clock::SystemClock;
+use outlast_kit::identity::Kind;
+use outlast_kit::shutdown::Shutdown;
+use outlast_kit::tasks::Tasks;
+use outlast_kit::tls::{ANY_PRIMARY, Credentials};
+use outlast_proto::v1::FILE_DESCRIPTOR_SET;
+use outlast_proto::v1::agent_session_server::AgentSessionServer;
+use outlast_raft::{
+    Connect, ConnectError, InitializeError, Peer, RaftNode, RaftOptions, StartError, StopReason,
+};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::RoutesBuilder;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Server};
+
+use crate::api::{Api, only};
+use crate::brain::Brain;
+use crate::config::{Config, ConfigProblem, Timing};
+use crate::leader;
+use crate::live::Live;
+use crate::machine::SharedState;
+use crate::sessions::{Registry, SessionService};
+
+/// How long tasks may take to end before they are named as stragglers.
+const FINISH_WITHIN: Duration = Duration::from_secs(5);
+/// A planned handover of leadership takes about 10 ms; a node that finds no successor goes all the same.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(1);
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// A batch of journal events is the largest thing agents send.
+const MAX_AGENT_MESSAGE: usize = 4 << 20;
+
+/// Why a node did not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigProblem),
+    /// The port cannot be had.
+    #[error("cannot listen on {address}: {source}; is another process using the port?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The Raft node did not start.
+    #[error(transparent)]
+    Raft(#[from] StartError),
+    /// The group could not be formed.
+    #[error("the group could not be formed: {0}")]
+    Form(#[from] InitializeError),
+    /// The server could not be set up or broke.
+    #[error("the gRPC server failed: {0}")]
+    Server(#[from] tonic::transport::Error),
+    /// The gRPC reflection service could not be built.
+    #[error("the gRPC reflection service cannot be built: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// Replication stopped.
+    #[error("this node has stopped: {0}")]
+    Stopped(String),
+}
+
+/// Connections to the other nodes: TLS, verified to be primaries.
+struct TlsConnect(Credentials);
+
+impl Connect for TlsConnect {
+    fn channel(&self, peer: &Peer) -> Result<Channel, ConnectError> {
+        let expected = format!("{}.{ANY_PRIMARY}", peer.name);
+        self.0
+            .channel(&peer.address, &expected)
+            .map_err(|error| ConnectError {
+                address: peer.address.clone(),
+                reason: error.to_string(),
+            })
+    }
+}
+
+/// Runs a primary node until `shutdown`.
+///
+/// # Errors
+/// [`RunError`]: why it did not start, or what ended it.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
+    let credentials = config.check()?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|source| RunError::Listen {
+            address: config.listen,
+            source,
+        })?;
+
+    let state = SharedState::new();
+    let raft = RaftNode::start(raft_options(&config, credentials.clone()), state.clone()).await?;
+    let tasks = Tasks::new(shutdown.clone());
+    let brain = Brain::new(raft.clone(), state, SystemClock::shared(), config.name.clone());
+    let (registry, live) = (Registry::new(), Live::new());
+
+    // The others need our answers until leadership is handed over.
+    let serving_over = Shutdown::new();
+    let routes = routes(&brain, &registry, &live, &tasks).await?;
+    let serve = Server::builder()
+        .tls_config(credentials.server())?
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), {
+            let serving = serving_over.clone();
+            async move { serving.begun().await }
+        });
+    tasks.spawn_vital("grpc server", serve);
+    tasks.spawn(
+        "leader",
+        leader::follow(brain, registry, live, tasks.clone(), shutdown.clone()),
+    );
+    let members = config
+        .initial_members
+        .iter()
+        .map(|m| (m.node_id, peer(&m.name, &m.address)))
+        .collect();
+    raft.initialize(members).await?;
+    tracing::info!(node = %config.name, listen = %config.listen, "primary is up");
+
+    let ended = tokio::select! {
+        () = shutdown.begun() => Ok(()),
+        reason = raft.stopped() => Err(RunError::Stopped(match reason {
+            StopReason::Failed { reason } => reason,
+            StopReason::Shutdown => "replication was shut down".into(),
+        })),
+    };
+    hand_over(&raft).await;
+    shutdown.begin();
+    serving_over.begin();
+    if let Err(stragglers) = tasks.finish(FINISH_WITHIN).await {
+        tracing::warn!(?stragglers, "tasks did not end in time");
+    }
+    raft.shutdown().await;
+    ended
+}
+
+/// Before an orderly stop: the others need not wait for an election then.
+async fn hand_over(raft: &RaftNode) {
+    if raft.leadership().borrow().is_me {
+        match tokio::time::timeout(HAND_OVER_WITHIN, raft.transfer_leader(None)).await {
+            Ok(Ok(_)) => tracing::info!("leadership handed over"),
+            Ok(Err(error)) => tracing::info!(%error, "leadership was not handed over"),
+            Err(_) => tracing::info!("nobody took over leadership in time"),
+        }
+    }
+}
+
+fn raft_options(config: &Config, credentials: Credentials) -> RaftOptions {
+    let me = config
+        .me()
+        .map_or_else(Peer::default, |me| peer(&me.name, &me.address));
+    let mut options = RaftOptions::new(
+        config.node_id,
+        me,
+        config.data_dir.join("raft"),
+        Arc::new(TlsConnect(credentials)),
+    );
+    options.timing = match config.timing {
+        Timing::Lan => outlast_raft::Timing::Lan,
+        Timing::Wan => outlast_raft::Timing::Wan,
+    };
+    options
+}
+
+fn peer(name: &str, address: &str) -> Peer {
+    Peer {
+        name: name.to_owned(),
+        address: address.to_owned(),
+    }
+}
+
+async fn routes(
+    brain: &Brain,
+    registry: &Registry,
+    live: &Live,
+    tasks: &Tasks,
+) -> Result<tonic::service::Routes, RunError> {
+    let mut routes = RoutesBuilder::default();
+    let primaries = only(&[Kind::Primary]);
+    routes.add_service(InterceptedService::new(brain.raft().service(), primaries));
+    let sessions = SessionService {
+        brain: brain.clone(),
+        registry: registry.clone(),
+        live: live.clone(),
+        tasks: tasks.clone(),
+    };
+    routes.add_service(AgentSessionServer::new(sessions).max_decoding_message_size(MAX_AGENT_MESSAGE));
+    let api = Api {
+        brain: brain.clone(),
+        registry: registry.clone(),
+        live: live.clone(),
+        tasks: tasks.clone(),
+    };
+    api.add_to(&mut routes);
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    routes.add_service(reflection);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health
+        .set_service_status("", tonic_health::ServingStatus::Serving)
+        .await;
+    routes.add_service(health_service);
+    Ok(routes.routes())
+}

@@ -1,0 +1,231 @@
+//! One open session: reports up, orders and acknowledgements down.
+
+use std::collections::BTreeSet;
+
+use outlast_core::orders::{Order, owed_to};
+use outlast_core::{Command, Refusal, Reply};
+use outlast_kit::errors;
+use outlast_proto::v1::{
+    AdmitAttempt, AgentMessage, AttemptRef, JournalAck, JournalEvents, Presence, PrimaryMessage,
+    StartAttempt, agent_message, primary_message,
+};
+use outlast_proto::words::{AgentName, JournalId};
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+
+use super::registry::Place;
+use super::{events, ticket};
+use crate::brain::{Brain, BrainError};
+use crate::live::Live;
+use crate::view;
+
+/// A session under way.
+pub(super) struct Serve {
+    brain: Brain,
+    live: Live,
+    agent: AgentName,
+    place: Place,
+    down: mpsc::Sender<Result<PrimaryMessage, Status>>,
+    /// Orders sent in this session; each is sent once.
+    sent: BTreeSet<Order>,
+}
+
+/// Why a session ends.
+enum End {
+    /// The agent went away.
+    Gone,
+    /// The agent is told this status.
+    Told(Status),
+}
+
+impl Serve {
+    pub(super) fn new(
+        brain: Brain,
+        live: Live,
+        agent: AgentName,
+        place: Place,
+        down: mpsc::Sender<Result<PrimaryMessage, Status>>,
+    ) -> Self {
+        Self {
+            brain,
+            live,
+            agent,
+            place,
+            down,
+            sent: BTreeSet::new(),
+        }
+    }
+
+    /// Serves the session to its end.
+    pub(super) async fn run(mut self, mut up: Streaming<AgentMessage>) {
+        tracing::info!(agent = %self.agent, "session opened");
+        let end = self.serve(&mut up).await.err();
+        if let Some(End::Told(status)) = end {
+            tracing::info!(agent = %self.agent, reason = status.message(), "session ended");
+            // If the agent cannot be told, it notices by itself.
+            let _ = self.down.try_send(Err(status));
+        } else {
+            tracing::info!(agent = %self.agent, "session ended by the agent");
+        }
+    }
+
+    async fn serve(&mut self, up: &mut Streaming<AgentMessage>) -> Result<(), End> {
+        let mut changes = self.brain.changes();
+        let over = self.place.over().clone();
+        loop {
+            changes.mark_unchanged();
+            self.send_orders().await?;
+            tokio::select! {
+                message = up.message() => self.take(message).await?,
+                changed = changes.changed() => changed.map_err(|_| End::Gone)?,
+                () = over.begun() => return Err(End::Told(view::errors::not_leader_of(&self.brain))),
+            }
+        }
+    }
+
+    async fn take(&mut self, message: Result<Option<AgentMessage>, Status>) -> Result<(), End> {
+        let Ok(Some(message)) = message else {
+            return Err(End::Gone);
+        };
+        self.place.heard(self.brain.clock().now());
+        match message.body {
+            Some(agent_message::Body::Presence(presence)) => self.take_presence(presence),
+            Some(agent_message::Body::Journal(journal)) => self.take_events(journal).await?,
+            Some(agent_message::Body::Admitted(admitted)) => {
+                let (job, attempt) = admitted.attempt.unwrap_or_default().parts().map_err(invalid)?;
+                let ours = self
+                    .brain
+                    .read()
+                    .job(job)
+                    .is_some_and(|row| row.client == self.agent);
+                if !ours {
+                    return Err(End::Told(Status::permission_denied(
+                        "that job is another client's",
+                    )));
+                }
+                self.propose(Command::RecordAdmission { job, attempt }).await?;
+            }
+            Some(agent_message::Body::Answer(answer)) => self.place.answer(answer).await,
+            // The second witness is asked by failover only, which is not part of this version.
+            Some(agent_message::Body::Streams(_)) => {}
+            Some(agent_message::Body::Hello(_)) => {
+                return Err(End::Told(Status::invalid_argument("a session has one hello")));
+            }
+            // A message of a newer version.
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn take_presence(&self, presence: Presence) {
+        if let Some(free) = presence.free_bytes {
+            self.place.report_free(free);
+        }
+        for progress in presence.attempts {
+            let Some(Ok((job, attempt))) = progress.attempt.as_ref().map(AttemptRef::parts) else {
+                continue;
+            };
+            let ours = self
+                .brain
+                .read()
+                .job(job)
+                .and_then(|row| row.running.as_ref())
+                .is_some_and(|running| running.media_agent == self.agent && running.attempt == attempt);
+            if ours {
+                self.live.report(job, attempt, progress);
+            }
+        }
+    }
+
+    async fn take_events(&self, journal: JournalEvents) -> Result<(), End> {
+        let journal_id = JournalId(journal.journal_id.clone());
+        let events = journal
+            .events
+            .into_iter()
+            .map(events::parse)
+            .collect::<Result<_, _>>()
+            .map_err(invalid)?;
+        let command = Command::RecordEvents {
+            agent: self.agent.clone(),
+            journal_id,
+            events,
+        };
+        let acknowledged = match self.propose(command).await? {
+            Reply::Recorded { acknowledged } => acknowledged,
+            Reply::Refused(refusal @ Refusal::JournalGap { .. }) => {
+                return Err(End::Told(Status::failed_precondition(refusal.to_string())));
+            }
+            _ => {
+                return Err(End::Told(Status::internal(
+                    "the journal got another command's reply",
+                )));
+            }
+        };
+        let ack = JournalAck {
+            journal_id: journal.journal_id,
+            sequence: acknowledged,
+        };
+        self.send(primary_message::Body::JournalAck(ack)).await
+    }
+
+    /// Sends what the state says is owed and was not sent in this session.
+    async fn send_orders(&mut self) -> Result<(), End> {
+        let orders: Vec<_> = {
+            let state = self.brain.read();
+            let owed: BTreeSet<_> = owed_to(&state, &self.agent).into_iter().collect();
+            self.sent.retain(|order| owed.contains(order));
+            let new = owed.into_iter().filter(|order| !self.sent.contains(order));
+            new.filter_map(|order| Some((order, message_of(&state, order)?)))
+                .collect()
+        };
+        for (order, body) in orders {
+            self.send(body).await?;
+            self.sent.insert(order);
+        }
+        Ok(())
+    }
+
+    async fn propose(&self, command: Command) -> Result<Reply, End> {
+        self.brain
+            .propose(command)
+            .await
+            .map_err(|error: BrainError| End::Told(view::errors::of_brain(&error)))
+    }
+
+    async fn send(&self, body: primary_message::Body) -> Result<(), End> {
+        self.down
+            .send(Ok(PrimaryMessage { body: Some(body) }))
+            .await
+            .map_err(|_| End::Gone)
+    }
+}
+
+fn message_of(state: &outlast_core::ClusterState, order: Order) -> Option<primary_message::Body> {
+    let (Order::Admit { job, .. } | Order::Start { job, .. }) = order;
+    let job = state.job(job)?;
+    let running = job.running.as_ref()?;
+    let ticket = Some(ticket::issue(state, job, running)?);
+    Some(match order {
+        Order::Start { .. } => primary_message::Body::Start(StartAttempt { ticket }),
+        Order::Admit { .. } => {
+            let media = state.agent(&running.media_agent)?.media.as_ref()?;
+            let data_addresses = media.data_addresses.clone();
+            primary_message::Body::Admit(AdmitAttempt {
+                ticket,
+                data_addresses,
+            })
+        }
+    })
+}
+
+fn invalid(error: outlast_proto::convert::InvalidField) -> End {
+    let detail = outlast_proto::v1::ErrorDetail {
+        field: error.field.to_owned(),
+        ..Default::default()
+    };
+    End::Told(errors::status(
+        tonic::Code::InvalidArgument,
+        error.to_string(),
+        &detail,
+    ))
+}

@@ -1,0 +1,47 @@
+//! Agents and pools as messages.
+
+use outlast_core::ClusterState;
+use outlast_core::rows::{Agent, Pool};
+use outlast_proto::v1;
+use outlast_proto::words::{AgentName, PoolName};
+
+use crate::sessions::Registry;
+
+/// An agent; `registry` is that of the leader, none when another node answers.
+pub(crate) fn message(
+    state: &ClusterState,
+    registry: Option<&Registry>,
+    name: &AgentName,
+    agent: &Agent,
+) -> v1::Agent {
+    let media = agent.media.as_ref();
+    let last_seen = registry.and_then(|registry| registry.last_seen(name));
+    v1::Agent {
+        name: name.to_string(),
+        kind: agent.kind.to_wire(),
+        state: agent.state.to_wire(),
+        since: Some(agent.since.into()),
+        last_seen: last_seen.map(Into::into),
+        version: agent.version.clone(),
+        host_id: agent.host_id.clone(),
+        pool: media.map(|media| media.pool.to_string()).unwrap_or_default(),
+        active_jobs: u32::try_from(state.running_on(name).count()).unwrap_or(u32::MAX),
+        connected: registry.map(|_| last_seen.is_some()),
+        storage_unit: media
+            .map(|media| media.storage_unit.to_string())
+            .unwrap_or_default(),
+    }
+}
+
+/// A pool.
+pub(crate) fn pool(name: &PoolName, pool: &Pool) -> v1::Pool {
+    v1::Pool {
+        name: name.to_string(),
+        media_agents: pool.media_agents.iter().map(ToString::to_string).collect(),
+        method: pool.method.to_wire(),
+        failover: pool.fails_over(),
+        failover_after_seconds: pool.failover_after.0,
+        stalled_after_seconds: pool.stalled_after.0,
+        no_communication_after_seconds: pool.no_communication_after.0,
+    }
+}

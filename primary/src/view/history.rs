@@ -1,0 +1,98 @@
+//! Histories as messages, with their links to the attempts before and after (S-13).
+
+use outlast_core::ClusterState;
+use outlast_core::event::JobError;
+use outlast_core::rows::{History, Job, Running};
+use outlast_proto::v1;
+use outlast_proto::words::{Attempt, CompletionStatus, Counters, ItemOutcome, JobId};
+
+/// The id of a history: `JOB.ATTEMPT`.
+pub(crate) fn id(job: JobId, attempt: Attempt) -> String {
+    format!("{job}.{attempt}")
+}
+
+/// An ended attempt.
+pub(crate) fn message(state: &ClusterState, job: JobId, attempt: Attempt, history: &History) -> v1::History {
+    let not_started = history
+        .items
+        .iter()
+        .filter(|item| item.outcome == ItemOutcome::NotStarted)
+        .count();
+    let (resumed_from, failed_over_to) = links(state, job, attempt);
+    v1::History {
+        id: id(job, attempt),
+        job: job.to_string(),
+        attempt: attempt.0,
+        media_agent: history
+            .media_agent
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        client: history.client.to_string(),
+        status: history.status.to_wire(),
+        status_code: Some(history.code.0.into()),
+        stopped: history.stopped.map_or(0, outlast_proto::words::Stopped::to_wire),
+        items_not_started: u32::try_from(not_started).unwrap_or(u32::MAX),
+        error: history.error.as_ref().map(error),
+        started_at: history.started_at.map(Into::into),
+        ended_at: Some(history.ended_at.into()),
+        counters: Some(history.counters.into()),
+        resumed_from,
+        failed_over_to,
+        retry_of: String::new(),
+    }
+}
+
+/// The attempt under way, as the last of a job's attempts: its status unset.
+pub(crate) fn running(state: &ClusterState, job: &Job, running: &Running) -> v1::History {
+    let not_started = job
+        .items
+        .iter()
+        .filter(|item| item.outcome == ItemOutcome::NotStarted)
+        .count();
+    let mut counters = Counters::default();
+    for item in &running.items {
+        counters.add(&item.counters);
+    }
+    let (resumed_from, _) = links(state, job.id, running.attempt);
+    v1::History {
+        id: id(job.id, running.attempt),
+        job: job.id.to_string(),
+        attempt: running.attempt.0,
+        media_agent: running.media_agent.to_string(),
+        client: job.client.to_string(),
+        items_not_started: u32::try_from(not_started).unwrap_or(u32::MAX),
+        started_at: Some(running.started_at.into()),
+        counters: Some(counters.into()),
+        resumed_from,
+        ..Default::default()
+    }
+}
+
+pub(crate) fn error(error: &JobError) -> v1::JobError {
+    v1::JobError {
+        code: error.code.0.into(),
+        text: error.text.clone(),
+    }
+}
+
+/// Which history this attempt was resumed from, and which one the job went on in.
+fn links(state: &ClusterState, job: JobId, attempt: Attempt) -> (String, String) {
+    let before = attempt.0.checked_sub(1).map(Attempt);
+    let resumed_from = before
+        .filter(|before| {
+            state
+                .history(job, *before)
+                .is_some_and(|h| h.status == CompletionStatus::Resumed)
+        })
+        .map(|before| id(job, before));
+    let moved_on = state
+        .history(job, attempt)
+        .is_some_and(|history| history.status.goes_on());
+    let began = state.job(job).is_some_and(|row| row.last_attempt > attempt);
+    let failed_over_to = (moved_on && began).then(|| id(job, attempt.next()));
+    (
+        resumed_from.unwrap_or_default(),
+        failed_over_to.unwrap_or_default(),
+    )
+}

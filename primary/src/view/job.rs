@@ -1,0 +1,111 @@
+//! Jobs as messages.
+
+use outlast_core::dispatch::{Presence, why_waiting};
+use outlast_core::rows::{Detail, Job, Running};
+use outlast_core::{ClusterState, rows::RestorePoint};
+use outlast_proto::v1;
+use outlast_proto::words::{JobState, SnapshotId};
+
+use super::history;
+use crate::live::Live;
+
+/// The whole of a job: what is recorded, and what the leader knows of its progress.
+pub(crate) fn message(state: &ClusterState, presence: &Presence, live: &Live, job: &Job) -> v1::Job {
+    let mut attempts: Vec<_> = state
+        .histories_of(job.id)
+        .map(|(attempt, row)| history::message(state, job.id, attempt, row))
+        .collect();
+    attempts.extend(
+        job.running
+            .as_ref()
+            .map(|running| history::running(state, job, running)),
+    );
+    let items = job.items.iter().map(|item| v1::Item {
+        path: item.path.clone(),
+        outcome: item.outcome.to_wire(),
+        restore_point: item.restore_point.map(|id| id.to_string()).unwrap_or_default(),
+    });
+    v1::Job {
+        id: job.id.to_string(),
+        policy: job.policy.to_string(),
+        client: job.client.to_string(),
+        kind: job.kind().to_wire(),
+        state: job.state.to_wire(),
+        status: job.status.map_or(0, |(status, _)| status.to_wire()),
+        status_code: job.status.map(|(_, code)| code.0.into()),
+        resilient: job.resilient,
+        priority: job.priority,
+        created_at: Some(job.created_at.into()),
+        started_at: job.started_at.map(Into::into),
+        ended_at: job.ended_at.map(Into::into),
+        waiting: waiting(state, presence, job),
+        // Stops, holds and the like come with their issue; until then nothing can be done to a job.
+        actions: Vec::new(),
+        progress: job.running.as_ref().map(|running| progress(live, job, running)),
+        items: items.collect(),
+        attempts,
+        parent: String::new(),
+        children: Vec::new(),
+    }
+}
+
+fn waiting(state: &ClusterState, presence: &Presence, job: &Job) -> Option<v1::Waiting> {
+    if job.state != JobState::Queued {
+        return None;
+    }
+    let waiting = why_waiting(state, presence, job);
+    Some(waiting.map_or_else(
+        || v1::Waiting {
+            reason: "about to start".into(),
+            ..Default::default()
+        },
+        |waiting| v1::Waiting {
+            reason: waiting.reason,
+            r#for: waiting.waits_for.unwrap_or_default(),
+            until: None,
+        },
+    ))
+}
+
+fn progress(live: &Live, job: &Job, running: &Running) -> v1::Progress {
+    let report = live.of(job.id, running.attempt).unwrap_or_default();
+    let counters = report.counters.unwrap_or_default();
+    v1::Progress {
+        files: counters.files,
+        bytes: counters.bytes,
+        bytes_new: counters.bytes_new,
+        rate: report.rate,
+        path: report.path,
+        eta_seconds: report.eta_seconds,
+        checkpoint_at: report
+            .checkpoint_at
+            .or(running.checkpoint.map(|(_, at)| at.into())),
+    }
+}
+
+/// A line of details.
+pub(crate) fn detail(detail: &Detail) -> v1::Detail {
+    v1::Detail {
+        time: Some(detail.time.into()),
+        severity: detail.severity.to_wire(),
+        host: detail.host.clone(),
+        text: detail.text.clone(),
+    }
+}
+
+/// A restore point.
+pub(crate) fn restore_point(id: &SnapshotId, point: &RestorePoint) -> v1::RestorePoint {
+    v1::RestorePoint {
+        id: id.to_string(),
+        job: point.job.to_string(),
+        attempt: point.attempt.0,
+        policy: point.policy.to_string(),
+        client: point.client.to_string(),
+        item: point.item.clone(),
+        time: Some(point.time.into()),
+        files: point.files,
+        bytes: point.bytes,
+        snapshot: id.to_string(),
+        storage_unit: point.storage_unit.to_string(),
+    }
+}
