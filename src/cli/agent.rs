@@ -1,0 +1,86 @@
+//! `agent list` and `agent show`.
+
+use clap::Subcommand;
+use outlast_proto::v1;
+use outlast_proto::v1::agents_client::AgentsClient;
+
+use super::Desk;
+use crate::connection::rpc;
+use crate::documents::AgentDocument;
+use crate::error::CliError;
+use crate::human::{or_dash, time};
+use crate::table::{facts, left, right, table};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// All agents
+    List,
+    /// One agent
+    Show { name: String },
+}
+
+pub(super) async fn run(command: AgentCommand, desk: &Desk<'_>) -> Result<(), CliError> {
+    let connection = desk.connect()?;
+    let stale = connection.stale();
+    match command {
+        AgentCommand::List => {
+            let answer = rpc!(
+                connection,
+                read,
+                AgentsClient,
+                list,
+                v1::ListAgentsRequest { stale }
+            )?;
+            let documents: Vec<_> = answer.agents.iter().map(AgentDocument::from).collect();
+            desk.output.list("agents", &documents, view_list)
+        }
+        AgentCommand::Show { name } => {
+            let request = v1::GetAgentRequest { name, stale };
+            let agent = rpc!(connection, read, AgentsClient, get, request)?;
+            desk.output.one(&AgentDocument::from(&agent), view_one)
+        }
+    }
+}
+
+fn view_list(agents: &[AgentDocument]) -> String {
+    let rows = agents.iter().map(|agent| {
+        [
+            agent.name.clone(),
+            or_dash(agent.kind.as_ref()),
+            or_dash(agent.state.as_ref()),
+            time(agent.since),
+            time(agent.last_seen),
+            or_dash(agent.version.as_ref()),
+            or_dash(agent.pool.as_ref()),
+            agent.active_jobs.to_string(),
+        ]
+    });
+    let columns = [
+        left("NAME"),
+        left("KIND"),
+        left("STATE"),
+        left("SINCE"),
+        left("LAST SEEN"),
+        left("VERSION"),
+        left("POOL"),
+        right("ACTIVE JOBS"),
+    ];
+    table(columns, rows.collect())
+}
+
+fn view_one(agent: &AgentDocument) -> String {
+    let connected = agent.connected.map(|yes| if yes { "yes" } else { "no" });
+    facts(&[
+        ("Agent", agent.name.clone()),
+        ("Kind", or_dash(agent.kind.as_ref())),
+        ("State", or_dash(agent.state.as_ref())),
+        ("Since", time(agent.since)),
+        ("Connected", or_dash(connected)),
+        ("Last seen", time(agent.last_seen)),
+        ("Version", or_dash(agent.version.as_ref())),
+        ("Host id", or_dash(agent.host_id.as_ref())),
+        ("Pool", or_dash(agent.pool.as_ref())),
+        ("Storage unit", or_dash(agent.storage_unit.as_ref())),
+        ("Active jobs", agent.active_jobs.to_string()),
+    ])
+}

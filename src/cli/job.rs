@@ -1,0 +1,279 @@
+//! `job run`, `list`, `show`, `details`, `log` and `watch`. How jobs look is in `job_view`, the waiting in `waiting`.
+
+use clap::{Subcommand, ValueEnum};
+use outlast_proto::v1;
+use outlast_proto::v1::jobs_client::JobsClient;
+use serde::Serialize;
+
+use super::waiting::{Seen, until_done};
+use super::{Desk, job_view, parse, progress::Progress};
+use crate::connection::{Connection, all_pages, request_id, rpc};
+use crate::documents::{DetailDocument, JobDocument};
+use crate::error::{CliError, exit};
+use crate::joblog::{Report, to_html, to_text};
+use crate::output::{Format, remark};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobCommand {
+    /// Run a policy now
+    Run {
+        policy: String,
+        /// On this client only [default: on all of the policy]
+        #[arg(long, value_name = "NAME")]
+        client: Option<String>,
+        /// Read everything, compare with nothing
+        #[arg(long)]
+        full: bool,
+        /// Wait for the end, and exit with the job's exit code
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Jobs, newest first
+    List {
+        /// Only those in this state
+        #[arg(long, value_parser = parse::word::<v1::JobState>)]
+        state: Option<v1::JobState>,
+        /// Only those that ended so
+        #[arg(long, value_parser = parse::word::<v1::CompletionStatus>)]
+        status: Option<v1::CompletionStatus>,
+        /// Only those of this policy
+        #[arg(long, value_name = "NAME")]
+        policy: Option<String>,
+        /// Only those created then or later: a time, a date, or how long ago
+        #[arg(long, value_name = "T", value_parser = parse::moment)]
+        since: Option<jiff::Timestamp>,
+        /// At most so many
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+    },
+    /// One job with its items and attempts
+    Show { id: String },
+    /// What happened to a job, oldest first
+    Details { id: String },
+    /// The full report of an attempt
+    Log {
+        id: String,
+        /// Which attempt [default: the last]
+        #[arg(long, value_name = "N")]
+        attempt: Option<u32>,
+        /// How it is written [default: json with -o json, else text]
+        #[arg(long, value_enum)]
+        format: Option<LogFormat>,
+    },
+    /// Follow a job to its end, and exit with its exit code
+    Watch { id: String },
+}
+
+/// How a job log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Html,
+    Json,
+}
+
+/// What a submission answers.
+#[derive(Debug, Serialize)]
+struct SubmittedDocument {
+    /// The first of them.
+    id: Option<String>,
+    ids: Vec<String>,
+}
+
+pub(super) async fn run(command: JobCommand, desk: &Desk<'_>) -> Result<u8, CliError> {
+    let connection = desk.connect()?;
+    let stale = connection.stale();
+    match command {
+        JobCommand::Run {
+            policy,
+            client,
+            full,
+            wait,
+        } => {
+            let request = v1::RunJobRequest {
+                request_id: request_id(),
+                policy,
+                client: client.unwrap_or_default(),
+                full,
+            };
+            let answer = rpc!(connection, write, JobsClient, run, request)?;
+            return submitted(desk, &connection, answer.ids, wait).await;
+        }
+        JobCommand::List {
+            state,
+            status,
+            policy,
+            since,
+            limit,
+        } => {
+            let filter = v1::ListJobsRequest {
+                page: None,
+                stale,
+                state: state.unwrap_or_default().into(),
+                status: status.unwrap_or_default().into(),
+                policy: policy.unwrap_or_default(),
+                since: since.map(crate::wire::stamp),
+            };
+            let jobs = list(&connection, &filter, limit).await?;
+            let documents: Vec<_> = jobs.iter().map(JobDocument::from).collect();
+            desk.output.list("jobs", &documents, job_view::list)?;
+        }
+        JobCommand::Show { id } => {
+            let job = get(&connection, id).await?;
+            desk.output.one(&JobDocument::from(&job), job_view::one)?;
+        }
+        JobCommand::Details { id } => {
+            let request = v1::GetJobRequest { id, stale };
+            let answer = rpc!(connection, read, JobsClient, details, request)?;
+            let documents: Vec<_> = answer.details.iter().map(DetailDocument::from).collect();
+            desk.output.list("details", &documents, job_view::details)?;
+        }
+        JobCommand::Log { id, attempt, format } => {
+            let request = v1::GetJobLogRequest { id, attempt, stale };
+            let answer = rpc!(connection, read, JobsClient, log, request)?;
+            print_log(desk, &Report::new(&answer), format)?;
+        }
+        JobCommand::Watch { id } => {
+            // Asked for once before any waiting: a job that is not there, or no leader, is said at once.
+            get(&connection, id.clone()).await?;
+            return watch(desk, &connection, &id).await;
+        }
+    }
+    Ok(exit::SUCCESSFUL)
+}
+
+async fn get(connection: &Connection, id: String) -> Result<v1::Job, CliError> {
+    let stale = connection.stale();
+    rpc!(connection, read, JobsClient, get, v1::GetJobRequest { id, stale })
+}
+
+async fn list(
+    connection: &Connection,
+    filter: &v1::ListJobsRequest,
+    limit: Option<usize>,
+) -> Result<Vec<v1::Job>, CliError> {
+    all_pages(limit, |page| async move {
+        let mut request = filter.clone();
+        request.page = Some(page);
+        let answer = rpc!(connection, read, JobsClient, list, request)?;
+        Ok((answer.jobs, answer.next_page_token))
+    })
+    .await
+}
+
+fn print_log(desk: &Desk<'_>, report: &Report, format: Option<LogFormat>) -> Result<(), CliError> {
+    match format {
+        Some(LogFormat::Html) => desk.output.text(&to_html(report)),
+        Some(LogFormat::Text) => desk.output.text(&to_text(report)),
+        Some(LogFormat::Json) if desk.output.format() == Format::Table => {
+            crate::output::Output::new(Format::Json).one(report, to_text)
+        }
+        Some(LogFormat::Json) | None => desk.output.one(report, to_text),
+    }
+}
+
+/// Prints the ids of jobs just submitted, or waits for their ends and prints those.
+pub(super) async fn submitted(
+    desk: &Desk<'_>,
+    connection: &Connection,
+    ids: Vec<String>,
+    wait: bool,
+) -> Result<u8, CliError> {
+    if !wait {
+        let document = SubmittedDocument {
+            id: ids.first().cloned(),
+            ids,
+        };
+        desk.output.one(&document, |document| {
+            document.ids.iter().map(|id| format!("{id}\n")).collect()
+        })?;
+        return Ok(exit::SUCCESSFUL);
+    }
+    let mut ended = Vec::new();
+    for id in &ids {
+        let job = wait_for(connection, id, |_| Ok(())).await?;
+        ended.push(JobDocument::from(&job));
+    }
+    let code = worst(ended.iter().map(JobDocument::exit_code));
+    let printed = match ended.as_slice() {
+        [job] => desk.output.one(job, job_view::one),
+        jobs => desk.output.list("jobs", jobs, |jobs| {
+            jobs.iter().map(job_view::one).collect::<Vec<_>>().join("\n")
+        }),
+    };
+    match printed {
+        // How the job ended counts, also when nobody reads it any more.
+        Ok(()) | Err(CliError::OutputClosed) => Ok(code),
+        Err(error) => Err(error),
+    }
+}
+
+async fn watch(desk: &Desk<'_>, connection: &Connection, id: &str) -> Result<u8, CliError> {
+    let as_it_goes = desk.output.format() == Format::Jsonl;
+    let job = wait_for(connection, id, |job| {
+        if as_it_goes {
+            return desk.output.one(&JobDocument::from(job), job_view::one);
+        }
+        Ok(())
+    })
+    .await?;
+    let document = JobDocument::from(&job);
+    if !as_it_goes {
+        desk.output.one(&document, job_view::one)?;
+    }
+    Ok(document.exit_code())
+}
+
+/// Waits for a job's end, with progress and remarks on stderr.
+async fn wait_for(
+    connection: &Connection,
+    id: &str,
+    mut on_job: impl FnMut(&v1::Job) -> Result<(), CliError>,
+) -> Result<v1::Job, CliError> {
+    let mut progress = Progress::new(id);
+    let ended = until_done(connection, id, |seen| {
+        match seen {
+            Seen::Job(job) => {
+                progress.show(&JobDocument::from(job));
+                return on_job(job);
+            }
+            Seen::Silence => progress.remark(&format!(
+                "the cluster does not answer; job {id} goes on without it, still waiting"
+            )),
+            Seen::Back => progress.remark("the cluster answers again"),
+        }
+        Ok(())
+    })
+    .await;
+    progress.finish();
+    if let Ok(job) = &ended
+        && job.state == i32::from(v1::JobState::Held)
+    {
+        remark(&format!(
+            "job {id} is held; it does not go on until it is released"
+        ));
+    }
+    ended
+}
+
+/// Of several jobs the worst one decides.
+fn worst(codes: impl Iterator<Item = u8>) -> u8 {
+    let rank = |code: &u8| match *code {
+        exit::SUCCESSFUL => 0,
+        exit::EXCEPTIONS => 1,
+        _ => 2,
+    };
+    codes.max_by_key(rank).unwrap_or(exit::SUCCESSFUL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::worst;
+
+    #[test]
+    fn the_worst_job_decides() {
+        for (codes, expected) in [(vec![], 0), (vec![0, 0], 0), (vec![0, 3], 3), (vec![3, 1, 0], 1)] {
+            assert_eq!(worst(codes.clone().into_iter()), expected, "{codes:?}");
+        }
+    }
+}

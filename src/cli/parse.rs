@@ -1,0 +1,95 @@
+//! Values on the command line that need more than a number: durations, moments, words of the specification.
+
+use std::time::Duration;
+
+use crate::wire::{Word, of_word};
+
+/// `10s`, `1m 30s`, or plain seconds.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    humantime::parse_duration(text).map_err(|_| "expected a duration such as 10s".to_owned())
+}
+
+/// A moment: RFC 3339, a date (its beginning in UTC), or how long ago (`24h`).
+pub(super) fn moment(text: &str) -> Result<jiff::Timestamp, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    if let Ok(date) = text.parse::<jiff::civil::Date>()
+        && let Ok(midnight) = date.to_zoned(jiff::tz::TimeZone::UTC)
+    {
+        return Ok(midnight.timestamp());
+    }
+    let ago = humantime::parse_duration(text)
+        .ok()
+        .and_then(|ago| jiff::SignedDuration::try_from(ago).ok());
+    ago.and_then(|ago| jiff::Timestamp::now().checked_sub(ago).ok())
+        .ok_or_else(|| {
+            "expected a time such as 2026-01-31T12:00:00Z, a date, or how long ago, such as 24h".to_owned()
+        })
+}
+
+/// One of the words the specification has for a state, a status and so on.
+pub(super) fn word<E: Word>(text: &str) -> Result<E, String> {
+    of_word(text)
+        .filter(|_| text != "unspecified")
+        .ok_or_else(|| format!("there are {}", known_words::<E>().join(", ")))
+}
+
+/// The words of an enum whose values are numbered without gaps.
+fn known_words<E: Word>() -> Vec<String> {
+    (1..)
+        .map_while(|number| E::try_from(number).ok())
+        .map(|value| value.name().trim_start_matches(E::PREFIX).to_lowercase())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use outlast_proto::v1;
+
+    use super::{duration, moment, word};
+
+    #[test]
+    fn durations() {
+        for (text, expected) in [
+            ("10s", Some(10)),
+            ("10", Some(10)),
+            ("1m 30s", Some(90)),
+            ("x", None),
+        ] {
+            assert_eq!(duration(text).ok(), expected.map(Duration::from_secs), "{text}");
+        }
+    }
+
+    #[test]
+    fn moments() {
+        for (text, expected) in [
+            ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z"),
+            ("2026-01-31T12:00:00+01:00", "2026-01-31T11:00:00Z"),
+            ("2026-01-31", "2026-01-31T00:00:00Z"),
+        ] {
+            assert_eq!(moment(text).unwrap().to_string(), expected);
+        }
+        let hour_ago = jiff::Timestamp::now().as_second() - 3600;
+        assert!((moment("1h").unwrap().as_second() - hour_ago).abs() <= 5);
+        assert!(moment("yesterday").is_err());
+    }
+
+    #[test]
+    fn words() {
+        assert_eq!(
+            word::<v1::JobState>("waiting_for_retry"),
+            Ok(v1::JobState::WaitingForRetry)
+        );
+        let error = word::<v1::JobState>("unspecified").unwrap_err();
+        assert_eq!(
+            error,
+            "there are queued, active, stopping, incomplete, waiting_for_retry, suspended, held, done"
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! `outlast dev`: a whole cluster on this machine, each member a separate process of this binary.
+//!
+//! [`plan`] says who there is, [`files`] writes what they need, [`child`] starts and stops one, [`supervisor`] all of them, [`first_job`]
+//! backs up the paths given. Nothing here is used by a real cluster.
+
+mod child;
+mod error;
+mod files;
+mod first_job;
+mod layout;
+mod plan;
+mod restart;
+mod supervisor;
+
+use std::path::PathBuf;
+
+pub(crate) use error::DevError;
+pub(crate) use restart::restart;
+
+use layout::Layout;
+use plan::Plan;
+use supervisor::Supervisor;
+
+use crate::output::Output;
+
+/// The flags of `outlast dev`.
+#[derive(Clone, Debug)]
+pub(crate) struct DevOptions {
+    /// What to back up at once.
+    pub(crate) paths: Vec<PathBuf>,
+    /// Where everything is kept.
+    pub(crate) data_dir: PathBuf,
+    /// How many primaries; none: as the folder has it, else 3.
+    pub(crate) primaries: Option<u32>,
+    /// How many media agents; none: as the folder has it, else 2.
+    pub(crate) media_agents: Option<u32>,
+    /// End with the job.
+    pub(crate) once: bool,
+    /// First port; 0: free ones.
+    pub(crate) port: u16,
+}
+
+/// Runs the cluster until a signal, or with `once` until the job is done. The process's exit code.
+pub(crate) async fn run(options: DevOptions, output: &Output) -> Result<u8, DevError> {
+    if options.once && options.paths.is_empty() {
+        return Err(DevError::OnceWithoutPaths);
+    }
+    let shutdown = outlast_kit::shutdown::Shutdown::on_signals().map_err(DevError::Signals)?;
+    let items = first_job::items(&options.paths)?;
+    let layout = Layout::new(&options.data_dir)?;
+    let plan = Plan::load_or_make(&layout, &options)?;
+    let supervisor = Supervisor::take_over(layout.clone())?;
+    files::write(&layout, &plan)?;
+
+    let ran = tokio::select! {
+        ran = supervisor_and_job(&supervisor, &layout, &plan, &items, &options, output) => ran,
+        () = shutdown.begun() => Ok(None),
+    };
+    let code = match ran {
+        Ok(None) => {
+            // A signal while the job ran, or before there was one.
+            if options.once { Ok(crate::error::exit::FAILED) } else { Ok(crate::error::exit::SUCCESSFUL) }
+        }
+        Ok(Some(code)) if options.once => Ok(code),
+        Ok(Some(_)) => {
+            supervisor.stay_up(&shutdown).await;
+            Ok(crate::error::exit::SUCCESSFUL)
+        }
+        Err(error) => Err(error),
+    };
+    crate::output::remark("stopping all processes; nothing is lost, the same command goes on where it was");
+    supervisor.stop_all(&plan).await;
+    code
+}
+
+async fn supervisor_and_job(
+    supervisor: &Supervisor,
+    layout: &Layout,
+    plan: &Plan,
+    items: &[String],
+    options: &DevOptions,
+    output: &Output,
+) -> Result<Option<u8>, DevError> {
+    supervisor.start_all(plan).await?;
+    let cluster = first_job::Cluster::connect(layout)?;
+    cluster.wait_until_ready(supervisor, plan).await?;
+    let mut code = crate::error::exit::SUCCESSFUL;
+    if !items.is_empty() {
+        code = cluster.back_up(layout, items, output).await?;
+    }
+    if !options.once {
+        first_job::say_what_next(layout, &cluster).await?;
+    }
+    Ok(Some(code))
+}

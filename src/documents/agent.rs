@@ -1,0 +1,41 @@
+//! An agent as `agent list` and `agent show` print it.
+
+use jiff::Timestamp;
+use outlast_proto::v1;
+use serde::Serialize;
+
+use crate::wire::{text, time, word};
+
+/// The fields of CLI.md, "agent list", and what only the leader knows.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct AgentDocument {
+    pub(crate) name: String,
+    pub(crate) kind: Option<String>,
+    pub(crate) state: Option<String>,
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) last_seen: Option<Timestamp>,
+    pub(crate) version: Option<String>,
+    pub(crate) host_id: Option<String>,
+    pub(crate) pool: Option<String>,
+    pub(crate) active_jobs: u32,
+    pub(crate) connected: Option<bool>,
+    pub(crate) storage_unit: Option<String>,
+}
+
+impl From<&v1::Agent> for AgentDocument {
+    fn from(agent: &v1::Agent) -> Self {
+        Self {
+            name: agent.name.clone(),
+            kind: word::<v1::AgentKind>(agent.kind),
+            state: word::<v1::AgentState>(agent.state),
+            since: time(agent.since.as_ref()),
+            last_seen: time(agent.last_seen.as_ref()),
+            version: text(&agent.version),
+            host_id: text(&agent.host_id),
+            pool: text(&agent.pool),
+            active_jobs: agent.active_jobs,
+            connected: agent.connected,
+            storage_unit: text(&agent.storage_unit),
+        }
+    }
+}

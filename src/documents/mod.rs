@@ -1,0 +1,22 @@
+//! The JSON documents of CLI.md as types, made from the API's messages: a field that is not known is null, not absent.
+//!
+//! Nothing is fetched or printed here. The commands print these as JSON or make tables of them.
+
+mod agent;
+mod cluster;
+mod history;
+mod job;
+mod policy;
+mod pool;
+mod restore_point;
+
+pub(crate) use agent::AgentDocument;
+pub(crate) use cluster::ClusterDocument;
+pub(crate) use history::{ErrorOfHistory, HistoryDocument};
+pub(crate) use job::{DetailDocument, JobDocument, ProgressDocument};
+pub(crate) use policy::{AppliedDocument, DeletedDocument, PolicyDocument};
+pub(crate) use pool::PoolDocument;
+pub(crate) use restore_point::{FileDocument, RestorePointDocument};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,31 @@
+//! A pool as `pool list` and `pool show` print it. Durations are seconds.
+
+use outlast_proto::v1;
+use serde::Serialize;
+
+use crate::wire::word;
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct PoolDocument {
+    pub(crate) name: String,
+    pub(crate) media_agents: Vec<String>,
+    pub(crate) method: Option<String>,
+    pub(crate) failover: bool,
+    pub(crate) failover_after: u64,
+    pub(crate) stalled_after: u64,
+    pub(crate) no_communication_after: u64,
+}
+
+impl From<&v1::Pool> for PoolDocument {
+    fn from(pool: &v1::Pool) -> Self {
+        Self {
+            name: pool.name.clone(),
+            media_agents: pool.media_agents.clone(),
+            method: word::<v1::SelectionMethod>(pool.method),
+            failover: pool.failover,
+            failover_after: pool.failover_after_seconds,
+            stalled_after: pool.stalled_after_seconds,
+            no_communication_after: pool.no_communication_after_seconds,
+        }
+    }
+}

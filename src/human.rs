@@ -1,0 +1,118 @@
+//! Sizes, durations and times as people read them; for tables and reports only, never for JSON.
+
+use std::fmt::Write as _;
+
+/// `1.5 GiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    // 1023.95 would be printed as 1024.0.
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    match unit {
+        0 => format!("{bytes} B"),
+        _ => format!("{value:.1} {}", UNITS[unit]),
+    }
+}
+
+/// `80.0 MiB/s`.
+pub(crate) fn rate(bytes_per_second: u64) -> String {
+    format!("{}/s", size(bytes_per_second))
+}
+
+/// `1h 02m 03s`, the two or three largest units; below a minute with a tenth of a second.
+pub(crate) fn duration(seconds: f64) -> String {
+    let seconds = seconds.max(0.0);
+    if seconds < 59.95 {
+        return format!("{seconds:.1}s");
+    }
+    let whole = seconds.round() as u64;
+    let (days, hours, minutes, rest) = (whole / 86400, whole / 3600 % 24, whole / 60 % 60, whole % 60);
+    match (days, hours) {
+        (0, 0) => format!("{minutes}m {rest:02}s"),
+        (0, _) => format!("{hours}h {minutes:02}m {rest:02}s"),
+        _ => format!("{days}d {hours}h {minutes:02}m"),
+    }
+}
+
+/// `2026-01-02 03:04:05Z`.
+pub(crate) fn time(time: Option<jiff::Timestamp>) -> String {
+    time.map_or_else(nothing, |time| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
+}
+
+/// From one moment to another, as far as both are known.
+pub(crate) fn elapsed(from: Option<jiff::Timestamp>, to: Option<jiff::Timestamp>) -> String {
+    seconds_between(from, to).map_or_else(nothing, duration)
+}
+
+/// The seconds from one moment to another, not below 0.
+pub(crate) fn seconds_between(from: Option<jiff::Timestamp>, to: Option<jiff::Timestamp>) -> Option<f64> {
+    Some(to?.duration_since(from?).as_secs_f64().max(0.0))
+}
+
+/// A text, or `-` where it is not known.
+pub(crate) fn or_dash<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(nothing, |value| value.to_string())
+}
+
+/// What stands where nothing is known.
+pub(crate) fn nothing() -> String {
+    "-".to_owned()
+}
+
+/// The text without anything a terminal would obey: file names may hold escape sequences and line ends.
+pub(crate) fn clean(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            let _ = write!(clean, "\\x{:02X}", u32::from(c));
+        } else {
+            clean.push(c);
+        }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{clean, duration, size};
+
+    #[test]
+    fn sizes() {
+        for (bytes, expected) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (1024 * 1024 - 1, "1.0 MiB"),
+            (5 << 40, "5.0 TiB"),
+            (u64::MAX, "16384.0 PiB"),
+        ] {
+            assert_eq!(size(bytes), expected);
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (seconds, expected) in [
+            (-1.0, "0.0s"),
+            (0.04, "0.0s"),
+            (59.9, "59.9s"),
+            (59.96, "1m 00s"),
+            (61.0, "1m 01s"),
+            (3600.0, "1h 00m 00s"),
+            (90061.0, "1d 1h 01m"),
+        ] {
+            assert_eq!(duration(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn a_file_name_cannot_drive_the_terminal() {
+        assert_eq!(clean("a\x1b[2Jb\nc"), "a\\x1B[2Jb\\x0Ac");
+        assert_eq!(clean("/home/ä"), "/home/ä");
+    }
+}

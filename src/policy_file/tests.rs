@@ -1,0 +1,164 @@
+//! Good and bad policy files, as tables.
+
+use outlast_proto::words::{CancelFrom, Policy, Seconds, WindowEnd};
+
+use super::{parse, to_message, to_text};
+
+const FULL: &str = r#"
+name = "home"
+type = "standard"
+clients = ["laptop"]
+items = ["/home", "/etc"]
+exclude = ["**/.cache", "*.tmp"]
+pool = "default"
+
+[checkpoint]
+restart = false
+interval = "5m"
+
+[limits]
+bandwidth = "20MiB/s"
+cancel_after = "8h"
+cancel_from = "schedule"
+
+[retry]
+delay = "1m"
+tries = 3
+within = "6h"
+
+[shape]
+multiplex = 1
+streams = 1
+children = false
+
+[[schedule]]
+name = "nightly"
+cron = "0 1 * * *"
+timezone = "Europe/Berlin"
+window = "23:00-06:00"
+at_window_end = "stop_gracefully"
+
+[[schedule]]
+name = "often"
+every = "2h"
+
+[retention]
+daily = 7
+weekly = 4
+monthly = 12
+"#;
+
+const SHORT: &str = "name = \"home\"\nclients = [\"laptop\"]\nitems = [\"/home\"]\n";
+
+#[test]
+fn a_full_file() {
+    let policy = parse("home.toml", FULL).unwrap();
+    assert_eq!(policy.items, ["/home", "/etc"]);
+    assert_eq!(policy.exclude, ["**/.cache", "*.tmp"]);
+    assert_eq!(
+        (policy.checkpoint.restart, policy.checkpoint.interval),
+        (false, Seconds(300))
+    );
+    assert_eq!(policy.limits.bandwidth, Some(20 << 20));
+    assert_eq!(policy.limits.cancel_after, Some(Seconds(8 * 3600)));
+    assert_eq!(policy.limits.cancel_from, CancelFrom::Schedule);
+    assert_eq!((policy.retry.delay, policy.retry.tries), (Seconds(60), 3));
+    assert_eq!(policy.schedules.len(), 2);
+    assert_eq!(policy.schedules[0].at_window_end, WindowEnd::StopGracefully);
+    assert_eq!(policy.schedules[1].every, Some(Seconds(7200)));
+    assert_eq!(policy.schedules[1].timezone, "UTC");
+    assert_eq!(policy.retention.unwrap().monthly, 12);
+}
+
+#[test]
+fn a_short_file_has_the_defaults() {
+    let policy = parse("home.toml", SHORT).unwrap();
+    let expected = Policy::with_defaults(
+        "home".parse().unwrap(),
+        vec!["laptop".parse().unwrap()],
+        vec!["/home".to_owned()],
+        "default".parse().unwrap(),
+    );
+    assert_eq!(policy, expected);
+}
+
+#[test]
+fn what_is_shown_can_be_applied_again() {
+    for text in [FULL, SHORT] {
+        let policy = parse("home.toml", text).unwrap();
+        let shown = to_text(&to_message(&policy));
+        assert_eq!(parse("shown.toml", &shown).unwrap(), policy, "{shown}");
+    }
+}
+
+#[test]
+fn bad_files_are_named_in_one_sentence() {
+    for (text, refusal, expected) in [
+        (
+            format!("{SHORT}exlude = []"),
+            false,
+            "home.toml line 4: unknown key \"exlude\"; did you mean \"exclude\"?",
+        ),
+        (
+            format!("{SHORT}[checkpoint]\nintervall = \"5m\""),
+            false,
+            "home.toml line 5: unknown key \"intervall\"; did you mean \"interval\"?",
+        ),
+        (
+            format!("{SHORT}[checkpoint]\ninterval = \"5 parsecs\""),
+            false,
+            "home.toml line 5: \"checkpoint.interval\": expected a duration such as \"15m\", found the text \"5 parsecs\"",
+        ),
+        (
+            format!("{SHORT}[checkpoint]\ninterval = 300"),
+            false,
+            "home.toml line 5: \"checkpoint.interval\": expected a duration such as \"15m\", found 300",
+        ),
+        (
+            format!("{SHORT}[limits]\nbandwidth = \"fast\""),
+            false,
+            "home.toml line 5: \"limits.bandwidth\": expected a rate such as \"20MiB/s\", found the text \"fast\"",
+        ),
+        (
+            format!("{SHORT}[limits]\ncancel_from = \"end\""),
+            false,
+            "home.toml line 5: \"limits.cancel_from\": \"end\" is none of start, schedule",
+        ),
+        (
+            SHORT.replace("laptop", "My Laptop"),
+            false,
+            "home.toml line 2: \"clients\": agent \"My Laptop\" is not a usable name: \
+             use 1 to 63 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
+        ),
+        (
+            "clients = [\"laptop\"]\nitems = [\"/home\"]".to_owned(),
+            false,
+            "home.toml: the key \"name\" is missing",
+        ),
+        (
+            SHORT.replace("/home", "home"),
+            false,
+            "home.toml: \"items\": \"home\" is not an absolute path",
+        ),
+        (
+            format!("{SHORT}[[schedule]]\nname = \"x\""),
+            false,
+            "home.toml: \"schedule\": \"x\" needs either cron or every",
+        ),
+        (
+            format!("{SHORT}type = \"oracle\""),
+            true,
+            "home.toml: \"type\": this version cannot run policies of type oracle",
+        ),
+        (
+            format!("{SHORT}type = \"sybase\""),
+            true,
+            "home.toml: \"type\": there is no policy type \"sybase\"; \
+             there are standard, windows, stream, oracle, ms-sql-server, postgresql, mysql",
+        ),
+    ] {
+        let error = parse("home.toml", &text).unwrap_err();
+        assert_eq!(error.to_string(), expected, "{text}");
+        assert_eq!(error.is_refusal(), refusal, "{text}");
+    }
+}
