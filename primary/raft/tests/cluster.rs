@@ -1,5 +1,7 @@
 //! Three nodes over loopback: proposing, failover, restarts, snapshots, membership (DESIGN section 2).
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -51,14 +51,17 @@ impl LogStore {
 
     /// Syncs what was accepted, stops the writer thread and gives files and directory back. Blocks.
     pub(crate) fn close(&self) -> io::Result<()> {
-        let Some(held) = self.shared.log.write().map_err(poisoned)?.take() else {
+        let Some(mut held) = self.shared.log.write().map_err(poisoned)?.take() else {
             return Ok(());
         };
-        let idle = held.log.wait_worker_idle();
-        let synced = self.shared.mark.sync();
-        // Writes and syncs what was pending, and joins the thread.
+        let log = &mut held.log;
+        let end = log.stat().open_chunk.global_end;
+        let (flushed, synced) = Flushed::vote(self.shared.mark.clone(), end);
+        let flushed = log.flush(true, Some(flushed)).map_err(|error| cause(log, error));
+        let synced = flushed.and_then(|()| synced.blocking_recv().map_err(|_| closed())?);
+        // Joins the thread, and then lets go of the lock.
         drop(held);
-        idle.and(synced)
+        synced
     }
 
     /// Makes the mark durable: called when a snapshot lets the log be purged.
@@ -93,8 +96,14 @@ impl LogStore {
 
     fn write<R>(&self, change: impl FnOnce(&mut RaftLog<Records>) -> io::Result<R>) -> io::Result<R> {
         let mut guard: RwLockWriteGuard<'_, _> = self.shared.log.write().map_err(poisoned)?;
-        change(&mut guard.as_mut().ok_or_else(closed)?.log)
+        let log = &mut guard.as_mut().ok_or_else(closed)?.log;
+        change(log).map_err(|error| cause(log, error))
     }
+}
+
+/// When the writer thread has died, what it died of is worth more than that nothing can be sent to it.
+fn cause(log: &RaftLog<Records>, error: io::Error) -> io::Error {
+    log.wait_worker_idle().err().unwrap_or(error)
 }
 
 fn open<'a>(guard: &'a RwLockReadGuard<'_, Option<Held>>) -> io::Result<&'a RaftLog<Records>> {

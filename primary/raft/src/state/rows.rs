@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -27,6 +28,7 @@ const META: &[u8] = &[0];
 const ROW: u8 = 1;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 const INSTALL_BATCH: usize = 1_000;
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A row: key and value.
 pub(crate) type Row = (Vec<u8>, Vec<u8>);
@@ -324,8 +326,26 @@ impl RowsHandle {
     }
 }
 
+/// sled gives its lock on the file back some time after it was dropped. Whoever calls this holds the lock on the whole
+/// data directory, so nobody but an earlier node of this process can be meant.
 fn open_db(dir: &Path) -> Result<sled::Db, RowsFault> {
-    Ok(sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).open()?)
+    let start = Instant::now();
+    loop {
+        match sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).open() {
+            Err(sled::Error::Io(error)) if is_lock(&error) => {
+                if start.elapsed() > LOCK_PATIENCE {
+                    return Err(RowsFault::Io(io::Error::new(io::ErrorKind::WouldBlock, error)));
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return Ok(opened?),
+        }
+    }
+}
+
+fn is_lock(error: &io::Error) -> bool {
+    // It comes as an error of kind `Other`.
+    error.to_string().contains("could not acquire lock")
 }
 
 fn tree_name(generation: u64) -> String {

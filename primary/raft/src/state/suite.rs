@@ -81,12 +81,12 @@ fn command(index: u64, text: String) -> Entry {
     Entry::new(log_id, Payload::Normal(Command(Bytes::from(text))))
 }
 
-fn apply(core: &mut Core, from: u64, texts: Vec<String>) {
+fn apply(core: &mut Core, from: u64, texts: Vec<String>) -> std::io::Result<()> {
     let entries: Vec<_> = (from..)
         .zip(texts)
         .map(|(index, text)| command(index, text))
         .collect();
-    core.apply(&entries).unwrap();
+    core.apply(&entries).map(drop)
 }
 
 async fn built(state: &StateStore, mut builder: super::build::Builder) -> BTreeMap<Vec<u8>, Vec<u8>> {
@@ -115,13 +115,12 @@ async fn a_snapshot_is_of_the_moment_it_was_begun() {
                 core,
                 8_000,
                 (0..3_500).step_by(3).map(|n| format!("key{n:05}")).collect(),
-            );
+            )?;
             apply(
                 core,
                 12_000,
                 (0..3_500).map(|n| format!("key{n:05}x=more")).collect(),
-            );
-            Ok(())
+            )
         })
         .unwrap();
     let found = built(&state, builder).await;
@@ -161,10 +160,14 @@ async fn an_install_replaces_rows_and_outdates_views() {
     // A view from before gives the snapshot that outdated it.
     assert_eq!(built(&target, outdated).await.len(), 2_500);
     assert_eq!(target.applied_state().await.unwrap().0, snapshot.meta.last_log_id);
-    target.close().unwrap();
-    log.close().unwrap();
-    drop((log, target));
-    let (rows, content) = super::Rows::open(&to.path().join("state")).unwrap();
+    let path = to.path().join("state");
+    let reopened = super::blocking(move || {
+        target.close()?;
+        log.close()?;
+        drop((log, target));
+        Ok(super::Rows::open(&path)?)
+    });
+    let (rows, content) = reopened.await.unwrap();
     assert_eq!(
         (content.len(), rows.meta().applied),
         (2_500, snapshot.snapshot.head().applied)

@@ -1,5 +1,10 @@
 //! What the tests share: a toy machine, nodes with a runtime each, and waiting for conditions.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test binary uses a part of it"
+)]
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -76,7 +81,7 @@ impl Connect for Plain {
 /// An address of this process's own: two runs at once do not meet, and a restart finds its port free.
 pub fn own_address(node: NodeId) -> SocketAddr {
     let pid = std::process::id().to_be_bytes();
-    let ip = IpAddr::V4(Ipv4Addr::new(127, pid[1] | 0x80, pid[2], pid[3].max(1).min(254)));
+    let ip = IpAddr::V4(Ipv4Addr::new(127, pid[1] | 0x80, pid[2], pid[3].clamp(1, 254)));
     let listener = TcpListener::bind((ip, 0)).unwrap_or_else(|e| panic!("node {node} on {ip}: {e}"));
     listener.local_addr().unwrap()
 }

@@ -1,0 +1,256 @@
+//! Data directories that must not be started on: each gives its own error, and none is taken for a good one.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use outlast_raft::{LossKind, StartError};
+use support::{Home, Node, Rows, eventually_eq, leader};
+
+/// A node that was alone in its cluster, took some commands and stopped in good order.
+fn used() -> (Home, Rows) {
+    let home = Home::new(1);
+    let nodes = [Node::start(&home).unwrap()];
+    let members = BTreeMap::from([(1, home.peer())]);
+    nodes[0].run(nodes[0].raft.initialize(members)).unwrap();
+    for n in 0..200 {
+        leader(&nodes).propose(&format!("command {n}")).unwrap();
+    }
+    let rows = nodes[0].rows();
+    nodes.into_iter().for_each(Node::stop);
+    (home, rows)
+}
+
+fn error(home: &Home) -> StartError {
+    match Node::start(home) {
+        Ok(_) => panic!("it started"),
+        Err(error) => error,
+    }
+}
+
+fn assert_lost(home: &Home, want: LossKind) {
+    let error = error(home);
+    assert!(
+        matches!(&error, StartError::LostState { what, .. } if *what == want),
+        "{error}"
+    );
+    assert!(error.to_string().contains("new node number"), "{error}");
+}
+
+/// The log's only file.
+fn log_file(home: &Home) -> PathBuf {
+    let names = fs::read_dir(home.data().join("log"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut chunks: Vec<_> = names.filter(|path| !path.ends_with("LOCK")).collect();
+    assert_eq!(chunks.len(), 1, "{chunks:?}");
+    chunks.remove(0)
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target)
+        } else {
+            fs::copy(&path, &target).map(drop).unwrap()
+        }
+    }
+}
+
+fn flip(path: &Path, at: u64, bytes: usize) {
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut content = vec![0; bytes];
+    file.read_exact_at(&mut content, at).unwrap();
+    content.iter_mut().for_each(|byte| *byte ^= 0xA5);
+    file.write_all_at(&content, at).unwrap();
+}
+
+#[test]
+fn a_directory_in_use_is_refused() {
+    let home = Home::new(1);
+    let node = Node::start(&home).unwrap();
+    let error = error(&home);
+    assert!(
+        matches!(&error, StartError::InUse { dir } if *dir == home.data()),
+        "{error}"
+    );
+    node.stop();
+    Node::start(&home).unwrap().stop();
+}
+
+#[test]
+fn another_nodes_directory_is_refused() {
+    let (home, _) = used();
+    let mut options = home.options();
+    options.node_id = 2;
+    let error = Node::start_with(&home, options).err().unwrap();
+    assert!(
+        matches!(
+            error,
+            StartError::WrongIdentity {
+                found: 1,
+                expected: 2,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let mut options = home.options();
+    options.cluster = "another".into();
+    let error = Node::start_with(&home, options).err().unwrap();
+    assert!(matches!(error, StartError::WrongIdentity { .. }), "{error}");
+}
+
+#[test]
+fn lost_parts_are_noticed() {
+    let (home, rows) = used();
+    let aside = home.dir.path().join("aside");
+    for (part, want) in [
+        ("identity", LossKind::Identity),
+        ("mark", LossKind::Mark),
+        ("log", LossKind::Log),
+        ("state", LossKind::State),
+        ("state/db", LossKind::State),
+    ] {
+        let path = home.data().join(part);
+        fs::rename(&path, &aside).unwrap();
+        assert_lost(&home, want);
+        fs::rename(&aside, &path).unwrap();
+    }
+    // The log's directory is there, but empty.
+    let chunk = log_file(&home);
+    fs::rename(&chunk, &aside).unwrap();
+    assert_lost(&home, LossKind::Log);
+    fs::remove_dir_all(home.data().join("log")).unwrap();
+    fs::create_dir(home.data().join("log")).unwrap();
+    fs::rename(&aside, &chunk).unwrap();
+    // With everything back in its place it starts again.
+    let node = Node::start(&home).unwrap();
+    eventually_eq("rows", &rows, || node.rows());
+}
+
+#[test]
+fn a_node_that_never_promised_anything_may_lose_all() {
+    let home = Home::new(1);
+    Node::start(&home).unwrap().stop();
+    fs::remove_dir_all(home.data().join("log")).unwrap();
+    fs::remove_dir_all(home.data().join("state")).unwrap();
+    Node::start(&home).unwrap().stop();
+}
+
+#[test]
+fn a_log_cut_short_is_lost_and_not_a_torn_tail() {
+    let (home, _) = used();
+    let chunk = log_file(&home);
+    let good = fs::read(&chunk).unwrap();
+    // At record borders and within records, from nearly nothing to nearly all.
+    for cut in (1..=60).chain((61..good.len()).step_by(997)) {
+        fs::write(&chunk, &good[..good.len() - cut]).unwrap();
+        let error = error(&home);
+        assert!(
+            matches!(
+                error,
+                StartError::LostState { .. } | StartError::DamagedLog { .. }
+            ),
+            "cut {cut}: {error}"
+        );
+        fs::write(&chunk, &good).unwrap();
+        // It may have begun another file.
+        let log = home.data().join("log");
+        for entry in fs::read_dir(log).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry != chunk {
+                fs::remove_file(entry).unwrap();
+            }
+        }
+    }
+    Node::start(&home).unwrap().stop();
+}
+
+#[test]
+fn a_flipped_byte_anywhere_in_the_log_is_damage() {
+    let (home, _) = used();
+    let chunk = log_file(&home);
+    let good = fs::read(&chunk).unwrap();
+    let spots = (0..200)
+        .chain((200..good.len()).step_by(331))
+        .chain(good.len() - 60..good.len());
+    for at in spots {
+        flip(&chunk, at as u64, 1);
+        let error = error(&home);
+        assert!(
+            matches!(
+                error,
+                StartError::DamagedLog { .. } | StartError::LostState { .. }
+            ),
+            "byte {at}: {error}"
+        );
+        assert!(error.to_string().contains("new node number"), "{error}");
+        fs::write(&chunk, &good).unwrap();
+    }
+    // Zeros to the end look like an interrupted write to the log's crate.
+    fs::write(
+        &chunk,
+        [&good[..good.len() / 2], &vec![0; good.len() / 2][..]].concat(),
+    )
+    .unwrap();
+    let error = error(&home);
+    assert!(matches!(error, StartError::DamagedLog { .. }), "{error}");
+}
+
+#[test]
+fn an_interrupted_write_behind_the_mark_is_cut_off() {
+    for tail in [&[0, 0, 0, 1, 0, 0][..], &[0; 300]] {
+        let (home, rows) = used();
+        let mut file = OpenOptions::new().append(true).open(log_file(&home)).unwrap();
+        file.write_all(tail).unwrap();
+        let nodes = [Node::start(&home).unwrap()];
+        eventually_eq("rows", &rows, || nodes[0].rows());
+        leader(&nodes).propose("goes on").unwrap();
+        let rows = nodes[0].rows();
+        nodes.into_iter().for_each(Node::kill);
+        let node = Node::start(&home).unwrap();
+        eventually_eq("rows", &rows, || node.rows());
+    }
+}
+
+#[test]
+fn damaged_rows_are_refused_or_harmless_but_never_different() {
+    let (home, rows) = used();
+    let kept = home.dir.path().join("kept");
+    copy(&home.data(), &kept);
+    let db = home.data().join("state/db");
+    let size = fs::metadata(&db).unwrap().len();
+    let mut refused = 0;
+    for at in (0..size - 64).step_by((size / 24) as usize) {
+        flip(&db, at, 64);
+        match Node::start(&home) {
+            Ok(node) => {
+                eventually_eq(&format!("rows after damage at {at}"), &rows, || node.rows());
+                node.stop();
+            }
+            Err(StartError::DamagedState { .. } | StartError::LostState { .. }) => refused += 1,
+            Err(other) => panic!("at {at}: {other}"),
+        }
+        fs::remove_dir_all(home.data()).unwrap();
+        copy(&kept, &home.data());
+    }
+    println!("{refused} of 24 refused");
+    fs::write(&db, vec![0x5A; size as usize]).unwrap();
+    let error = error(&home);
+    assert!(
+        matches!(
+            error,
+            StartError::DamagedState { .. } | StartError::LostState { .. }
+        ),
+        "{error}"
+    );
+}
