@@ -1,17 +1,18 @@
-//! `job run`, `list`, `show`, `details`, `log` and `watch`. How jobs look is in `job_view`, the waiting in `waiting`.
+//! `job run`, `list`, `show`, `details`, `log` and `watch`. How jobs look is in `job_view`, the waiting in `follow`.
 
 use clap::{Subcommand, ValueEnum};
 use outlast_proto::v1;
 use outlast_proto::v1::jobs_client::JobsClient;
+use outlast_proto::words::{CompletionStatus, JobState};
 use serde::Serialize;
 
-use super::waiting::{Seen, until_done};
-use super::{Desk, job_view, parse, progress::Progress};
+use super::follow::follow;
+use super::{Desk, follow_to_end, job_view, parse};
 use crate::connection::{Connection, all_pages, request_id, rpc};
 use crate::documents::{DetailDocument, JobDocument};
 use crate::error::{CliError, exit};
 use crate::joblog::{Report, to_html, to_text};
-use crate::output::{Format, remark};
+use crate::output::Format;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobCommand {
@@ -31,11 +32,11 @@ pub(crate) enum JobCommand {
     /// Jobs, newest first
     List {
         /// Only those in this state
-        #[arg(long, value_parser = parse::word::<v1::JobState>)]
-        state: Option<v1::JobState>,
+        #[arg(long, value_parser = parse::word::<JobState>)]
+        state: Option<JobState>,
         /// Only those that ended so
-        #[arg(long, value_parser = parse::word::<v1::CompletionStatus>)]
-        status: Option<v1::CompletionStatus>,
+        #[arg(long, value_parser = parse::word::<CompletionStatus>)]
+        status: Option<CompletionStatus>,
         /// Only those of this policy
         #[arg(long, value_name = "NAME")]
         policy: Option<String>,
@@ -109,8 +110,8 @@ pub(super) async fn run(command: JobCommand, desk: &Desk<'_>) -> Result<u8, CliE
             let filter = v1::ListJobsRequest {
                 page: None,
                 stale,
-                state: state.unwrap_or_default().into(),
-                status: status.unwrap_or_default().into(),
+                state: state.map_or(0, JobState::to_wire),
+                status: status.map_or(0, CompletionStatus::to_wire),
                 policy: policy.unwrap_or_default(),
                 since: since.map(crate::wire::stamp),
             };
@@ -179,38 +180,22 @@ pub(super) async fn submitted(
     ids: Vec<String>,
     wait: bool,
 ) -> Result<u8, CliError> {
-    if !wait {
-        let document = SubmittedDocument {
-            id: ids.first().cloned(),
-            ids,
-        };
-        desk.output.one(&document, |document| {
-            document.ids.iter().map(|id| format!("{id}\n")).collect()
-        })?;
-        return Ok(exit::SUCCESSFUL);
+    if wait {
+        return follow_to_end(connection, &desk.output, &ids).await;
     }
-    let mut ended = Vec::new();
-    for id in &ids {
-        let job = wait_for(connection, id, |_| Ok(())).await?;
-        ended.push(JobDocument::from(&job));
-    }
-    let code = worst(ended.iter().map(JobDocument::exit_code));
-    let printed = match ended.as_slice() {
-        [job] => desk.output.one(job, job_view::one),
-        jobs => desk.output.list("jobs", jobs, |jobs| {
-            jobs.iter().map(job_view::one).collect::<Vec<_>>().join("\n")
-        }),
+    let document = SubmittedDocument {
+        id: ids.first().cloned(),
+        ids,
     };
-    match printed {
-        // How the job ended counts, also when nobody reads it any more.
-        Ok(()) | Err(CliError::OutputClosed) => Ok(code),
-        Err(error) => Err(error),
-    }
+    desk.output.one(&document, |document| {
+        document.ids.iter().map(|id| format!("{id}\n")).collect()
+    })?;
+    Ok(exit::SUCCESSFUL)
 }
 
 async fn watch(desk: &Desk<'_>, connection: &Connection, id: &str) -> Result<u8, CliError> {
     let as_it_goes = desk.output.format() == Format::Jsonl;
-    let job = wait_for(connection, id, |job| {
+    let job = follow(connection, id, |job| {
         if as_it_goes {
             return desk.output.one(&JobDocument::from(job), job_view::one);
         }
@@ -222,58 +207,4 @@ async fn watch(desk: &Desk<'_>, connection: &Connection, id: &str) -> Result<u8,
         desk.output.one(&document, job_view::one)?;
     }
     Ok(document.exit_code())
-}
-
-/// Waits for a job's end, with progress and remarks on stderr.
-async fn wait_for(
-    connection: &Connection,
-    id: &str,
-    mut on_job: impl FnMut(&v1::Job) -> Result<(), CliError>,
-) -> Result<v1::Job, CliError> {
-    let mut progress = Progress::new(id);
-    let ended = until_done(connection, id, |seen| {
-        match seen {
-            Seen::Job(job) => {
-                progress.show(&JobDocument::from(job));
-                return on_job(job);
-            }
-            Seen::Silence => progress.remark(&format!(
-                "the cluster does not answer; job {id} goes on without it, still waiting"
-            )),
-            Seen::Back => progress.remark("the cluster answers again"),
-        }
-        Ok(())
-    })
-    .await;
-    progress.finish();
-    if let Ok(job) = &ended
-        && job.state == i32::from(v1::JobState::Held)
-    {
-        remark(&format!(
-            "job {id} is held; it does not go on until it is released"
-        ));
-    }
-    ended
-}
-
-/// Of several jobs the worst one decides.
-fn worst(codes: impl Iterator<Item = u8>) -> u8 {
-    let rank = |code: &u8| match *code {
-        exit::SUCCESSFUL => 0,
-        exit::EXCEPTIONS => 1,
-        _ => 2,
-    };
-    codes.max_by_key(rank).unwrap_or(exit::SUCCESSFUL)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::worst;
-
-    #[test]
-    fn the_worst_job_decides() {
-        for (codes, expected) in [(vec![], 0), (vec![0, 0], 0), (vec![0, 3], 3), (vec![3, 1, 0], 1)] {
-            assert_eq!(worst(codes.clone().into_iter()), expected, "{codes:?}");
-        }
-    }
 }

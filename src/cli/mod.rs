@@ -4,6 +4,7 @@
 
 mod agent;
 mod cluster;
+mod follow;
 mod help;
 mod history;
 mod job;
@@ -28,6 +29,7 @@ use crate::context::Context;
 use crate::error::{CliError, exit};
 use crate::output::{Format, Output};
 
+pub(crate) use follow::follow_to_end;
 use local::DaemonCommand;
 pub(crate) use local::{Daemon, DaemonArgs, DevArgs, DevCommand};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::wire::{Word, of_word};
+use crate::wire::Word;
 
 /// `10s`, `1m 30s`, or plain seconds.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -32,25 +32,19 @@ pub(super) fn moment(text: &str) -> Result<jiff::Timestamp, String> {
 }
 
 /// One of the words the specification has for a state, a status and so on.
-pub(super) fn word<E: Word>(text: &str) -> Result<E, String> {
-    of_word(text)
-        .filter(|_| text != "unspecified")
-        .ok_or_else(|| format!("there are {}", known_words::<E>().join(", ")))
-}
-
-/// The words of an enum whose values are numbered without gaps.
-fn known_words<E: Word>() -> Vec<String> {
-    (1..)
-        .map_while(|number| E::try_from(number).ok())
-        .map(|value| value.name().trim_start_matches(E::PREFIX).to_lowercase())
-        .collect()
+pub(super) fn word<W: Word>(text: &str) -> Result<W, String> {
+    let known = W::ALL.iter().copied().find(|known| known.word() == text);
+    known.ok_or_else(|| {
+        let words: Vec<_> = W::ALL.iter().map(|known| known.word()).collect();
+        format!("there are {}", words.join(", "))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use outlast_proto::v1;
+    use outlast_proto::words::JobState;
 
     use super::{duration, moment, word};
 
@@ -83,10 +77,10 @@ mod tests {
     #[test]
     fn words() {
         assert_eq!(
-            word::<v1::JobState>("waiting_for_retry"),
-            Ok(v1::JobState::WaitingForRetry)
+            word::<JobState>("waiting_for_retry"),
+            Ok(JobState::WaitingForRetry)
         );
-        let error = word::<v1::JobState>("unspecified").unwrap_err();
+        let error = word::<JobState>("unspecified").unwrap_err();
         assert_eq!(
             error,
             "there are queued, active, stopping, incomplete, waiting_for_retry, suspended, held, done"

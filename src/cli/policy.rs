@@ -74,7 +74,7 @@ async fn apply(file: &Path, dry_run: bool, desk: &Desk<'_>) -> Result<(), CliErr
     let policy = policy_file::parse(&name, &text)?;
     let request = v1::ApplyPolicyRequest {
         request_id: request_id(),
-        policy: Some(policy_file::to_message(&policy)),
+        policy: Some(v1::Policy::from(&policy)),
         dry_run,
     };
     let answer = rpc!(desk.connect()?, write, PoliciesClient, apply, request)?;

@@ -1,7 +1,7 @@
 //! An agent as `agent list` and `agent show` print it.
 
 use jiff::Timestamp;
-use outlast_proto::v1;
+use outlast_proto::{v1, words};
 use serde::Serialize;
 
 use crate::wire::{text, time, word};
@@ -26,8 +26,8 @@ impl From<&v1::Agent> for AgentDocument {
     fn from(agent: &v1::Agent) -> Self {
         Self {
             name: agent.name.clone(),
-            kind: word::<v1::AgentKind>(agent.kind),
-            state: word::<v1::AgentState>(agent.state),
+            kind: word::<words::AgentKind>(agent.kind),
+            state: word::<words::AgentState>(agent.state),
             since: time(agent.since.as_ref()),
             last_seen: time(agent.last_seen.as_ref()),
             version: text(&agent.version),

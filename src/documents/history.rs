@@ -1,7 +1,7 @@
 //! A history: the record of an attempt, ended or (with status null) still running.
 
 use jiff::Timestamp;
-use outlast_proto::v1;
+use outlast_proto::{v1, words};
 use serde::Serialize;
 
 use crate::wire::{text, time, word};
@@ -63,9 +63,9 @@ impl From<&v1::History> for HistoryDocument {
             attempt: history.attempt,
             media_agent: text(&history.media_agent),
             client: text(&history.client),
-            status: word::<v1::CompletionStatus>(history.status),
+            status: word::<words::CompletionStatus>(history.status),
             status_code: history.status_code,
-            stopped: word::<v1::Stopped>(history.stopped),
+            stopped: word::<words::Stopped>(history.stopped),
             items_not_started: history.items_not_started,
             error: history.error.as_ref().map(ErrorOfHistory::from),
             started_at: time(history.started_at.as_ref()),

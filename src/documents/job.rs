@@ -1,7 +1,7 @@
 //! A job as `job show` and `job list` print it, and the lines of its details.
 
 use jiff::Timestamp;
-use outlast_proto::v1;
+use outlast_proto::{v1, words};
 use serde::Serialize;
 
 use super::HistoryDocument;
@@ -75,9 +75,9 @@ impl From<&v1::Job> for JobDocument {
             id: job.id.clone(),
             policy: text(&job.policy),
             client: text(&job.client),
-            kind: word::<v1::JobKind>(job.kind),
-            state: word::<v1::JobState>(job.state),
-            status: word::<v1::CompletionStatus>(job.status),
+            kind: word::<words::JobKind>(job.kind),
+            state: word::<words::JobState>(job.state),
+            status: word::<words::CompletionStatus>(job.status),
             status_code: job.status_code,
             resilient: job.resilient,
             priority: job.priority,
@@ -117,7 +117,7 @@ impl From<&v1::Item> for ItemDocument {
     fn from(item: &v1::Item) -> Self {
         Self {
             path: item.path.clone(),
-            outcome: word::<v1::ItemOutcome>(item.outcome),
+            outcome: word::<words::ItemOutcome>(item.outcome),
             restore_point: text(&item.restore_point),
         }
     }
@@ -127,7 +127,7 @@ impl From<&v1::Detail> for DetailDocument {
     fn from(detail: &v1::Detail) -> Self {
         Self {
             time: time(detail.time.as_ref()),
-            severity: word::<v1::Severity>(detail.severity),
+            severity: word::<words::Severity>(detail.severity),
             host: text(&detail.host),
             text: detail.text.clone(),
         }

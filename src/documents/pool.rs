@@ -1,6 +1,6 @@
 //! A pool as `pool list` and `pool show` print it. Durations are seconds.
 
-use outlast_proto::v1;
+use outlast_proto::{v1, words};
 use serde::Serialize;
 
 use crate::wire::word;
@@ -21,7 +21,7 @@ impl From<&v1::Pool> for PoolDocument {
         Self {
             name: pool.name.clone(),
             media_agents: pool.media_agents.clone(),
-            method: word::<v1::SelectionMethod>(pool.method),
+            method: word::<words::SelectionMethod>(pool.method),
             failover: pool.failover,
             failover_after: pool.failover_after_seconds,
             stalled_after: pool.stalled_after_seconds,

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{ErrorReport, Fact, Report};
+use super::facts::Fact;
+use super::{ErrorReport, Report};
 
 const STYLE: &str = "
 body { font: 15px/1.45 system-ui, sans-serif; color: #1c2126; background: #fff; margin: 2rem auto; \

@@ -3,11 +3,12 @@
 //! [`Report`] is the content, made from the API's message and already the JSON form; `text` and `html` only lay it out.
 //! Called by `job log`.
 
+mod facts;
 mod html;
 mod text;
 
 use jiff::Timestamp;
-use outlast_proto::v1;
+use outlast_proto::{v1, words};
 use serde::Serialize;
 
 use crate::documents::{ErrorOfHistory, HistoryDocument};
@@ -97,7 +98,7 @@ impl Report {
             job_information: JobInformation {
                 job: log.job.clone(),
                 policy: wire::text(&log.policy),
-                kind: word::<v1::JobKind>(log.kind),
+                kind: word::<words::JobKind>(log.kind),
                 client: attempt.client,
                 media_agent: attempt.media_agent,
                 attempt: attempt.attempt,
@@ -135,7 +136,7 @@ impl ItemReport {
         let bytes_read = count(|c| c.bytes_read);
         Self {
             path: item.path.clone(),
-            outcome: word::<v1::ItemOutcome>(item.outcome),
+            outcome: word::<words::ItemOutcome>(item.outcome),
             restore_point: wire::text(&item.restore_point),
             files: count(|c| c.files),
             directories: count(|c| c.directories),
@@ -173,74 +174,6 @@ impl ErrorReport {
             cause: wire::text(&error.cause),
             help: wire::text(&error.help).unwrap_or_else(|| crate::help_pages::command(error.code)),
         }
-    }
-}
-
-/// A line of a report: what it is, and its value for people.
-type Fact = (&'static str, String);
-
-impl JobInformation {
-    fn facts(&self) -> Vec<Fact> {
-        use crate::human::{or_dash, time};
-        vec![
-            ("Job", self.job.clone()),
-            ("Kind", or_dash(self.kind.as_ref())),
-            ("Policy", or_dash(self.policy.as_ref())),
-            ("Client", or_dash(self.client.as_ref())),
-            ("Media agent", or_dash(self.media_agent.as_ref())),
-            ("Attempt", self.attempt.to_string()),
-            ("Started", time(self.started_at)),
-        ]
-    }
-}
-
-impl ItemReport {
-    fn facts(&self) -> Vec<Fact> {
-        use crate::human::{elapsed, or_dash, rate, size};
-        let mut facts = vec![
-            ("Outcome", or_dash(self.outcome.as_ref())),
-            ("Restore point", or_dash(self.restore_point.as_ref())),
-            ("Files", or_dash(self.files)),
-            ("Directories", or_dash(self.directories)),
-            ("Data", or_dash(self.bytes.map(size))),
-            ("Read", or_dash(self.bytes_read.map(size))),
-            ("New", or_dash(self.bytes_new.map(size))),
-            ("Stored", or_dash(self.bytes_stored.map(size))),
-            ("Carried over", or_dash(self.bytes_carried_over.map(size))),
-            ("Sent again", or_dash(self.bytes_resent.map(size))),
-            ("Skipped", or_dash(self.skipped)),
-            ("Rate", or_dash(self.rate.map(rate))),
-            ("Elapsed", elapsed(self.started_at, self.ended_at)),
-        ];
-        if let Some(error) = &self.error {
-            facts.push(("Error", format!("{} {}", error.code, error.text)));
-        }
-        facts
-    }
-}
-
-impl Completion {
-    fn facts(&self) -> Vec<Fact> {
-        use crate::human::{duration, or_dash, size, time};
-        let status = match (&self.status, self.running) {
-            (Some(status), _) => status.clone(),
-            (None, true) => "running".to_owned(),
-            (None, false) => crate::human::nothing(),
-        };
-        let mut facts = vec![("Status", status), ("Code", or_dash(self.status_code))];
-        if let Some(stopped) = &self.stopped {
-            facts.push(("Stopped", stopped.clone()));
-        }
-        if self.items_not_started > 0 {
-            facts.push(("Items not started", self.items_not_started.to_string()));
-        }
-        facts.extend([
-            ("Carried over", or_dash(self.bytes_carried_over.map(size))),
-            ("Sent again", or_dash(self.bytes_resent.map(size))),
-            ("Ended", time(self.ended_at)),
-            ("Elapsed", or_dash(self.elapsed_seconds.map(duration))),
-        ]);
-        facts
     }
 }
 

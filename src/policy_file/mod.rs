@@ -8,7 +8,7 @@ mod values;
 
 use outlast_kit::config::{ConfigError, parse_toml};
 use outlast_proto::v1;
-use outlast_proto::words::{InvalidPolicy, Policy, PolicyType, Seconds};
+use outlast_proto::words::{InvalidPolicy, Policy, PolicyType};
 
 use keys::PolicyKeys;
 
@@ -65,55 +65,6 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Policy, PolicyFileError> {
 /// The policy as a file that, applied, gives this policy.
 pub(crate) fn to_text(policy: &v1::Policy) -> String {
     toml::to_string(&PolicyKeys::of_message(policy)).expect("the keys of a policy are all TOML has words for")
-}
-
-/// The policy as the API has it.
-pub(crate) fn to_message(policy: &Policy) -> v1::Policy {
-    let seconds = |seconds: Seconds| seconds.0;
-    v1::Policy {
-        name: policy.name.to_string(),
-        r#type: policy.policy_type.word().to_owned(),
-        clients: policy.clients.iter().map(ToString::to_string).collect(),
-        items: policy.items.clone(),
-        exclude: policy.exclude.clone(),
-        pool: policy.pool.to_string(),
-        checkpoint: Some(v1::CheckpointRule {
-            restart: policy.checkpoint.restart,
-            interval_seconds: policy.checkpoint.interval.0,
-        }),
-        limits: Some(v1::Limits {
-            bandwidth: policy.limits.bandwidth,
-            cancel_after_seconds: policy.limits.cancel_after.map(seconds),
-            cancel_from: policy.limits.cancel_from.word().to_owned(),
-        }),
-        retry: Some(v1::RetryRule {
-            delay_seconds: policy.retry.delay.0,
-            tries: policy.retry.tries,
-            within_seconds: policy.retry.within.0,
-        }),
-        shape: Some(v1::Shape {
-            multiplex: policy.shape.multiplex,
-            streams: policy.shape.streams,
-            children: policy.shape.children,
-        }),
-        schedules: policy
-            .schedules
-            .iter()
-            .map(|schedule| v1::Schedule {
-                name: schedule.name.clone(),
-                cron: schedule.cron.clone(),
-                every_seconds: schedule.every.map(seconds),
-                timezone: schedule.timezone.clone(),
-                window: schedule.window.clone(),
-                at_window_end: schedule.at_window_end.word().to_owned(),
-            })
-            .collect(),
-        retention: policy.retention.map(|retention| v1::Retention {
-            daily: retention.daily,
-            weekly: retention.weekly,
-            monthly: retention.monthly,
-        }),
-    }
 }
 
 #[cfg(test)]

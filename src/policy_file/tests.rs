@@ -1,8 +1,9 @@
 //! Good and bad policy files, as tables.
 
+use outlast_proto::v1;
 use outlast_proto::words::{CancelFrom, Policy, Seconds, WindowEnd};
 
-use super::{parse, to_message, to_text};
+use super::{parse, to_text};
 
 const FULL: &str = r#"
 name = "home"
@@ -86,7 +87,7 @@ fn a_short_file_has_the_defaults() {
 fn what_is_shown_can_be_applied_again() {
     for text in [FULL, SHORT] {
         let policy = parse("home.toml", text).unwrap();
-        let shown = to_text(&to_message(&policy));
+        let shown = to_text(&v1::Policy::from(&policy));
         assert_eq!(parse("shown.toml", &shown).unwrap(), policy, "{shown}");
     }
 }

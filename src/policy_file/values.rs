@@ -29,7 +29,7 @@ const UNITS: [(&str, u64); 9] = [
 
 fn parse_period(text: &str) -> Option<Period> {
     let duration = humantime::parse_duration(text).ok()?;
-    (duration.subsec_nanos() == 0).then(|| Period(Seconds(duration.as_secs())))
+    (duration.subsec_nanos() == 0).then_some(Period(Seconds(duration.as_secs())))
 }
 
 fn parse_rate(text: &str) -> Option<Rate> {
