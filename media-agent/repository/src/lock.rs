@@ -213,7 +213,7 @@ impl LockGuard {
     }
 
     fn holds(&self, state: &State) -> Result<bool> {
-        let fresh = boot_time().saturating_sub(state.refreshed) < VALID_FOR;
+        let fresh = is_fresh(state.refreshed, boot_time());
         Ok(fresh
             && !state.released
             && self
@@ -238,6 +238,10 @@ impl Drop for LockGuard {
     }
 }
 
+fn is_fresh(refreshed: Duration, now: Duration) -> bool {
+    now.saturating_sub(refreshed) < VALID_FOR
+}
+
 /// Time since the machine was started, sleep included; unlike the wall clock nobody sets it.
 fn boot_time() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
@@ -246,3 +250,6 @@ fn boot_time() -> Duration {
         u32::try_from(now.tv_nsec).unwrap_or(0),
     )
 }
+
+#[cfg(test)]
+mod tests;

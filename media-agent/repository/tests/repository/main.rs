@@ -1,0 +1,16 @@
+//! The tests of the crate as its users see it, with restic as the judge. One binary, one module per concern.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy sees test functions but not what they call"
+)]
+
+mod concurrency;
+mod crash;
+mod damage;
+mod faults;
+mod full_storage;
+mod init;
+mod read_restic;
+mod restic_reads;
+mod support;
