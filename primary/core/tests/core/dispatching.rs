@@ -1,0 +1,113 @@
+//! T-06, T-08, F-02: who runs what, and why the others wait. DESIGN 3: orders are derived from state.
+
+use outlast_core::Command;
+use outlast_core::dispatch::{plan, why_waiting};
+use outlast_core::orders::{Order, owed_to};
+use outlast_proto::words::{Attempt, ItemOutcome, JobState, StatusCode};
+
+use crate::world::{World, agent, marked};
+
+#[test]
+fn t06_one_job_of_a_client_runs_at_a_time_in_the_order_of_submission() {
+    let mut world = World::new();
+    let (first, second) = (world.submit(), world.submit());
+    assert_eq!(world.dispatch(), 1);
+    assert_eq!(world.state.job(first).unwrap().state, JobState::Active);
+    let waiting = why_waiting(&world.state, &world.presence, world.state.job(second).unwrap()).unwrap();
+    assert_eq!(waiting.reason, format!("job {first} is running on client local"));
+    world.finish(
+        first,
+        &[ItemOutcome::Done, ItemOutcome::Done],
+        StatusCode::SUCCESSFUL,
+    );
+    assert_eq!(world.dispatch(), 1);
+    assert_eq!(world.state.job(second).unwrap().state, JobState::Active);
+}
+
+#[test]
+fn t08_a_waiting_job_says_what_it_waits_for() {
+    for (gone, reason) in [
+        (vec!["local"], "client local is not connected"),
+        (
+            vec!["media-1", "media-2"],
+            "no media agent of pool default is connected",
+        ),
+    ] {
+        let mut world = World::new();
+        let job = world.submit();
+        for name in gone {
+            world.presence.connected.remove(&agent(name));
+        }
+        assert_eq!(plan(&world.state, &world.presence), []);
+        let row = world.state.job(job).unwrap();
+        assert_eq!(
+            why_waiting(&world.state, &world.presence, row).unwrap().reason,
+            reason
+        );
+    }
+}
+
+#[test]
+fn f02_prioritized_takes_the_first_that_is_here() {
+    let mut world = World::new();
+    let job = world.submit();
+    world.presence.connected.remove(&agent("media-1"));
+    world.dispatch();
+    assert_eq!(world.running(job).1, agent("media-2"));
+}
+
+#[test]
+fn a_decision_on_an_older_state_is_refused() {
+    let mut world = World::new();
+    let job = world.submit();
+    let decided = plan(&world.state, &world.presence).remove(0);
+    world.apply(decided.clone());
+    let before = world.state.job(job).unwrap().clone();
+    assert!(matches!(world.apply(decided), outlast_core::Reply::Refused(_)));
+    assert_eq!(world.state.job(job), Some(&before));
+}
+
+#[test]
+fn f04a_the_media_agent_is_told_after_the_client_has_it_on_disk() {
+    let mut world = World::new();
+    let job = world.submit();
+    world.dispatch();
+    let (attempt, media, client) = (Attempt(1), world.running(job).1, agent("local"));
+    let (admit, start) = (Order::Admit { job, attempt }, Order::Start { job, attempt });
+    assert_eq!(
+        (owed_to(&world.state, &client), owed_to(&world.state, &media)),
+        (vec![admit], vec![])
+    );
+    world.apply(Command::RecordAdmission { job, attempt });
+    assert_eq!(
+        (owed_to(&world.state, &client), owed_to(&world.state, &media)),
+        (vec![admit], vec![start])
+    );
+    world.event(&media, job, attempt, marked());
+    assert_eq!(
+        (owed_to(&world.state, &client), owed_to(&world.state, &media)),
+        (vec![], vec![])
+    );
+}
+
+#[test]
+fn an_admission_of_another_attempt_is_refused() {
+    let mut world = World::new();
+    let job = world.submit();
+    world.dispatch();
+    let reply = world.apply(Command::RecordAdmission {
+        job,
+        attempt: Attempt(2),
+    });
+    assert!(matches!(reply, outlast_core::Reply::Refused(_)));
+    assert!(
+        !world
+            .state
+            .job(job)
+            .unwrap()
+            .running
+            .as_ref()
+            .unwrap()
+            .client_admitted
+    );
+}

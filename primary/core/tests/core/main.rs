@@ -1,0 +1,9 @@
+//! Ring 1: the brain as tables. Names carry the SPEC id of the row they stand for.
+
+mod dispatching;
+mod journals;
+mod persistence;
+mod random_walk;
+mod statuses;
+mod submissions;
+mod world;
