@@ -108,18 +108,27 @@ impl Repository {
     }
 
     /// Removes all locks with this host name, which must be one that only this agent uses; gives their number.
+    /// Locks that cannot be read are somebody else's.
     pub fn remove_locks_of(&self, hostname: &str) -> Result<usize> {
         let mut removed = 0;
-        for (id, lock) in self.locks()? {
-            if lock.hostname == hostname {
-                match self.storage().remove(FileKind::Lock, &id.to_string()) {
-                    Ok(()) => removed += 1,
-                    Err(error) if error.is_not_found() => {}
-                    Err(error) => return Err(error),
-                }
+        for (name, _) in self.storage().list(FileKind::Lock)? {
+            match self.load_object::<LockInfo>(FileKind::Lock, &name) {
+                Ok(lock) if lock.hostname == hostname => {}
+                Ok(_) | Err(RepositoryError::Damaged { .. } | RepositoryError::NotFound { .. }) => continue,
+                Err(error) => return Err(error),
+            }
+            match self.storage().remove(FileKind::Lock, &name) {
+                Ok(()) => removed += 1,
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(removed)
+    }
+
+    /// Removes a lock of somebody else, whose process the caller knows to be gone.
+    pub fn remove_lock(&self, id: &LockId) -> Result<()> {
+        self.storage().remove(FileKind::Lock, &id.to_string())
     }
 
     fn refuse_conflict(&self, exclusive: bool, own: Option<LockId>) -> Result<()> {
@@ -166,9 +175,12 @@ impl LockGuard {
         state.refreshed = refreshed;
         drop(state);
         match self.repository.storage().remove(FileKind::Lock, &old.to_string()) {
-            Err(error) if !error.is_not_found() => Err(error),
-            _ => Ok(()),
+            Err(error) if !error.is_not_found() => {
+                tracing::warn!(%error, "the old file of a refreshed lock stays until it is stale");
+            }
+            _ => {}
         }
+        Ok(())
     }
 
     /// Whether the lock surely still holds: its file exists and was refreshed within 22 minutes, counting the time

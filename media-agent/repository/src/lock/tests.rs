@@ -152,4 +152,7 @@ fn empty_lock_files_lock_nothing_and_damaged_ones_everything() {
     std::fs::write(&path, b"junk").unwrap();
     let refused = repository.lock(options(false, "me"));
     assert!(matches!(refused, Err(RepositoryError::Damaged { .. })));
+    assert_eq!(repository.remove_locks_of("me").unwrap(), 0);
+    repository.remove_lock(&"ab".repeat(32).parse().unwrap()).unwrap();
+    repository.lock(options(false, "me")).unwrap();
 }

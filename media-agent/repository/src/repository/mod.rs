@@ -6,7 +6,7 @@ mod init;
 mod read;
 mod snapshots;
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -34,6 +34,7 @@ struct Inner {
     key: MasterKey,
     config: Config,
     index: Index,
+    cleaned: Once,
 }
 
 impl Repository {
@@ -44,6 +45,7 @@ impl Repository {
                 key,
                 config,
                 index: Index::new(),
+                cleaned: Once::new(),
             }),
         }
     }
@@ -68,10 +70,22 @@ impl Repository {
         self.index().contains(kind, id)
     }
 
-    /// Removes temporary files of interrupted writes that are older than a day; gives their number.
+    /// Removes temporary files of interrupted writes that are older than a day; gives their number. The first writer
+    /// of a handle does it too.
     pub fn remove_stale_temporaries(&self) -> Result<usize> {
         self.storage()
             .remove_stale_temporaries(Duration::from_secs(24 * 3600))
+    }
+
+    /// Removes them once for every handle. A failure is no reason not to write.
+    pub(crate) fn remove_stale_temporaries_once(&self) {
+        self.inner
+            .cleaned
+            .call_once(|| match self.remove_stale_temporaries() {
+                Ok(0) => {}
+                Ok(files) => tracing::info!(files, "files of interrupted writes removed"),
+                Err(error) => tracing::warn!(%error, "files of interrupted writes stay"),
+            });
     }
 
     pub(crate) fn storage(&self) -> &dyn Storage {

@@ -146,7 +146,11 @@ fn publish(temporary: &Path, target: &Path, if_taken: IfTaken) -> io::Result<()>
     }
     // A hard link fails if the name is taken, also over NFS.
     match fs::hard_link(temporary, target) {
-        Ok(()) => fs::remove_file(temporary),
+        Ok(()) => {
+            // The file is published; a second name that stays does no harm.
+            let _ = fs::remove_file(temporary);
+            Ok(())
+        }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(error),
         Err(_) => rustix::fs::renameat_with(
             rustix::fs::CWD,

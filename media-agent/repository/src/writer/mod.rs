@@ -19,7 +19,7 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
 
-use crate::compress::MAX_BLOB;
+use crate::compress::{MAX_BLOB, verify_compressed};
 use crate::error::{Damage, RepositoryError, Result};
 use crate::id::{BlobId, BlobKind};
 use crate::lock::LockGuard;
@@ -92,6 +92,7 @@ pub struct Writer {
 impl Repository {
     /// A new writer. The index must be loaded before, or everything is stored again.
     pub fn writer(&self, options: WriterOptions) -> Result<Writer> {
+        self.remove_stale_temporaries_once();
         let open_packs = options.open_packs.clamp(1, MAX_OPEN_PACKS);
         let level = options.zstd_level;
         let shared = Arc::new(Shared::new(self.clone(), options, open_packs));
@@ -123,6 +124,19 @@ impl Writer {
             return self.add(kind, id, &Payload::Plain(&[]));
         }
         self.add(kind, id, &Payload::Compressed { frame, plain_len })
+    }
+
+    /// Checks a chunk as a client sent it and adds it. It is checked also if it is known already: the client has to
+    /// show that it has the chunk, not only its name. `scratch` is reused from call to call.
+    pub fn add_untrusted(
+        &self,
+        id: BlobId,
+        frame: &[u8],
+        plain_len: u32,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Added> {
+        verify_compressed(&id, frame, plain_len, scratch)?;
+        self.add_compressed(BlobKind::Data, id, frame, plain_len)
     }
 
     /// Adds a tree and gives its id.

@@ -166,3 +166,14 @@ fn a_full_disk_file_system_loses_nothing() {
     };
     fill_up(mounted.path());
 }
+
+/// A ramfs refuses direct writes.
+#[test]
+fn a_file_system_without_direct_writes_is_used_all_the_same() {
+    let mounted = match Mounted::new(&["-t", "ramfs", "ramfs"]) {
+        Ok(mounted) => mounted,
+        Err(reason) => return println!("skipped: this machine cannot mount a ramfs: {reason}"),
+    };
+    Repository::init_with(Arc::new(LocalStorage::new(mounted.path())), &password(), fast()).unwrap();
+    go_on(mounted.path());
+}

@@ -1,11 +1,15 @@
 //! What we write, restic checks and restores; what restic prunes, we notice.
 
-use outlast_repository::{BlobKind, LockOptions, Node, NodeKind, Snapshot, Timestamp, Tree, WriterOptions};
+use std::sync::Arc;
+
+use outlast_repository::{
+    BlobKind, LocalStorage, LockOptions, Node, NodeKind, Repository, Snapshot, Timestamp, Tree, WriterOptions,
+};
 
 use crate::support::backup::back_up;
 use crate::support::compare::{same_as_tree, same_directories};
 use crate::support::restic::{check, restic, restic_fails};
-use crate::support::{TestRepository, data_id, noise, sample};
+use crate::support::{TestRepository, data_id, noise, password, sample};
 
 #[test]
 fn restic_checks_and_restores_what_we_wrote() {
@@ -89,8 +93,15 @@ fn restic_understands_every_kind_of_node_and_snapshot_field() {
 #[test]
 fn blobs_of_all_sizes_come_back() {
     let test = TestRepository::new();
-    let writer = test
-        .repository
+    store_and_read_all_sizes(&test, test.reopen());
+    let test = TestRepository::new();
+    let buffered = LocalStorage::without_direct_writes(test.directory.path());
+    let repository = Repository::open(Arc::new(buffered), &password()).unwrap();
+    store_and_read_all_sizes(&test, repository);
+}
+
+fn store_and_read_all_sizes(test: &TestRepository, repository: Repository) {
+    let writer = repository
         .writer(WriterOptions {
             pack_size: 1 << 20,
             ..WriterOptions::default()
@@ -129,7 +140,7 @@ fn blobs_of_all_sizes_come_back() {
     assert_eq!(flushed.blobs, blobs.len() as u64 - 1);
     let (tree, _) = writer.add_tree(&Tree::default()).unwrap();
     writer.finish().unwrap();
-    test.repository
+    repository
         .save_snapshot(&Snapshot::new(Timestamp::now(), tree, Vec::new(), String::new()))
         .unwrap();
 
