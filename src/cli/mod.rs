@@ -55,6 +55,7 @@ pub(crate) struct Globals {
     #[arg(
         long,
         global = true,
+        help_heading = "Global options",
         value_name = "FILE",
         env = "OUTLAST_CONTEXT",
         hide_env_values = true
@@ -65,16 +66,17 @@ pub(crate) struct Globals {
         short,
         long,
         global = true,
+        help_heading = "Global options",
         value_enum,
         value_name = "FORMAT",
         default_value_t
     )]
     pub(crate) output: Format,
     /// How long to look for the leader
-    #[arg(long, global = true, value_name = "DURATION", default_value = "10s", value_parser = parse::duration)]
+    #[arg(long, global = true, help_heading = "Global options", value_name = "DURATION", default_value = "10s", value_parser = parse::duration)]
     pub(crate) timeout: Duration,
     /// Read from any node, also one that may not know the latest
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) stale: bool,
 }
 
