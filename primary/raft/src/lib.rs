@@ -4,11 +4,11 @@
 //! command means is not known here; the [`Machine`] handed to [`RaftNode::start`] knows. `outlast-primary` is the
 //! only caller.
 //!
-//! The way of one command: [`RaftNode::propose`] → openraft → [`log`](mod@log) on this node and, through
-//! [`net`], on a majority → [`state`], which asks the machine, writes the changed rows to sled and only then answers.
+//! The way of one command: [`RaftNode::propose`] → openraft → `log` on this node and, through
+//! `net`, on a majority → `state`, which asks the machine, writes the changed rows to sled and only then answers.
 //!
-//! What is on disk in the data directory: `lock`, `identity` ([`files`]), `mark` and `log/` ([`log`](mod@log)),
-//! `state/` and `snapshot/` ([`state`]).
+//! What is on disk in the data directory: `lock`, `identity` (`files`), `mark` and `log/` (`log`),
+//! `state/` and `snapshot/` (`state`).
 
 mod error;
 mod files;

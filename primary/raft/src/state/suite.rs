@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::entry::RaftEntry;
-use openraft::storage::RaftStateMachine;
+use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{RaftSnapshotBuilder, StorageError};
 use tempfile::TempDir;
@@ -172,4 +172,63 @@ async fn an_install_replaces_rows_and_outdates_views() {
         (content.len(), rows.meta().applied),
         (2_500, snapshot.snapshot.head().applied)
     );
+}
+
+#[test]
+fn an_install_that_fails_half_way_leaves_the_old_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rows = super::Rows::create(dir.path(), 1).unwrap();
+    let row = |n: u32| (n.to_be_bytes().to_vec(), b"value".to_vec());
+    let applied = Some(crate::format::LogIdForm { term: 1, index: 5 });
+    rows.replace((0..10).map(row).map(Ok), applied, Default::default())
+        .unwrap();
+    let broken = (10..3_000)
+        .map(row)
+        .map(Ok)
+        .chain([Err(std::io::Error::other("cut"))]);
+    assert!(rows.replace(broken, None, Default::default()).is_err());
+    drop(rows);
+    let (mut rows, content) = super::Rows::open(dir.path()).unwrap();
+    assert_eq!(
+        (content, rows.meta().applied),
+        ((0..10).map(row).collect(), applied)
+    );
+    // And the next one is not mixed with what the failed one left.
+    rows.replace((0..3).map(row).map(Ok), applied, Default::default())
+        .unwrap();
+    drop(rows);
+    assert_eq!(
+        super::Rows::open(dir.path()).unwrap().1,
+        (0..3).map(row).collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_named_before_a_crash_is_installed_at_start() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (_log, mut source) = open(&from);
+    source
+        .with_blocking(|core| apply(core, 1, vec!["a=1".into(), "b=2".into()]))
+        .unwrap();
+    let snapshot = source
+        .get_snapshot_builder()
+        .await
+        .build_snapshot()
+        .await
+        .unwrap();
+    let (mut log, state) = open(&to);
+    // Its first promise: from here on the directory is kept as it is.
+    log.save_vote(&crate::types::Vote::new(1, 1)).await.unwrap();
+    let close = move || state.close().and_then(|()| log.close());
+    super::blocking(close).await.unwrap();
+    for file in std::fs::read_dir(from.path().join("snapshot"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+    {
+        std::fs::copy(file.path(), to.path().join("snapshot").join(file.file_name())).unwrap();
+    }
+    let (mut log, mut state) = open(&to);
+    let mut helper = openraft::StorageHelper::new(&mut log, &mut state).with_id(1);
+    helper.get_initial_state().await.unwrap();
+    assert_eq!(state.applied_state().await.unwrap().0, snapshot.meta.last_log_id);
 }
