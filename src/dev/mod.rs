@@ -21,6 +21,7 @@ use layout::Layout;
 use plan::Plan;
 use supervisor::Supervisor;
 
+use crate::error::exit;
 use crate::output::Output;
 
 /// The flags of `outlast dev`.
@@ -57,14 +58,13 @@ pub(crate) async fn run(options: DevOptions, output: &Output) -> Result<u8, DevE
         () = shutdown.begun() => Ok(None),
     };
     let code = match ran {
-        Ok(None) => {
-            // A signal while the job ran, or before there was one.
-            if options.once { Ok(crate::error::exit::FAILED) } else { Ok(crate::error::exit::SUCCESSFUL) }
-        }
+        // A signal before the job was done.
+        Ok(None) if options.once => Ok(exit::FAILED),
+        Ok(None) => Ok(exit::SUCCESSFUL),
         Ok(Some(code)) if options.once => Ok(code),
         Ok(Some(_)) => {
-            supervisor.stay_up(&shutdown).await;
-            Ok(crate::error::exit::SUCCESSFUL)
+            shutdown.begun().await;
+            Ok(exit::SUCCESSFUL)
         }
         Err(error) => Err(error),
     };
@@ -84,7 +84,7 @@ async fn supervisor_and_job(
     supervisor.start_all(plan).await?;
     let cluster = first_job::Cluster::connect(layout)?;
     cluster.wait_until_ready(supervisor, plan).await?;
-    let mut code = crate::error::exit::SUCCESSFUL;
+    let mut code = exit::SUCCESSFUL;
     if !items.is_empty() {
         code = cluster.back_up(layout, items, output).await?;
     }

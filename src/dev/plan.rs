@@ -122,11 +122,12 @@ impl Plan {
     }
 }
 
-/// A folder with other things in it is somebody else's.
+/// A folder with other things in it is somebody else's; only the storage may be there first, as a mount of its own.
 fn refuse_foreign_folder(layout: &Layout) -> Result<(), DevError> {
     let root = layout.root();
+    let foreign = |entry: std::io::Result<std::fs::DirEntry>| entry.is_ok_and(|e| e.path() != layout.storage());
     match std::fs::read_dir(root) {
-        Ok(mut entries) if entries.next().is_some() => Err(DevError::ForeignFolder { data_dir: root.to_owned() }),
+        Ok(mut entries) if entries.any(foreign) => Err(DevError::ForeignFolder { data_dir: root.to_owned() }),
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(DevError::io("cannot read", root)(error)),

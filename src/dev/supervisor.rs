@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::time::Duration;
 
-use outlast_kit::shutdown::Shutdown;
 use rustix::fs::{FlockOperation, flock};
 
 use super::child;
@@ -49,6 +48,11 @@ impl Supervisor {
         plan.members.iter().find(|member| child::running(&self.layout, member).is_none())
     }
 
+    /// Where the children's logs are.
+    pub(crate) fn logs(&self) -> std::path::PathBuf {
+        self.layout.logs()
+    }
+
     /// Says how a child ended.
     pub(crate) fn died(&self, member: &Member) -> DevError {
         DevError::Died {
@@ -56,11 +60,6 @@ impl Supervisor {
             log: self.layout.log(&member.child),
             tail: child::log_tail(&self.layout, member),
         }
-    }
-
-    /// Stays until told to stop.
-    pub(crate) async fn stay_up(&self, shutdown: &Shutdown) {
-        shutdown.begun().await;
     }
 
     /// Ends all children: those that work first, then those that record it.

@@ -1,0 +1,74 @@
+//! The daemons: configuration in, process until a signal. What a daemon does is in its own crate.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use outlast_kit::config::{ConfigError, load};
+use outlast_kit::shutdown::Shutdown;
+use serde::de::DeserializeOwned;
+
+use crate::cli::{Daemon, DaemonArgs};
+use crate::output::remark;
+
+/// Why a daemon did not start or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DaemonError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("{file}: {problem}")]
+    Problem { file: String, problem: String },
+    #[error("{0}")]
+    Run(String),
+    #[error("signals cannot be handled: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Runs a daemon until SIGTERM or SIGINT, or with `--check` only looks at its configuration.
+pub(crate) async fn run(daemon: Daemon, args: &DaemonArgs) -> Result<(), DaemonError> {
+    outlast_kit::telemetry::init();
+    match daemon {
+        Daemon::Primary => {
+            let config: outlast_primary::Config = read(args, "primary")?;
+            check(args, config.check())?;
+            go(args, |shutdown| outlast_primary::run(config, shutdown)).await
+        }
+        Daemon::MediaAgent => {
+            let config: outlast_media_agent::Config = read(args, "media_agent")?;
+            check(args, config.check())?;
+            go(args, |shutdown| outlast_media_agent::run(config, shutdown)).await
+        }
+        Daemon::ClientAgent => {
+            let config: outlast_client_agent::Config = read(args, "client_agent")?;
+            check(args, config.check())?;
+            go(args, |shutdown| outlast_client_agent::run(config, shutdown)).await
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(args: &DaemonArgs, section: &str) -> Result<T, ConfigError> {
+    load(&args.config, section)
+}
+
+fn check<T, E: Display>(args: &DaemonArgs, checked: Result<T, E>) -> Result<(), DaemonError> {
+    checked.map(drop).map_err(|problem| DaemonError::Problem {
+        file: shown(&args.config),
+        problem: problem.to_string(),
+    })
+}
+
+async fn go<F, E>(args: &DaemonArgs, daemon: impl FnOnce(Shutdown) -> F) -> Result<(), DaemonError>
+where
+    F: Future<Output = Result<(), E>>,
+    E: Display,
+{
+    if args.check {
+        remark(&format!("{} is in order", shown(&args.config)));
+        return Ok(());
+    }
+    let shutdown = Shutdown::on_signals().map_err(DaemonError::Signals)?;
+    daemon(shutdown).await.map_err(|error| DaemonError::Run(error.to_string()))
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,193 @@
+//! What bad input gets: one clear sentence that names the file, key or host; the right exit code; nothing half-written.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::cluster::{Cluster, Ran, outlast, wait_until};
+
+#[test]
+fn policies_and_names_that_cannot_be() {
+    let cluster = Cluster::start();
+    let source = cluster.place("source");
+    for (name, more, code, words) in [
+        ("unknown-key", "exlude = [\"x\"]", 2, vec!["unknown-key.toml", "exlude", "exclude"]),
+        ("wrong-type", "exclude = 7", 2, vec!["wrong-type.toml", "exclude"]),
+        ("no-pool", "pool = \"nowhere\"", 6, vec!["nowhere", "default"]),
+        ("other-type", "type = \"oracle\"", 5, vec!["oracle"]),
+        ("twice", "name = \"again\"", 2, vec!["twice.toml", "name"]),
+        ("no-toml", "[[[", 2, vec!["no-toml.toml"]),
+        ("bad-time", "[checkpoint]\ninterval = \"soon\"", 2, vec!["bad-time.toml", "interval"]),
+    ] {
+        let refused = cluster.apply_policy(name, &[&source], more).expect(code);
+        for word in words {
+            assert!(refused.stderr.contains(word), "{name}: no {word:?} in: {}", refused.stderr);
+        }
+        assert_eq!(refused.stderr.trim().lines().count(), 1, "{name}: one sentence: {}", refused.stderr);
+    }
+    cluster.apply_policy("double", &[&source, &source], "").expect(2);
+    assert_eq!(cluster.json(&["policy", "list"]), json!([]), "nothing half-written");
+    for (args, code) in [
+        (vec!["policy", "show", "nothing"], 6),
+        (vec!["job", "run", "nothing"], 6),
+        (vec!["job", "show", "99"], 6),
+        (vec!["job", "show", "nonsense"], 6),
+        (vec!["job", "log", "99"], 6),
+        (vec!["restore-point", "ls", "abcdef"], 6),
+        (vec!["restore", "abcdef", "--to", "/tmp/x"], 6),
+        (vec!["agent", "show", "nobody"], 6),
+        (vec!["pool", "show", "nowhere"], 6),
+        (vec!["help", "code", "9999"], 6),
+        (vec!["job", "frob"], 2),
+    ] {
+        let refused = cluster.try_run(&args).expect(code);
+        assert!(!refused.stderr.contains("panicked") && !refused.stderr.is_empty(), "{args:?}: {}", refused.stderr);
+    }
+}
+
+#[test]
+fn dev_refuses_what_it_cannot_do() {
+    let cluster = Cluster::unstarted();
+    let foreign = cluster.place("foreign");
+    std::fs::write(foreign.join("mine"), b"x").unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = port.local_addr().unwrap().port().to_string();
+    let dir = cluster.data_dir();
+    let dir = dir.to_str().unwrap();
+    for (args, code, words) in [
+        (vec!["dev", "/no/such/path", "--once", "--data-dir", dir], 6, "/no/such/path"),
+        (vec!["dev", "--once", "--data-dir", dir], 2, "--once"),
+        (vec!["dev", "--data-dir", foreign.to_str().unwrap()], 5, "foreign"),
+        (vec!["dev", "--primaries", "2", "--data-dir", dir], 2, "1, 3 or 5"),
+        (vec!["dev", "--port", &taken, "--data-dir", dir], 5, "in use"),
+        (vec!["dev", "restart", "media-1", "--data-dir", dir], 6, "no cluster"),
+    ] {
+        let refused = Ran::of(outlast().args(&args).output().unwrap()).expect(code);
+        assert!(refused.stderr.contains(words), "{args:?}: {}", refused.stderr);
+    }
+    assert!(!Path::new(dir).exists(), "nothing half-written");
+}
+
+/// Ends the media agents, changes the storage, starts one again: its last words, or how its next job ends.
+fn media_agent_says(cluster: &Cluster, spoil: impl FnOnce(&Path)) -> String {
+    let source = cluster.place("source");
+    std::fs::write(source.join("file"), b"x").unwrap();
+    cluster.apply_policy("home", &[&source], "").expect(0);
+    cluster.run_job("home", 0);
+    cluster.kill(&["media-1", "media-2"]);
+    spoil(&cluster.data_dir());
+    let config = cluster.data_dir().join("config/media-1.toml");
+    let ended = Ran::of(outlast().args(["media-agent", "--config"]).arg(config).output().unwrap());
+    assert_ne!(ended.code, 0, "{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    ended.stderr
+}
+
+#[test]
+fn s11_a_wrong_password_is_told_apart() {
+    let cluster = Cluster::start();
+    let said = media_agent_says(&cluster, |dir| std::fs::write(dir.join("repository-password"), "wrong\n").unwrap());
+    assert!(said.contains("password") && said.contains("repository-password"), "{said}");
+}
+
+#[test]
+fn a_directory_that_is_no_repository_is_named() {
+    let cluster = Cluster::start();
+    let said = media_agent_says(&cluster, |dir| {
+        let storage = dir.join("storage");
+        std::fs::remove_dir_all(&storage).unwrap();
+        std::fs::create_dir(&storage).unwrap();
+        std::fs::write(storage.join("holiday.jpg"), b"x").unwrap();
+    });
+    assert!(said.contains("storage"), "{said}");
+}
+
+#[test]
+fn s07_s11_a_full_storage_unit_is_129_and_leaves_a_clean_repository() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: mounting a small file system needs root");
+        return;
+    }
+    let cluster = Cluster::unstarted();
+    let storage = cluster.place("cluster/storage");
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"])
+        .arg(&storage)
+        .status()
+        .unwrap();
+    assert!(mounted.success(), "mounting a tmpfs as root");
+    let _unmount = Unmount(storage);
+    full_unit(cluster);
+}
+
+struct Unmount(std::path::PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+fn full_unit(mut cluster: Cluster) {
+    cluster.start_dev();
+    let (small, large) = (cluster.place("small"), cluster.place("large"));
+    std::fs::write(small.join("file"), crate::tree::noise(1 << 20, 5)).unwrap();
+    std::fs::write(large.join("file"), crate::tree::noise(60 << 20, 6)).unwrap();
+    cluster.apply_policy("both", &[&small, &large], "").expect(0);
+    let job = cluster.run_job("both", 1);
+    assert_eq!(job["status_code"], 129, "{job:#}");
+    assert!(job["items"][0]["restore_point"].is_string(), "what was finished is kept: {job:#}");
+    let log = cluster.run(&["job", "log", job["id"].as_str().unwrap(), "--format", "text"]).stdout;
+    assert!(log.contains("storage full") && log.contains("outlast help code 129"), "{log}");
+    cluster.check_repository();
+    // With less to store the next job works.
+    cluster.apply_policy("little", &[&small], "").expect(0);
+    cluster.run_job("little", 0);
+}
+
+#[test]
+fn a_daemon_checks_its_configuration_and_its_port() {
+    let cluster = Cluster::start();
+    for (daemon, child) in [("primary", "primary-1"), ("media-agent", "media-1"), ("client-agent", "client-1")] {
+        let config = cluster.data_dir().join(format!("config/{child}.toml"));
+        let run = |more: &[&str], config: &Path| {
+            Ran::of(outlast().args([daemon, "--config"]).arg(config).args(more).output().unwrap())
+        };
+        run(&["--check"], &config).expect(0);
+        let text = std::fs::read_to_string(&config).unwrap();
+        let bad = cluster.place("bad").join(format!("{child}.toml"));
+        std::fs::write(&bad, text.replace("data_dir", "data_dri")).unwrap();
+        let refused = run(&["--check"], &bad).expect(2);
+        assert!(refused.stderr.contains("data_dri") && refused.stderr.contains("data_dir"), "{}", refused.stderr);
+        if daemon != "client-agent" {
+            let refused = run(&[], &config);
+            assert_ne!(refused.code, 0);
+            assert!(refused.stderr.contains("in use") || refused.stderr.contains("cannot listen"), "{}", refused.stderr);
+        }
+    }
+}
+
+#[test]
+fn an_oversized_or_malformed_message_gets_a_status_and_harms_nobody() {
+    let cluster = Cluster::start();
+    let leader = cluster.leader();
+    let pid = cluster.pid(&leader);
+    let source = cluster.place("source");
+    // A policy of several megabytes is more than a request may hold.
+    let many: Vec<_> = (0..60_000).map(|n| format!("\"/a/very/long/path/to/exclude/number/{n}\"")).collect();
+    let refused = cluster.apply_policy("huge", &[&source], &format!("exclude = [{}]", many.join(",")));
+    assert_ne!(refused.code, 0);
+    assert!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
+    // Bytes that are no TLS at all.
+    let text = std::fs::read_to_string(cluster.data_dir().join("client.toml")).unwrap();
+    let context: toml::Table = text.parse().unwrap();
+    for address in context["primaries"].as_array().unwrap() {
+        use std::io::Write as _;
+        let mut stream = std::net::TcpStream::connect(address.as_str().unwrap()).unwrap();
+        stream.write_all(&crate::tree::noise(100_000, 8)).ok();
+    }
+    wait_until("the cluster to answer", || cluster.try_run(&["job", "list"]).code == 0);
+    assert_eq!(cluster.pid(&leader), pid, "the same process");
+    cluster.apply_policy("home", &[&source], "").expect(0);
+    cluster.run_job("home", 0);
+}

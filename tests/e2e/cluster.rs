@@ -1,0 +1,283 @@
+//! A `dev` cluster in a temporary folder, and the command line that drives it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Nothing here takes this long on a machine that works.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// At most so many clusters at a time: each has six processes, and elections are timed in fractions of a second.
+const CLUSTERS: usize = 2;
+static RUNNING: Mutex<usize> = Mutex::new(0);
+static FREED: Condvar = Condvar::new();
+
+struct Turn;
+
+impl Turn {
+    fn take() -> Self {
+        let free = |running: &mut usize| *running >= CLUSTERS;
+        let running: MutexGuard<'_, usize> = RUNNING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut running = FREED.wait_while(running, free).unwrap_or_else(std::sync::PoisonError::into_inner);
+        *running += 1;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *RUNNING.lock().unwrap_or_else(std::sync::PoisonError::into_inner) -= 1;
+        FREED.notify_one();
+    }
+}
+
+/// What a command came to.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    pub(crate) fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}\n{}", self.stdout, self.stderr))
+    }
+}
+
+/// The binary under test.
+pub(crate) fn outlast() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outlast"));
+    command.env_remove("OUTLAST_CONTEXT").env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+}
+
+/// A cluster on this machine, ended with its test.
+pub(crate) struct Cluster {
+    dev: Option<Child>,
+    folder: tempfile::TempDir,
+    _turn: Turn,
+}
+
+impl Cluster {
+    /// Starts three primaries, two media agents and a client, and waits until they work together.
+    pub(crate) fn start() -> Self {
+        let mut cluster = Self::unstarted();
+        cluster.start_dev();
+        cluster
+    }
+
+    /// A folder for a cluster that is not running yet.
+    pub(crate) fn unstarted() -> Self {
+        let turn = Turn::take();
+        Self { dev: None, folder: tempfile::tempdir().unwrap(), _turn: turn }
+    }
+
+    /// Starts, or starts again, in the same folder.
+    pub(crate) fn start_dev(&mut self) {
+        let log = std::fs::File::create(self.folder.path().join("dev.out")).unwrap();
+        let dev = outlast()
+            .args(["dev", "--port", "0", "--data-dir"])
+            .arg(self.data_dir())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.dev = Some(dev);
+        self.wait_ready();
+    }
+
+    /// Until there is a leader and all agents are connected.
+    pub(crate) fn wait_ready(&self) {
+        wait_until("the cluster to be ready", || {
+            let agents = self.try_run(&["--timeout", "1s", "-o", "json", "agent", "list"]);
+            if agents.code != 0 {
+                return false;
+            }
+            let agents = agents.json();
+            let agents = agents.as_array().unwrap();
+            agents.len() == 3 && agents.iter().all(|agent| agent["connected"] == true)
+        });
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("cluster")
+    }
+
+    /// A folder of the test's own, beside the cluster's.
+    pub(crate) fn place(&self, name: &str) -> PathBuf {
+        let place = self.folder.path().join(name);
+        std::fs::create_dir_all(&place).unwrap();
+        place
+    }
+
+    /// A command of the command line, in this cluster's context.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = outlast();
+        command.arg("--context").arg(self.data_dir().join("client.toml")).args(args);
+        command
+    }
+
+    pub(crate) fn try_run(&self, args: &[&str]) -> Ran {
+        Ran::of(self.command(args).output().unwrap())
+    }
+
+    /// Runs a command that has to succeed.
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        self.try_run(args).expect(0)
+    }
+
+    /// Runs a command that has to succeed, and reads its JSON.
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        self.run(&[&["-o", "json"], args].concat()).json()
+    }
+
+    /// Applies a policy `name` for client `local` with these items.
+    pub(crate) fn apply_policy(&self, name: &str, items: &[&Path], more: &str) -> Ran {
+        let items: Vec<_> = items.iter().map(|item| format!("{:?}", item.to_str().unwrap())).collect();
+        let text = format!("name = \"{name}\"\nclients = [\"local\"]\nitems = [{}]\n{more}\n", items.join(", "));
+        let file = self.folder.path().join(format!("{name}.toml"));
+        std::fs::write(&file, text).unwrap();
+        self.try_run(&["policy", "apply", "-f", file.to_str().unwrap()])
+    }
+
+    /// Runs a policy to its end; the final `job show` document.
+    pub(crate) fn run_job(&self, policy: &str, code: i32) -> Value {
+        self.try_run(&["-o", "json", "job", "run", policy, "--wait"]).expect(code).json()
+    }
+
+    /// The pid of a child by its pid file.
+    pub(crate) fn pid(&self, child: &str) -> i32 {
+        let file = self.data_dir().join("run").join(format!("{child}.pid"));
+        std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display())).trim().parse().unwrap()
+    }
+
+    /// Kills children with -9, all at the same moment.
+    pub(crate) fn kill(&self, children: &[&str]) {
+        let pids: Vec<_> = children.iter().map(|child| self.pid(child)).collect();
+        for pid in &pids {
+            send(*pid, rustix::process::Signal::KILL);
+        }
+        wait_until("the killed to be gone", || pids.iter().all(|pid| !is_running(*pid)));
+    }
+
+    pub(crate) fn restart(&self, child: &str) {
+        let data_dir = self.data_dir();
+        Ran::of(outlast().args(["dev", "restart", child, "--data-dir"]).arg(data_dir).output().unwrap()).expect(0);
+    }
+
+    /// The name of the leader, once there is one.
+    pub(crate) fn leader(&self) -> String {
+        let mut leader = String::new();
+        wait_until("a leader", || {
+            let status = self.try_run(&["--timeout", "1s", "-o", "json", "agent", "list"]);
+            if status.code != 0 {
+                return false;
+            }
+            let status = self.json(&["cluster", "status"]);
+            leader = status["leader"].as_str().unwrap_or_default().to_owned();
+            !leader.is_empty()
+        });
+        leader
+    }
+
+    /// Ends `dev` with a signal and waits for it.
+    pub(crate) fn stop(&mut self, signal: rustix::process::Signal) {
+        if let Some(mut dev) = self.dev.take() {
+            send(dev.id() as i32, signal);
+            wait_until("dev to end", || dev.try_wait().unwrap().is_some());
+        }
+    }
+
+    /// Kills `dev` and every child of it with -9 at once.
+    pub(crate) fn kill_everything(&mut self) {
+        let children = ["primary-1", "primary-2", "primary-3", "media-1", "media-2", "client-1"];
+        let mut dev = self.dev.take().unwrap();
+        send(dev.id() as i32, rustix::process::Signal::KILL);
+        self.kill(&children);
+        dev.wait().unwrap();
+    }
+
+    /// Runs restic on the storage unit; it must succeed.
+    pub(crate) fn restic(&self, args: &[&str]) -> Ran {
+        let mut command = Command::new("restic");
+        command
+            .arg("--repo")
+            .arg(self.data_dir().join("storage"))
+            .arg("--password-file")
+            .arg(self.data_dir().join("repository-password"))
+            .args(["--no-cache", "--quiet"])
+            .args(args);
+        Ran::of(command.output().expect("restic is installed: apt-get install restic")).expect(0)
+    }
+
+    /// Every byte of the repository is right, as plain restic sees it.
+    pub(crate) fn check_repository(&self) {
+        self.restic(&["--no-lock", "check", "--read-data"]);
+    }
+
+    /// The ends of all logs, for a failed test.
+    pub(crate) fn logs(&self) -> String {
+        let mut text = String::new();
+        for entry in std::fs::read_dir(self.data_dir().join("log")).into_iter().flatten().flatten() {
+            let log = std::fs::read_to_string(entry.path()).unwrap_or_default();
+            let tail: Vec<_> = log.lines().rev().take(25).collect();
+            text.push_str(&format!("--- {}\n", entry.path().display()));
+            tail.iter().rev().for_each(|line| text.push_str(&format!("{line}\n")));
+        }
+        text
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+        if let Some(mut dev) = self.dev.take() {
+            send(dev.id() as i32, rustix::process::Signal::TERM);
+            let deadline = Instant::now() + Duration::from_secs(40);
+            while dev.try_wait().ok().flatten().is_none() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let _ = dev.kill();
+            let _ = dev.wait();
+        }
+    }
+}
+
+/// Polls until it is so.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn send(pid: i32, signal: rustix::process::Signal) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}
+
+fn is_running(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}

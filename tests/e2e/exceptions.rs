@@ -1,0 +1,97 @@
+//! S-02, S-02a, S-07, S-10: what cannot be read is named; what fails is told apart; the rest is kept.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::cluster::{Cluster, outlast};
+
+/// The kernel refuses to read some of these files to anyone, root included.
+const UNREADABLE: &str = "/sys/devices/virtual/net/lo";
+
+#[test]
+fn s02_unreadable_files_are_exceptions_and_named_in_the_log() {
+    let cluster = Cluster::start();
+    let source = cluster.place("source");
+    std::fs::write(source.join("readable"), b"fine").unwrap();
+    let items: Vec<&Path> = if rustix::process::geteuid().is_root() {
+        vec![&source, Path::new(UNREADABLE)]
+    } else {
+        std::fs::write(source.join("secret"), b"x").unwrap();
+        std::fs::set_permissions(source.join("secret"), std::fs::Permissions::from_mode(0)).unwrap();
+        vec![&source]
+    };
+    cluster.apply_policy("mixed", &items, "").expect(0);
+    let job = cluster.run_job("mixed", 3);
+    assert_eq!(
+        (&job["status"], &job["status_code"]),
+        (&json!("completed_with_exceptions"), &json!(1)),
+        "{job:#}"
+    );
+    let last = items.len() - 1;
+    assert_eq!(job["items"][last]["outcome"], "done_with_exceptions");
+    assert!(job["items"][last]["restore_point"].is_string());
+    assert!(job["attempts"][0]["exceptions"].as_u64().unwrap() >= 1);
+    let log = cluster.json(&["job", "log", job["id"].as_str().unwrap()]);
+    let exceptions = log["exceptions"].as_array().unwrap();
+    assert!(!exceptions.is_empty(), "{log:#}");
+    for exception in exceptions {
+        let (path, reason) = (exception["path"].as_str().unwrap(), exception["reason"].as_str().unwrap());
+        assert!(path.starts_with(items[last].to_str().unwrap()), "{path}");
+        assert!(!reason.is_empty());
+    }
+    cluster.check_repository();
+}
+
+#[test]
+fn s02a_s07_a_missing_item_fails_alone() {
+    let cluster = Cluster::start();
+    let source = cluster.place("source");
+    std::fs::write(source.join("file"), b"kept").unwrap();
+    let missing = cluster.data_dir().join("no such path");
+    cluster.apply_policy("home", &[&missing, &source], "").expect(0);
+    let job = cluster.run_job("home", 1);
+    assert_eq!((&job["status"], &job["status_code"]), (&json!("failed"), &json!(71)), "{job:#}");
+    let outcomes: Vec<_> = job["items"].as_array().unwrap().iter().map(|item| item["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["failed", "done"]);
+    assert!(job["items"][0]["restore_point"].is_null());
+    assert_eq!(cluster.json(&["restore-point", "list"]).as_array().unwrap().len(), 1);
+
+    let log = cluster.run(&["job", "log", job["id"].as_str().unwrap(), "--format", "text"]).stdout;
+    assert!(log.contains("71") && log.contains("outlast help code 71"), "{log}");
+    assert!(log.contains(missing.to_str().unwrap()), "the log names the path:\n{log}");
+    let help = outlast().args(["help", "code", "71"]).output().unwrap();
+    assert!(help.status.success() && !help.stdout.is_empty());
+    cluster.check_repository();
+}
+
+#[test]
+fn excluded_files_are_left_out() {
+    let cluster = Cluster::start();
+    let source = cluster.place("source");
+    std::fs::create_dir_all(source.join("a/.cache/deep")).unwrap();
+    for file in ["keep", "drop.tmp", "a/keep", "a/drop.tmp", "a/.cache/deep/drop"] {
+        std::fs::write(source.join(file), file).unwrap();
+    }
+    cluster.apply_policy("home", &[&source], "exclude = [\"**/.cache\", \"*.tmp\"]").expect(0);
+    let job = cluster.run_job("home", 0);
+    let point = job["items"][0]["restore_point"].as_str().unwrap().to_owned();
+    let listed = cluster.restic(&["ls", &point]).stdout;
+    let files: Vec<_> = listed.lines().filter(|line| line.ends_with("keep") || line.ends_with("drop")).collect();
+    assert_eq!(files.len(), 2, "{listed}");
+    assert!(!listed.contains("drop"), "{listed}");
+}
+
+#[test]
+fn a_bandwidth_limit_is_kept() {
+    let cluster = Cluster::start();
+    let source = cluster.place("source");
+    std::fs::write(source.join("file"), crate::tree::noise(6 << 20, 9)).unwrap();
+    cluster.apply_policy("slow", &[&source], "[limits]\nbandwidth = \"2MiB/s\"").expect(0);
+    let job = cluster.run_job("slow", 0);
+    let time = |key: &str| job[key].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let took = time("ended_at").duration_since(time("started_at"));
+    // 6 MiB at 2 MiB/s; a limit may let a first burst through, but not the file.
+    assert!(took.as_secs_f64() > 1.5, "took {took:?}");
+}

@@ -1,0 +1,11 @@
+//! Ring 3: real processes, driven through the command line as a user would.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
+
+mod bad_input;
+mod cluster;
+mod exceptions;
+mod leader_loss;
+mod main_job;
+mod outage;
+mod tree;
