@@ -1,0 +1,226 @@
+//! The attempts this process has run or is running, one for each job: started once, stopped, fenced, reported on.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use outlast_kit::clock::SharedClock;
+use outlast_kit::tasks::Tasks;
+use outlast_kit::tls::Credentials;
+use outlast_proto::v1::streams_seen::Stream;
+use outlast_proto::v1::{AttemptProgress, AttemptRef};
+use outlast_proto::words::{AgentName, Attempt, JobId, StartId};
+use parking_lot::Mutex;
+
+use crate::admission::Admission;
+use crate::attempt::{AttemptError, Ends, Outcome, Surroundings, run_on};
+use crate::connect::connect;
+use crate::progress::Progress;
+
+/// All attempts of this process.
+#[derive(Clone)]
+pub(crate) struct Attempts {
+    known: Arc<Mutex<HashMap<JobId, Known>>>,
+    credentials: Arc<Credentials>,
+    start_id: StartId,
+    clock: SharedClock,
+    tasks: Tasks,
+}
+
+/// The highest attempt of a job that this process has run.
+struct Known {
+    attempt: Attempt,
+    media_agent: AgentName,
+    progress: Arc<Progress>,
+    ends: Ends,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    /// The media agent has spoken the last word, or we were told to stop.
+    Ended,
+    /// Nobody told us how it ended: the leader wants to know (C-08).
+    Broken,
+}
+
+impl Attempts {
+    pub(crate) fn new(
+        credentials: Arc<Credentials>,
+        start_id: StartId,
+        clock: SharedClock,
+        tasks: Tasks,
+    ) -> Self {
+        Self {
+            known: Arc::default(),
+            credentials,
+            start_id,
+            clock,
+            tasks,
+        }
+    }
+
+    /// Starts an attempt, unless this process has run it before. An earlier attempt of the job ends.
+    pub(crate) fn start(&self, admission: Admission, addresses: Vec<String>) {
+        let (job, attempt) = (admission.job, admission.attempt);
+        let progress = Arc::new(Progress::new(Arc::clone(&self.clock)));
+        let ends = Ends::default();
+        let now = Known {
+            attempt,
+            media_agent: admission.media_agent.clone(),
+            progress: Arc::clone(&progress),
+            ends: ends.clone(),
+            state: State::Running,
+        };
+        {
+            let mut known = self.known.lock();
+            if known.get(&job).is_some_and(|before| before.attempt >= attempt) {
+                return;
+            }
+            if let Some(before) = known.insert(job, now) {
+                before.ends.now.begin();
+            }
+        }
+        let around = Surroundings {
+            start_id: self.start_id.clone(),
+            progress,
+            ends,
+        };
+        let this = self.clone();
+        self.tasks
+            .spawn(format!("attempt {attempt} of job {job}"), async move {
+                let state = this.run(&admission, &addresses, around).await;
+                if let Some(known) = this
+                    .known
+                    .lock()
+                    .get_mut(&job)
+                    .filter(|known| known.attempt == attempt)
+                {
+                    known.state = state;
+                }
+            });
+    }
+
+    async fn run(&self, admission: &Admission, addresses: &[String], around: Surroundings) -> State {
+        let (job, attempt, media_agent) = (admission.job, admission.attempt, &admission.media_agent);
+        tracing::info!(%job, %attempt, agent = %media_agent, "attempt begins");
+        let connected = tokio::select! {
+            connected = connect(&self.credentials, media_agent, addresses) => connected,
+            () = around.ends.reached() => return State::Ended,
+        };
+        let channel = match connected {
+            Ok(channel) => channel,
+            Err(error) => {
+                tracing::warn!(%job, %attempt, %error, "attempt given up");
+                return State::Broken;
+            }
+        };
+        match run_on(channel, admission, around).await {
+            Ok(Outcome::Over { code, text }) => {
+                tracing::info!(%job, %attempt, code, text, "attempt is over");
+                State::Ended
+            }
+            Ok(Outcome::Stopped) => {
+                tracing::info!(%job, %attempt, "attempt was stopped");
+                State::Ended
+            }
+            Err(error @ (AttemptError::Threads(_) | AttemptError::ThreadFailed)) => {
+                tracing::error!(%job, %attempt, %error, "attempt failed");
+                State::Broken
+            }
+            Err(error) => {
+                tracing::warn!(%job, %attempt, %error, "attempt ended without a result");
+                State::Broken
+            }
+        }
+    }
+
+    /// Stops the work of an attempt; the media agent says how it ends.
+    pub(crate) fn stop(&self, job: JobId, attempt: Attempt) {
+        if let Some(known) = self
+            .known
+            .lock()
+            .get(&job)
+            .filter(|known| known.attempt == attempt)
+        {
+            known.ends.work.begin();
+        }
+    }
+
+    /// Ends this attempt and lower ones at once.
+    pub(crate) fn fence(&self, job: JobId, attempt: Attempt) {
+        if let Some(known) = self
+            .known
+            .lock()
+            .get_mut(&job)
+            .filter(|known| known.attempt <= attempt)
+        {
+            known.ends.now.begin();
+            if known.state == State::Broken {
+                known.state = State::Ended;
+            }
+        }
+    }
+
+    /// Ends everything at once: the process is going down.
+    pub(crate) fn end_all(&self) {
+        for known in self.known.lock().values() {
+            known.ends.now.begin();
+        }
+    }
+
+    /// Forgets ended attempts of jobs that are not in `open`.
+    pub(crate) fn retain(&self, open: &BTreeSet<JobId>) {
+        self.known
+            .lock()
+            .retain(|job, known| known.state == State::Running || open.contains(job));
+    }
+
+    /// The jobs of running attempts.
+    pub(crate) fn running_jobs(&self) -> BTreeSet<JobId> {
+        self.of_running(|job, _| job).into_iter().collect()
+    }
+
+    /// The running attempts, as the leader is told.
+    pub(crate) fn running(&self) -> Vec<AttemptRef> {
+        self.of_running(|job, known| reference(job, known.attempt))
+    }
+
+    /// How far the running attempts are (L-02).
+    pub(crate) fn progress(&self) -> Vec<AttemptProgress> {
+        self.of_running(|job, known| AttemptProgress {
+            attempt: Some(reference(job, known.attempt)),
+            counters: Some(known.progress.counters()),
+            rate: known.progress.rate(),
+            path: known.progress.path(),
+            ..AttemptProgress::default()
+        })
+    }
+
+    /// What the streams to media agents look like from here (C-08).
+    pub(crate) fn streams(&self) -> Vec<Stream> {
+        let known = self.known.lock();
+        let seen = known.iter().filter(|(_, known)| known.state != State::Ended);
+        seen.map(|(job, known)| Stream {
+            attempt: Some(reference(*job, known.attempt)),
+            media_agent: known.media_agent.to_string(),
+            last_acknowledged_ms_ago: u64::try_from(known.progress.silence().as_millis()).unwrap_or(u64::MAX),
+            broken: known.state == State::Broken,
+        })
+        .collect()
+    }
+
+    fn of_running<T>(&self, of: impl Fn(JobId, &Known) -> T) -> Vec<T> {
+        let known = self.known.lock();
+        let running = known.iter().filter(|(_, known)| known.state == State::Running);
+        running.map(|(job, known)| of(*job, known)).collect()
+    }
+}
+
+/// As messages spell it.
+pub(crate) fn reference(job: JobId, attempt: Attempt) -> AttemptRef {
+    AttemptRef {
+        job: job.to_string(),
+        attempt: attempt.0,
+    }
+}

@@ -1,0 +1,147 @@
+//! The walk's output, gathered into bounded batches and held back when too much of it is unanswered.
+
+use std::sync::Arc;
+
+use outlast_proto::v1::{Entry, FileException, LeaveDirectory, Node, entry};
+use prost::Message as _;
+
+use super::budget::{Budget, Stopping};
+use crate::host::node::Seen;
+
+/// Limits of one `Entries` message.
+const MOST_ENTRIES: usize = 256;
+const MOST_BYTES: usize = 256 << 10;
+
+/// A regular file with content, as the walk saw it.
+#[derive(Debug)]
+pub(super) struct WalkedFile {
+    pub(super) number: u64,
+    /// Its directory, relative to the item's base.
+    pub(super) folder: Arc<[u8]>,
+    pub(super) name: Vec<u8>,
+    pub(super) seen: Seen,
+}
+
+/// What goes into one `Entries` message, and what is known about it.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) entries: Vec<Entry>,
+    pub(super) files: Vec<WalkedFile>,
+    pub(super) exceptions: Vec<FileException>,
+    /// The highest node number so far, also of earlier batches.
+    pub(super) last: u64,
+    pub(super) folders: u64,
+    /// Nodes whose content nobody will ask for.
+    pub(super) others: u64,
+}
+
+/// Gathers and sends batches.
+pub(super) struct Batcher<'a> {
+    batch: Batch,
+    bytes: usize,
+    next_number: u64,
+    limits: &'a Limits,
+    send: &'a mut dyn FnMut(Batch),
+}
+
+/// How far the walk may run ahead.
+pub(super) struct Limits {
+    /// Files with content that are not done yet.
+    pub(super) files: Budget,
+    /// `Entries` messages without an answer.
+    pub(super) batches: Budget,
+}
+
+impl<'a> Batcher<'a> {
+    pub(super) fn new(limits: &'a Limits, send: &'a mut dyn FnMut(Batch)) -> Self {
+        Self {
+            batch: Batch::default(),
+            bytes: 0,
+            next_number: 0,
+            limits,
+            send,
+        }
+    }
+
+    /// A directory whose entries follow.
+    pub(super) fn enter(&mut self, node: Node) -> Result<(), Stopping> {
+        let node = self.numbered(node);
+        self.batch.folders += 1;
+        self.add(entry::Kind::Enter(node))
+    }
+
+    /// The end of the directory entered last.
+    pub(super) fn leave(&mut self) -> Result<(), Stopping> {
+        self.add(entry::Kind::Leave(LeaveDirectory {}))
+    }
+
+    /// Anything that has no content to be asked for.
+    pub(super) fn other(&mut self, node: Node) -> Result<(), Stopping> {
+        let node = self.numbered(node);
+        self.batch.others += 1;
+        self.add(entry::Kind::Node(node))
+    }
+
+    /// A regular file that is not empty.
+    pub(super) fn file(
+        &mut self,
+        node: Node,
+        folder: &Arc<[u8]>,
+        name: Vec<u8>,
+        seen: Seen,
+    ) -> Result<(), Stopping> {
+        if !self.limits.files.try_take(1) {
+            // Whoever shall free a place must first hear of the files gathered so far.
+            self.flush()?;
+            self.limits.files.take(0, 1)?;
+        }
+        let node = self.numbered(node);
+        self.batch.files.push(WalkedFile {
+            number: node.number,
+            folder: Arc::clone(folder),
+            name,
+            seen,
+        });
+        self.add(entry::Kind::Node(node))
+    }
+
+    /// Something that cannot be backed up as it should.
+    pub(super) fn exception(&mut self, exception: FileException) -> Result<(), Stopping> {
+        self.batch.exceptions.push(exception);
+        if self.batch.exceptions.len() >= MOST_ENTRIES {
+            return self.flush();
+        }
+        Ok(())
+    }
+
+    /// Sends what is gathered.
+    pub(super) fn flush(&mut self) -> Result<(), Stopping> {
+        if self.batch.entries.is_empty() && self.batch.exceptions.is_empty() {
+            return Ok(());
+        }
+        if !self.batch.entries.is_empty() {
+            self.limits.batches.take(0, 1)?;
+        }
+        self.batch.last = self.next_number.saturating_sub(1);
+        self.bytes = 0;
+        (self.send)(std::mem::take(&mut self.batch));
+        Ok(())
+    }
+
+    fn numbered(&mut self, mut node: Node) -> Node {
+        node.number = self.next_number;
+        self.next_number += 1;
+        node
+    }
+
+    fn add(&mut self, kind: entry::Kind) -> Result<(), Stopping> {
+        let entry = Entry { kind: Some(kind) };
+        // Tag and length of the entry in its message come on top.
+        self.bytes += entry.encoded_len() + 8;
+        self.batch.entries.push(entry);
+        if self.batch.entries.len() >= MOST_ENTRIES || self.bytes >= MOST_BYTES {
+            return self.flush();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,48 @@
+//! What the blocking threads of an item tell the stream's owner.
+
+use outlast_proto::v1::{Chunk, FileEnd, FileException, JobError};
+
+use super::batch::Batch;
+use super::slab::Plain;
+
+/// SHA-256 of a plain chunk.
+pub(super) type ChunkId = [u8; 32];
+
+/// One thing that happened. All of them are bounded by the budgets that were taken for them.
+pub(super) enum Event {
+    /// The item's root cannot be opened.
+    RootFailed(JobError),
+    /// A further part of the walk.
+    Walked(Batch),
+    /// The walk is complete.
+    WalkEnded,
+    /// A chunk was read, cut and hashed.
+    Hashed(Hashed),
+    /// A file was read to its end, or given up.
+    FileRead(Box<FileRead>),
+    /// Needed chunks are ready to be sent.
+    Packed(Packed),
+}
+
+/// The `index`th chunk of file `node`.
+pub(super) struct Hashed {
+    pub(super) node: u64,
+    pub(super) index: u32,
+    pub(super) id: ChunkId,
+    pub(super) data: Plain,
+}
+
+/// A file whose reading is over.
+pub(super) struct FileRead {
+    /// How many chunks it has; not all of them may be hashed yet.
+    pub(super) chunks: u32,
+    pub(super) end: FileEnd,
+    pub(super) exception: Option<FileException>,
+}
+
+/// The chunks of one message.
+pub(super) struct Packed {
+    pub(super) chunks: Vec<Chunk>,
+    /// Their plain length, as taken from the budget.
+    pub(super) plain: usize,
+}

@@ -1,0 +1,358 @@
+//! The conversation about one item, as a state machine: events of the threads and answers of the media agent go in,
+//! messages come out. No I/O and no clock; driven by the stream.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+use outlast_proto::v1::backup_up::Body;
+use outlast_proto::v1::{
+    Chunks, Entries, Exceptions, FileEnd, FileEnds, FileException, ItemEnd, JobError, Needed, Offer, Offers,
+    Verdicts,
+};
+
+use super::batch::{Batch, Limits, WalkedFile};
+use super::event::{ChunkId, Event, FileRead, Hashed, Packed};
+use super::pool::Job;
+use super::read::Shared;
+use super::slab::Plain;
+use crate::attempt::Violation;
+
+/// Offers are sent when so many chunks or bytes are gathered, or when none is waiting for an answer.
+const MOST_OFFERS: usize = 128;
+const MOST_OFFERED: usize = 2 << 20;
+const MOST_ENDS: usize = 256;
+/// Plain bytes of the chunks compressed into one message.
+const MOST_PACKED: usize = 1 << 20;
+
+/// A message to send, and how much it takes off the budget when it is gone.
+pub(super) struct Outgoing {
+    pub(super) body: Body,
+    pub(super) frees: usize,
+}
+
+/// The item's state.
+pub(super) struct Item {
+    number: u32,
+    shared: Arc<Shared>,
+    limits: Arc<Limits>,
+    files: Sender<WalkedFile>,
+    jobs: Sender<Job>,
+    pub(super) out: VecDeque<Outgoing>,
+
+    walk_ended: bool,
+    /// The last node number of each batch without an answer.
+    batches: VecDeque<u64>,
+    /// Files without a verdict.
+    unjudged: VecDeque<WalkedFile>,
+    /// Wanted files in order, until their end is said.
+    wanted: VecDeque<u64>,
+    reading: HashMap<u64, Reading>,
+    exceptions: Vec<FileException>,
+
+    offers: Vec<Offered>,
+    offered_bytes: usize,
+    ends: Vec<FileEnd>,
+    offer_number: u64,
+    unanswered: BTreeMap<u64, Vec<Offered>>,
+    packing: usize,
+    ended: bool,
+}
+
+/// What is known of a wanted file.
+#[derive(Default)]
+struct Reading {
+    next: u32,
+    hashed: BTreeMap<u32, (ChunkId, Plain)>,
+    read: Option<FileRead>,
+}
+
+struct Offered {
+    node: u64,
+    id: ChunkId,
+    data: Plain,
+}
+
+impl Item {
+    /// `offer_number` is the number of the last offers of this stream.
+    pub(super) fn new(
+        number: u32,
+        offer_number: u64,
+        shared: Arc<Shared>,
+        limits: Arc<Limits>,
+        (files, jobs): (Sender<WalkedFile>, Sender<Job>),
+    ) -> Self {
+        Self {
+            number,
+            shared,
+            limits,
+            files,
+            jobs,
+            out: VecDeque::new(),
+            walk_ended: false,
+            batches: VecDeque::new(),
+            unjudged: VecDeque::new(),
+            wanted: VecDeque::new(),
+            reading: HashMap::new(),
+            exceptions: Vec::new(),
+            offers: Vec::new(),
+            offered_bytes: 0,
+            ends: Vec::new(),
+            offer_number,
+            unanswered: BTreeMap::new(),
+            packing: 0,
+            ended: false,
+        }
+    }
+
+    /// Whether everything of the item was said, though perhaps not yet sent.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    pub(super) fn offer_number(&self) -> u64 {
+        self.offer_number
+    }
+
+    /// Takes up what a thread has done.
+    pub(super) fn happened(&mut self, event: Event) {
+        if self.ended {
+            return;
+        }
+        match event {
+            Event::RootFailed(error) => return self.end(Some(error)),
+            Event::Walked(batch) => self.walked(batch),
+            Event::WalkEnded => self.walk_ended = true,
+            Event::Hashed(hashed) => self.hashed(hashed),
+            Event::FileRead(read) => self.file_read(*read),
+            Event::Packed(packed) => self.packed(packed),
+        }
+        self.go_on();
+    }
+
+    /// The media agent's verdicts: wanted files are read, the others are done.
+    pub(super) fn judged(&mut self, verdicts: Verdicts) -> Result<(), Violation> {
+        let Verdicts { through, mut wanted } = verdicts;
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut wanted = wanted.into_iter().peekable();
+        while self.batches.front().is_some_and(|last| *last <= through) {
+            self.batches.pop_front();
+            self.limits.batches.give(1);
+        }
+        while self.unjudged.front().is_some_and(|file| file.number <= through) {
+            let Some(file) = self.unjudged.pop_front() else {
+                break;
+            };
+            if wanted.next_if_eq(&file.number).is_some() {
+                self.wanted.push_back(file.number);
+                self.reading.insert(file.number, Reading::default());
+                // Closed only when the readers are gone, and then the item is over.
+                let _ = self.files.send(file);
+            } else {
+                self.shared.progress.file_done(file.seen.size);
+                self.limits.files.give(1);
+            }
+        }
+        if let Some(node) = wanted.next() {
+            return Err(Violation::UnknownNode { node });
+        }
+        self.shared.budget.set_head(self.wanted.front().copied());
+        self.go_on();
+        Ok(())
+    }
+
+    /// The media agent's answer to offers: needed chunks are compressed and sent, the others let go.
+    pub(super) fn needed(&mut self, answer: &Needed) -> Result<(), Violation> {
+        let unknown = Violation::UnknownOffers {
+            number: answer.number,
+        };
+        let offered = self.unanswered.remove(&answer.number).ok_or(unknown)?;
+        let mut is_needed = vec![false; offered.len()];
+        for index in &answer.indexes {
+            let place = usize::try_from(*index)
+                .ok()
+                .and_then(|index| is_needed.get_mut(index));
+            *place.ok_or(Violation::UnknownOffers {
+                number: answer.number,
+            })? = true;
+        }
+        let (mut pack, mut bytes, mut let_go) = (Vec::new(), 0, 0);
+        for (offer, is_needed) in offered.into_iter().zip(is_needed) {
+            let length = offer.data.len();
+            if !is_needed {
+                let_go += length;
+                continue;
+            }
+            if bytes + length > MOST_PACKED && !pack.is_empty() {
+                self.pack(std::mem::take(&mut pack));
+                bytes = 0;
+            }
+            bytes += length;
+            pack.push((offer.id, offer.data));
+        }
+        if !pack.is_empty() {
+            self.pack(pack);
+        }
+        self.shared.budget.give(let_go);
+        self.go_on();
+        Ok(())
+    }
+
+    fn pack(&mut self, chunks: Vec<(ChunkId, Plain)>) {
+        self.packing += 1;
+        // Closed only when the workers are gone, and then the item is over.
+        let _ = self.jobs.send(Job::Compress(chunks));
+    }
+
+    fn walked(&mut self, batch: Batch) {
+        let progress = &self.shared.progress;
+        progress.walked(batch.folders, batch.others, batch.exceptions.len() as u64);
+        self.exceptions.extend(batch.exceptions);
+        if batch.entries.is_empty() {
+            return;
+        }
+        self.batches.push_back(batch.last);
+        self.unjudged.extend(batch.files);
+        let entries = batch.entries;
+        self.say(Body::Entries(Entries { entries }));
+    }
+
+    fn hashed(&mut self, hashed: Hashed) {
+        let Hashed {
+            node,
+            index,
+            id,
+            data,
+        } = hashed;
+        match self.reading.get_mut(&node) {
+            Some(reading) => drop(reading.hashed.insert(index, (id, data))),
+            // Of a file that was given up in the middle.
+            None => self.shared.budget.give(data.len()),
+        }
+    }
+
+    fn file_read(&mut self, read: FileRead) {
+        if let Some(reading) = self.reading.get_mut(&read.end.node) {
+            reading.read = Some(read);
+        }
+    }
+
+    fn packed(&mut self, packed: Packed) {
+        self.packing -= 1;
+        let Packed { chunks, plain } = packed;
+        self.out.push_back(Outgoing {
+            body: Body::Chunks(Chunks { chunks }),
+            frees: plain,
+        });
+    }
+
+    /// Says what can be said now.
+    fn go_on(&mut self) {
+        self.offer_in_order();
+        let full = self.offers.len() >= MOST_OFFERS
+            || self.offered_bytes >= MOST_OFFERED
+            || self.ends.len() >= MOST_ENDS
+            || self.exceptions.len() >= MOST_ENDS;
+        // While an answer is on its way, small files gather; its arrival brings us back here.
+        if full || self.unanswered.is_empty() {
+            self.flush();
+        }
+        let all_done = self.walk_ended
+            && self.unjudged.is_empty()
+            && self.wanted.is_empty()
+            && self.unanswered.is_empty()
+            && self.packing == 0;
+        if all_done && !self.ended {
+            self.end(None);
+        }
+    }
+
+    /// Moves chunks and ends of files from the front of the queue into the next messages.
+    fn offer_in_order(&mut self) {
+        while let Some(node) = self.wanted.front().copied() {
+            let Some(reading) = self.reading.get_mut(&node) else {
+                break;
+            };
+            while self.offers.len() < MOST_OFFERS
+                && self.offered_bytes < MOST_OFFERED
+                && let Some((id, data)) = reading.hashed.remove(&reading.next)
+            {
+                reading.next += 1;
+                self.offered_bytes += data.len();
+                self.offers.push(Offered { node, id, data });
+            }
+            if self.offers.len() >= MOST_OFFERS || self.offered_bytes >= MOST_OFFERED {
+                self.flush();
+                continue;
+            }
+            let is_read = reading.read.as_ref().is_some_and(|read| {
+                // A skipped file's chunks count only as far as they were offered.
+                read.end.skipped || read.chunks == reading.next
+            });
+            if !is_read {
+                break;
+            }
+            self.file_ended(node);
+        }
+    }
+
+    fn file_ended(&mut self, node: u64) {
+        self.wanted.pop_front();
+        self.shared.budget.set_head(self.wanted.front().copied());
+        let Some(reading) = self.reading.remove(&node) else {
+            return;
+        };
+        let unused = reading.hashed.values().map(|(_, data)| data.len()).sum();
+        self.shared.budget.give(unused);
+        self.limits.files.give(1);
+        if let Some(read) = reading.read {
+            self.shared.progress.file_done(0);
+            self.shared
+                .progress
+                .exceptions(u64::from(read.exception.is_some()));
+            self.exceptions.extend(read.exception);
+            self.ends.push(read.end);
+        }
+    }
+
+    /// Sends the gathered offers, then the ends of files that depend on them, then exceptions.
+    fn flush(&mut self) {
+        if !self.offers.is_empty() {
+            self.offer_number += 1;
+            let offered = std::mem::take(&mut self.offers);
+            self.offered_bytes = 0;
+            let offers = offered
+                .iter()
+                .map(|offer| Offer {
+                    node: offer.node,
+                    id: Bytes::copy_from_slice(&offer.id),
+                    length: u32::try_from(offer.data.len()).unwrap_or(u32::MAX),
+                })
+                .collect();
+            self.unanswered.insert(self.offer_number, offered);
+            let number = self.offer_number;
+            self.say(Body::Offers(Offers { number, offers }));
+        }
+        if !self.ends.is_empty() {
+            let ends = std::mem::take(&mut self.ends);
+            self.say(Body::FileEnds(FileEnds { ends }));
+        }
+        if !self.exceptions.is_empty() {
+            let exceptions = std::mem::take(&mut self.exceptions);
+            self.say(Body::Exceptions(Exceptions { exceptions }));
+        }
+    }
+
+    fn end(&mut self, error: Option<JobError>) {
+        self.flush();
+        self.ended = true;
+        let item = self.number;
+        self.say(Body::ItemEnd(ItemEnd { item, error }));
+    }
+
+    fn say(&mut self, body: Body) {
+        self.out.push_back(Outgoing { body, frees: 0 });
+    }
+}

@@ -1,0 +1,117 @@
+//! The workers that hash and compress chunks, one for each core.
+
+use bytes::Bytes;
+use crossbeam_channel::Receiver;
+use outlast_kit::shutdown::Shutdown;
+use outlast_proto::v1::Chunk;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::event::{ChunkId, Event, Hashed, Packed};
+use super::slab::Plain;
+
+/// The level at which zstd keeps up with the disk.
+const LEVEL: i32 = 1;
+
+/// What a worker does.
+pub(super) enum Job {
+    Hash { node: u64, index: u32, data: Plain },
+    Compress(Vec<(ChunkId, Plain)>),
+}
+
+/// Works until the channel is closed or the attempt ends.
+pub(super) fn work(jobs: &Receiver<Job>, events: &UnboundedSender<Event>, stop: &Shutdown) {
+    let mut compress = Compress::default();
+    for job in jobs {
+        if stop.has_begun() {
+            return;
+        }
+        let event = match job {
+            Job::Hash { node, index, data } => Event::Hashed(Hashed {
+                node,
+                index,
+                id: hash(data.as_ref()),
+                data,
+            }),
+            Job::Compress(chunks) => Event::Packed(Packed {
+                plain: chunks.iter().map(|(_, data)| data.len()).sum(),
+                chunks: chunks
+                    .into_iter()
+                    .map(|(id, data)| compress.chunk(id, data))
+                    .collect(),
+            }),
+        };
+        if events.send(event).is_err() {
+            return;
+        }
+    }
+}
+
+/// The chunk's name.
+pub(super) fn hash(bytes: &[u8]) -> ChunkId {
+    Sha256::digest(bytes).into()
+}
+
+/// A worker's compressor with its buffer.
+#[derive(Default)]
+struct Compress {
+    /// None until first used, and for good if zstd cannot be set up.
+    zstd: Option<zstd::bulk::Compressor<'static>>,
+    buffer: Vec<u8>,
+}
+
+impl Compress {
+    fn chunk(&mut self, id: ChunkId, data: Plain) -> Chunk {
+        let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let compressed = self.try_compress(data.as_ref());
+        Chunk {
+            id: Bytes::copy_from_slice(&id),
+            length,
+            compressed: compressed.is_some(),
+            data: compressed.unwrap_or_else(|| Bytes::from_owner(data)),
+        }
+    }
+
+    /// The compressed bytes if that saves at least 1/64.
+    fn try_compress(&mut self, plain: &[u8]) -> Option<Bytes> {
+        if self.zstd.is_none() {
+            self.zstd = zstd::bulk::Compressor::new(LEVEL).ok();
+        }
+        let bound = zstd::zstd_safe::compress_bound(plain.len());
+        self.buffer.clear();
+        self.buffer.reserve(bound);
+        self.zstd
+            .as_mut()?
+            .compress_to_buffer(plain, &mut self.buffer)
+            .ok()?;
+        (self.buffer.len() <= plain.len() - plain.len() / 64 && self.buffer.len() < plain.len())
+            .then(|| Bytes::copy_from_slice(&self.buffer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
+    use super::{Compress, hash};
+    use crate::backup::slab::{Plain, Slab};
+
+    #[test]
+    fn chunks_are_compressed_only_where_it_pays() {
+        let mut random = vec![0_u8; 100_000];
+        StdRng::seed_from_u64(1).fill(&mut random[..]);
+        let text = b"the same again and again ".repeat(1000);
+        for (bytes, compressed) in [(text, true), (random, false), (vec![7], false)] {
+            let data = Plain::new(&Slab::single(bytes.clone()), 0..bytes.len());
+            let chunk = Compress::default().chunk(hash(&bytes), data);
+            assert_eq!(chunk.compressed, compressed);
+            let plain = if compressed {
+                zstd::bulk::decompress(&chunk.data, bytes.len()).unwrap()
+            } else {
+                chunk.data.to_vec()
+            };
+            assert_eq!(plain, bytes);
+            assert_eq!(chunk.length as usize, bytes.len());
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! The readers: wanted files are opened, read, cut and, if short, hashed. Several readers take files in order, each its own.
+//!
+//! A file that changes while it is read is read once more if it fits into one slab; of a longer one the first chunks are
+//! already offered. If it is still changing, what was read is kept with the stat from *before* reading, so that the next
+//! backup finds it changed and reads it again.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, OnceLock};
+
+use crossbeam_channel::{Receiver, Sender};
+use outlast_kit::shutdown::Shutdown;
+use outlast_proto::v1::{FileEnd, FileException, Node, NodeType};
+use rustix::buffer::spare_capacity;
+use rustix::fs::{Mode, OFlags, Stat, fstat, openat};
+use rustix::io::{Errno, pread};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::batch::WalkedFile;
+use super::budget::{Budget, Stopping};
+use super::cut::{SHORTEST, cut};
+use super::event::{Event, FileRead, Hashed};
+use super::pool::{Job, hash};
+use super::root::Root;
+use super::slab::{Plain, SLAB, Slab, Slabs};
+use super::throttle::Throttle;
+use crate::host::beneath::Beneath;
+use crate::host::node::{Seen, kind, node};
+use crate::host::owners::Owners;
+use crate::host::paths::{join, shown};
+use crate::host::xattrs;
+use crate::progress::Progress;
+
+/// What the readers of one item share.
+pub(super) struct Shared {
+    /// Set before the first file is known.
+    pub(super) root: OnceLock<Arc<Root>>,
+    pub(super) owners: Arc<Owners>,
+    pub(super) budget: Budget,
+    pub(super) throttle: Arc<Throttle>,
+    pub(super) slabs: Arc<Slabs>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) events: UnboundedSender<Event>,
+    pub(super) stop: Shutdown,
+}
+
+/// One reading thread.
+pub(super) struct Reader {
+    shared: Arc<Shared>,
+    jobs: Sender<Job>,
+    beneath: Option<Beneath>,
+}
+
+/// Why a file's reading ended early.
+enum Trouble {
+    Stopping,
+    /// The file is left out; why.
+    Skip(String),
+}
+
+/// What was read of a file.
+struct Content {
+    chunks: u32,
+    size: u64,
+    /// The stat it belongs to.
+    stat: Stat,
+    is_steady: bool,
+}
+
+impl From<Stopping> for Trouble {
+    fn from(_: Stopping) -> Self {
+        Trouble::Stopping
+    }
+}
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>, jobs: Sender<Job>) -> Self {
+        Self {
+            shared,
+            jobs,
+            beneath: None,
+        }
+    }
+
+    /// Reads files until the channel is closed or the attempt ends.
+    pub(super) fn work(mut self, files: &Receiver<WalkedFile>) {
+        for file in files {
+            if self.shared.stop.has_begun() {
+                return;
+            }
+            let path = self.path(&file);
+            self.shared.progress.set_path(&path);
+            let read = match self.file(&file) {
+                Err(Trouble::Stopping) => return,
+                Err(Trouble::Skip(reason)) => skipped(file.number, &path, reason),
+                Ok((chunks, end, None)) => FileRead {
+                    chunks,
+                    end,
+                    exception: None,
+                },
+                Ok((chunks, end, Some(reason))) => FileRead {
+                    chunks,
+                    end,
+                    exception: Some(exception(&path, reason)),
+                },
+            };
+            if self.shared.events.send(Event::FileRead(Box::new(read))).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn file(&mut self, file: &WalkedFile) -> Result<(u32, FileEnd, Option<String>), Trouble> {
+        let open = self
+            .open(file)
+            .map_err(|error| Trouble::Skip(not_opened(error)))?;
+        let stat = fstat(&open).map_err(|error| failed("cannot be examined", error))?;
+        if kind(&stat) != NodeType::File {
+            return Err(Trouble::Skip("is no longer a regular file".to_owned()));
+        }
+        let content = self.content(file.number, &open, stat)?;
+        let changed = if Seen::of(&content.stat) == file.seen {
+            None
+        } else {
+            Some(self.changed(file, &open, &content.stat))
+        };
+        let reason = (!content.is_steady).then(|| "changed while it was read".to_owned());
+        let end = FileEnd {
+            node: file.number,
+            size: content.size,
+            skipped: false,
+            changed,
+        };
+        Ok((content.chunks, end, reason))
+    }
+
+    /// The file's path, for people.
+    fn path(&self, file: &WalkedFile) -> Vec<u8> {
+        let base = self.shared.root.get().map_or(&b""[..], |root| &root.base_path);
+        join(base, &join(&file.folder, &file.name))
+    }
+
+    fn open(&mut self, file: &WalkedFile) -> Result<OwnedFd, Errno> {
+        if self.beneath.is_none() {
+            let root = self.shared.root.get();
+            self.beneath = root.map(|root| Beneath::new(Arc::clone(&root.base)));
+        }
+        let beneath = self.beneath.as_mut().ok_or(Errno::NOENT)?;
+        let folder = beneath.folder(&file.folder)?;
+        // A fifo that took the file's place must not block us, and reading should leave no trace.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let name = file.name.as_slice();
+        let opened = match openat(&*folder, name, flags | OFlags::NOATIME, Mode::empty()) {
+            // Only a file's owner may ask for that.
+            Err(Errno::PERM) => openat(&*folder, name, flags, Mode::empty()),
+            opened => opened,
+        };
+        if opened.is_err() {
+            beneath.forget();
+        }
+        opened
+    }
+
+    fn content(&self, node: u64, open: &OwnedFd, mut stat: Stat) -> Result<Content, Trouble> {
+        let mut is_second = false;
+        loop {
+            let size = Seen::of(&stat).size;
+            if size > SLAB as u64 {
+                return self.long(node, open, stat);
+            }
+            let room = usize::try_from(size).unwrap_or(SLAB);
+            // A short file in a big slab would hold all of it while its chunks wait.
+            let mut bytes = if room < SLAB / 2 {
+                Vec::with_capacity(room.max(1))
+            } else {
+                self.shared.slabs.take()
+            };
+            fill(open, &mut bytes, room, 0).map_err(|error| failed("cannot be read", error))?;
+            let after = fstat(open).map_err(|error| failed("cannot be examined", error))?;
+            let is_steady = Seen::of(&after) == Seen::of(&stat) && bytes.len() == room;
+            if is_steady || is_second {
+                let (chunks, size) = self.short(node, bytes)?;
+                return Ok(Content {
+                    chunks,
+                    size,
+                    stat,
+                    is_steady,
+                });
+            }
+            is_second = true;
+            stat = after;
+        }
+    }
+
+    /// A file that was read in one piece.
+    fn short(&self, node: u64, bytes: Vec<u8>) -> Result<(u32, u64), Stopping> {
+        let size = bytes.len();
+        if size == 0 {
+            return Ok((0, 0));
+        }
+        if size > SHORTEST {
+            let chunks = self
+                .pieces(node, 0, Slab::pooled(bytes, &self.shared.slabs), true)?
+                .0;
+            return Ok((chunks, size as u64));
+        }
+        self.paid(node, size)?;
+        let id = hash(&bytes);
+        let data = Plain::new(&Slab::single(bytes), 0..size);
+        let hashed = Hashed {
+            node,
+            index: 0,
+            id,
+            data,
+        };
+        self.shared
+            .events
+            .send(Event::Hashed(hashed))
+            .map_err(|_| Stopping)?;
+        Ok((1, size as u64))
+    }
+
+    /// A file of more than one slab, up to the length it had when it was opened.
+    fn long(&self, node: u64, open: &OwnedFd, stat: Stat) -> Result<Content, Trouble> {
+        let size = Seen::of(&stat).size;
+        let (mut chunks, mut done, mut rest) = (0, 0_u64, Vec::new());
+        loop {
+            let mut bytes = self.shared.slabs.take();
+            bytes.extend_from_slice(&rest);
+            let left = usize::try_from(size - done).unwrap_or(usize::MAX);
+            let goal = SLAB.min(bytes.len().saturating_add(left));
+            let before = bytes.len();
+            fill(open, &mut bytes, goal, done - before as u64)
+                .map_err(|error| failed("cannot be read to its end", error))?;
+            done += (bytes.len() - before) as u64;
+            // Shorter than it was: somebody cut it off.
+            let is_last = done >= size || bytes.len() < goal;
+            let slab = Slab::pooled(bytes, &self.shared.slabs);
+            let (next, end) = self.pieces(node, chunks, Arc::clone(&slab), is_last)?;
+            chunks = next;
+            if is_last {
+                break;
+            }
+            rest.clear();
+            rest.extend_from_slice(&slab.bytes()[end..]);
+        }
+        let after = fstat(open).map_err(|error| failed("cannot be examined", error))?;
+        Ok(Content {
+            chunks,
+            size: done,
+            stat,
+            is_steady: Seen::of(&after) == Seen::of(&stat) && done == size,
+        })
+    }
+
+    /// Cuts a slab and has its chunks hashed; the number of the next chunk, and where the uncut rest begins.
+    fn pieces(
+        &self,
+        node: u64,
+        first: u32,
+        slab: Arc<Slab>,
+        is_last: bool,
+    ) -> Result<(u32, usize), Stopping> {
+        let (mut index, mut end) = (first, 0);
+        for range in cut(slab.bytes(), is_last) {
+            self.paid(node, range.len())?;
+            end = range.end;
+            let data = Plain::new(&slab, range);
+            self.jobs
+                .send(Job::Hash { node, index, data })
+                .map_err(|_| Stopping)?;
+            index += 1;
+        }
+        Ok((index, end))
+    }
+
+    /// Waits for the policy's limit and for room among the chunks that wait for an answer.
+    fn paid(&self, node: u64, bytes: usize) -> Result<(), Stopping> {
+        self.shared.throttle.pay(bytes)?;
+        self.shared.budget.take(node, bytes)?;
+        self.shared.progress.read(bytes as u64);
+        Ok(())
+    }
+
+    fn changed(&self, file: &WalkedFile, open: &OwnedFd, stat: &Stat) -> Node {
+        Node {
+            number: file.number,
+            xattrs: xattrs::of_open(open).unwrap_or_default(),
+            ..node(&file.name, stat, &self.shared.owners)
+        }
+    }
+}
+
+/// Reads until `bytes`, which begin at `offset` of the file, are `goal` long or the file ends.
+fn fill(open: &OwnedFd, bytes: &mut Vec<u8>, goal: usize, offset: u64) -> Result<(), Errno> {
+    while bytes.len() < goal {
+        bytes.reserve(goal - bytes.len());
+        let at = offset + bytes.len() as u64;
+        match pread(open, spare_capacity(bytes), at) {
+            Ok(0) => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // The buffer may have had more room than was asked for.
+    bytes.truncate(goal);
+    Ok(())
+}
+
+fn skipped(number: u64, path: &[u8], reason: String) -> FileRead {
+    FileRead {
+        chunks: 0,
+        end: FileEnd {
+            node: number,
+            size: 0,
+            skipped: true,
+            changed: None,
+        },
+        exception: Some(exception(path, reason)),
+    }
+}
+
+fn exception(path: &[u8], reason: String) -> FileException {
+    FileException {
+        path: shown(path),
+        reason,
+    }
+}
+
+fn not_opened(error: Errno) -> String {
+    match error {
+        Errno::NOENT | Errno::NOTDIR => "vanished before it was read".to_owned(),
+        Errno::LOOP => "is no longer a regular file".to_owned(),
+        error => format!("cannot be opened: {}", std::io::Error::from(error)),
+    }
+}
+
+fn failed(what: &str, error: Errno) -> Trouble {
+    Trouble::Skip(format!("{what}: {}", std::io::Error::from(error)))
+}

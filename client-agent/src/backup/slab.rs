@@ -1,0 +1,93 @@
+//! Big buffers that files are read into, shared by the chunks cut from them and used again when the last chunk is gone.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// As long as the longest chunk, so that a full slab always holds at least one.
+pub(super) const SLAB: usize = 8 << 20;
+/// Slabs kept for the next use: fresh memory of this size costs a page fault every 4 KiB.
+const KEPT: usize = 12;
+
+/// Slabs that are free.
+#[derive(Default)]
+pub(super) struct Slabs(Mutex<Vec<Vec<u8>>>);
+
+/// A slab in use.
+#[derive(Debug)]
+pub(super) struct Slab {
+    bytes: Vec<u8>,
+    home: Option<Arc<Slabs>>,
+}
+
+/// The plain bytes of one chunk.
+#[derive(Clone, Debug)]
+pub(super) struct Plain {
+    slab: Arc<Slab>,
+    range: Range<usize>,
+}
+
+impl std::fmt::Debug for Slabs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Slabs")
+    }
+}
+
+impl Slabs {
+    /// An empty buffer with room for [`SLAB`] bytes.
+    pub(super) fn take(&self) -> Vec<u8> {
+        self.0.lock().pop().unwrap_or_else(|| Vec::with_capacity(SLAB))
+    }
+}
+
+impl Slab {
+    /// A buffer that came from `home` and goes back there.
+    pub(super) fn pooled(bytes: Vec<u8>, home: &Arc<Slabs>) -> Arc<Self> {
+        Arc::new(Self {
+            bytes,
+            home: Some(Arc::clone(home)),
+        })
+    }
+
+    /// A buffer of its own size.
+    pub(super) fn single(bytes: Vec<u8>) -> Arc<Self> {
+        Arc::new(Self { bytes, home: None })
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Slab {
+    fn drop(&mut self) {
+        let Some(home) = self.home.take() else { return };
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        let mut free = home.0.lock();
+        if free.len() < KEPT && bytes.capacity() >= SLAB {
+            free.push(bytes);
+        }
+    }
+}
+
+impl Plain {
+    /// The bytes of `slab` in `range`, which lies within it.
+    pub(super) fn new(slab: &Arc<Slab>, range: Range<usize>) -> Self {
+        Self {
+            slab: Arc::clone(slab),
+            range,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.range.len()
+    }
+}
+
+impl AsRef<[u8]> for Plain {
+    fn as_ref(&self) -> &[u8] {
+        &self.slab.bytes[self.range.clone()]
+    }
+}

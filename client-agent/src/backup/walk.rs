@@ -1,0 +1,272 @@
+//! The walk of one item: pre-order, entries sorted by the bytes of their names, links never followed.
+//!
+//! Runs in a blocking thread. What cannot be read is an exception and the walk goes on. Mount points are entered, except
+//! those of file systems that only look like files (/proc, /sys, ...): their directory is kept, their content left out.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use outlast_proto::v1::{FileException, Node, NodeType};
+use rustix::fs::{AtFlags, Dir, Stat, fstatfs, readlinkat, statat};
+use rustix::io::Errno;
+
+use super::batch::Batcher;
+use super::budget::Stopping;
+use super::exclude::Exclude;
+use super::root::Root;
+use crate::host::beneath::{Beneath, open_folder};
+use crate::host::node::{Seen, kind, node};
+use crate::host::owners::Owners;
+use crate::host::paths::{join, shown};
+use crate::host::xattrs;
+
+/// Directories above the current one that stay open; those further up are opened again when the walk returns to them.
+const OPEN_LEVELS: usize = 64;
+
+/// File systems whose files are a view into the kernel: proc, sysfs, cgroup, cgroup2, devpts, debugfs, tracefs,
+/// securityfs, bpf, configfs, efivarfs, pstore, mqueue, binfmt_misc, selinux, autofs, fusectl, rpc_pipefs, nsfs.
+const PSEUDO: [u64; 19] = [
+    0x9fa0,
+    0x6265_6572,
+    0x27_e0eb,
+    0x6367_7270,
+    0x1cd1,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0xcafe_4a11,
+    0x6265_6570,
+    0xde5e_81e4,
+    0x6165_676c,
+    0x1980_0202,
+    0x4249_4e4d,
+    0xf97c_ff8c,
+    0x0187,
+    0x6573_5543,
+    0x6759_6969,
+    0x6e73_6673,
+];
+
+/// One item's walk.
+pub(super) struct Walk<'a> {
+    root: &'a Root,
+    exclude: &'a Exclude,
+    owners: &'a Owners,
+    out: Batcher<'a>,
+    beneath: Beneath,
+    levels: Vec<Level>,
+}
+
+/// A directory that was entered and not left.
+struct Level {
+    path: Arc<[u8]>,
+    folder: Option<Arc<OwnedFd>>,
+    device: u64,
+    names: std::vec::IntoIter<Vec<u8>>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(exclude: &'a Exclude, owners: &'a Owners, root: &'a Root, out: Batcher<'a>) -> Self {
+        Self {
+            root,
+            exclude,
+            owners,
+            out,
+            beneath: Beneath::new(Arc::clone(&root.base)),
+            levels: Vec::new(),
+        }
+    }
+
+    /// Walks everything and flushes the last batch.
+    pub(super) fn run(mut self) -> Result<(), Stopping> {
+        let root = self.root;
+        if root.is_folder {
+            let found = xattrs::of_open(&root.base);
+            let root_node = self.described(b"", &root.name, &root.stat, found)?;
+            self.out.enter(root_node)?;
+            self.push(Arc::from(&b""[..]), Arc::clone(&root.base), root.stat.st_dev)?;
+        } else {
+            let empty: Arc<[u8]> = Arc::from(&b""[..]);
+            self.entry(&empty, &root.base, root.name.clone(), &root.stat)?;
+        }
+        while let Some(level) = self.levels.last_mut() {
+            match level.names.next() {
+                Some(name) => self.visit(name)?,
+                None => {
+                    self.levels.pop();
+                    self.out.leave()?;
+                }
+            }
+        }
+        self.out.flush()
+    }
+
+    /// Looks at one name of the directory entered last.
+    fn visit(&mut self, name: Vec<u8>) -> Result<(), Stopping> {
+        let Some((path, device)) = self
+            .levels
+            .last()
+            .map(|level| (Arc::clone(&level.path), level.device))
+        else {
+            return Ok(());
+        };
+        let relative = join(&path, &name);
+        let folder = match self.current_folder() {
+            Ok(folder) => folder,
+            Err(error) => return self.exception(&relative, "its directory cannot be opened again", error),
+        };
+        let stat = match statat(&*folder, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => {
+                return self.exception_text(&relative, "vanished during the backup".to_owned());
+            }
+            Err(error) => return self.exception(&relative, "cannot be examined", error),
+        };
+        let is_folder = kind(&stat) == NodeType::Directory;
+        if self.exclude.leaves_out(&relative, is_folder) {
+            return Ok(());
+        }
+        if is_folder {
+            self.folder(relative, &folder, &name, &stat, device)
+        } else {
+            self.entry(&path, &folder, name, &stat)
+        }
+    }
+
+    /// Enters a directory; leaves it at once if there is nothing to be had in it.
+    fn folder(
+        &mut self,
+        relative: Vec<u8>,
+        parent: &OwnedFd,
+        name: &[u8],
+        stat: &Stat,
+        parent_device: u64,
+    ) -> Result<(), Stopping> {
+        let found = xattrs::of_entry(parent, name);
+        let described = self.described(&relative, name, stat, found)?;
+        self.out.enter(described)?;
+        match open_folder(parent, name) {
+            Ok(folder) if stat.st_dev != parent_device && is_pseudo(&folder) => {
+                tracing::info!(path = %self.shown(&relative), "content of a pseudo file system is left out");
+                self.out.leave()
+            }
+            Ok(folder) => self.push(relative.into(), Arc::new(folder), stat.st_dev),
+            Err(error) => {
+                self.exception(&relative, "the directory cannot be read", error)?;
+                self.out.leave()
+            }
+        }
+    }
+
+    /// Anything but a directory.
+    fn entry(
+        &mut self,
+        path: &Arc<[u8]>,
+        folder: &OwnedFd,
+        name: Vec<u8>,
+        stat: &Stat,
+    ) -> Result<(), Stopping> {
+        let relative = join(path, &name);
+        let found = xattrs::of_entry(folder, &name);
+        let mut described = self.described(&relative, &name, stat, found)?;
+        match kind(stat) {
+            NodeType::Unspecified => self.exception_text(&relative, "is of an unknown type".to_owned()),
+            NodeType::Symlink => match readlinkat(folder, name.as_slice(), Vec::new()) {
+                Ok(target) => {
+                    described.link_target = target.into_bytes().into();
+                    self.out.other(described)
+                }
+                Err(error) => self.exception(&relative, "the link cannot be read", error),
+            },
+            NodeType::File if described.size > 0 => self.out.file(described, path, name, Seen::of(stat)),
+            _ => self.out.other(described),
+        }
+    }
+
+    fn described(
+        &mut self,
+        relative: &[u8],
+        name: &[u8],
+        stat: &Stat,
+        found: Result<Vec<outlast_proto::v1::ExtendedAttribute>, Errno>,
+    ) -> Result<Node, Stopping> {
+        let mut described = node(name, stat, self.owners);
+        match found {
+            Ok(attributes) => described.xattrs = attributes,
+            // Gone between stat and now: whoever reads it next will say so.
+            Err(Errno::NOENT) => {}
+            Err(error) => self.exception(relative, "its extended attributes cannot be read", error)?,
+        }
+        Ok(described)
+    }
+
+    fn push(&mut self, path: Arc<[u8]>, folder: Arc<OwnedFd>, device: u64) -> Result<(), Stopping> {
+        let (names, error) = sorted_names(&folder);
+        if let Some(error) = error {
+            self.exception(&path, "the directory cannot be listed to its end", error)?;
+        }
+        if let Some(far) = self.levels.len().checked_sub(OPEN_LEVELS) {
+            self.levels[far].folder = None;
+        }
+        self.levels.push(Level {
+            path,
+            folder: Some(folder),
+            device,
+            names: names.into_iter(),
+        });
+        Ok(())
+    }
+
+    fn current_folder(&mut self) -> Result<Arc<OwnedFd>, Errno> {
+        let Some(level) = self.levels.last_mut() else {
+            return Err(Errno::NOENT);
+        };
+        if let Some(folder) = &level.folder {
+            return Ok(Arc::clone(folder));
+        }
+        let folder = self.beneath.folder(&level.path)?;
+        level.folder = Some(Arc::clone(&folder));
+        Ok(folder)
+    }
+
+    fn exception(&mut self, relative: &[u8], what: &str, error: Errno) -> Result<(), Stopping> {
+        self.exception_text(relative, format!("{what}: {}", std::io::Error::from(error)))
+    }
+
+    fn exception_text(&mut self, relative: &[u8], reason: String) -> Result<(), Stopping> {
+        let path = self.shown(relative);
+        self.out.exception(FileException { path, reason })
+    }
+
+    fn shown(&self, relative: &[u8]) -> String {
+        shown(&join(&self.root.base_path, relative))
+    }
+}
+
+/// All names of a directory in order, and the error that cut the list short.
+fn sorted_names(folder: &OwnedFd) -> (Vec<Vec<u8>>, Option<Errno>) {
+    let mut names = Vec::new();
+    let mut failed = None;
+    match Dir::read_from(folder) {
+        Ok(entries) => {
+            for entry in entries {
+                match entry {
+                    Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
+                    Ok(entry) => names.push(entry.file_name().to_bytes().to_vec()),
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                }
+            }
+        }
+        Err(error) => failed = Some(error),
+    }
+    names.sort_unstable();
+    (names, failed)
+}
+
+fn is_pseudo(folder: &OwnedFd) -> bool {
+    // The kernel's numbers have 32 bits; the word that carries them is signed on some machines.
+    fstatfs(folder).is_ok_and(|found| PSEUDO.contains(&(found.f_type as u64 & 0xffff_ffff)))
+}

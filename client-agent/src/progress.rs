@@ -1,0 +1,162 @@
+//! How far an attempt is (L-02) and when its media agent was last heard: written by its threads, read by the session.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use outlast_kit::clock::SharedClock;
+use outlast_proto::v1::Counters;
+use parking_lot::Mutex;
+
+use crate::host::paths::shown;
+
+/// The rate is that of the last so many seconds.
+const RATE_OVER: Duration = Duration::from_secs(10);
+
+/// An attempt's running numbers.
+pub struct Progress {
+    clock: SharedClock,
+    files: AtomicU64,
+    directories: AtomicU64,
+    bytes: AtomicU64,
+    bytes_read: AtomicU64,
+    exceptions: AtomicU64,
+    path: Mutex<Vec<u8>>,
+    heard: Mutex<Duration>,
+    samples: Mutex<VecDeque<(Duration, u64)>>,
+}
+
+impl Progress {
+    /// Everything at zero; the media agent counts as heard now.
+    #[must_use]
+    pub fn new(clock: SharedClock) -> Self {
+        let now = clock.monotonic();
+        Self {
+            clock,
+            files: AtomicU64::new(0),
+            directories: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            bytes_read: AtomicU64::new(0),
+            exceptions: AtomicU64::new(0),
+            path: Mutex::default(),
+            heard: Mutex::new(now),
+            samples: Mutex::new(VecDeque::from([(now, 0)])),
+        }
+    }
+
+    /// The numbers of L-04 that the client knows.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        Counters {
+            files: self.files.load(Ordering::Relaxed),
+            directories: self.directories.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            bytes_read: self.bytes_read.load(Ordering::Relaxed),
+            exceptions: self.exceptions.load(Ordering::Relaxed),
+            ..Counters::default()
+        }
+    }
+
+    /// Source bytes a second over the last seconds. Asked every few seconds.
+    pub(crate) fn rate(&self) -> u64 {
+        let now = (self.clock.monotonic(), self.bytes.load(Ordering::Relaxed));
+        let mut samples = self.samples.lock();
+        samples.push_back(now);
+        while samples.len() > 2
+            && samples
+                .get(1)
+                .is_some_and(|(at, _)| now.0.saturating_sub(*at) >= RATE_OVER)
+        {
+            samples.pop_front();
+        }
+        let Some((since, before)) = samples.front().copied() else {
+            return 0;
+        };
+        let elapsed = now.0.saturating_sub(since).as_secs_f64();
+        if elapsed <= 0.0 {
+            return 0;
+        }
+        (now.1.saturating_sub(before) as f64 / elapsed) as u64
+    }
+
+    /// The path being worked on, as people see it.
+    pub(crate) fn path(&self) -> String {
+        shown(&self.path.lock())
+    }
+
+    /// The media agent sent something.
+    pub(crate) fn heard(&self) {
+        *self.heard.lock() = self.clock.monotonic();
+    }
+
+    /// How long ago it did.
+    pub(crate) fn silence(&self) -> Duration {
+        self.clock.monotonic().saturating_sub(*self.heard.lock())
+    }
+
+    pub(crate) fn set_path(&self, path: &[u8]) {
+        let mut current = self.path.lock();
+        current.clear();
+        current.extend_from_slice(path);
+    }
+
+    pub(crate) fn walked(&self, directories: u64, others: u64, exceptions: u64) {
+        self.directories.fetch_add(directories, Ordering::Relaxed);
+        self.files.fetch_add(others, Ordering::Relaxed);
+        self.exceptions.fetch_add(exceptions, Ordering::Relaxed);
+    }
+
+    /// Source bytes were read (or, in a restore, written).
+    pub(crate) fn read(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A file is done; `unread` bytes of it did not have to be read.
+    pub(crate) fn file_done(&self, unread: u64) {
+        self.files.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(unread, Ordering::Relaxed);
+    }
+
+    pub(crate) fn exceptions(&self, count: u64) {
+        self.exceptions.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use outlast_kit::clock::Clock;
+    use outlast_proto::words::Timestamp;
+    use parking_lot::Mutex;
+
+    use super::Progress;
+
+    #[derive(Default)]
+    struct Hand(Mutex<Duration>);
+
+    impl Clock for Hand {
+        fn now(&self) -> Timestamp {
+            Timestamp::default()
+        }
+        fn monotonic(&self) -> Duration {
+            *self.0.lock()
+        }
+    }
+
+    #[test]
+    fn l02_the_rate_is_that_of_the_last_seconds() {
+        let clock = Arc::new(Hand::default());
+        let progress = Progress::new(clock.clone());
+        for (second, read, rate) in [(2, 2000, 1000), (4, 0, 500), (14, 0, 0), (16, 1200, 100)] {
+            *clock.0.lock() = Duration::from_secs(second);
+            progress.read(read);
+            assert_eq!(progress.rate(), rate, "after {second} s");
+        }
+        assert_eq!(progress.silence(), Duration::from_secs(16));
+        progress.heard();
+        assert_eq!(progress.silence(), Duration::ZERO);
+    }
+}

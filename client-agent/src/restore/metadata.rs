@@ -1,0 +1,140 @@
+//! Owner, extended attributes, mode and times, in the order in which they do not undo one another: a change of owner
+//! clears setuid and capabilities, so it comes first; times come last.
+//!
+//! Everything goes through descriptors of what we made ourselves, so that nobody can put something else in its place.
+
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+
+use outlast_proto::v1::{FileTime, Node};
+use rustix::fs::{
+    AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown,
+    futimens, setxattr, utimensat,
+};
+use rustix::io::Errno;
+
+use crate::host::node::PERMISSIONS;
+use crate::host::xattrs;
+
+/// setuid and setgid: worth nothing, or dangerous, under another owner.
+const SET_ID: u32 = 0o6000;
+/// uid and gid that mean "do not change".
+const NOBODY: u32 = u32::MAX;
+
+/// Gives an open file or directory its metadata. What could not be set, in words.
+pub(super) fn of_open(file: &OwnedFd, node: &Node) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mode = owned(node, &mut problems, |uid, gid| fchown(file, uid, gid));
+    for attribute in &node.xattrs {
+        let set = xattrs::set_open(file, attribute);
+        note_attribute(&mut problems, attribute, set);
+    }
+    note(&mut problems, "its mode", fchmod(file, mode));
+    match times(node) {
+        Some(times) => note(&mut problems, "its times", futimens(file, &times)),
+        None => problems.push("its times are impossible".to_owned()),
+    }
+    problems
+}
+
+/// Gives the entry `name` of `folder`, opened as `path_only`, its metadata: a link, a fifo, a socket, a device.
+pub(super) fn of_entry(
+    folder: &OwnedFd,
+    name: &[u8],
+    path_only: &OwnedFd,
+    node: &Node,
+    is_link: bool,
+) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mode = owned(node, &mut problems, |uid, gid| {
+        chownat(path_only, "", uid, gid, AtFlags::EMPTY_PATH)
+    });
+    let itself = by_descriptor(path_only);
+    for attribute in &node.xattrs {
+        let set = if is_link {
+            xattrs::set_entry(folder, name, attribute)
+        } else {
+            let (key, value) = (attribute.name.as_ref(), attribute.value.as_ref());
+            setxattr(itself.as_str(), key, value, XattrFlags::empty())
+        };
+        note_attribute(&mut problems, attribute, set);
+    }
+    if !is_link {
+        note(
+            &mut problems,
+            "its mode",
+            chmodat(CWD, itself.as_str(), mode, AtFlags::empty()),
+        );
+    }
+    match times(node) {
+        Some(times) => {
+            let set = utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW);
+            note(&mut problems, "its times", set);
+        }
+        None => problems.push("its times are impossible".to_owned()),
+    }
+    problems
+}
+
+/// Sets the owner if we may, and says which mode then is right.
+fn owned(
+    node: &Node,
+    problems: &mut Vec<String>,
+    chown: impl FnOnce(Option<Uid>, Option<Gid>) -> Result<(), Errno>,
+) -> Mode {
+    let user = rustix::process::geteuid();
+    let is_owned = if user.is_root() && node.uid != NOBODY && node.gid != NOBODY {
+        let set = chown(Some(Uid::from_raw(node.uid)), Some(Gid::from_raw(node.gid)));
+        let is_owned = set.is_ok();
+        note(problems, "its owner", set);
+        is_owned
+    } else {
+        user.as_raw() == node.uid && rustix::process::getegid().as_raw() == node.gid
+    };
+    let permissions = node.mode & PERMISSIONS;
+    Mode::from_raw_mode(if is_owned {
+        permissions
+    } else {
+        permissions & !SET_ID
+    })
+}
+
+/// Access and modification time, if the kernel takes them.
+fn times(node: &Node) -> Option<Timestamps> {
+    let modified = node.modified.unwrap_or_default();
+    Some(Timestamps {
+        last_access: timespec(node.accessed.unwrap_or(modified))?,
+        last_modification: timespec(modified)?,
+    })
+}
+
+fn timespec(time: FileTime) -> Option<Timespec> {
+    // Larger numbers mean "now" and "leave it" to the kernel.
+    (time.nanos < 1_000_000_000).then(|| Timespec {
+        tv_sec: time.seconds,
+        tv_nsec: time.nanos.into(),
+    })
+}
+
+fn by_descriptor(file: impl AsFd) -> String {
+    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
+}
+
+fn note(problems: &mut Vec<String>, what: &str, set: Result<(), Errno>) {
+    if let Err(error) = set {
+        problems.push(format!(
+            "{what} could not be set: {}",
+            std::io::Error::from(error)
+        ));
+    }
+}
+
+fn note_attribute(
+    problems: &mut Vec<String>,
+    attribute: &outlast_proto::v1::ExtendedAttribute,
+    set: Result<(), Errno>,
+) {
+    if set.is_err() {
+        let name = crate::host::paths::shown(&attribute.name);
+        note(problems, &format!("its attribute {name}"), set);
+    }
+}

@@ -1,0 +1,210 @@
+//! The restore stream: what the media agent sends is written by one thread, in the order it comes.
+//!
+//! [`restorer`] holds the conversation, the other files one step of writing each; this file moves messages between the thread
+//! and the stream. Both directions are bounded: a slow disk holds the media agent back.
+
+mod content;
+mod create;
+mod metadata;
+mod place;
+mod restorer;
+mod settle;
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use outlast_proto::v1::data_client::DataClient;
+use outlast_proto::v1::restore_down::Body as Down;
+use outlast_proto::v1::restore_up::Body as Up;
+use outlast_proto::v1::{RestoreDown, RestoreUp, StreamHello};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+use self::restorer::{Order, Restorer};
+use crate::admission::{Admission, Work};
+use crate::attempt::{AttemptError, Numbers, Outcome, Surroundings, THREADS_PATIENCE, Violation};
+use crate::threads::Threads;
+
+/// Messages of up to 1 MiB between the stream and the thread.
+const DOWN_MESSAGES: usize = 8;
+const UP_MESSAGES: usize = 64;
+
+/// What the writing thread tells the stream.
+pub(super) enum Said {
+    /// A message for the media agent.
+    Up(Up),
+    /// The media agent did what it must not.
+    Failed(Violation),
+}
+
+/// Runs the stream until it ends.
+pub(crate) async fn run(
+    mut client: DataClient<Channel>,
+    hello: StreamHello,
+    admission: &Admission,
+    around: Surroundings,
+) -> Result<Outcome, AttemptError> {
+    let Work::Restore { to, overwrite } = &admission.work else {
+        return Err(Violation::OutOfTurn { what: "a restore" }.into());
+    };
+    let (up, messages) = mpsc::channel(UP_MESSAGES);
+    let first = RestoreUp {
+        body: Some(Up::Hello(hello)),
+        ..RestoreUp::default()
+    };
+    up.send(first).await.map_err(|_| AttemptError::Closed)?;
+    let down = tokio::select! {
+        opened = client.restore(ReceiverStream::new(messages)) => opened.map_err(AttemptError::Broken)?.into_inner(),
+        () = around.ends.reached() => return Ok(Outcome::Stopped),
+    };
+    let order = Order {
+        job: admission.job,
+        to: to.clone(),
+        overwrite: *overwrite,
+        progress: Arc::clone(&around.progress),
+    };
+    let threads = Threads::new(around.ends.now.child());
+    let (to_thread, work) = mpsc::channel(DOWN_MESSAGES);
+    let (say, said) = mpsc::channel(UP_MESSAGES);
+    threads
+        .spawn("restore", move || Restorer::new(order, say).work(work))
+        .map_err(AttemptError::Threads)?;
+    let mut stream = Stream {
+        around,
+        up,
+        down,
+        numbers: Numbers::default(),
+        to_thread: Some(to_thread),
+        said,
+        for_thread: None,
+        for_peer: None,
+        has_ended: false,
+    };
+    let outcome = stream.run().await;
+    // Without its channel the thread removes what is half written, and ends.
+    drop(stream);
+    if !threads.finished(THREADS_PATIENCE).await {
+        tracing::warn!("the restoring thread still hangs in a write; it ends when the write does");
+    }
+    outcome
+}
+
+/// One open stream.
+struct Stream {
+    around: Surroundings,
+    up: mpsc::Sender<RestoreUp>,
+    down: Streaming<RestoreDown>,
+    numbers: Numbers,
+    /// None once the work was stopped.
+    to_thread: Option<mpsc::Sender<Down>>,
+    said: mpsc::Receiver<Said>,
+    /// A message on its way to the thread; no further one is read before it is delivered.
+    for_thread: Option<Down>,
+    for_peer: Option<Up>,
+    /// Whether the thread has said its last word.
+    has_ended: bool,
+}
+
+/// What the stream's loop woke up for.
+enum Wake {
+    End,
+    WorkEnd,
+    RoomUp(mpsc::OwnedPermit<RestoreUp>),
+    Said(Option<Said>),
+    /// No room any more if the thread has ended.
+    RoomDown(Option<mpsc::OwnedPermit<Down>>),
+    Message(Option<RestoreDown>),
+}
+
+impl Stream {
+    async fn run(&mut self) -> Result<Outcome, AttemptError> {
+        let ends = self.around.ends.clone();
+        let mut reached = pin!(ends.reached());
+        let message = tokio::select! {
+            message = self.down.message() => message.map_err(AttemptError::Broken)?.ok_or(AttemptError::Closed)?,
+            () = reached.as_mut() => return Ok(Outcome::Stopped),
+        };
+        self.around.progress.heard();
+        match message.body {
+            Some(Down::Welcome(_)) => self.numbers.welcomed(message.sequence)?,
+            Some(Down::Over(over)) => return Ok(over.into()),
+            _ => {
+                return Err(Violation::OutOfTurn {
+                    what: "the first message",
+                }
+                .into());
+            }
+        }
+        loop {
+            match self.wake(reached.as_mut()).await? {
+                Wake::End => return Ok(Outcome::Stopped),
+                Wake::WorkEnd => (self.to_thread, self.for_thread) = (None, None),
+                Wake::RoomUp(permit) => self.send(permit),
+                Wake::Said(Some(Said::Up(body))) => {
+                    self.has_ended |= matches!(body, Up::End(_));
+                    self.for_peer = Some(body);
+                }
+                Wake::Said(Some(Said::Failed(violation))) => return Err(violation.into()),
+                Wake::Said(None) => return Err(AttemptError::ThreadFailed),
+                Wake::RoomDown(permit) => match (permit, self.for_thread.take()) {
+                    (Some(permit), Some(body)) => drop(permit.send(body)),
+                    _ => self.to_thread = None,
+                },
+                Wake::Message(None) => return Err(AttemptError::Closed),
+                Wake::Message(Some(message)) => {
+                    self.numbers.received(message.sequence)?;
+                    self.around.progress.heard();
+                    match message.body {
+                        Some(Down::Over(over)) => return Ok(over.into()),
+                        body if self.to_thread.is_some() => self.for_thread = body,
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn wake(&mut self, reached: Pin<&mut impl Future<Output = ()>>) -> Result<Wake, AttemptError> {
+        let Self {
+            around,
+            up,
+            down,
+            to_thread,
+            said,
+            ..
+        } = self;
+        let has_thread = to_thread.is_some();
+        let is_working = has_thread && !self.has_ended;
+        let room_down = async {
+            match to_thread {
+                Some(to_thread) => to_thread.clone().reserve_owned().await.ok(),
+                None => None,
+            }
+        };
+        Ok(tokio::select! {
+            biased;
+            () = reached => Wake::End,
+            () = around.ends.work.begun(), if has_thread => Wake::WorkEnd,
+            permit = up.clone().reserve_owned(), if self.for_peer.is_some() => {
+                Wake::RoomUp(permit.map_err(|_| AttemptError::Closed)?)
+            }
+            said = said.recv(), if self.for_peer.is_none() && is_working => Wake::Said(said),
+            room = room_down, if self.for_thread.is_some() => Wake::RoomDown(room),
+            message = down.message(), if self.for_thread.is_none() => {
+                Wake::Message(message.map_err(AttemptError::Broken)?)
+            }
+        })
+    }
+
+    fn send(&mut self, permit: mpsc::OwnedPermit<RestoreUp>) {
+        let Some(body) = self.for_peer.take() else { return };
+        let (sequence, received) = self.numbers.next();
+        permit.send(RestoreUp {
+            sequence,
+            received,
+            body: Some(body),
+        });
+    }
+}

@@ -1,0 +1,210 @@
+//! The session with the leader, from the client's side: orders in, answers and presence out.
+//!
+//! Orders may come again at any time; each is answered again and done once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outlast_kit::session::Session;
+use outlast_kit::shutdown::Shutdown;
+use outlast_proto::v1::agent_message::Body as Up;
+use outlast_proto::v1::primary_message::Body as Down;
+use outlast_proto::v1::{
+    AdmitAttempt, Admitted, AgentMessage, Answer, AttemptRef, JobError, Presence, PrimaryMessage, Stopped,
+    StreamsSeen, Welcome, answer,
+};
+use outlast_proto::words::{AgentName, Attempt, JobId, StatusCode};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use crate::admission::Admission;
+use crate::attempts::{Attempts, reference};
+use crate::tickets::{TicketError, TicketStore};
+
+/// If the leader does not say.
+const USUAL_UPDATES: Duration = Duration::from_secs(2);
+/// The leader may set any interval; less than this would only keep both sides busy.
+const SHORTEST_UPDATES: Duration = Duration::from_millis(50);
+
+/// What the session acts on.
+#[derive(Clone)]
+pub(crate) struct Orders {
+    pub(crate) name: AgentName,
+    pub(crate) tickets: Arc<Mutex<TicketStore>>,
+    pub(crate) attempts: Attempts,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// The session is over.
+struct Gone;
+
+impl Orders {
+    /// Serves one session until it ends or the process shuts down.
+    pub(crate) async fn serve(self, session: Session) {
+        let Session {
+            welcome,
+            up,
+            mut down,
+        } = session;
+        let every = match welcome.status_updates_ms {
+            0 => USUAL_UPDATES,
+            ms => Duration::from_millis(ms).max(SHORTEST_UPDATES),
+        };
+        self.welcomed(&welcome).await;
+        let mut tick = tokio::time::interval(every);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let went_on = tokio::select! {
+                () = self.shutdown.begun() => return,
+                message = down.message() => match message {
+                    Ok(Some(message)) => self.order(message, &up).await,
+                    Ok(None) => Err(Gone),
+                    Err(error) => {
+                        tracing::info!(error = error.message(), "the session with the leader broke");
+                        return;
+                    }
+                },
+                _ = tick.tick() => self.presence(&up).await,
+            };
+            if went_on.is_err() {
+                tracing::info!("the session with the leader is over");
+                return;
+            }
+        }
+    }
+
+    /// Forgets the jobs that are over.
+    async fn welcomed(&self, welcome: &Welcome) {
+        let open: BTreeSet<JobId> = welcome
+            .open
+            .iter()
+            .filter_map(|open| open.job.parse().ok())
+            .collect();
+        self.attempts.retain(&open);
+        let running = self.attempts.running_jobs();
+        let forgotten = self
+            .with_tickets(move |tickets| tickets.retain(&open, &running))
+            .await;
+        if let Err(error) = forgotten {
+            tracing::warn!(%error, "tickets of jobs that are over stay");
+        }
+    }
+
+    async fn order(&self, message: PrimaryMessage, up: &mpsc::Sender<AgentMessage>) -> Result<(), Gone> {
+        match message.body {
+            Some(Down::Admit(order)) => return self.admit(order, up).await,
+            Some(Down::Stop(order)) => {
+                // A graceful stop is the media agent's: it begins no further item.
+                let is_graceful = order.how() == Stopped::Graceful && !order.cancel;
+                if let Some((job, attempt)) = parsed(order.attempt).filter(|_| !is_graceful) {
+                    self.attempts.stop(job, attempt);
+                }
+            }
+            Some(Down::Fence(order)) => self.fence(order.attempt).await,
+            Some(Down::Question(question)) => {
+                let error = JobError {
+                    code: StatusCode::ACCESS_NOT_ALLOWED.0.into(),
+                    text: "a client agent answers no questions".to_owned(),
+                };
+                return say(
+                    up,
+                    Up::Answer(Answer {
+                        id: question.id,
+                        body: Some(answer::Body::Error(error)),
+                        last: true,
+                    }),
+                )
+                .await;
+            }
+            Some(Down::Refused(refused)) => {
+                tracing::warn!(
+                    code = refused.code,
+                    text = refused.text,
+                    "the leader ended the session"
+                );
+                return Err(Gone);
+            }
+            // Not for us, or of a newer leader.
+            Some(Down::Welcome(_) | Down::JournalAck(_) | Down::Start(_)) | None => {}
+        }
+        Ok(())
+    }
+
+    /// Keeps the ticket, answers, and opens the data stream.
+    async fn admit(&self, order: AdmitAttempt, up: &mpsc::Sender<AgentMessage>) -> Result<(), Gone> {
+        let admission = match Admission::of_ticket(order.ticket.unwrap_or_default()) {
+            Ok(admission) if admission.client == self.name => admission,
+            Ok(admission) => {
+                tracing::warn!(client = %admission.client, "an attempt of another client is refused");
+                return Ok(());
+            }
+            Err(error) => {
+                tracing::warn!(%error, "an attempt is refused");
+                return Ok(());
+            }
+        };
+        let kept = admission.clone();
+        if let Err(error) = self.with_tickets(move |tickets| tickets.admit(&kept)).await {
+            tracing::warn!(job = %admission.job, attempt = %admission.attempt, %error, "an attempt is refused");
+            return Ok(());
+        }
+        let admitted = Admitted {
+            attempt: Some(reference(admission.job, admission.attempt)),
+        };
+        let said = say(up, Up::Admitted(admitted)).await;
+        // Admitted is admitted, also if this session is gone by now.
+        self.attempts.start(admission, order.data_addresses);
+        said
+    }
+
+    async fn fence(&self, attempt: Option<AttemptRef>) {
+        let Some((job, attempt)) = parsed(attempt) else {
+            return;
+        };
+        self.attempts.fence(job, attempt);
+        if let Err(error) = self
+            .with_tickets(move |tickets| tickets.fence(job, attempt))
+            .await
+        {
+            tracing::error!(%job, %attempt, %error, "a fence is not durable");
+        }
+    }
+
+    async fn presence(&self, up: &mpsc::Sender<AgentMessage>) -> Result<(), Gone> {
+        let presence = Presence {
+            attempts: self.attempts.progress(),
+            free_bytes: None,
+        };
+        say(up, Up::Presence(presence)).await?;
+        let streams = self.attempts.streams();
+        if streams.is_empty() {
+            return Ok(());
+        }
+        say(up, Up::Streams(StreamsSeen { streams })).await
+    }
+
+    /// The ticket store waits for the disk: not on the runtime's threads.
+    async fn with_tickets(
+        &self,
+        act: impl FnOnce(&mut TicketStore) -> Result<(), TicketError> + Send + 'static,
+    ) -> Result<(), TicketError> {
+        let tickets = Arc::clone(&self.tickets);
+        let acted = tokio::task::spawn_blocking(move || act(&mut tickets.lock())).await;
+        acted.unwrap_or_else(|error| {
+            Err(TicketError::Io {
+                path: "tickets".into(),
+                source: std::io::Error::other(error),
+            })
+        })
+    }
+}
+
+fn parsed(attempt: Option<AttemptRef>) -> Option<(JobId, Attempt)> {
+    let attempt = attempt?;
+    Some((attempt.job.parse().ok()?, Attempt(attempt.attempt)))
+}
+
+async fn say(up: &mpsc::Sender<AgentMessage>, body: Up) -> Result<(), Gone> {
+    up.send(AgentMessage { body: Some(body) }).await.map_err(|_| Gone)
+}

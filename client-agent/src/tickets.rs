@@ -1,0 +1,345 @@
+//! The tickets this host has accepted, one file for each job, durable before anybody hears of them (F-04a).
+//!
+//! A file holds the highest attempt of its job; lower ones are refused, also by a later process. A file that cannot be read
+//! blocks its job: nobody knows any more which attempts are to be refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use outlast_kit::files::{remove_durably, write_durably};
+use outlast_proto::v1::SignedTicket;
+use outlast_proto::words::{Attempt, JobId, StartId};
+use prost::Message as _;
+
+use crate::admission::Admission;
+
+const FOLDER: &str = "tickets";
+/// Magic and version of a file, followed by the CRC-32 of the record and the record.
+const MAGIC: &[u8; 8] = b"OLTICKT\x01";
+const HEADER: usize = MAGIC.len() + 4;
+
+/// One job's file.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Record {
+    #[prost(uint64, tag = "1")]
+    job: u64,
+    #[prost(uint32, tag = "2")]
+    attempt: u32,
+    /// This attempt and lower ones must never run again.
+    #[prost(uint32, tag = "3")]
+    fenced: u32,
+    /// The process that admitted it.
+    #[prost(string, tag = "4")]
+    start_id: String,
+    #[prost(message, optional, tag = "5")]
+    ticket: Option<SignedTicket>,
+}
+
+/// The accepted tickets.
+pub(crate) struct TicketStore {
+    folder: PathBuf,
+    start_id: StartId,
+    records: BTreeMap<JobId, Record>,
+    corrupt: BTreeSet<JobId>,
+}
+
+/// A ticket that was not accepted, or cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum TicketError {
+    /// A later attempt was accepted before.
+    #[error("attempt {attempt} of job {job} is refused: attempt {highest} was accepted before")]
+    Lower {
+        /// Its job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+        /// The highest known one.
+        highest: Attempt,
+    },
+    /// It was fenced.
+    #[error("attempt {attempt} of job {job} is refused: it was fenced")]
+    Fenced {
+        /// Its job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// The job's file is damaged.
+    #[error("{} is damaged: {reason}; no attempt of this job is accepted until the job is over", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The disk.
+    #[error("cannot keep tickets in {}: {source}", path.display())]
+    Io {
+        /// File or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl TicketStore {
+    /// Reads what earlier processes accepted. Damaged files are logged and block their jobs.
+    pub(crate) fn open(data_dir: &Path, start_id: StartId) -> Result<Self, TicketError> {
+        let folder = data_dir.join(FOLDER);
+        let failed = |source| TicketError::Io {
+            path: folder.clone(),
+            source,
+        };
+        fs::create_dir_all(&folder).map_err(failed)?;
+        let mut store = Self {
+            folder: folder.clone(),
+            start_id,
+            records: BTreeMap::new(),
+            corrupt: BTreeSet::new(),
+        };
+        for entry in fs::read_dir(&folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            // Half-written files of an earlier process have other names: nobody ever heard of them.
+            let Some(job) = path.file_name().and_then(|name| name.to_str()?.parse().ok()) else {
+                continue;
+            };
+            match read(&path, job) {
+                Ok(record) => drop(store.records.insert(job, record)),
+                Err(error @ TicketError::Corrupt { .. }) => {
+                    tracing::error!(%job, %error, "a ticket file is damaged");
+                    store.corrupt.insert(job);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(store)
+    }
+
+    /// Accepts an attempt, durably. The same one again is fine.
+    pub(crate) fn admit(&mut self, admission: &Admission) -> Result<(), TicketError> {
+        let (job, attempt) = (admission.job, admission.attempt);
+        self.usable(job)?;
+        let mut fenced = 0;
+        if let Some(record) = self.records.get(&job) {
+            let highest = Attempt(record.attempt);
+            if attempt < highest {
+                return Err(TicketError::Lower {
+                    job,
+                    attempt,
+                    highest,
+                });
+            }
+            if attempt.0 <= record.fenced {
+                return Err(TicketError::Fenced { job, attempt });
+            }
+            if attempt == highest && record.start_id == self.start_id.0 {
+                return Ok(());
+            }
+            fenced = record.fenced;
+        }
+        self.write(Record {
+            job: job.0,
+            attempt: attempt.0,
+            fenced,
+            start_id: self.start_id.0.clone(),
+            ticket: Some(admission.signed.clone()),
+        })
+    }
+
+    /// Refuses this attempt and lower ones from now on, durably.
+    pub(crate) fn fence(&mut self, job: JobId, attempt: Attempt) -> Result<(), TicketError> {
+        self.usable(job)?;
+        let mut record = self.records.get(&job).cloned().unwrap_or_default();
+        if record.fenced >= attempt.0 {
+            return Ok(());
+        }
+        record.job = job.0;
+        record.fenced = attempt.0;
+        if record.attempt <= attempt.0 {
+            record.attempt = attempt.0;
+            record.ticket = None;
+        }
+        self.write(record)
+    }
+
+    /// Forgets the jobs that are neither in `open` nor in `running`.
+    pub(crate) fn retain(
+        &mut self,
+        open: &BTreeSet<JobId>,
+        running: &BTreeSet<JobId>,
+    ) -> Result<(), TicketError> {
+        let known = self.records.keys().chain(&self.corrupt);
+        let gone: Vec<JobId> = known
+            .filter(|job| !open.contains(job) && !running.contains(job))
+            .copied()
+            .collect();
+        for job in gone {
+            let path = self.path(job);
+            remove_durably(&path).map_err(|source| TicketError::Io { path, source })?;
+            self.records.remove(&job);
+            self.corrupt.remove(&job);
+        }
+        Ok(())
+    }
+
+    fn usable(&self, job: JobId) -> Result<(), TicketError> {
+        if self.corrupt.contains(&job) {
+            return Err(TicketError::Corrupt {
+                path: self.path(job),
+                reason: "see the log of the start",
+            });
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, record: Record) -> Result<(), TicketError> {
+        let body = record.encode_to_vec();
+        let mut bytes = Vec::with_capacity(HEADER + body.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
+        bytes.extend_from_slice(&body);
+        let job = JobId(record.job);
+        let path = self.path(job);
+        write_durably(&path, &bytes, 0o600).map_err(|source| TicketError::Io { path, source })?;
+        self.records.insert(job, record);
+        Ok(())
+    }
+
+    fn path(&self, job: JobId) -> PathBuf {
+        self.folder.join(job.to_string())
+    }
+}
+
+fn read(path: &Path, job: JobId) -> Result<Record, TicketError> {
+    let corrupt = |reason| TicketError::Corrupt {
+        path: path.to_owned(),
+        reason,
+    };
+    let bytes = fs::read(path).map_err(|source| TicketError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    let (header, body) = bytes.split_at_checked(HEADER).ok_or(corrupt("it is too short"))?;
+    let (magic, sum) = header.split_at(MAGIC.len());
+    if magic != MAGIC {
+        return Err(corrupt("it is no ticket file of this version"));
+    }
+    if sum != crc32fast::hash(body).to_le_bytes() {
+        return Err(corrupt("its checksum is wrong"));
+    }
+    let record = Record::decode(body).map_err(|_| corrupt("its record cannot be read"))?;
+    if record.job != job.0 {
+        return Err(corrupt("it is another job's"));
+    }
+    Ok(record)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use outlast_proto::v1::{AttemptRef, JobKind, SignedTicket, Ticket};
+    use outlast_proto::words::{Attempt, JobId, StartId};
+    use prost::Message as _;
+
+    use super::{TicketError, TicketStore};
+    use crate::admission::Admission;
+
+    fn store(folder: &Path, start_id: &str) -> TicketStore {
+        TicketStore::open(folder, StartId(start_id.to_owned())).unwrap()
+    }
+
+    fn admission(job: u64, attempt: u32) -> Admission {
+        let ticket = Ticket {
+            attempt: Some(AttemptRef {
+                job: job.to_string(),
+                attempt,
+            }),
+            client: "client".to_owned(),
+            media_agent: "media-1".to_owned(),
+            kind: JobKind::Backup.into(),
+            ..Ticket::default()
+        };
+        Admission::of_ticket(SignedTicket {
+            ticket: ticket.encode_to_vec().into(),
+            ..SignedTicket::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn f04a_lower_attempts_are_refused_also_after_a_restart() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut before = store(temp.path(), "a");
+        before.admit(&admission(7, 2)).unwrap();
+        for mut store in [before, store(temp.path(), "b")] {
+            let refused = store.admit(&admission(7, 1)).unwrap_err();
+            assert!(
+                matches!(
+                    refused,
+                    TicketError::Lower {
+                        highest: Attempt(2),
+                        ..
+                    }
+                ),
+                "{refused}"
+            );
+            store.admit(&admission(7, 2)).unwrap();
+            store.admit(&admission(8, 1)).unwrap();
+        }
+        let mut after = store(temp.path(), "c");
+        after.admit(&admission(7, 3)).unwrap();
+        assert!(after.admit(&admission(7, 2)).is_err());
+    }
+
+    #[test]
+    fn f04_a_fenced_attempt_never_runs_again() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut first = store(temp.path(), "a");
+        first.admit(&admission(7, 1)).unwrap();
+        first.fence(JobId(7), Attempt(1)).unwrap();
+        first.fence(JobId(9), Attempt(4)).unwrap();
+        let mut second = store(temp.path(), "b");
+        for (job, attempt, accepted) in [
+            (7, 1, false),
+            (9, 3, false),
+            (9, 4, false),
+            (9, 5, true),
+            (7, 2, true),
+        ] {
+            let admitted = second.admit(&admission(job, attempt));
+            assert_eq!(admitted.is_ok(), accepted, "attempt {attempt} of job {job}");
+        }
+    }
+
+    #[test]
+    fn f04a_a_torn_file_blocks_its_job_and_no_other() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut first = store(temp.path(), "a");
+        first.admit(&admission(7, 3)).unwrap();
+        first.admit(&admission(8, 1)).unwrap();
+        let path = temp.path().join("tickets/7");
+        let whole = std::fs::read(&path).unwrap();
+        let mut flipped = whole.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        for torn in [&whole[..0], &whole[..11], &whole[..whole.len() - 1], &flipped] {
+            std::fs::write(&path, torn).unwrap();
+            let mut second = store(temp.path(), "b");
+            let refused = second.admit(&admission(7, 4)).unwrap_err();
+            assert!(matches!(refused, TicketError::Corrupt { .. }), "{refused}");
+            assert!(refused.to_string().contains("tickets/7"), "{refused}");
+            second.admit(&admission(8, 1)).unwrap();
+        }
+        // Once the job is over, so is its file.
+        let mut third = store(temp.path(), "c");
+        third
+            .retain(&BTreeSet::from([JobId(8)]), &BTreeSet::new())
+            .unwrap();
+        assert!(!path.exists());
+        assert!(temp.path().join("tickets/8").exists());
+        third.admit(&admission(7, 4)).unwrap();
+    }
+}
