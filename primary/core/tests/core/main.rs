@@ -1,5 +1,7 @@
 //! Ring 1: the brain as tables. Names carry the SPEC id of the row they stand for.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
+
 mod dispatching;
 mod journals;
 mod persistence;

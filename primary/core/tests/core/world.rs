@@ -138,7 +138,13 @@ impl World {
     }
 
     /// The next event of a media agent's journal.
-    pub(crate) fn event(&mut self, media: &AgentName, job: JobId, attempt: Attempt, what: EventKind) -> Reply {
+    pub(crate) fn event(
+        &mut self,
+        media: &AgentName,
+        job: JobId,
+        attempt: Attempt,
+        what: EventKind,
+    ) -> Reply {
         let sequence = self.sequences.entry(media.clone()).or_default();
         *sequence += 1;
         let event = JournalEvent {
