@@ -1,0 +1,225 @@
+//! The life of one attempt: preparation, its client, the mark, the engine, the one end.
+//!
+//! Asynchronous and thin; the work is in the engines on blocking threads. Started by the desk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use outlast_kit::shutdown::Shutdown;
+use outlast_proto::v1::AttemptMarked;
+use outlast_proto::v1::journal_event::What;
+use outlast_proto::words::StatusCode;
+use outlast_repository::Repository;
+use tokio::sync::mpsc;
+
+use super::control::{Control, Halt};
+use super::ending::{Done, End, Ending, journal_end};
+use super::link::{AnyLink, Link, Protocol};
+use super::progress::Progress;
+use super::wire::Wire;
+use crate::backup::{self, BackupWork};
+use crate::context::Context;
+use crate::fault::Fault;
+use crate::journal::NewRecord;
+use crate::restore::{self, RestoreWork};
+use crate::storage::AttemptLock;
+use crate::tickets::{Ticket, Work};
+
+/// What an attempt's task is given.
+pub(super) struct Assignment {
+    pub(super) context: Context,
+    pub(super) ticket: Ticket,
+    pub(super) control: Arc<Control>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) links: mpsc::Receiver<AnyLink>,
+    /// How long to wait for the client; `None` if it is here.
+    pub(super) client_wait: Option<Duration>,
+    /// Superseded attempts of the job that are still ending.
+    pub(super) predecessors: Vec<Shutdown>,
+}
+
+/// Runs the attempt to its end.
+pub(super) async fn conduct(mut assignment: Assignment) {
+    for ended in std::mem::take(&mut assignment.predecessors) {
+        ended.begun().await;
+    }
+    let id = assignment.ticket.id;
+    tracing::info!(job = %id.job, attempt = %id.attempt, client = %assignment.ticket.client, "attempt begins");
+    let prepared = assignment.prepare().await;
+    // The storage unit may take its time; the client's minute begins when it is ready.
+    let (outcome, lock, link) = match prepared {
+        Err(fault) => (Err(End::Fault(fault)), None, assignment.links.try_recv().ok()),
+        Ok((repository, lock)) => match assignment.client().await {
+            Err(end) => (Err(end), Some(lock), None),
+            Ok(link) => {
+                let (outcome, link) = assignment.work(repository, lock.clone(), link).await;
+                (outcome, Some(lock), Some(link))
+            }
+        },
+    };
+    let ending = Ending::of(outcome, assignment.control.halted());
+    let counters = assignment.progress.counters();
+    let durable = journal_end(&assignment.context, id, &ending, &counters).await;
+    tracing::info!(job = %id.job, attempt = %id.attempt, ?ending, "attempt is over");
+    if let Some(lock) = lock {
+        // Removing a lock file is disk work.
+        let _ = tokio::task::spawn_blocking(move || drop(lock)).await;
+    }
+    assignment.links.close();
+    let late = assignment.links.try_recv().ok();
+    for link in link.into_iter().chain(late) {
+        let mut over = ending.over();
+        if !durable {
+            over.code = u32::from(StatusCode::CONNECTION_BROKEN.0);
+            over.text = "the media agent could not record how the attempt ended".to_owned();
+        }
+        assignment
+            .context
+            .tasks
+            .spawn(format!("goodbye of {id}"), link.finish(over));
+    }
+}
+
+impl Assignment {
+    async fn prepare(&self) -> Result<(Repository, AttemptLock), Fault> {
+        let unit = Arc::clone(&self.context.unit);
+        let prepared = tokio::task::spawn_blocking(move || {
+            unit.prepare()
+                .map_err(|error| Fault::unavailable(&unit.name, &error))
+        });
+        prepared.await.unwrap_or_else(|error| {
+            Err(Fault::new(
+                StatusCode::STORAGE_UNIT_NOT_AVAILABLE,
+                error.to_string(),
+            ))
+        })
+    }
+
+    /// Waits for the client's stream.
+    async fn client(&mut self) -> Result<AnyLink, End> {
+        let Some(wait) = self.client_wait else {
+            return self.links.recv().await.ok_or(End::Halted);
+        };
+        let contact =
+            crate::contact::lost_too_long(self.context.contact.clone(), Arc::clone(&self.context.clock));
+        tokio::select! {
+            biased;
+            Some(link) = self.links.recv() => Ok(link),
+            () = self.control.wait() => Err(End::Halted),
+            grace = contact => Err(End::Fault(no_primary(grace))),
+            () = tokio::time::sleep(wait) => {
+                let text = format!(
+                    "client \"{}\" did not open its stream within {} s of the start; check that its agent runs and \
+                     reaches this media agent", self.ticket.client, wait.as_secs()
+                );
+                Err(End::Fault(Fault::new(StatusCode::CANNOT_CONNECT_TO_CLIENT, text)))
+            }
+        }
+    }
+
+    /// Marks the attempt and runs its engine over the stream.
+    async fn work(
+        &mut self,
+        repository: Repository,
+        lock: AttemptLock,
+        link: AnyLink,
+    ) -> (Result<Done, End>, AnyLink) {
+        let marked = What::Marked(AttemptMarked {
+            resilient: self.ticket.resilient,
+            client_start_id: link.client_start().to_owned(),
+        });
+        let records = vec![
+            NewRecord::Admitted(self.ticket.signed.clone()),
+            self.context.event(self.ticket.id, marked),
+        ];
+        if let Err(error) = self.context.journal.append(records).await {
+            return (Err(End::Fault(error.into())), link);
+        }
+        let base = backup::Base {
+            context: self.context.clone(),
+            ticket: self.ticket.clone(),
+            repository,
+            lock: lock.clone(),
+            progress: Arc::clone(&self.progress),
+        };
+        match (link, self.ticket.work.clone()) {
+            (AnyLink::Backup(mut link), Work::Backup) => {
+                let engine = move |wire| backup::run(BackupWork { base }, wire);
+                let outcome = self.pump(&mut link, lock, engine).await;
+                (outcome, AnyLink::Backup(link))
+            }
+            (AnyLink::Restore(mut link), Work::Restore { snapshot, paths }) => {
+                let work = RestoreWork {
+                    base,
+                    snapshot,
+                    paths,
+                };
+                let outcome = self
+                    .pump(&mut link, lock, move |wire| restore::run(work, wire))
+                    .await;
+                (outcome, AnyLink::Restore(link))
+            }
+            (link, _) => {
+                let text = "the ticket is not for this kind of stream: backup and restore have one each";
+                (Err(End::Fault(Fault::access(text))), link)
+            }
+        }
+    }
+
+    /// Runs the engine on a blocking thread, keeps its lock fresh, and ends it when it may not go on.
+    async fn pump<P: Protocol>(
+        &self,
+        link: &mut Link<P>,
+        lock: AttemptLock,
+        engine: impl FnOnce(Wire<P>) -> Result<Done, End> + Send + 'static,
+    ) -> Result<Done, End> {
+        link.welcome(&self.context.start_id).await;
+        let started = |wire| async move {
+            tokio::task::spawn_blocking(move || engine(wire))
+                .await
+                .unwrap_or_else(|error| {
+                    let text = format!("the media agent failed ({error}); its log says more");
+                    Err(End::Fault(Fault::new(StatusCode::STORAGE_WRITE_ERROR, text)))
+                })
+        };
+        tokio::select! {
+            outcome = link.pump(&self.control, started) => outcome,
+            never = self.attend(lock) => match never {},
+        }
+    }
+
+    /// What goes on beside the engine until it ends.
+    async fn attend(&self, lock: AttemptLock) -> std::convert::Infallible {
+        let refresh = async {
+            loop {
+                tokio::time::sleep(self.context.timing.lock_refresh).await;
+                let lock = lock.clone();
+                let refreshed = tokio::task::spawn_blocking(move || lock.refresh()).await;
+                if let Ok(Err(error)) = refreshed {
+                    // The engine checks the lock itself before anything becomes final.
+                    tracing::warn!(attempt = %self.ticket.id, %error, "the lock could not be refreshed");
+                }
+            }
+        };
+        let primary = async {
+            if !self.ticket.resilient {
+                let clock = Arc::clone(&self.context.clock);
+                let grace = crate::contact::lost_too_long(self.context.contact.clone(), clock).await;
+                self.control.halt(Halt::Fault(no_primary(grace)));
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            never = refresh => never,
+            () = primary => std::future::pending().await,
+        }
+    }
+}
+
+/// R-03.
+fn no_primary(grace: Duration) -> Fault {
+    Fault::broken(format!(
+        "no primary answered for {} s and the job is not resilient",
+        grace.as_secs()
+    ))
+}

@@ -1,0 +1,96 @@
+//! What a running attempt has done so far, for presence (L-02). Never journalled.
+//!
+//! Written by the engines, read by the session.
+
+use std::time::Duration;
+
+use outlast_proto::v1;
+use outlast_proto::words::Counters;
+use parking_lot::Mutex;
+
+use crate::attempt_id::AttemptId;
+
+#[derive(Debug, Default)]
+struct State {
+    counters: Counters,
+    path: String,
+    /// When and at how many bytes the rate was last taken.
+    sample: (Duration, u64),
+    rate: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    state: Mutex<State>,
+}
+
+impl Progress {
+    pub(crate) fn set(&self, counters: Counters) {
+        self.state.lock().counters = counters;
+    }
+
+    pub(crate) fn set_path(&self, path: String) {
+        self.state.lock().path = path;
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.state.lock().counters
+    }
+
+    /// A report; the rate is that since the report before. `now` is monotonic.
+    pub(crate) fn report(&self, id: AttemptId, now: Duration) -> v1::AttemptProgress {
+        let mut state = self.state.lock();
+        let (at, bytes) = state.sample;
+        let seconds = now.saturating_sub(at).as_secs_f64();
+        if seconds >= 0.2 {
+            let done = state.counters.bytes.saturating_sub(bytes);
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a rate is shown, not calculated with"
+            )]
+            let rate = (done as f64 / seconds) as u64;
+            state.rate = if bytes == 0 && at.is_zero() { 0 } else { rate };
+            state.sample = (now, state.counters.bytes);
+        }
+        v1::AttemptProgress {
+            attempt: Some(id.to_ref()),
+            counters: Some(counters_message(&state.counters)),
+            rate: state.rate,
+            path: state.path.clone(),
+            checkpoint_at: None,
+            eta_seconds: None,
+        }
+    }
+}
+
+/// As messages carry them.
+pub(crate) fn counters_message(counters: &Counters) -> v1::Counters {
+    v1::Counters {
+        files: counters.files,
+        directories: counters.directories,
+        bytes: counters.bytes,
+        bytes_read: counters.bytes_read,
+        bytes_new: counters.bytes_new,
+        bytes_stored: counters.bytes_stored,
+        bytes_carried_over: counters.bytes_carried_over,
+        bytes_resent: counters.bytes_resent,
+        exceptions: counters.exceptions,
+    }
+}
+
+/// From a message.
+pub(crate) fn counters_of(message: Option<&v1::Counters>) -> Counters {
+    let c = message.copied().unwrap_or_default();
+    Counters {
+        files: c.files,
+        directories: c.directories,
+        bytes: c.bytes,
+        bytes_read: c.bytes_read,
+        bytes_new: c.bytes_new,
+        bytes_stored: c.bytes_stored,
+        bytes_carried_over: c.bytes_carried_over,
+        bytes_resent: c.bytes_resent,
+        exceptions: c.exceptions,
+    }
+}

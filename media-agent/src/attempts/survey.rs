@@ -1,0 +1,117 @@
+//! Settles the attempts an earlier process left open: what the storage unit holds of them, then their end (F-14, F-16).
+//!
+//! Waits for the storage unit as long as it takes. Started once by `run`.
+
+use std::time::Duration;
+
+use outlast_proto::v1::ItemOutcome as ItemOutcomeMessage;
+use outlast_proto::v1::{ItemEnded, SignedTicket, Stopped};
+use outlast_proto::words::{Counters, StatusCode};
+
+use super::ending::{Done, Ending, journal_end};
+use super::progress::counters_of;
+use crate::attempt_id::AttemptId;
+use crate::backup::adopt;
+use crate::context::Context;
+use crate::fault::Fault;
+use crate::journal::OpenAttempt;
+use crate::tickets::{Ticket, Work};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Gives every open attempt its end.
+pub(crate) async fn settle_open_attempts(context: Context, open: Vec<OpenAttempt>) {
+    for attempt in open {
+        let Ok(id) = AttemptId::of_message(attempt.attempt.as_ref()) else {
+            continue;
+        };
+        let ending = survey(&context, id, &attempt).await;
+        let Some((ending, counters)) = ending else {
+            return;
+        };
+        tracing::info!(job = %id.job, attempt = %id.attempt, ?ending, "an attempt of an earlier run is settled");
+        journal_end(&context, id, &ending, &counters).await;
+    }
+}
+
+/// What the storage unit says; `None` when the agent ends first.
+async fn survey(context: &Context, id: AttemptId, open: &OpenAttempt) -> Option<(Ending, Counters)> {
+    let reason = format!("media agent \"{}\" was restarted", context.agent);
+    let interrupted = |items: &[ItemEnded]| (Ending::Interrupted(reason.clone()), sum(items));
+    let signed: SignedTicket = open.ticket.clone().unwrap_or_default();
+    let ticket = match context.verifier.verify(&signed) {
+        Ok(ticket) => ticket,
+        Err(error) => {
+            tracing::warn!(attempt = %id, %error, "the ticket of an open attempt does not count any more");
+            return Some(interrupted(&open.items));
+        }
+    };
+    if matches!(ticket.work, Work::Restore { .. }) {
+        return Some(interrupted(&open.items));
+    }
+    let mut items = open.items.clone();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match adopt_items(context, &ticket, &mut items).await {
+            Ok(()) => break,
+            Err(fault) => {
+                tracing::warn!(
+                    attempt = %id, error = fault.text, retry_seconds = pause.as_secs_f64(),
+                    "an open attempt cannot be surveyed yet"
+                );
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = context.shutdown.begun() => return None,
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+    let all_finished = ticket.items.iter().enumerate().all(|(number, item)| {
+        let is_it = |ended: &ItemEnded| ended.item as usize == number && is_finished(ended);
+        item.finished || items.iter().any(is_it)
+    });
+    if !all_finished || ticket.items.is_empty() {
+        return Some(interrupted(&items));
+    }
+    let counters = sum(&items);
+    let code = if counters.exceptions > 0 {
+        StatusCode::EXCEPTIONS
+    } else {
+        StatusCode::SUCCESSFUL
+    };
+    let done = Done {
+        code,
+        text: String::new(),
+        stopped: Stopped::Unspecified,
+    };
+    Some((Ending::Ended(done), counters))
+}
+
+/// Journals what the attempt finished without having said so.
+async fn adopt_items(context: &Context, ticket: &Ticket, items: &mut Vec<ItemEnded>) -> Result<(), Fault> {
+    let known: Vec<u32> = items.iter().map(|item| item.item).collect();
+    let (context, ticket) = (context.clone(), ticket.clone());
+    let adopted = tokio::task::spawn_blocking(move || adopt::left_by_this_attempt(&context, &ticket, &known));
+    let adopted = adopted
+        .await
+        .map_err(|error| Fault::new(StatusCode::STORAGE_UNIT_NOT_AVAILABLE, error.to_string()))??;
+    items.extend(adopted);
+    Ok(())
+}
+
+fn is_finished(item: &ItemEnded) -> bool {
+    matches!(
+        item.outcome(),
+        ItemOutcomeMessage::Done | ItemOutcomeMessage::DoneWithExceptions
+    )
+}
+
+fn sum(items: &[ItemEnded]) -> Counters {
+    let mut sum = Counters::default();
+    for item in items {
+        sum.add(&counters_of(item.counters.as_ref()));
+    }
+    sum
+}

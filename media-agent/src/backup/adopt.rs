@@ -1,0 +1,86 @@
+//! Takes over items that are finished in the storage unit but not in the journal (F-08, F-14).
+//!
+//! An item of this attempt is adopted as it is. One of an earlier attempt, which a fence may yet remove, gets a snapshot
+//! of this attempt with the same tree. Used before an attempt's first chunk and by the survey at start.
+
+use outlast_proto::v1::ItemEnded;
+use outlast_proto::v1::journal_event::What;
+use outlast_proto::words::Counters;
+
+use super::commit::{Committed, save_under_lock};
+use super::engine::Base;
+use crate::attempts::End;
+use crate::context::Context;
+use crate::fault::Fault;
+use crate::storage::{FinishedItem, finished_items};
+use crate::tickets::Ticket;
+
+/// Items of this job that were finished before this attempt and are not known to be; journalled when it returns.
+pub(super) fn left_by_earlier_attempts(base: &Base) -> Result<Vec<ItemEnded>, End> {
+    let ticket = &base.ticket;
+    // Attempt 1 has nobody before it, and a list of many snapshots takes its time.
+    if ticket.id.attempt.0 <= 1 {
+        return Ok(Vec::new());
+    }
+    let found = finished_items(&base.repository, ticket).map_err(|error| base.storage_fault(&error))?;
+    let mut adopted = Vec::new();
+    for (number, item) in found {
+        if ticket.items.get(number as usize).is_none_or(|item| item.finished) {
+            continue;
+        }
+        let committed = if item.tags.id == ticket.id {
+            as_it_is(&item)
+        } else {
+            under_own_name(base, item)?
+        };
+        let ended = committed.ended(number);
+        base.journal(vec![What::ItemEnded(ended.clone())])?;
+        adopted.push(ended);
+    }
+    Ok(adopted)
+}
+
+/// Items this very attempt finished without having journalled it; journalled when it returns. `known` are those it had.
+pub(crate) fn left_by_this_attempt(
+    context: &Context,
+    ticket: &Ticket,
+    known: &[u32],
+) -> Result<Vec<ItemEnded>, Fault> {
+    let unavailable = |error| Fault::unavailable(&context.unit.name, &error);
+    let repository = context.unit.repository().map_err(unavailable)?;
+    let mut adopted = Vec::new();
+    for (number, item) in finished_items(&repository, ticket).map_err(unavailable)? {
+        if item.tags.id != ticket.id || known.contains(&number) {
+            continue;
+        }
+        let ended = as_it_is(&item).ended(number);
+        let event = context.event(ticket.id, What::ItemEnded(ended.clone()));
+        context.journal.append_blocking(vec![event])?;
+        adopted.push(ended);
+    }
+    Ok(adopted)
+}
+
+fn as_it_is(item: &FinishedItem) -> Committed {
+    Committed {
+        snapshot: item.snapshot_id,
+        time: item.snapshot.time,
+        outcome: item.tags.outcome,
+        counters: Counters {
+            bytes_carried_over: item.tags.counters.bytes,
+            ..item.tags.counters
+        },
+        adopted: true,
+    }
+}
+
+fn under_own_name(base: &Base, item: FinishedItem) -> Result<Committed, End> {
+    let mut committed = as_it_is(&item);
+    let mut snapshot = item.snapshot;
+    let mut tags = item.tags;
+    tags.id = base.ticket.id;
+    snapshot.tags = tags.to_tags();
+    snapshot.original = Some(item.snapshot_id);
+    committed.snapshot = save_under_lock(base, &snapshot)?;
+    Ok(committed)
+}

@@ -1,0 +1,257 @@
+//! Chunks: which are needed, and the threads that verify and store them.
+//!
+//! A chunk counts as there only when its bytes were checked against its id, so a client can harm nobody but itself.
+//! The queue is bounded: when the disk is slow the engine waits, and with it the stream. Used by `item` and `commit`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread::Scope;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use outlast_proto::v1;
+use outlast_repository::{BlobId, BlobKind, Repository, RepositoryError, Writer, verify_compressed};
+use parking_lot::{Condvar, Mutex};
+
+use super::engine::Base;
+use crate::attempts::{Control, Halt};
+use crate::fault::Fault;
+
+/// The largest chunk of the cutting rule (docs/protocol.md).
+const MAX_CHUNK: u32 = 8 << 20;
+/// Chunks asked for and not stored yet; the client's own bounds keep it far below.
+const MAX_OUTSTANDING: usize = 65_536;
+const QUEUED: usize = 16;
+const MAX_WORKERS: usize = 4;
+
+/// A chunk the client was asked for.
+#[derive(Clone, Copy)]
+struct Needed {
+    length: u32,
+    has_come: bool,
+}
+
+#[derive(Default)]
+struct State {
+    needed: HashMap<BlobId, Needed>,
+    /// Chunks that have come and are not stored yet.
+    under_way: usize,
+    fault: Option<Fault>,
+    bytes_new: u64,
+    bytes_stored: u64,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+pub(super) struct Chunks<'a> {
+    shared: Arc<Shared>,
+    repository: &'a Repository,
+    writer: &'a Writer,
+    queue: Sender<(BlobId, v1::Chunk)>,
+}
+
+/// What was stored since the last time it was asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stored {
+    pub(super) bytes_new: u64,
+    pub(super) bytes_stored: u64,
+}
+
+impl<'a> Chunks<'a> {
+    /// Starts the threads; they end when this is dropped.
+    pub(super) fn start<'scope>(
+        scope: &'scope Scope<'scope, '_>,
+        base: &'a Base,
+        writer: &'a Writer,
+        control: &'a Arc<Control>,
+    ) -> Self
+    where
+        'a: 'scope,
+    {
+        let shared: Arc<Shared> = Arc::default();
+        let (queue, jobs) = bounded(QUEUED);
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        for _ in 0..threads.min(MAX_WORKERS) {
+            let worker = Worker {
+                shared: Arc::clone(&shared),
+                jobs: jobs.clone(),
+                unit: base.context.unit.name.clone(),
+                writer,
+                control,
+            };
+            scope.spawn(move || worker.run());
+        }
+        Self {
+            shared,
+            repository: &base.repository,
+            writer,
+            queue,
+        }
+    }
+
+    /// Whether the client must send a chunk of this id and length.
+    pub(super) fn is_needed(&self, id: BlobId, length: u32) -> Result<bool, Fault> {
+        if !(1..=MAX_CHUNK).contains(&length) {
+            return Err(protocol(format!("a chunk of {length} bytes was offered")));
+        }
+        let lies = || protocol(format!("chunk {id} was offered with a wrong length"));
+        let mut state = self.shared.state.lock();
+        if let Some(needed) = state.needed.get(&id) {
+            return if needed.length == length {
+                Ok(false)
+            } else {
+                Err(lies())
+            };
+        }
+        if self.writer.contains(BlobKind::Data, &id) {
+            let known = self.repository.blob_len(BlobKind::Data, &id);
+            return if known.is_none_or(|known| known == length) {
+                Ok(false)
+            } else {
+                Err(lies())
+            };
+        }
+        if state.needed.len() >= MAX_OUTSTANDING {
+            return Err(protocol("too many chunks were offered and not sent".to_owned()));
+        }
+        let has_come = false;
+        state.needed.insert(id, Needed { length, has_come });
+        Ok(true)
+    }
+
+    /// Takes a chunk in; waits while the disk is slow.
+    pub(super) fn take(&self, chunk: v1::Chunk) -> Result<(), Fault> {
+        let id = blob_id(&chunk.id)?;
+        {
+            let mut state = self.shared.state.lock();
+            if let Some(fault) = &state.fault {
+                return Err(fault.clone());
+            }
+            match state.needed.get_mut(&id) {
+                Some(needed) if !needed.has_come && needed.length == chunk.length => needed.has_come = true,
+                _ => return Err(protocol(format!("chunk {id} was sent but not needed"))),
+            }
+            state.under_way += 1;
+        }
+        self.queue
+            .send((id, chunk))
+            .map_err(|_| Fault::access("the threads that store chunks have ended"))
+    }
+
+    /// Waits until everything that came is stored; all that was needed must have come.
+    pub(super) fn settle(&self) -> Result<(), Fault> {
+        let mut state = self.shared.state.lock();
+        while state.under_way > 0 && state.fault.is_none() {
+            self.shared.changed.wait(&mut state);
+        }
+        match (&state.fault, state.needed.keys().next()) {
+            (Some(fault), _) => Err(fault.clone()),
+            (None, Some(id)) => Err(protocol(format!(
+                "chunk {id} was needed and never sent before the item ended"
+            ))),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// The item failed: what did not come will not come.
+    pub(super) fn forget_missing(&self) {
+        self.shared
+            .state
+            .lock()
+            .needed
+            .retain(|_, needed| needed.has_come);
+    }
+
+    pub(super) fn stored(&self) -> Stored {
+        let state = self.shared.state.lock();
+        Stored {
+            bytes_new: state.bytes_new,
+            bytes_stored: state.bytes_stored,
+        }
+    }
+}
+
+/// Parses an id from a message.
+pub(super) fn blob_id(bytes: &[u8]) -> Result<BlobId, Fault> {
+    let bytes = bytes
+        .try_into()
+        .map_err(|_| protocol("a chunk's id has 32 bytes".to_owned()))?;
+    Ok(BlobId::from_bytes(bytes))
+}
+
+fn protocol(text: String) -> Fault {
+    Fault::access(format!("the client broke the protocol: {text}"))
+}
+
+struct Worker<'a> {
+    shared: Arc<Shared>,
+    jobs: Receiver<(BlobId, v1::Chunk)>,
+    unit: String,
+    writer: &'a Writer,
+    control: &'a Arc<Control>,
+}
+
+impl Worker<'_> {
+    fn run(self) {
+        let mut scratch = Vec::new();
+        while let Ok((id, chunk)) = self.jobs.recv() {
+            let failed = self.shared.state.lock().fault.is_some();
+            // After a fault the rest is only taken out of the way.
+            let stored = (!failed).then(|| self.store(id, &chunk, &mut scratch));
+            self.note(id, chunk.length, stored);
+        }
+    }
+
+    fn store(
+        &self,
+        id: BlobId,
+        chunk: &v1::Chunk,
+        scratch: &mut Vec<u8>,
+    ) -> Result<outlast_repository::Added, RepositoryError> {
+        if chunk.compressed {
+            verify_compressed(&id, &chunk.data, chunk.length, scratch)?;
+            return self
+                .writer
+                .add_compressed(BlobKind::Data, id, &chunk.data, chunk.length);
+        }
+        if chunk.data.len() != chunk.length as usize || BlobId::of(&chunk.data) != id {
+            return Err(RepositoryError::Refused {
+                kind: BlobKind::Data,
+                id,
+                damage: outlast_repository::Damage::HashMismatch,
+            });
+        }
+        self.writer.add_blob(BlobKind::Data, id, &chunk.data)
+    }
+
+    fn note(
+        &self,
+        id: BlobId,
+        length: u32,
+        stored: Option<Result<outlast_repository::Added, RepositoryError>>,
+    ) {
+        let mut state = self.shared.state.lock();
+        state.under_way -= 1;
+        match stored {
+            Some(Ok(added)) => {
+                state.needed.remove(&id);
+                if added.new {
+                    state.bytes_new += u64::from(length);
+                    state.bytes_stored += added.stored_bytes;
+                }
+            }
+            Some(Err(error)) => {
+                let fault = Fault::storage(&self.unit, &error);
+                // The engine may be waiting for the client, who may be waiting for nothing.
+                self.control.halt(Halt::Fault(fault.clone()));
+                state.fault.get_or_insert(fault);
+            }
+            None => {}
+        }
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+}

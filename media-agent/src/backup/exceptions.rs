@@ -1,0 +1,87 @@
+//! Exceptions of an attempt: all counted, the first of them journalled by name, in bounded batches (S-02).
+//!
+//! Used by both engines.
+
+use outlast_proto::v1::journal_event::What;
+use outlast_proto::v1::{ExceptionsFound, FileException};
+use outlast_proto::words::MAX_EXCEPTIONS;
+
+/// When so many wait they are journalled before the item ends.
+const BATCH: usize = 100;
+/// A path can be 4 KiB and more; a reason is a sentence.
+const MAX_PATH: usize = 8192;
+const MAX_REASON: usize = 1024;
+
+#[derive(Debug, Default)]
+pub(crate) struct ExceptionLog {
+    count: u64,
+    named: usize,
+    waiting: Vec<FileException>,
+}
+
+impl ExceptionLog {
+    pub(crate) fn add(&mut self, exception: FileException) {
+        self.count += 1;
+        if self.named < MAX_EXCEPTIONS {
+            self.named += 1;
+            self.waiting.push(FileException {
+                path: shorten(exception.path, MAX_PATH),
+                reason: shorten(exception.reason, MAX_REASON),
+            });
+        }
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// A full batch, if there is one.
+    pub(crate) fn take_batch(&mut self, item: u32) -> Option<What> {
+        (self.waiting.len() >= BATCH).then(|| self.take(item)).flatten()
+    }
+
+    /// What waits.
+    pub(crate) fn take(&mut self, item: u32) -> Option<What> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        Some(What::Exceptions(ExceptionsFound {
+            item,
+            exceptions: std::mem::take(&mut self.waiting),
+        }))
+    }
+}
+
+fn shorten(mut text: String, limit: usize) -> String {
+    if text.len() > limit {
+        text.truncate(text.floor_char_boundary(limit));
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ExceptionLog;
+    use outlast_proto::v1::FileException;
+    use outlast_proto::v1::journal_event::What;
+
+    #[test]
+    fn s02_all_are_counted_and_the_first_thousand_named() {
+        let mut log = ExceptionLog::default();
+        let mut named = 0;
+        for n in 0..2500 {
+            log.add(FileException {
+                path: format!("/{n}"),
+                reason: "ä".repeat(2000),
+            });
+            if let Some(What::Exceptions(found)) = log.take_batch(0) {
+                assert!(found.exceptions.len() <= 100);
+                assert!(found.exceptions.iter().all(|e| e.reason.len() < 1100));
+                named += found.exceptions.len();
+            }
+        }
+        assert!(log.take(0).is_none());
+        assert_eq!((log.count(), named), (2500, 1000));
+    }
+}

@@ -1,0 +1,194 @@
+//! One item of a backup: the client's messages from `ItemBegin` to `ItemEnd`.
+//!
+//! Knows the order of messages; the walk's rules are the tree builder's, the chunks' are `chunks`'. Called by `engine`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use outlast_proto::v1::backup_down::Body as Down;
+use outlast_proto::v1::backup_up::Body as Up;
+use outlast_proto::v1::{Entries, ItemBegin, ItemEnd, JobError, Needed, Offers, Verdicts};
+use outlast_proto::words::Counters;
+use outlast_repository::{Repository, RepositoryError, SnapshotId, Writer};
+
+use super::chunks::{Chunks, Stored, blob_id};
+use super::engine::{Base, Tally};
+use super::exceptions::ExceptionLog;
+use super::trees::WriterTrees;
+use crate::attempts::{BackupProtocol, End, Wire};
+use crate::fault::Fault;
+use crate::tickets::Item;
+use crate::tree_builder::{BuildError, ItemPath, TreeBuilder, find_in_parent};
+
+/// An item under way.
+pub(super) struct ItemRun<'a> {
+    pub(super) base: &'a Base,
+    pub(super) writer: &'a Writer,
+    pub(super) chunks: &'a Chunks<'a>,
+    pub(super) item: &'a Item,
+    pub(super) builder: TreeBuilder<WriterTrees<'a>>,
+    /// The parent snapshot, if it is still there.
+    pub(super) parent: Option<SnapshotId>,
+    tree_bytes: Arc<AtomicU64>,
+    stored_before: Stored,
+    offers: u64,
+}
+
+impl<'a> ItemRun<'a> {
+    /// Prepares the comparison with the parent snapshot; `None` if the item's path can be none.
+    pub(super) fn new(
+        base: &'a Base,
+        writer: &'a Writer,
+        chunks: &'a Chunks<'a>,
+        item: &'a Item,
+    ) -> Result<Option<Self>, Fault> {
+        let Some(path) = ItemPath::parse(&item.path) else {
+            return Ok(None);
+        };
+        let tree_bytes: Arc<AtomicU64> = Arc::default();
+        let trees = WriterTrees {
+            repository: &base.repository,
+            writer,
+            stored: Arc::clone(&tree_bytes),
+        };
+        let parent = match item.parent {
+            None => None,
+            Some(id) => parent_tree(&base.repository, id).map_err(|error| base.storage_fault(&error))?,
+        };
+        let root = match &parent {
+            None => None,
+            Some((_, tree)) => {
+                find_in_parent(&trees, tree, &path).map_err(|error| base.storage_fault(&error))?
+            }
+        };
+        Ok(Some(Self {
+            base,
+            writer,
+            chunks,
+            item,
+            builder: TreeBuilder::new(trees, path, root),
+            parent: parent.map(|(id, _)| id),
+            tree_bytes,
+            stored_before: chunks.stored(),
+            offers: 0,
+        }))
+    }
+
+    /// Follows the client through the item; the error it ended the item with, if any.
+    pub(super) fn receive(
+        &mut self,
+        number: u32,
+        wire: &mut Wire<BackupProtocol>,
+        tally: &Tally,
+        exceptions: &mut ExceptionLog,
+    ) -> Result<Option<JobError>, End> {
+        let mut begun = false;
+        loop {
+            match wire.receive()? {
+                Up::Path(path) => self.base.progress.set_path(path.path),
+                Up::ItemBegin(ItemBegin { item }) if !begun && item == number => begun = true,
+                Up::ItemEnd(ItemEnd { item, error }) if begun && item == number => return Ok(error),
+                Up::Entries(entries) if begun => wire.send(self.entries(&entries)?)?,
+                Up::Offers(offers) if begun => wire.send(self.offers(&offers)?)?,
+                Up::Chunks(chunks) if begun => {
+                    for chunk in chunks.chunks {
+                        self.chunks.take(chunk)?;
+                    }
+                }
+                Up::FileEnds(ends) if begun => {
+                    for end in &ends.ends {
+                        self.builder.file_end(end).map_err(|error| self.fault(error))?;
+                    }
+                }
+                Up::Exceptions(found) if begun => {
+                    for exception in found.exceptions {
+                        exceptions.add(exception);
+                        let batch = exceptions.take_batch(number);
+                        batch.map_or(Ok(()), |batch| self.base.journal(vec![batch]))?;
+                    }
+                }
+                Up::Hello(_)
+                | Up::ItemBegin(_)
+                | Up::ItemEnd(_)
+                | Up::Entries(_)
+                | Up::Offers(_)
+                | Up::Chunks(_)
+                | Up::FileEnds(_)
+                | Up::Exceptions(_) => {
+                    let text =
+                        format!("the client broke the protocol: a message does not belong to item {number}");
+                    return Err(Fault::access(text).into());
+                }
+            }
+            let mut so_far = tally.counters;
+            so_far.add(&self.counters());
+            so_far.exceptions = exceptions.count();
+            self.base.progress.set(so_far);
+        }
+    }
+
+    /// The item's numbers so far (L-04).
+    pub(super) fn counters(&self) -> Counters {
+        let stored = self.chunks.stored();
+        let tree_bytes = self.tree_bytes.load(Ordering::Relaxed);
+        Counters {
+            bytes_new: stored.bytes_new - self.stored_before.bytes_new,
+            bytes_stored: stored.bytes_stored - self.stored_before.bytes_stored + tree_bytes,
+            ..self.builder.counters()
+        }
+    }
+
+    fn entries(&mut self, entries: &Entries) -> Result<Down, Fault> {
+        let mut wanted = Vec::new();
+        for entry in &entries.entries {
+            let number = self.builder.entry(entry).map_err(|error| self.fault(error))?;
+            wanted.extend(number);
+        }
+        let through = self.builder.through();
+        Ok(Down::Verdicts(Verdicts { through, wanted }))
+    }
+
+    fn offers(&mut self, offers: &Offers) -> Result<Down, Fault> {
+        self.offers += 1;
+        if offers.number != self.offers {
+            let text = "the client broke the protocol: offers are not numbered in order";
+            return Err(Fault::access(text));
+        }
+        let mut indexes = Vec::new();
+        for (index, offer) in (0..).zip(&offers.offers) {
+            let id = blob_id(&offer.id)?;
+            self.builder
+                .offer(offer.node, id, offer.length)
+                .map_err(|error| self.fault(error))?;
+            if self.chunks.is_needed(id, offer.length)? {
+                indexes.push(index);
+            }
+        }
+        Ok(Down::Needed(Needed {
+            number: offers.number,
+            indexes,
+        }))
+    }
+
+    pub(super) fn fault(&self, error: BuildError) -> Fault {
+        match error {
+            BuildError::Storage(error) => self.base.storage_fault(&error),
+            violation @ BuildError::Violation(_) => Fault::access(violation.to_string()),
+        }
+    }
+}
+
+/// The root tree of the parent snapshot. One that is gone is no fault: then everything counts as changed.
+fn parent_tree(
+    repository: &Repository,
+    id: SnapshotId,
+) -> Result<Option<(SnapshotId, outlast_repository::BlobId)>, RepositoryError> {
+    match repository.snapshot(&id) {
+        Ok(snapshot) => Ok(Some((id, snapshot.tree))),
+        Err(error) if error.is_not_found() || matches!(error, RepositoryError::Damaged { .. }) => {
+            tracing::warn!(%error, "the parent snapshot cannot be read; everything is read again");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}

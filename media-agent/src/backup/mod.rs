@@ -1,0 +1,17 @@
+//! The engine of a backup: items one after the other over the stream (docs/protocol.md "Backup stream").
+//!
+//! Runs on a blocking thread of its own. `item` is one item, `chunks` verifies and stores, `exceptions` journals what
+//! could not be read, `commit` writes the snapshot, `adopt` takes over what is there already. How the attempt is
+//! admitted and ended is `attempts`'.
+
+pub(crate) mod adopt;
+mod chunks;
+mod commit;
+mod engine;
+mod exceptions;
+mod item;
+mod trees;
+
+pub(crate) use engine::{BackupWork, Base, run};
+pub(crate) use exceptions::ExceptionLog;
+pub(crate) use trees::ReadOnlyTrees;

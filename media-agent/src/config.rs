@@ -1,0 +1,112 @@
+//! What a media agent is told at start, and what can be checked before a port opens.
+//!
+//! Reading the file is the binary's work. Used by `run` and by `--check`.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use outlast_kit::identity::Kind;
+use outlast_kit::tls::{Credentials, TlsFiles};
+use outlast_proto::words::{AgentName, PoolName, StorageUnitName};
+use outlast_repository::Password;
+use serde::Deserialize;
+
+use crate::error::RunError;
+
+/// Configuration of a media agent.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Its name; the certificate must carry it.
+    pub name: AgentName,
+    /// Journal and keys; one process at a time.
+    pub data_dir: PathBuf,
+    /// Where client agents connect.
+    pub listen: SocketAddr,
+    /// `host:port` as clients reach it; empty: `listen`.
+    #[serde(default)]
+    pub advertise: Vec<String>,
+    /// Which host this is; by default derived from the machine id.
+    #[serde(default)]
+    pub host_id: Option<String>,
+    /// Whether data travels over Fibre Transport.
+    #[serde(default)]
+    pub fibre_transport: bool,
+    /// The version to report instead of the real one, for tests of.
+    #[serde(default)]
+    pub reported_version: Option<String>,
+    /// `host:port` of the primaries.
+    pub primaries: Vec<String>,
+    /// The pool it belongs to.
+    pub pool: PoolName,
+    /// Certificates.
+    pub tls: TlsFiles,
+    /// Where backups go.
+    pub storage: StorageConfig,
+}
+
+/// A storage unit in a directory.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StorageConfig {
+    /// Its name; media agents that share it use the same one.
+    pub unit: StorageUnitName,
+    /// The directory of the repository.
+    pub path: PathBuf,
+    /// A file whose first line is the repository's password.
+    pub password_file: PathBuf,
+}
+
+impl Config {
+    /// Checks everything that can be checked without opening a port or the storage unit: `--check`.
+    ///
+    /// # Errors
+    /// [`RunError`] naming the first thing that is wrong.
+    pub fn check(&self) -> Result<(), RunError> {
+        self.credentials()?;
+        self.storage.password()?;
+        if self.primaries.is_empty() {
+            return Err(RunError::NoPrimaries);
+        }
+        Ok(())
+    }
+
+    /// The certificates, which must be those of this media agent.
+    pub(crate) fn credentials(&self) -> Result<Credentials, RunError> {
+        let credentials = Credentials::load(&self.tls)?;
+        let holder = credentials.identity();
+        if holder.kind != Kind::MediaAgent || holder.name != self.name.as_str() {
+            return Err(RunError::OtherIdentity {
+                file: self.tls.cert.clone(),
+                holder: holder.clone(),
+                name: self.name.clone(),
+            });
+        }
+        Ok(credentials)
+    }
+}
+
+impl StorageConfig {
+    /// The password of the repository.
+    pub(crate) fn password(&self) -> Result<Password, RunError> {
+        let path = || self.password_file.clone();
+        let unreadable = |source| RunError::PasswordFile { path: path(), source };
+        let mode = std::fs::metadata(path())
+            .map_err(unreadable)?
+            .permissions()
+            .mode();
+        if mode & 0o077 != 0 {
+            tracing::warn!(
+                file = %self.password_file.display(), mode = format!("{:o}", mode & 0o777),
+                "the password file can be read by others; set its mode to 600"
+            );
+        }
+        let text = std::fs::read_to_string(path()).map_err(unreadable)?;
+        let password = text.lines().next().unwrap_or_default();
+        if password.is_empty() {
+            return Err(RunError::NoPassword { path: path() });
+        }
+        Ok(Password::new(password.to_owned()))
+    }
+}

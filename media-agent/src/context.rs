@@ -1,0 +1,72 @@
+//! What every part of the running agent needs: made once by `run`, cloned into tasks.
+//!
+//! No behaviour of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use outlast_kit::clock::SharedClock;
+use outlast_kit::shutdown::Shutdown;
+use outlast_kit::tasks::Tasks;
+use outlast_proto::v1::journal_event::What;
+use outlast_proto::words::AgentName;
+use tokio::sync::watch;
+
+use crate::attempt_id::AttemptId;
+use crate::contact::Contact;
+use crate::journal::{Journal, NewEvent, NewRecord};
+use crate::storage::StorageUnit;
+use crate::tickets::Verifier;
+
+/// How long things are waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// For the client after its attempt was ordered (code 58).
+    pub client_wait: Duration,
+    /// For the first message of a stream.
+    pub hello_wait: Duration,
+    /// Between refreshments of a lock.
+    pub lock_refresh: Duration,
+    /// For attempts to end at shutdown.
+    pub attempts_end: Duration,
+    /// For the last events to reach the primary at shutdown.
+    pub last_delivery: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            client_wait: Duration::from_secs(60),
+            hello_wait: Duration::from_secs(10),
+            lock_refresh: Duration::from_secs(5 * 60),
+            attempts_end: Duration::from_secs(10),
+            last_delivery: Duration::from_secs(2),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) agent: AgentName,
+    /// Of this process (F-10).
+    pub(crate) start_id: String,
+    pub(crate) journal: Journal,
+    pub(crate) unit: Arc<StorageUnit>,
+    pub(crate) verifier: Verifier,
+    pub(crate) contact: watch::Receiver<Contact>,
+    pub(crate) clock: SharedClock,
+    pub(crate) tasks: Tasks,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) timing: Timing,
+}
+
+impl Context {
+    /// An event that happens now.
+    pub(crate) fn event(&self, id: AttemptId, what: What) -> NewRecord {
+        NewRecord::Event(NewEvent {
+            at: self.clock.now(),
+            id,
+            what,
+        })
+    }
+}

@@ -1,0 +1,7 @@
+//! The data service: clients' streams come in here, are asked for their right, and go to the desk.
+//!
+//! Thin: gRPC is known here and in `attempts::link` only. Served by `run`.
+
+mod service;
+
+pub(crate) use service::{DataService, server};

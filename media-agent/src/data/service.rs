@@ -1,0 +1,147 @@
+//! The gRPC handlers and the settings of the server.
+//!
+//! See the module's head.
+
+use std::time::Duration;
+
+use outlast_kit::identity::Identity;
+use outlast_kit::tls::Credentials;
+use outlast_proto::v1::data_server::{Data, DataServer};
+use outlast_proto::v1::{AttemptOver, BackupDown, BackupUp, RestoreDown, RestoreUp};
+use outlast_proto::words::StatusCode;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Server;
+use tonic::transport::server::Router;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::attempts::{AnyLink, BackupProtocol, Desk, Link, Protocol, RestoreProtocol};
+use crate::context::Context;
+
+/// Larger than any chunk with its frame of other fields would need by the cutting rule plus messages of 1 MiB.
+const MAX_MESSAGE: usize = 8 << 20;
+/// Slack for the fields around a chunk of the largest size.
+const MESSAGE_SLACK: usize = 64 << 10;
+/// Messages to a client that gRPC has not taken yet.
+const DOWN_MESSAGES: usize = 8;
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// What a client gets.
+type Answers<P> = ReceiverStream<Result<<P as Protocol>::Down, Status>>;
+/// Both ends of a stream.
+type Ends<P> = (
+    Streaming<<P as Protocol>::Up>,
+    mpsc::Sender<Result<<P as Protocol>::Down, Status>>,
+);
+
+/// Answers clients.
+pub(crate) struct DataService {
+    pub(crate) context: Context,
+    pub(crate) desk: Desk,
+}
+
+/// The server with its settings; windows and frames are left at their defaults, which suit TLS best.
+pub(crate) fn server(
+    service: DataService,
+    credentials: &Credentials,
+) -> Result<Router, tonic::transport::Error> {
+    let data = DataServer::new(service)
+        .max_decoding_message_size(MAX_MESSAGE + MESSAGE_SLACK)
+        .max_encoding_message_size(MAX_MESSAGE + MESSAGE_SLACK);
+    let router = Server::builder()
+        .tls_config(credentials.server())?
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .add_service(data);
+    Ok(router)
+}
+
+#[tonic::async_trait]
+impl Data for DataService {
+    type BackupStream = ReceiverStream<Result<BackupDown, Status>>;
+    type RestoreStream = ReceiverStream<Result<RestoreDown, Status>>;
+
+    async fn backup(
+        &self,
+        request: Request<Streaming<BackupUp>>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        self.receive::<BackupProtocol>(request, AnyLink::Backup)
+    }
+
+    async fn restore(
+        &self,
+        request: Request<Streaming<RestoreUp>>,
+    ) -> Result<Response<Self::RestoreStream>, Status> {
+        self.receive::<RestoreProtocol>(request, AnyLink::Restore)
+    }
+}
+
+impl DataService {
+    /// Answers at once; whether the stream has a right is found out beside.
+    fn receive<P: Protocol>(
+        &self,
+        request: Request<Streaming<P::Up>>,
+        wrap: fn(Link<P>) -> AnyLink,
+    ) -> Result<Response<Answers<P>>, Status> {
+        let bearer =
+            Identity::of_peer(&request).map_err(|error| Status::unauthenticated(error.to_string()))?;
+        let (down, answers) = mpsc::channel(DOWN_MESSAGES);
+        let (context, desk) = (self.context.clone(), self.desk.clone());
+        let up = request.into_inner();
+        self.context
+            .tasks
+            .spawn(format!("stream of {}", bearer.name), async move {
+                admit(&context, &desk, &bearer, (up, down), wrap).await;
+            });
+        Ok(Response::new(ReceiverStream::new(answers)))
+    }
+}
+
+/// Reads the hello, checks the ticket and hands the stream to the desk.
+async fn admit<P: Protocol>(
+    context: &Context,
+    desk: &Desk,
+    bearer: &Identity,
+    (mut up, down): Ends<P>,
+    wrap: fn(Link<P>) -> AnyLink,
+) {
+    let first = tokio::select! {
+        first = tokio::time::timeout(context.timing.hello_wait, up.message()) => first,
+        () = context.shutdown.begun() => return,
+    };
+    let hello = match first {
+        Ok(Ok(Some(message))) => match P::split(message) {
+            (0, _, Some(body)) => P::hello(body),
+            _ => None,
+        },
+        // Gone before it said anything.
+        Ok(Ok(None) | Err(_)) => return,
+        Err(_) => None,
+    };
+    let (start_id, signed) = match hello {
+        Some(hello) => (hello.start_id, hello.ticket.unwrap_or_default()),
+        None => {
+            let link = wrap(Link::new(up, down, String::new()));
+            return refuse(link, bearer, "the stream does not begin with a hello").await;
+        }
+    };
+    let link = wrap(Link::new(up, down, start_id));
+    let checked = context.verifier.verify(&signed).and_then(|ticket| {
+        ticket.check_bearer(bearer)?;
+        Ok(ticket)
+    });
+    match checked {
+        Ok(ticket) => desk.attach(ticket, link).await,
+        Err(error) => refuse(link, bearer, &error.to_string()).await,
+    }
+}
+
+async fn refuse(link: AnyLink, bearer: &Identity, why: &str) {
+    tracing::warn!(%bearer, why, "a stream is refused");
+    let over = AttemptOver {
+        code: u32::from(StatusCode::ACCESS_NOT_ALLOWED.0),
+        text: why.to_owned(),
+    };
+    link.finish(over).await;
+}

@@ -1,0 +1,84 @@
+//! The data directory: used by one process at a time, and where things lie in it.
+//!
+//! Used by `run`.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::error::RunError;
+
+/// A data directory that is ours until this is dropped.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory if need be and takes it.
+    ///
+    /// # Errors
+    /// [`RunError`] if it cannot be used or another process has it.
+    pub(crate) fn take(path: &Path) -> Result<Self, RunError> {
+        let failed = |source| RunError::DataDir {
+            path: path.to_owned(),
+            source,
+        };
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(failed)?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path.join("lock"))
+            .map_err(failed)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                _lock: lock,
+            }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(RunError::DataDirInUse {
+                path: path.to_owned(),
+            }),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+
+    pub(crate) fn repository_file(&self) -> PathBuf {
+        self.path.join("repository-id")
+    }
+
+    pub(crate) fn cluster_file(&self) -> PathBuf {
+        self.path.join("cluster.json")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DataDir;
+    use crate::error::RunError;
+
+    #[test]
+    fn one_process_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new");
+        let first = DataDir::take(&path).unwrap();
+        assert!(matches!(
+            DataDir::take(&path).unwrap_err(),
+            RunError::DataDirInUse { .. }
+        ));
+        drop(first);
+        DataDir::take(&path).unwrap();
+    }
+}

@@ -1,0 +1,108 @@
+//! Why a media agent cannot start or go on: one sentence each, with what to do.
+//!
+//! Faults of a single attempt are in `fault`. Used by `run` and its callers.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use outlast_kit::identity::Identity;
+use outlast_kit::tls::TlsError;
+use outlast_proto::words::AgentName;
+use outlast_repository::RepositoryError;
+
+use crate::journal::JournalError;
+
+/// The daemon could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The certificate is somebody else's.
+    #[error(
+        "the certificate {} belongs to {holder}, not to media agent \"{name}\"; use the certificate made for it",
+        file.display()
+    )]
+    OtherIdentity {
+        /// The certificate.
+        file: PathBuf,
+        /// Whose it is.
+        holder: Identity,
+        /// Who we are to be.
+        name: AgentName,
+    },
+    /// No address of a primary.
+    #[error("`primaries` is empty; name at least one primary as host:port")]
+    NoPrimaries,
+    /// The password file cannot be read.
+    #[error("cannot read the password file {}: {source}", path.display())]
+    PasswordFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The password file is empty.
+    #[error("the first line of the password file {} is empty; write the repository's password there", path.display())]
+    NoPassword {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The data directory cannot be used.
+    #[error("cannot use the data directory {}: {source}", path.display())]
+    DataDir {
+        /// The directory or a file in it.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another process has it.
+    #[error("another process uses the data directory {}; stop that one first, or give this agent its own", path.display())]
+    DataDirInUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// What was learned of the cluster cannot be read.
+    #[error("{} is damaged: {reason}; remove it, the primary will send its content again", path.display())]
+    ClusterFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The journal.
+    #[error("{0}")]
+    Journal(String),
+    /// A repository that this configuration can never use.
+    #[error("storage unit \"{unit}\": {source}")]
+    StorageUnit {
+        /// The unit.
+        unit: String,
+        /// Why.
+        source: RepositoryError,
+    },
+    /// The port.
+    #[error(
+        "cannot listen at {address}: {source}; choose another address in `listen`, or stop what uses this one"
+    )]
+    Listen {
+        /// What was tried.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The server could not be set up.
+    #[error("cannot set up the server at {address}: {reason}")]
+    Server {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl From<JournalError> for RunError {
+    fn from(error: JournalError) -> Self {
+        RunError::Journal(error.to_string())
+    }
+}

@@ -1,0 +1,66 @@
+//! Why an attempt cannot go on: a code of S-10 and a text that names the cause for a person (S-07, S-11).
+//!
+//! The one table from errors of the repository and the journal to codes. Used by everything that runs attempts.
+
+use outlast_proto::words::StatusCode;
+use outlast_repository::RepositoryError;
+
+use crate::journal::JournalError;
+
+/// What ends an attempt before its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) code: StatusCode,
+    pub(crate) text: String,
+}
+
+impl Fault {
+    pub(crate) fn new(code: StatusCode, text: impl Into<String>) -> Self {
+        Self {
+            code,
+            text: text.into(),
+        }
+    }
+
+    /// The client broke the protocol or has no right.
+    pub(crate) fn access(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::ACCESS_NOT_ALLOWED, text)
+    }
+
+    /// The stream with the client broke.
+    pub(crate) fn broken(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONNECTION_BROKEN, text)
+    }
+
+    /// The storage unit could not be opened, locked or read at all.
+    pub(crate) fn unavailable(unit: &str, error: &RepositoryError) -> Self {
+        Self::new(
+            StatusCode::STORAGE_UNIT_NOT_AVAILABLE,
+            format!("storage unit \"{unit}\": {error}"),
+        )
+    }
+
+    /// The storage unit failed in mid-work.
+    pub(crate) fn storage(unit: &str, error: &RepositoryError) -> Self {
+        let code = match error {
+            RepositoryError::StorageFull { .. } => StatusCode::STORAGE_FULL,
+            RepositoryError::Refused { .. } => StatusCode::ACCESS_NOT_ALLOWED,
+            RepositoryError::Locked { .. } | RepositoryError::LockLost { .. } => {
+                StatusCode::STORAGE_UNIT_NOT_AVAILABLE
+            }
+            _ => StatusCode::STORAGE_WRITE_ERROR,
+        };
+        Self::new(code, format!("storage unit \"{unit}\": {error}"))
+    }
+}
+
+impl From<JournalError> for Fault {
+    fn from(error: JournalError) -> Self {
+        let code = if error.is_full() {
+            StatusCode::STORAGE_FULL
+        } else {
+            StatusCode::STORAGE_WRITE_ERROR
+        };
+        Fault::new(code, error.to_string())
+    }
+}

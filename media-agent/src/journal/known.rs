@@ -1,0 +1,156 @@
+//! What the journal's records say about attempts: which are open, which numbers are over.
+//!
+//! Pure: the same for replay at start, live appends and tests. No files, no clock. Used by `store`.
+
+use std::collections::BTreeMap;
+
+use outlast_proto::v1::journal_event::What;
+use outlast_proto::v1::{JournalEvent, Ticket};
+use outlast_proto::words::{Attempt, JobId};
+use prost::Message as _;
+
+use super::format::Record;
+use super::kept::{ClosedJob, KeptState, OpenAttempt};
+use crate::attempt_id::AttemptId;
+
+/// Longer than a ticket may be shown for the first time (24 h), twice over: after that nobody can show it any more.
+const REMEMBERED_MICROS: i64 = 48 * 3600 * 1_000_000;
+
+/// What this agent knows of an attempt that somebody speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Never heard of.
+    New,
+    /// Admitted, not ended.
+    Open,
+    /// It, or a later attempt of its job, has ended or was fenced.
+    Closed,
+    /// A later attempt of its job is open.
+    Superseded,
+}
+
+/// Open attempts and closed numbers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    open: BTreeMap<AttemptId, OpenAttempt>,
+    /// Job -> (highest attempt that is over, when last heard of).
+    closed: BTreeMap<JobId, (Attempt, i64)>,
+    newest: i64,
+}
+
+impl Known {
+    /// Takes in a record, in the order of the log.
+    pub(crate) fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Event(event) => self.apply_event(event),
+            Record::Admitted(signed) => {
+                let reference = Ticket::decode(signed.ticket.clone())
+                    .ok()
+                    .and_then(|ticket| ticket.attempt);
+                let Ok(id) = AttemptId::of_message(reference.as_ref()) else {
+                    return;
+                };
+                let open = self.open.entry(id).or_default();
+                open.attempt = reference;
+                open.ticket = Some(signed.clone());
+            }
+            Record::Fenced(fence) => {
+                self.newest = self.newest.max(fence.at_micros);
+                if let Ok(id) = AttemptId::of_message(fence.attempt.as_ref()) {
+                    self.close(id);
+                }
+            }
+            Record::Kept(kept) => self.replace(kept),
+            Record::Acknowledged(_) => {}
+        }
+    }
+
+    fn apply_event(&mut self, event: &JournalEvent) {
+        self.newest = self.newest.max(crate::stamps::of_message(event.at.as_ref()).0);
+        let Ok(id) = AttemptId::of_message(event.attempt.as_ref()) else {
+            return;
+        };
+        match &event.what {
+            Some(What::Ended(_) | What::Interrupted(_)) => self.close(id),
+            Some(What::ItemEnded(item)) => {
+                if let Some(open) = self.open.get_mut(&id) {
+                    open.items.push(item.clone());
+                }
+            }
+            Some(What::Exceptions(found)) => {
+                if let Some(open) = self.open.get_mut(&id) {
+                    open.exceptions += found.exceptions.len() as u64;
+                }
+            }
+            Some(What::Marked(_) | What::ItemStarted(_) | What::Checkpoint(_) | What::Detail(_)) | None => {}
+        }
+    }
+
+    /// Its number and all lower ones of the job are over.
+    fn close(&mut self, id: AttemptId) {
+        let at = self.newest;
+        self.open
+            .retain(|open, _| open.job != id.job || open.attempt > id.attempt);
+        let (through, heard) = self.closed.entry(id.job).or_insert((id.attempt, at));
+        (*through, *heard) = ((*through).max(id.attempt), at);
+    }
+
+    fn replace(&mut self, kept: &KeptState) {
+        self.newest = self.newest.max(kept.newest_micros);
+        self.open = kept
+            .open
+            .iter()
+            .filter_map(|open| Some((AttemptId::of_message(open.attempt.as_ref()).ok()?, open.clone())))
+            .collect();
+        self.closed = kept
+            .jobs
+            .iter()
+            .map(|job| (JobId(job.job), (Attempt(job.through), job.at_micros)))
+            .collect();
+    }
+
+    /// What a new file repeats. Jobs nobody can show a ticket of any more are left out.
+    pub(crate) fn keep(&self, acknowledged: u64) -> KeptState {
+        KeptState {
+            acknowledged,
+            open: self.open.values().cloned().collect(),
+            jobs: self
+                .closed
+                .iter()
+                .filter(|(_, (_, at))| self.newest.saturating_sub(*at) <= REMEMBERED_MICROS)
+                .map(|(job, (through, at))| ClosedJob {
+                    job: job.0,
+                    through: through.0,
+                    at_micros: *at,
+                })
+                .collect(),
+            newest_micros: self.newest,
+        }
+    }
+
+    pub(crate) fn standing(&self, id: AttemptId) -> Standing {
+        if self
+            .closed
+            .get(&id.job)
+            .is_some_and(|(through, _)| *through >= id.attempt)
+        {
+            return Standing::Closed;
+        }
+        if self
+            .open
+            .keys()
+            .any(|open| open.job == id.job && open.attempt > id.attempt)
+        {
+            return Standing::Superseded;
+        }
+        if self.open.contains_key(&id) {
+            Standing::Open
+        } else {
+            Standing::New
+        }
+    }
+
+    pub(crate) fn open_attempts(&self) -> Vec<OpenAttempt> {
+        self.open.values().cloned().collect()
+    }
+}

@@ -1,0 +1,23 @@
+//! The durable journal: what happened to this agent's attempts, synced before anything is acted on or sent.
+//!
+//! [`Journal`] is the handle everybody uses; `worker` owns the files and gathers what waits into one sync; `store` is
+//! the synchronous log made of segments; `format` the bytes on disk; `known` what the records say about attempts.
+//! Nothing here decides what happens to an attempt.
+
+mod error;
+mod format;
+mod handle;
+mod kept;
+mod known;
+mod segment;
+mod store;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use error::JournalError;
+pub(crate) use handle::Journal;
+pub(crate) use kept::OpenAttempt;
+pub(crate) use known::Standing;
+pub(crate) use store::{NewEvent, NewRecord};

@@ -1,0 +1,366 @@
+//! The log as a whole: its files in order, what is acknowledged, what is known of attempts. Synchronous.
+//!
+//! When a file is full the next begins with everything that still counts, so a file goes as soon as the primary has
+//! committed its events: the disk holds what is not delivered and little more. Owned by `worker`; tests drive it directly.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+
+use outlast_proto::v1::JournalEvent;
+use outlast_proto::v1::journal_event::What;
+use outlast_proto::words::{JournalId, Timestamp};
+use prost::Message as _;
+
+use super::error::JournalError;
+use super::format::{Header, MAX_FRAME, Record, Span};
+use super::kept::Fence;
+use super::known::Known;
+use super::segment::{Scanned, Segment, number_of};
+use crate::attempt_id::AttemptId;
+use outlast_proto::v1::SignedTicket;
+
+/// How large a file grows before the next is begun.
+pub(crate) const ROTATE_AT: u64 = 4 << 20;
+
+/// Something to be written.
+#[derive(Clone, Debug)]
+pub(crate) enum NewRecord {
+    Event(NewEvent),
+    Admitted(SignedTicket),
+    Fenced { id: AttemptId, at: Timestamp },
+}
+
+/// An event without its number.
+#[derive(Clone, Debug)]
+pub(crate) struct NewEvent {
+    pub(crate) at: Timestamp,
+    pub(crate) id: AttemptId,
+    pub(crate) what: What,
+}
+
+/// Where an event that is not acknowledged lies.
+#[derive(Clone, Copy)]
+struct Place {
+    file: u64,
+    span: Span,
+}
+
+pub(crate) struct Store {
+    dir: PathBuf,
+    rotate_at: u64,
+    /// By number; the last is appended to.
+    files: BTreeMap<u64, Segment>,
+    header: Header,
+    pub(crate) known: Known,
+    acknowledged: u64,
+    /// The acknowledgement that is on disk already.
+    acknowledged_on_disk: u64,
+    last: u64,
+    /// Of events `acknowledged + 1` to `last`.
+    places: VecDeque<Place>,
+    /// The error after which nothing is written any more.
+    broken: Option<JournalError>,
+}
+
+impl Store {
+    /// Opens the journal in `dir`, or begins one there.
+    pub(crate) fn open(dir: &Path, rotate_at: u64) -> Result<Self, JournalError> {
+        std::fs::create_dir_all(dir)
+            .and_then(|()| match dir.parent() {
+                Some(parent) => std::fs::File::open(parent)?.sync_all(),
+                None => Ok(()),
+            })
+            .map_err(|error| JournalError::io(dir, error))?;
+        let mut numbers = list(dir)?;
+        let Some(newest) = numbers.last().copied() else {
+            return Self::begin(dir, rotate_at, 1, &Known::default());
+        };
+        let newest = Segment::scan(dir, newest, true)?;
+        numbers.pop();
+        let mut older = Vec::new();
+        for number in numbers {
+            let scanned = Segment::scan(dir, number, false)?;
+            if scanned.segment.header.journal == newest.segment.header.journal {
+                older.push(scanned);
+            } else {
+                // Of the journal before this one; a crash came before it was removed.
+                scanned.segment.remove()?;
+            }
+        }
+        Self::replay(dir, rotate_at, older, newest)
+    }
+
+    fn begin(dir: &Path, rotate_at: u64, number: u64, known: &Known) -> Result<Self, JournalError> {
+        let header = Header {
+            journal: uuid::Uuid::new_v4(),
+            number,
+            first_sequence: 1,
+        };
+        let segment = Segment::create(dir, header.clone(), &[Record::Kept(known.keep(0))])?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            rotate_at,
+            files: BTreeMap::from([(number, segment)]),
+            header,
+            known: known.clone(),
+            acknowledged: 0,
+            acknowledged_on_disk: 0,
+            last: 0,
+            places: VecDeque::new(),
+            broken: None,
+        })
+    }
+
+    fn replay(
+        dir: &Path,
+        rotate_at: u64,
+        older: Vec<Scanned>,
+        newest: Scanned,
+    ) -> Result<Self, JournalError> {
+        if newest.torn > 0 {
+            tracing::warn!(
+                journal = %dir.display(), bytes = newest.torn,
+                "the journal's last record was not finished when the agent ended; it is cut off"
+            );
+        }
+        let first = older.first().unwrap_or(&newest).segment.header.first_sequence;
+        let mut store = Self {
+            dir: dir.to_owned(),
+            rotate_at,
+            files: BTreeMap::new(),
+            header: newest.segment.header.clone(),
+            known: Known::default(),
+            acknowledged: 0,
+            acknowledged_on_disk: 0,
+            last: first - 1,
+            places: VecDeque::new(),
+            broken: None,
+        };
+        let mut next_number = None;
+        for scanned in older.into_iter().chain([newest]) {
+            let number = scanned.segment.header.number;
+            if let Some(missing) = next_number.filter(|next| *next != number) {
+                return Err(JournalError::SegmentMissing {
+                    dir: dir.to_owned(),
+                    missing,
+                });
+            }
+            next_number = Some(number + 1);
+            store.take(number, &scanned.records)?;
+            store.files.insert(number, scanned.segment);
+        }
+        store.acknowledged = store.acknowledged.max(first - 1).min(store.last);
+        store.acknowledged_on_disk = store.acknowledged;
+        let delivered = store.acknowledged - (first - 1);
+        store
+            .places
+            .drain(..usize::try_from(delivered).unwrap_or(usize::MAX));
+        store.drop_delivered_files()?;
+        Ok(store)
+    }
+
+    /// Takes in the records of a file at start.
+    fn take(&mut self, number: u64, records: &[(Record, Span)]) -> Result<(), JournalError> {
+        for (record, span) in records {
+            match record {
+                Record::Event(event) if event.sequence == self.last + 1 => {
+                    self.last = event.sequence;
+                    self.places.push_back(Place {
+                        file: number,
+                        span: *span,
+                    });
+                }
+                Record::Event(_) => {
+                    return Err(JournalError::Damaged {
+                        path: self.dir.join(super::segment::file_name(number)),
+                        offset: span.offset,
+                    });
+                }
+                Record::Acknowledged(sequence) => self.acknowledged = self.acknowledged.max(*sequence),
+                Record::Kept(kept) => self.acknowledged = self.acknowledged.max(kept.acknowledged),
+                Record::Admitted(_) | Record::Fenced(_) => {}
+            }
+            self.known.apply(record);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn journal_id(&self) -> JournalId {
+        self.header.journal_id()
+    }
+
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Writes and syncs all of it, or nothing.
+    pub(crate) fn append(&mut self, new: Vec<NewRecord>) -> Result<(), JournalError> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        let mut sequence = self.last;
+        let mut records: Vec<Record> = new.into_iter().map(|r| number(r, &mut sequence)).collect();
+        let length = records.iter().map(length_of).sum();
+        if length > MAX_FRAME / 2 {
+            return Err(JournalError::TooLarge { length });
+        }
+        if self.current_length() > self.rotate_at {
+            self.rotate()?;
+        }
+        if self.acknowledged > self.acknowledged_on_disk {
+            records.push(Record::Acknowledged(self.acknowledged));
+        }
+        self.write(&records)?;
+        self.acknowledged_on_disk = self.acknowledged;
+        Ok(())
+    }
+
+    fn write(&mut self, records: &[Record]) -> Result<(), JournalError> {
+        let (&file, segment) = self.files.iter_mut().next_back().ok_or(JournalError::Closed)?;
+        let spans = segment.append(records).map_err(|failed| {
+            if !failed.undone {
+                self.broken = Some(JournalError::Closed);
+            }
+            failed.error
+        })?;
+        for (record, span) in records.iter().zip(spans) {
+            if let Record::Event(event) = record {
+                self.last = event.sequence;
+                self.places.push_back(Place { file, span });
+            }
+            self.known.apply(record);
+        }
+        Ok(())
+    }
+
+    fn current_length(&self) -> u64 {
+        self.files.values().next_back().map_or(0, Segment::length)
+    }
+
+    /// Begins the next file with what still counts.
+    fn rotate(&mut self) -> Result<(), JournalError> {
+        let header = Header {
+            number: self.header.number + 1,
+            first_sequence: self.last + 1,
+            journal: self.header.journal,
+        };
+        let kept = self.known.keep(self.acknowledged);
+        let segment = Segment::create(&self.dir, header.clone(), &[Record::Kept(kept.clone())])?;
+        self.known.apply(&Record::Kept(kept));
+        self.files.insert(header.number, segment);
+        self.header = header;
+        self.acknowledged_on_disk = self.acknowledged;
+        self.drop_delivered_files()
+    }
+
+    /// The primary has committed everything up to `sequence`. Reaches the disk with the next append.
+    pub(crate) fn acknowledge(&mut self, sequence: u64) -> Result<(), JournalError> {
+        let sequence = sequence.min(self.last);
+        while self.acknowledged < sequence {
+            self.acknowledged += 1;
+            self.places.pop_front();
+        }
+        self.drop_delivered_files()
+    }
+
+    /// Removes files, oldest first, of which every event is acknowledged.
+    fn drop_delivered_files(&mut self) -> Result<(), JournalError> {
+        while let Some((&oldest, _)) = self.files.first_key_value() {
+            let Some(next) = self.files.get(&(oldest + 1)) else {
+                break;
+            };
+            if next.header.first_sequence - 1 > self.acknowledged {
+                break;
+            }
+            if let Some(file) = self.files.remove(&oldest) {
+                file.remove()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Events from `from` on, as many as `limit`; empty if there are none yet.
+    pub(crate) fn read(&self, from: u64, limit: usize) -> Result<Vec<JournalEvent>, JournalError> {
+        let Some(skip) = from.checked_sub(self.acknowledged + 1) else {
+            return Ok(Vec::new());
+        };
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        self.places
+            .iter()
+            .skip(skip)
+            .take(limit)
+            .map(|place| {
+                let file = self.files.get(&place.file).ok_or(JournalError::Closed)?;
+                let body = file.read(place.span)?;
+                JournalEvent::decode(body.as_slice()).map_err(|_| JournalError::Damaged {
+                    path: self.dir.join(super::segment::file_name(place.file)),
+                    offset: place.span.offset,
+                })
+            })
+            .collect()
+    }
+
+    /// Leaves this journal behind and begins one with a new id; open attempts and closed numbers are taken along.
+    pub(crate) fn begin_new(&mut self) -> Result<(), JournalError> {
+        let next = Self::begin(&self.dir, self.rotate_at, self.header.number + 1, &self.known)?;
+        let old = std::mem::replace(self, next);
+        for file in old.files.into_values() {
+            file.remove()?;
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_room(&mut self, room: Option<u64>) {
+        self.files.values_mut().next_back().unwrap().room = room;
+    }
+}
+
+fn number(record: NewRecord, sequence: &mut u64) -> Record {
+    match record {
+        NewRecord::Event(event) => {
+            *sequence += 1;
+            Record::Event(JournalEvent {
+                sequence: *sequence,
+                at: Some(crate::stamps::to_message(event.at)),
+                attempt: Some(event.id.to_ref()),
+                what: Some(event.what),
+            })
+        }
+        NewRecord::Admitted(ticket) => Record::Admitted(ticket),
+        NewRecord::Fenced { id, at } => Record::Fenced(Fence {
+            attempt: Some(id.to_ref()),
+            at_micros: at.0,
+        }),
+    }
+}
+
+fn length_of(record: &Record) -> usize {
+    match record {
+        Record::Event(event) => event.encoded_len(),
+        Record::Admitted(ticket) => ticket.encoded_len(),
+        Record::Fenced(_) | Record::Acknowledged(_) => 64,
+        Record::Kept(kept) => kept.encoded_len(),
+    }
+}
+
+/// The numbers of the journal files in `dir`, rising. Half-made files of a crash are removed.
+fn list(dir: &Path) -> Result<Vec<u64>, JournalError> {
+    let failed = |error| JournalError::io(dir, error);
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let name = name.to_string_lossy();
+        if let Some(number) = number_of(&name) {
+            numbers.push(number);
+        } else if name.ends_with(".tmp") {
+            outlast_kit::files::remove_durably(&dir.join(name.as_ref())).map_err(failed)?;
+        }
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}

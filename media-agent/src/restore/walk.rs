@@ -1,0 +1,170 @@
+//! Goes through a snapshot's trees in pre-order and picks the wanted paths with their parents.
+//!
+//! The top entries are those of the snapshot's root tree: a file's absolute path is the names on the way to it. Reads
+//! one tree per directory; no network. Used by `engine`.
+
+use std::collections::BTreeSet;
+
+use outlast_repository::{BlobId, Node, NodeKind, Repository, RepositoryError};
+
+use crate::tree_builder::{ItemPath, show_bytes};
+
+/// One step of the walk.
+#[derive(Debug)]
+pub(super) enum Step {
+    Enter(Node),
+    Leave,
+    Node(Node),
+    /// A directory whose entries cannot be read; it was entered and will be left empty.
+    Unreadable {
+        reason: String,
+    },
+}
+
+/// What of a directory is wanted.
+#[derive(Clone, Debug)]
+enum Selection {
+    All,
+    /// Index of the wanted path and what is left of it below here.
+    Paths(Vec<(usize, Vec<Vec<u8>>)>),
+}
+
+struct Frame {
+    nodes: std::vec::IntoIter<Node>,
+    selection: Selection,
+}
+
+pub(super) struct Walk<'a> {
+    repository: &'a Repository,
+    frames: Vec<Frame>,
+    names: Vec<Vec<u8>>,
+    /// A directory that was entered and not opened yet.
+    entered: Option<(Option<BlobId>, Selection)>,
+    found: BTreeSet<usize>,
+}
+
+impl<'a> Walk<'a> {
+    /// A walk through the tree `root`. No paths: everything.
+    pub(super) fn new(
+        repository: &'a Repository,
+        root: BlobId,
+        paths: &[ItemPath],
+    ) -> Result<Self, RepositoryError> {
+        let all = paths.is_empty() || paths.iter().any(|path| path.parts().is_empty());
+        let selection = if all {
+            Selection::All
+        } else {
+            Selection::Paths(paths.iter().map(|p| p.parts().to_vec()).enumerate().collect())
+        };
+        let nodes = repository.load_tree(&root)?.nodes.into_iter();
+        let found = if all {
+            (0..paths.len()).collect()
+        } else {
+            BTreeSet::new()
+        };
+        Ok(Self {
+            repository,
+            frames: vec![Frame { nodes, selection }],
+            names: Vec::new(),
+            entered: None,
+            found,
+        })
+    }
+
+    /// Whether the path with that index was met.
+    pub(super) fn has_found(&self, index: usize) -> bool {
+        self.found.contains(&index)
+    }
+
+    /// The path of the node of the latest step.
+    pub(super) fn path_of(&self, node: Option<&Node>) -> String {
+        let names = self.names.iter().map(Vec::as_slice);
+        names
+            .chain(node.map(|n| n.name.as_slice()))
+            .map(|name| format!("/{}", show_bytes(name)))
+            .collect()
+    }
+
+    /// The next step; `None` at the end. Errors of the storage other than damage end the walk.
+    pub(super) fn next(&mut self) -> Result<Option<Step>, RepositoryError> {
+        if let Some((subtree, selection)) = self.entered.take() {
+            let loaded = match subtree {
+                Some(subtree) => self.repository.load_tree(&subtree).map(|tree| tree.nodes),
+                None => Ok(Vec::new()),
+            };
+            let (nodes, step) = match loaded {
+                Ok(nodes) => (nodes, None),
+                Err(error) if is_damage(&error) => {
+                    let reason = format!("its list of entries is damaged in the storage unit: {error}");
+                    (Vec::new(), Some(Step::Unreadable { reason }))
+                }
+                Err(error) => return Err(error),
+            };
+            let nodes = nodes.into_iter();
+            self.frames.push(Frame { nodes, selection });
+            if step.is_some() {
+                return Ok(step);
+            }
+        }
+        loop {
+            let Some(frame) = self.frames.last_mut() else {
+                return Ok(None);
+            };
+            let Some(node) = frame.nodes.next() else {
+                self.frames.pop();
+                return Ok(self.names.pop().map(|_| Step::Leave));
+            };
+            let Some((selection, found)) = frame.selection.below(&node.name) else {
+                continue;
+            };
+            self.found.extend(found);
+            if node.kind != NodeKind::Dir {
+                return Ok(Some(Step::Node(node)));
+            }
+            self.names.push(node.name.clone());
+            self.entered = Some((node.subtree, selection));
+            return Ok(Some(Step::Enter(node)));
+        }
+    }
+}
+
+impl Selection {
+    /// What is wanted of the entry of that name, and the indexes of paths that end there; `None`: nothing.
+    fn below(&self, name: &[u8]) -> Option<(Selection, Vec<usize>)> {
+        let Selection::Paths(paths) = self else {
+            return Some((Selection::All, Vec::new()));
+        };
+        let shown = show_bytes(name);
+        let mut left = Vec::new();
+        let mut found = Vec::new();
+        for (index, parts) in paths {
+            // A person can only name bytes that are not UTF-8 as they are shown.
+            let Some((first, rest)) = parts.split_first() else {
+                continue;
+            };
+            if first.as_slice() == name || first.as_slice() == shown.as_bytes() {
+                if rest.is_empty() {
+                    found.push(*index);
+                } else {
+                    left.push((*index, rest.to_vec()));
+                }
+            }
+        }
+        if !found.is_empty() {
+            // Paths below a wanted directory come with it.
+            found.extend(left.iter().map(|(index, _)| *index));
+            return Some((Selection::All, found));
+        }
+        (!left.is_empty()).then_some((Selection::Paths(left), found))
+    }
+}
+
+/// Whether the data is wrong or gone for good, rather than out of reach.
+pub(super) fn is_damage(error: &RepositoryError) -> bool {
+    matches!(
+        error,
+        RepositoryError::Damaged { .. }
+            | RepositoryError::MissingBlob { .. }
+            | RepositoryError::NotFound { .. }
+    )
+}

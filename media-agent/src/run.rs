@@ -1,0 +1,239 @@
+//! Puts the agent together, keeps it running, takes it apart in order.
+//!
+//! Everything is checked before the port opens. Called by the binary; tests use [`start_with`].
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outlast_kit::clock::SystemClock;
+use outlast_kit::leader::Primaries;
+use outlast_kit::session;
+use outlast_kit::shutdown::Shutdown;
+use outlast_kit::tasks::Tasks;
+use outlast_kit::tls::Credentials;
+use outlast_proto::v1::{AgentKind, Hello};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
+
+use crate::attempts::{Desk, settle_open_attempts};
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::contact::Contact;
+use crate::context::{Context, Timing};
+use crate::data::{self, DataService};
+use crate::data_dir::DataDir;
+use crate::error::RunError;
+use crate::journal::Journal;
+use crate::session::SessionServer;
+use crate::storage::{StorageUnit, keeps_agent_down};
+use crate::tickets::Verifier;
+
+/// For tasks that should have ended by themselves.
+const STRAGGLERS: Duration = Duration::from_secs(5);
+
+/// Runs a media agent until `shutdown`.
+///
+/// # Errors
+/// [`RunError`] if it cannot start.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
+    start(config, shutdown).await?.wait().await;
+    Ok(())
+}
+
+/// A media agent that is running.
+pub struct Agent {
+    address: SocketAddr,
+    context: Context,
+    desk: Desk,
+    session_end: Shutdown,
+    _data_dir: DataDir,
+}
+
+/// Starts a media agent; it accepts clients when this returns.
+///
+/// # Errors
+/// [`RunError`] if it cannot.
+pub async fn start(config: Config, shutdown: Shutdown) -> Result<Agent, RunError> {
+    start_with(config, shutdown, Timing::default()).await
+}
+
+/// As [`start`], with other waiting times.
+///
+/// # Errors
+/// [`RunError`] if it cannot.
+pub async fn start_with(config: Config, shutdown: Shutdown, timing: Timing) -> Result<Agent, RunError> {
+    config.check()?;
+    let credentials = config.credentials()?;
+    let data_dir = DataDir::take(&config.data_dir)?;
+    let cluster = Cluster::load(data_dir.cluster_file())?;
+    let unit = open_storage(&config, &data_dir.repository_file()).await?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|source| RunError::Listen {
+            address: config.listen,
+            source,
+        })?;
+    let address = listener.local_addr().unwrap_or(config.listen);
+
+    let tasks = Tasks::new(shutdown.clone());
+    let (journal, open) = Journal::open(&data_dir.journal(), &tasks)?;
+    let clock = SystemClock::shared();
+    let contact = watch::Sender::new(Contact::none_yet(clock.monotonic()));
+    let context = Context {
+        agent: config.name.clone(),
+        start_id: uuid::Uuid::new_v4().to_string(),
+        journal,
+        unit,
+        verifier: Verifier {
+            cluster,
+            agent: config.name.clone(),
+            unit: config.storage.unit.to_string(),
+        },
+        contact: contact.subscribe(),
+        clock,
+        tasks,
+        shutdown,
+        timing,
+    };
+    let desk = Desk::open(context.clone());
+    let settle = settle_open_attempts(context.clone(), open);
+    context.tasks.spawn("survey", settle);
+    serve_data(&context, &desk, &credentials, listener, address)?;
+    let session_end = hold_session(&config, &context, &desk, (credentials, contact), address)?;
+    tracing::info!(%address, agent = %config.name, unit = %config.storage.unit, "media agent is ready");
+    Ok(Agent {
+        address,
+        context,
+        desk,
+        session_end,
+        _data_dir: data_dir,
+    })
+}
+
+impl Agent {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits for the shutdown and carries it out: attempts end as interrupted, the journal is delivered as far as it goes.
+    pub async fn wait(self) {
+        self.context.shutdown.begun().await;
+        let timing = self.context.timing;
+        self.desk.interrupt_all("the media agent is shutting down").await;
+        if tokio::time::timeout(timing.attempts_end, self.desk.wait_idle())
+            .await
+            .is_err()
+        {
+            tracing::warn!("an attempt did not end in time; it is settled at the next start");
+        }
+        let mut journal = self.context.journal.watch();
+        if self.context.contact.borrow().lost_at.is_none() {
+            let delivered = journal.wait_for(|status| status.acknowledged == status.last);
+            let _ = tokio::time::timeout(timing.last_delivery, delivered).await;
+        }
+        self.session_end.begin();
+        let tasks = self.context.tasks.clone();
+        drop((self.desk, self.context, journal));
+        if let Err(stragglers) = tasks.finish(STRAGGLERS).await {
+            tracing::warn!(?stragglers, "tasks did not end in time");
+        }
+    }
+}
+
+/// Opens the storage unit if it can be reached; only mistakes of the configuration keep the agent down.
+async fn open_storage(config: &Config, id_file: &Path) -> Result<Arc<StorageUnit>, RunError> {
+    let storage = &config.storage;
+    let unit = Arc::new(StorageUnit::new(
+        storage.unit.to_string(),
+        storage.path.clone(),
+        storage.password()?,
+        config.name.as_str(),
+        id_file.to_owned(),
+    ));
+    let opening = Arc::clone(&unit);
+    let opened = tokio::task::spawn_blocking(move || opening.repository().map(drop)).await;
+    match opened {
+        Ok(Err(source)) if keeps_agent_down(&source) => Err(RunError::StorageUnit {
+            unit: storage.unit.to_string(),
+            source,
+        }),
+        Ok(Err(error)) => {
+            tracing::error!(
+                unit = %storage.unit, %error,
+                "the storage unit cannot be used now; attempts fail until it can"
+            );
+            Ok(unit)
+        }
+        Ok(Ok(())) | Err(_) => Ok(unit),
+    }
+}
+
+fn serve_data(
+    context: &Context,
+    desk: &Desk,
+    credentials: &Credentials,
+    listener: TcpListener,
+    address: SocketAddr,
+) -> Result<(), RunError> {
+    let service = DataService {
+        context: context.clone(),
+        desk: desk.clone(),
+    };
+    let router = data::server(service, credentials).map_err(|error| RunError::Server {
+        address,
+        reason: error.to_string(),
+    })?;
+    let shutdown = context.shutdown.clone();
+    let serving = router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+        shutdown.begun().await;
+    });
+    context.tasks.spawn_vital("data server", serving);
+    Ok(())
+}
+
+/// Starts the session; the shutdown that ends it.
+fn hold_session(
+    config: &Config,
+    context: &Context,
+    desk: &Desk,
+    (credentials, contact): (Credentials, watch::Sender<Contact>),
+    address: SocketAddr,
+) -> Result<Shutdown, RunError> {
+    let primaries = Arc::new(Primaries::new(credentials, &config.primaries)?);
+    let end = Shutdown::new();
+    let mut advertised = config.advertise.clone();
+    if advertised.is_empty() {
+        advertised.push(address.to_string());
+    }
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let server = SessionServer {
+        context: context.clone(),
+        desk: desk.clone(),
+        contact: Arc::new(contact),
+        hello: Hello {
+            kind: AgentKind::MediaAgent.into(),
+            version: config.reported_version.clone().unwrap_or(version),
+            host_id: config.host_id.clone().unwrap_or_else(outlast_kit::host::host_id),
+            fibre_transport: config.fibre_transport,
+            pool: config.pool.to_string(),
+            storage_unit: config.storage.unit.to_string(),
+            data_addresses: advertised,
+            ..Hello::default()
+        },
+        end: end.clone(),
+    };
+    let greeter = server.clone();
+    let held = session::hold(
+        primaries,
+        end.clone(),
+        move || greeter.hello(),
+        move |session| server.clone().serve(session),
+    );
+    context.tasks.spawn("session", held);
+    Ok(end)
+}

@@ -1,0 +1,145 @@
+//! The entries of one directory of a restore point, for a person who looks around in it.
+//!
+//! Blocks; called by `orders` on a thread of its own.
+
+use outlast_proto::v1::answer::Body;
+use outlast_proto::v1::{
+    AgentMessage, Answer, FileInfo, JobError, ListFilesQuestion, ListFilesResponse, agent_message,
+};
+use outlast_proto::words::StatusCode;
+use outlast_repository::{Node, NodeKind, RepositoryError, SnapshotId, st_mode_from_go_mode};
+use tokio::sync::mpsc;
+
+use crate::backup::ReadOnlyTrees;
+use crate::storage::StorageUnit;
+use crate::tree_builder::{ItemPath, find_in_parent, show_bytes};
+
+const BATCH: usize = 500;
+
+/// Sends the answer in batches, the last marked.
+pub(super) fn answer(
+    unit: &StorageUnit,
+    id: u64,
+    asked: &ListFilesQuestion,
+    up: &mpsc::Sender<AgentMessage>,
+) {
+    match list(unit, asked) {
+        Ok(files) => {
+            let mut batches = files.chunks(BATCH).peekable();
+            if batches.peek().is_none() {
+                send(id, Body::Files(ListFilesResponse::default()), true, up);
+            }
+            while let Some(batch) = batches.next() {
+                let files = ListFilesResponse {
+                    files: batch.to_vec(),
+                };
+                if !send(id, Body::Files(files), batches.peek().is_none(), up) {
+                    return;
+                }
+            }
+        }
+        Err(error) => {
+            send(id, Body::Error(error), true, up);
+        }
+    }
+}
+
+/// Answers a question that cannot be answered.
+pub(super) fn refuse(id: u64, text: &str, up: &mpsc::Sender<AgentMessage>) {
+    let code = u32::from(StatusCode::ACCESS_NOT_ALLOWED.0);
+    let text = text.to_owned();
+    send(id, Body::Error(JobError { code, text }), true, up);
+}
+
+fn send(id: u64, body: Body, last: bool, up: &mpsc::Sender<AgentMessage>) -> bool {
+    let answer = Answer {
+        id,
+        body: Some(body),
+        last,
+    };
+    let body = Some(agent_message::Body::Answer(answer));
+    up.blocking_send(AgentMessage { body }).is_ok()
+}
+
+fn list(unit: &StorageUnit, asked: &ListFilesQuestion) -> Result<Vec<FileInfo>, JobError> {
+    let away = |error: RepositoryError| JobError {
+        code: u32::from(StatusCode::STORAGE_UNIT_NOT_AVAILABLE.0),
+        text: format!("storage unit \"{}\": {error}", unit.name),
+    };
+    let missing = |text: String| JobError {
+        code: u32::from(StatusCode::NO_SUCH_PATH.0),
+        text,
+    };
+    let snapshot_id = SnapshotId::from_bytes(
+        asked
+            .snapshot
+            .as_ref()
+            .try_into()
+            .map_err(|_| missing("the question names no restore point".into()))?,
+    );
+    let repository = unit.repository().map_err(away)?;
+    repository.reload_index().map_err(away)?;
+    let snapshot = match repository.snapshot(&snapshot_id) {
+        Err(error) if error.is_not_found() => {
+            let text = format!(
+                "restore point {snapshot_id} is not in storage unit \"{}\"",
+                unit.name
+            );
+            return Err(missing(text));
+        }
+        other => other.map_err(away)?,
+    };
+    let path = match (asked.path.as_str(), snapshot.paths.first()) {
+        ("", Some(item)) => item.clone(),
+        ("", None) => "/".to_owned(),
+        (path, _) => path.to_owned(),
+    };
+    let no_such = || missing(format!("\"{path}\" is not in this restore point"));
+    let parsed = ItemPath::parse(&path).ok_or_else(no_such)?;
+    let found = find_in_parent(&ReadOnlyTrees(&repository), &snapshot.tree, &parsed)
+        .map_err(away)?
+        .ok_or_else(no_such)?;
+    let above: String = parsed
+        .parts()
+        .iter()
+        .map(|part| format!("/{}", show_bytes(part)))
+        .collect();
+    match found.subtree {
+        None => Ok(vec![info(above, &found)]),
+        Some(subtree) => {
+            let tree = repository.load_tree(&subtree).map_err(away)?;
+            let entries = tree.nodes.iter();
+            Ok(entries
+                .map(|node| info(format!("{above}/{}", show_bytes(&node.name)), node))
+                .collect())
+        }
+    }
+}
+
+fn info(path: String, node: &Node) -> FileInfo {
+    FileInfo {
+        path,
+        r#type: word(node.kind).to_owned(),
+        mode: st_mode_from_go_mode(node.mode) & 0o7777,
+        user: node.user.clone(),
+        group: node.group.clone(),
+        size: node.size,
+        modified_at: Some(crate::stamps::to_message(crate::stamps::of_repository(
+            node.mtime,
+        ))),
+        link_target: node.linktarget.as_deref().map(show_bytes).unwrap_or_default(),
+    }
+}
+
+fn word(kind: NodeKind) -> &'static str {
+    match kind {
+        NodeKind::File => "file",
+        NodeKind::Dir => "dir",
+        NodeKind::Symlink => "symlink",
+        NodeKind::Dev => "dev",
+        NodeKind::CharDev => "chardev",
+        NodeKind::Fifo => "fifo",
+        NodeKind::Socket => "socket",
+        NodeKind::Irregular => "irregular",
+    }
+}

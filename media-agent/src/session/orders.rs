@@ -1,0 +1,147 @@
+//! What comes down: acknowledgements, orders, questions. A repeated order is harmless.
+//!
+//! Parses and passes on; decisions are the desk's. Used by `serve`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use outlast_proto::v1::{
+    AgentMessage, FenceAttempt, PrimaryMessage, Question, StartAttempt, StopAttempt, Ticket as TicketMessage,
+    primary_message::Body, question,
+};
+use outlast_proto::words::JournalId;
+use outlast_repository::SnapshotId;
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tonic::Streaming;
+
+use super::list_files;
+use super::serve::SessionServer;
+use crate::attempt_id::AttemptId;
+use crate::fault::Fault;
+
+/// Follows orders until the leader ends the session.
+pub(super) async fn follow(
+    server: &SessionServer,
+    mut down: Streaming<PrimaryMessage>,
+    up: &mpsc::Sender<AgentMessage>,
+) {
+    loop {
+        match down.message().await {
+            Ok(Some(PrimaryMessage { body: Some(body) })) => {
+                if !obey(server, body, up).await {
+                    return;
+                }
+            }
+            Ok(Some(PrimaryMessage { body: None })) => {}
+            Ok(None) => return,
+            Err(status) => {
+                tracing::info!(reason = status.message(), "the session broke");
+                return;
+            }
+        }
+    }
+}
+
+/// Whether the session goes on.
+async fn obey(server: &SessionServer, body: Body, up: &mpsc::Sender<AgentMessage>) -> bool {
+    match body {
+        Body::JournalAck(ack) => {
+            let journal = JournalId(ack.journal_id);
+            server.context.journal.acknowledge(journal, ack.sequence).await;
+        }
+        Body::Start(order) => start(server, order).await,
+        Body::Stop(order) => stop(server, &order).await,
+        Body::Fence(order) => fence(server, order),
+        Body::Question(question) => answer(server, question, up.clone()),
+        Body::Refused(refused) => {
+            tracing::error!(
+                code = refused.code,
+                reason = refused.text,
+                "the primary ended the session"
+            );
+            return false;
+        }
+        Body::Welcome(_) | Body::Admit(_) => {
+            tracing::warn!("the primary sent a message that is not for a media agent");
+        }
+    }
+    true
+}
+
+async fn start(server: &SessionServer, order: StartAttempt) {
+    let signed = order.ticket.unwrap_or_default();
+    match server.context.verifier.verify(&signed) {
+        Ok(ticket) => server.desk.start(ticket).await,
+        Err(error) => {
+            tracing::error!(%error, "an order's ticket does not count");
+            let named = TicketMessage::decode(signed.ticket).unwrap_or_default().attempt;
+            if let Ok(id) = AttemptId::of_message(named.as_ref()) {
+                server
+                    .desk
+                    .cannot_start(id, Fault::access(error.to_string()))
+                    .await;
+            }
+        }
+    }
+}
+
+async fn stop(server: &SessionServer, order: &StopAttempt) {
+    match AttemptId::of_message(order.attempt.as_ref()) {
+        Ok(id) => server.desk.stop(id, order.how()).await,
+        Err(error) => tracing::error!(%error, "an order to stop names no attempt"),
+    }
+}
+
+/// Ends what runs, then removes what is left of it; beside the session, for it may take long.
+fn fence(server: &SessionServer, order: FenceAttempt) {
+    let Ok(id) = AttemptId::of_message(order.attempt.as_ref()) else {
+        tracing::error!("an order to fence names no attempt");
+        return;
+    };
+    let keep: Option<BTreeSet<SnapshotId>> = order
+        .keep_snapshots
+        .iter()
+        .map(|bytes| Some(SnapshotId::from_bytes(bytes.as_ref().try_into().ok()?)))
+        .collect();
+    let Some(keep) = keep else {
+        tracing::error!(attempt = %id, "an order to fence names a snapshot that can be none; nothing is removed");
+        return;
+    };
+    let (context, desk) = (server.context.clone(), server.desk.clone());
+    server.context.tasks.spawn(format!("fencing {id}"), async move {
+        desk.fence(id).await;
+        let Some((cluster, _)) = context.verifier.cluster.known() else {
+            return;
+        };
+        let unit = Arc::clone(&context.unit);
+        let removed =
+            tokio::task::spawn_blocking(move || crate::storage::remove_snapshots(&unit, &cluster, id, &keep));
+        match removed.await {
+            Ok(Ok(removed)) => tracing::info!(attempt = %id, removed, "an attempt was fenced"),
+            // The order comes again with the next session.
+            Ok(Err(error)) => {
+                tracing::warn!(attempt = %id, %error, "what a fenced attempt left is not removed yet")
+            }
+            Err(error) => tracing::error!(attempt = %id, %error, "fencing failed"),
+        }
+    });
+}
+
+fn answer(server: &SessionServer, question: Question, up: mpsc::Sender<AgentMessage>) {
+    let unit = Arc::clone(&server.context.unit);
+    server
+        .context
+        .tasks
+        .spawn(format!("question {}", question.id), async move {
+            let done = tokio::task::spawn_blocking(move || match question.body {
+                Some(question::Body::ListFiles(asked)) => {
+                    list_files::answer(&unit, question.id, &asked, &up);
+                }
+                None => list_files::refuse(question.id, "this version does not know the question", &up),
+            });
+            if let Err(error) = done.await {
+                tracing::error!(%error, "a question could not be answered");
+            }
+        });
+}

@@ -1,0 +1,130 @@
+//! One session from welcome to end.
+//!
+//! See the module's head. Run by the kit's `session::hold`, which opens the next when this returns.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use outlast_kit::session::Session;
+use outlast_kit::shutdown::Shutdown;
+use outlast_proto::v1::{AgentKind, AgentMessage, Hello, Presence, Welcome, agent_message};
+use tokio::sync::{mpsc, watch};
+
+use super::{delivery, orders};
+use crate::attempts::Desk;
+use crate::contact::Contact;
+use crate::context::Context;
+
+const DEFAULT_STATUS_UPDATES: Duration = Duration::from_secs(2);
+
+/// What a session needs; cloned into each.
+#[derive(Clone)]
+pub(crate) struct SessionServer {
+    pub(crate) context: Context,
+    pub(crate) desk: Desk,
+    pub(crate) contact: Arc<watch::Sender<Contact>>,
+    /// What does not change from hello to hello.
+    pub(crate) hello: Hello,
+    /// Begins when the last events have had their chance.
+    pub(crate) end: Shutdown,
+}
+
+impl SessionServer {
+    /// The first message of a session.
+    pub(crate) fn hello(&self) -> Hello {
+        let journal = self.context.journal.status();
+        Hello {
+            kind: AgentKind::MediaAgent.into(),
+            start_id: self.context.start_id.clone(),
+            running: self.desk.running().iter().map(|r| r.id.to_ref()).collect(),
+            journal_id: journal.journal.0,
+            journal_first: journal.acknowledged + 1,
+            journal_last: journal.last,
+            repository_id: self.context.unit.repository_id().unwrap_or_default(),
+            ..self.hello.clone()
+        }
+    }
+
+    /// Serves until the session ends.
+    pub(crate) async fn serve(self, session: Session) {
+        if let Err(error) = self
+            .context
+            .verifier
+            .cluster
+            .learn(&session.welcome.cluster_id, &session.welcome.ticket_key)
+        {
+            tracing::error!(%error, "this session is not used");
+            return;
+        }
+        self.contact.send_modify(|contact| {
+            contact.lost_at = None;
+            if session.welcome.disruption_grace_seconds > 0 {
+                contact.grace = Duration::from_secs(session.welcome.disruption_grace_seconds);
+            }
+        });
+        self.exchange(session).await;
+        let now = self.context.clock.monotonic();
+        self.contact.send_modify(|contact| contact.lost_at = Some(now));
+    }
+
+    async fn exchange(&self, session: Session) {
+        let Session { welcome, up, down } = session;
+        let journal = &self.context.journal;
+        let status = journal.status();
+        let lost = welcome.journal_acknowledged < status.acknowledged;
+        if welcome.begin_new_journal || lost {
+            // Hello of the next session names the new journal.
+            self.begin_new_journal().await;
+            return;
+        }
+        journal
+            .acknowledge(status.journal.clone(), welcome.journal_acknowledged)
+            .await;
+        tokio::select! {
+            () = delivery::deliver(journal, &status.journal, welcome.journal_acknowledged + 1, &up) => {}
+            () = self.presence(&welcome, &up) => {}
+            () = orders::follow(self, down, &up) => {}
+            () = self.end.begun() => {}
+        }
+    }
+
+    /// What the primary has of this journal is more than we have: its disk was set back.
+    async fn begin_new_journal(&self) {
+        tracing::warn!(
+            "the primary knows another history of this journal; a new one begins and running attempts end"
+        );
+        if let Err(error) = self.context.journal.begin_new().await {
+            tracing::error!(%error, "a new journal could not be begun");
+            return;
+        }
+        self.desk
+            .interrupt_all("the media agent's journal was set back and a new one was begun")
+            .await;
+    }
+
+    async fn presence(&self, welcome: &Welcome, up: &mpsc::Sender<AgentMessage>) {
+        let every = match welcome.status_updates_ms {
+            0 => DEFAULT_STATUS_UPDATES,
+            ms => Duration::from_millis(ms),
+        };
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let unit = Arc::clone(&self.context.unit);
+            // A file system that is away may not answer for minutes; presence must not wait for it.
+            let asked = tokio::task::spawn_blocking(move || unit.free_bytes());
+            let free_bytes = match tokio::time::timeout(Duration::from_secs(1), asked).await {
+                Ok(Ok(free)) => free,
+                _ => None,
+            };
+            let now = self.context.clock.monotonic();
+            let running = self.desk.running();
+            let attempts = running.iter().map(|r| r.progress.report(r.id, now)).collect();
+            let presence = agent_message::Body::Presence(Presence { attempts, free_bytes });
+            if up.send(AgentMessage { body: Some(presence) }).await.is_err() {
+                return;
+            }
+        }
+    }
+}

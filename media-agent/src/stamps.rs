@@ -1,0 +1,38 @@
+//! Time stamps in messages, and their domain form.
+//!
+//! No clock here. Used wherever an event or a ticket is built or read.
+
+use outlast_proto::words::Timestamp;
+
+/// As messages carry it.
+pub(crate) fn to_message(time: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: time.0.div_euclid(1_000_000),
+        nanos: i32::try_from(time.0.rem_euclid(1_000_000) * 1000).expect("below 10^9"),
+    }
+}
+
+/// From a message; what is missing is 1970.
+pub(crate) fn of_message(time: Option<&prost_types::Timestamp>) -> Timestamp {
+    let (seconds, nanos) = time.map_or((0, 0), |t| (t.seconds, t.nanos));
+    Timestamp(
+        seconds
+            .saturating_mul(1_000_000)
+            .saturating_add(i64::from(nanos / 1000)),
+    )
+}
+
+/// From the repository's own.
+pub(crate) fn of_repository(time: outlast_repository::Timestamp) -> Timestamp {
+    Timestamp(
+        time.secs
+            .saturating_mul(1_000_000)
+            .saturating_add(i64::from(time.nanos / 1000)),
+    )
+}
+
+/// As the repository writes it, which is also RFC 3339 for a person.
+pub(crate) fn to_repository(time: Timestamp) -> outlast_repository::Timestamp {
+    let nanos = u32::try_from(time.0.rem_euclid(1_000_000) * 1000).expect("below 10^9");
+    outlast_repository::Timestamp::new(time.0.div_euclid(1_000_000), nanos)
+}

@@ -1,0 +1,54 @@
+//! The survey: which items of a job attempts really finished, read from the storage unit itself (F-14).
+//!
+//! Reads only. Used before an attempt's first chunk and at start for attempts left open.
+
+use std::collections::BTreeMap;
+
+use outlast_repository::{Repository, RepositoryError, Snapshot, SnapshotId};
+
+use super::tags::{SnapshotTags, tags_of};
+use crate::tickets::Ticket;
+
+/// A finished item as its snapshot tells it.
+#[derive(Clone, Debug)]
+pub(crate) struct FinishedItem {
+    pub(crate) snapshot_id: SnapshotId,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) tags: SnapshotTags,
+}
+
+/// By item: what this attempt, or else the newest one before it, finished.
+pub(crate) fn finished_items(
+    repository: &Repository,
+    ticket: &Ticket,
+) -> Result<BTreeMap<u32, FinishedItem>, RepositoryError> {
+    let mut found: BTreeMap<u32, FinishedItem> = BTreeMap::new();
+    for (snapshot_id, snapshot) in repository.snapshots()? {
+        let Some(tags) = tags_of(&snapshot) else {
+            continue;
+        };
+        let ours = tags.cluster == ticket.cluster_id
+            && tags.id.job == ticket.id.job
+            && tags.id.attempt <= ticket.id.attempt
+            && tags.client == ticket.client.as_str();
+        let fits = |item: &crate::tickets::Item| snapshot.paths == [item.path.clone()];
+        if !ours || !ticket.items.get(tags.item as usize).is_some_and(fits) {
+            continue;
+        }
+        let newer = found
+            .get(&tags.item)
+            .is_none_or(|other| other.tags.id.attempt < tags.id.attempt);
+        if newer {
+            let item = tags.item;
+            found.insert(
+                item,
+                FinishedItem {
+                    snapshot_id,
+                    snapshot,
+                    tags,
+                },
+            );
+        }
+    }
+    Ok(found)
+}

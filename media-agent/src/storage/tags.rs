@@ -1,0 +1,116 @@
+//! The tags of our snapshots (docs/protocol.md): written when an item is done, read by surveys and fences.
+//!
+//! Restore points can be rebuilt from them alone, so they are a format: add, never rename.
+
+use outlast_proto::words::{Counters, ItemOutcome};
+use outlast_repository::Snapshot;
+
+use crate::attempt_id::AttemptId;
+
+/// What the tags say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SnapshotTags {
+    pub(crate) cluster: String,
+    pub(crate) id: AttemptId,
+    pub(crate) policy: String,
+    pub(crate) client: String,
+    pub(crate) item: u32,
+    pub(crate) items: u32,
+    pub(crate) outcome: ItemOutcome,
+    /// Files, directories, bytes and exceptions.
+    pub(crate) counters: Counters,
+}
+
+impl SnapshotTags {
+    pub(crate) fn to_tags(&self) -> Vec<String> {
+        let c = &self.counters;
+        vec![
+            "outlast".to_owned(),
+            format!("job:{}", self.id.job),
+            format!("attempt:{}", self.id.attempt),
+            format!("policy:{}", self.policy),
+            format!("client:{}", self.client),
+            format!("item:{}", self.item),
+            format!("items:{}", self.items),
+            format!("outcome:{}", self.outcome.word()),
+            format!("exceptions:{}", c.exceptions),
+            format!("cluster:{}", self.cluster),
+            format!("bytes:{}", c.bytes),
+            format!("files:{}", c.files),
+            format!("directories:{}", c.directories),
+        ]
+    }
+}
+
+/// The tags of a snapshot; `None` if it is not a finished item of ours.
+pub(crate) fn tags_of(snapshot: &Snapshot) -> Option<SnapshotTags> {
+    let value = |key: &str| {
+        let found = snapshot.tags.iter().find_map(|tag| tag.strip_prefix(key))?;
+        found.strip_prefix(':')
+    };
+    let number = |key: &str| value(key)?.parse::<u64>().ok();
+    if !snapshot.tags.iter().any(|tag| tag == "outlast") {
+        return None;
+    }
+    let attempt = outlast_proto::v1::AttemptRef {
+        job: value("job")?.to_owned(),
+        attempt: value("attempt")?.parse().ok()?,
+    };
+    Some(SnapshotTags {
+        cluster: value("cluster")?.to_owned(),
+        id: AttemptId::of_message(Some(&attempt)).ok()?,
+        policy: value("policy")?.to_owned(),
+        client: value("client")?.to_owned(),
+        item: value("item")?.parse().ok()?,
+        items: value("items")?.parse().ok()?,
+        outcome: ItemOutcome::from_word(value("outcome")?).filter(|outcome| outcome.is_finished())?,
+        counters: Counters {
+            files: number("files")?,
+            directories: number("directories")?,
+            bytes: number("bytes")?,
+            exceptions: number("exceptions")?,
+            ..Counters::default()
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SnapshotTags, tags_of};
+    use crate::attempt_id::AttemptId;
+    use outlast_proto::words::{Attempt, Counters, ItemOutcome, JobId};
+    use outlast_repository::{BlobId, Snapshot, Timestamp};
+
+    #[test]
+    fn f14_tags_are_read_as_they_were_written() {
+        let id = AttemptId {
+            job: JobId(12),
+            attempt: Attempt(3),
+        };
+        let tags = SnapshotTags {
+            cluster: "c".into(),
+            id,
+            policy: "home".into(),
+            client: "laptop".into(),
+            item: 1,
+            items: 2,
+            outcome: ItemOutcome::DoneWithExceptions,
+            counters: Counters {
+                files: 5,
+                directories: 2,
+                bytes: 99,
+                exceptions: 1,
+                ..Counters::default()
+            },
+        };
+        let mut snapshot = Snapshot::new(Timestamp::now(), BlobId::of(b"x"), vec![], String::new());
+        assert_eq!(tags_of(&snapshot), None);
+        snapshot.tags = tags.to_tags();
+        assert_eq!(tags_of(&snapshot), Some(tags));
+        for missing in 0..snapshot.tags.len() {
+            let mut less = snapshot.clone();
+            less.tags.remove(missing);
+            assert_eq!(tags_of(&less), None, "without {}", snapshot.tags[missing]);
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! Follows one item's walk in pre-order and emits its trees bottom-up.
+//!
+//! A directory is stored as soon as it was left and none of its files waits for content, so memory holds the open
+//! directories and those with files under way. Every rule of the walk is checked here; see the module's head.
+
+use std::collections::BTreeMap;
+
+use outlast_proto::v1;
+use outlast_proto::words::Counters;
+use outlast_repository::{BlobId, Node, NodeKind};
+
+use super::compare::{ParentCursor, unchanged_content};
+use super::directory::{Directory, DirectoryKey, Place};
+use super::nodes::{check_name, directory_above, node_of_message};
+use super::path::ItemPath;
+use super::{BuildError, Trees, violation};
+
+/// Wanted files without their end; the client keeps to a quarter of it.
+const MAX_WANTED: usize = 65_536;
+const MAX_DEPTH: usize = 4096;
+
+/// What became of an item's walk.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Built {
+    /// The root tree of the snapshot.
+    Tree(BlobId),
+    /// The item is one file and it could not be read.
+    Nothing,
+}
+
+/// A wanted file whose content is on its way.
+#[derive(Debug)]
+struct WantedFile {
+    node: Node,
+    place: Option<Place>,
+    chunks: Vec<BlobId>,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+enum Root {
+    Awaited,
+    /// Its walk or its content is not complete.
+    UnderWay,
+    Whole(Option<Box<Node>>),
+}
+
+pub(crate) struct TreeBuilder<T> {
+    trees: T,
+    path: ItemPath,
+    /// What the item's root was in the parent snapshot.
+    parent: Option<Node>,
+    root: Root,
+    next_number: u64,
+    open: Vec<DirectoryKey>,
+    directories: BTreeMap<DirectoryKey, Directory>,
+    next_key: u64,
+    wanted: BTreeMap<u64, WantedFile>,
+    /// The file of the latest offer; earlier ones take none any more.
+    offering: u64,
+    ended_through: Option<u64>,
+    counters: Counters,
+}
+
+impl<T: Trees> TreeBuilder<T> {
+    /// A builder for the item at `path`; `parent` is what was there in the parent snapshot.
+    pub(crate) fn new(trees: T, path: ItemPath, parent: Option<Node>) -> Self {
+        Self {
+            trees,
+            path,
+            parent,
+            root: Root::Awaited,
+            next_number: 0,
+            open: Vec::new(),
+            directories: BTreeMap::new(),
+            next_key: 0,
+            wanted: BTreeMap::new(),
+            offering: 0,
+            ended_through: None,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Files, directories, bytes and bytes read so far.
+    pub(crate) fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The number of the newest node.
+    pub(crate) fn through(&self) -> u64 {
+        self.next_number.saturating_sub(1)
+    }
+
+    /// Takes the next step of the walk; the number of a file whose content is wanted.
+    pub(crate) fn entry(&mut self, entry: &v1::Entry) -> Result<Option<u64>, BuildError> {
+        match &entry.kind {
+            Some(v1::entry::Kind::Enter(node)) => self.enter(node).map(|()| None),
+            Some(v1::entry::Kind::Leave(_)) => self.leave().map(|()| None),
+            Some(v1::entry::Kind::Node(node)) => self.node(node),
+            None => violation("an entry is empty"),
+        }
+    }
+
+    fn enter(&mut self, message: &v1::Node) -> Result<(), BuildError> {
+        let (node, place, parent) = self.begin_node(message)?;
+        if node.kind != NodeKind::Dir {
+            return violation(format!("node {} is entered but no directory", message.number));
+        }
+        if self.open.len() >= MAX_DEPTH {
+            return violation(format!("directories are nested more than {MAX_DEPTH} deep"));
+        }
+        let cursor = ParentCursor::enter(&self.trees, parent.as_ref())?;
+        let key = DirectoryKey(self.next_key);
+        self.next_key += 1;
+        self.counters.directories += 1;
+        self.directories.insert(key, Directory::new(node, place, cursor));
+        self.open.push(key);
+        Ok(())
+    }
+
+    fn leave(&mut self) -> Result<(), BuildError> {
+        let Some(key) = self.open.pop() else {
+            return violation("a directory is left but none is open");
+        };
+        self.directory(key)?.leave();
+        self.settle(key)
+    }
+
+    fn node(&mut self, message: &v1::Node) -> Result<Option<u64>, BuildError> {
+        let (mut node, place, parent) = self.begin_node(message)?;
+        match node.kind {
+            NodeKind::Dir => return violation(format!("directory {} is not entered", message.number)),
+            NodeKind::File if node.size > 0 => match unchanged_content(&self.trees, parent, &node) {
+                Some(content) => node.content = Some(content),
+                None => return self.want(message.number, node, place).map(Some),
+            },
+            _ => {}
+        }
+        self.counters.files += 1;
+        self.counters.bytes += node.size;
+        self.put(place, Some(node))?;
+        Ok(None)
+    }
+
+    fn want(&mut self, number: u64, node: Node, place: Option<Place>) -> Result<u64, BuildError> {
+        if self.wanted.len() >= MAX_WANTED {
+            return violation(format!("more than {MAX_WANTED} wanted files are under way"));
+        }
+        let file = WantedFile {
+            node,
+            place,
+            chunks: Vec::new(),
+            bytes: 0,
+        };
+        self.wanted.insert(number, file);
+        Ok(number)
+    }
+
+    /// What every node goes through: number, name, order, place, and its counterpart in the parent snapshot.
+    fn begin_node(&mut self, message: &v1::Node) -> Result<(Node, Option<Place>, Option<Node>), BuildError> {
+        if message.number != self.next_number {
+            return violation(format!(
+                "node {} follows where {} was due",
+                message.number, self.next_number
+            ));
+        }
+        let node = node_of_message(message)?;
+        let (place, parent) = match self.open.last().copied() {
+            Some(key) => {
+                check_name(&node.name)?;
+                let directory = self.directory(key)?;
+                if !directory.in_order(&node.name) {
+                    return violation(format!("node {} is not in the order of names", message.number));
+                }
+                let parent = directory.parent.take(&node.name);
+                (Some(directory.reserve(key, &node.name)), parent)
+            }
+            None => {
+                self.begin_root(&node)?;
+                (None, self.parent.take())
+            }
+        };
+        self.next_number += 1;
+        Ok((node, place, parent))
+    }
+
+    fn begin_root(&mut self, node: &Node) -> Result<(), BuildError> {
+        if !matches!(self.root, Root::Awaited) {
+            return violation("an entry follows after the item's root was left");
+        }
+        let fits = match self.path.name() {
+            Some(name) => node.name == name,
+            None => (node.name.is_empty() || node.name == b"/") && node.kind == NodeKind::Dir,
+        };
+        if !fits {
+            return violation("the first entry is not the item's root");
+        }
+        self.root = Root::UnderWay;
+        Ok(())
+    }
+
+    /// A chunk of a wanted file, in order.
+    pub(crate) fn offer(&mut self, number: u64, id: BlobId, length: u32) -> Result<(), BuildError> {
+        if number < self.offering {
+            return violation(format!(
+                "a chunk of file {number} is offered after a later file's"
+            ));
+        }
+        let Some(file) = self.wanted.get_mut(&number) else {
+            return violation(format!(
+                "a chunk of file {number} is offered, which is not wanted"
+            ));
+        };
+        self.offering = number;
+        file.chunks.push(id);
+        file.bytes += u64::from(length);
+        Ok(())
+    }
+
+    /// A wanted file was read, or is left out.
+    pub(crate) fn file_end(&mut self, end: &v1::FileEnd) -> Result<(), BuildError> {
+        let Some(mut file) = self.wanted.remove(&end.node) else {
+            return violation(format!("file {} ends but is not under way", end.node));
+        };
+        if self.ended_through.is_some_and(|through| through > end.node) {
+            return violation(format!("file {} ends after a later file", end.node));
+        }
+        self.ended_through = Some(end.node);
+        self.counters.bytes_read += file.bytes;
+        if end.skipped {
+            return self.put(file.place, None);
+        }
+        if end.size != file.bytes {
+            return violation(format!(
+                "file {} ends with {} bytes but {} were offered",
+                end.node, end.size, file.bytes
+            ));
+        }
+        if let Some(changed) = &end.changed {
+            let walked = file.node;
+            file.node = node_of_message(changed)?;
+            if file.node.kind != NodeKind::File {
+                return violation(format!(
+                    "file {} became something else while it was read",
+                    end.node
+                ));
+            }
+            // With the older ctime the next backup reads it again: what was read may be a mixture.
+            (file.node.name, file.node.ctime) = (walked.name, walked.ctime);
+        }
+        file.node.size = end.size;
+        file.node.content = Some(file.chunks);
+        self.counters.files += 1;
+        self.counters.bytes += end.size;
+        self.put(file.place, Some(file.node))
+    }
+
+    fn put(&mut self, place: Option<Place>, node: Option<Node>) -> Result<(), BuildError> {
+        match place {
+            None => {
+                self.root = Root::Whole(node.map(Box::new));
+                Ok(())
+            }
+            Some(place) => {
+                self.directory(place.directory)?.fill(place, node);
+                self.settle(place.directory)
+            }
+        }
+    }
+
+    /// Stores the directory if it is whole, and then perhaps those above it.
+    fn settle(&mut self, mut key: DirectoryKey) -> Result<(), BuildError> {
+        while self.directory(key)?.is_whole() {
+            let Some(directory) = self.directories.remove(&key) else {
+                break;
+            };
+            let (mut node, place, tree) = directory.into_tree();
+            node.subtree = Some(self.trees.save(&tree)?);
+            match place {
+                None => {
+                    self.root = Root::Whole(Some(Box::new(node)));
+                    break;
+                }
+                Some(place) => {
+                    self.directory(place.directory)?.fill(place, Some(node));
+                    key = place.directory;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn directory(&mut self, key: DirectoryKey) -> Result<&mut Directory, BuildError> {
+        self.directories
+            .get_mut(&key)
+            .ok_or_else(|| BuildError::Violation("an entry belongs to no open directory".into()))
+    }
+
+    /// The walk is over: adds the directories above the item.
+    pub(crate) fn finish(self) -> Result<Built, BuildError> {
+        if let Some(number) = self.wanted.keys().next() {
+            return violation(format!("the item ends but file {number} does not"));
+        }
+        let root = match self.root {
+            Root::Whole(Some(root)) => *root,
+            Root::Whole(None) => return Ok(Built::Nothing),
+            Root::Awaited | Root::UnderWay => return violation("the item ends in the middle of its walk"),
+        };
+        if let (None, Some(subtree)) = (self.path.name(), root.subtree) {
+            return Ok(Built::Tree(subtree));
+        }
+        let time = root.mtime;
+        let mut top = root;
+        for name in self.path.above().iter().rev() {
+            let subtree = self.trees.save(&outlast_repository::Tree { nodes: vec![top] })?;
+            top = directory_above(name, subtree, time);
+        }
+        Ok(Built::Tree(
+            self.trees.save(&outlast_repository::Tree { nodes: vec![top] })?,
+        ))
+    }
+}

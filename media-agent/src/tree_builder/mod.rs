@@ -1,0 +1,46 @@
+//! Builds the trees of one item from the client's walk, deciding on the way which files' content is wanted.
+//!
+//! `builder` follows the walk, `directory` keeps one directory until it is whole, `compare` looks beside the walk into
+//! the parent snapshot, `nodes` translates entries, `path` is where the item lies. No network, no journal; the
+//! repository is reached through [`Trees`] only. Driven by `backup::item`; tests drive it with trees in memory.
+
+mod builder;
+mod compare;
+mod directory;
+mod nodes;
+mod path;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use builder::{Built, TreeBuilder};
+pub(crate) use compare::find_in_parent;
+pub(crate) use nodes::{node_from_tree, show_bytes};
+pub(crate) use path::ItemPath;
+
+use outlast_repository::{BlobId, RepositoryError, Tree};
+
+/// What the builder needs of a repository.
+pub(crate) trait Trees {
+    /// A tree of the parent snapshot.
+    fn load(&self, id: &BlobId) -> Result<Tree, RepositoryError>;
+    /// Whether a chunk is stored or being stored.
+    fn has_chunk(&self, id: &BlobId) -> bool;
+    /// Stores a finished directory.
+    fn save(&self, tree: &Tree) -> Result<BlobId, RepositoryError>;
+}
+
+/// The walk cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BuildError {
+    /// The client broke the protocol.
+    #[error("the client broke the protocol: {0}")]
+    Violation(String),
+    /// The repository failed.
+    #[error(transparent)]
+    Storage(#[from] RepositoryError),
+}
+
+pub(crate) fn violation<T>(text: impl Into<String>) -> Result<T, BuildError> {
+    Err(BuildError::Violation(text.into()))
+}

@@ -1,0 +1,148 @@
+//! Entries of the walk as nodes of a tree, and back. Everything from the network is checked here.
+//!
+//! Used by the builder (backup) and the restore.
+
+use outlast_proto::v1;
+use outlast_repository::{
+    ExtendedAttribute, Node, NodeKind, Timestamp, go_mode_from_st_mode, st_mode_from_go_mode,
+};
+
+use super::{BuildError, violation};
+
+/// No file system allows longer ones.
+const MAX_NAME: usize = 4096;
+const DIRECTORY_TYPE: u32 = 0o040_000;
+
+/// Type of message, kind of node, bits of `st_mode`.
+const TYPES: [(v1::NodeType, NodeKind, u32); 7] = [
+    (v1::NodeType::File, NodeKind::File, 0o100_000),
+    (v1::NodeType::Directory, NodeKind::Dir, DIRECTORY_TYPE),
+    (v1::NodeType::Symlink, NodeKind::Symlink, 0o120_000),
+    (v1::NodeType::Fifo, NodeKind::Fifo, 0o010_000),
+    (v1::NodeType::Socket, NodeKind::Socket, 0o140_000),
+    (v1::NodeType::CharacterDevice, NodeKind::CharDev, 0o020_000),
+    (v1::NodeType::BlockDevice, NodeKind::Dev, 0o060_000),
+];
+
+/// A checked node without content.
+pub(super) fn node_of_message(message: &v1::Node) -> Result<Node, BuildError> {
+    let Some((_, kind, type_bits)) = TYPES.iter().find(|(wire, ..)| *wire == message.r#type()) else {
+        return violation(format!("node {} has no known type", message.number));
+    };
+    let is_file = *kind == NodeKind::File;
+    let mtime = time(message.modified.as_ref());
+    Ok(Node {
+        name: message.name.to_vec(),
+        kind: *kind,
+        mode: go_mode_from_st_mode(message.mode & 0o7777 | type_bits),
+        mtime,
+        // As restic does by default: with the real one every directory would be a new tree every day.
+        atime: mtime,
+        ctime: time(message.changed.as_ref()),
+        uid: message.uid,
+        gid: message.gid,
+        user: message.user.clone(),
+        group: message.group.clone(),
+        inode: message.inode,
+        device_id: message.device_id,
+        size: if is_file { message.size } else { 0 },
+        links: message.links,
+        linktarget: (*kind == NodeKind::Symlink).then(|| message.link_target.to_vec()),
+        extended_attributes: message
+            .xattrs
+            .iter()
+            .map(|xattr| ExtendedAttribute {
+                name: String::from_utf8_lossy(&xattr.name).into_owned(),
+                value: xattr.value.to_vec(),
+            })
+            .collect(),
+        device: message.device,
+        content: is_file.then(Vec::new),
+        subtree: None,
+    })
+}
+
+/// Whether a name can be that of an entry of a directory.
+pub(super) fn check_name(name: &[u8]) -> Result<(), BuildError> {
+    let odd = name.is_empty()
+        || name == b"."
+        || name == b".."
+        || name.len() > MAX_NAME
+        || name.iter().any(|byte| matches!(byte, b'/' | 0));
+    if odd {
+        return violation(format!("{:?} is no name of a file", show_bytes(name)));
+    }
+    Ok(())
+}
+
+/// A directory above an item: the walk says nothing of it.
+pub(super) fn directory_above(name: &[u8], subtree: outlast_repository::BlobId, time: Timestamp) -> Node {
+    Node {
+        name: name.to_vec(),
+        kind: NodeKind::Dir,
+        mode: go_mode_from_st_mode(DIRECTORY_TYPE | 0o755),
+        mtime: time,
+        atime: time,
+        ctime: time,
+        subtree: Some(subtree),
+        ..Node::default()
+    }
+}
+
+/// As an entry of a restore.
+pub(crate) fn node_from_tree(number: u64, node: &Node) -> Option<v1::Node> {
+    let (wire, ..) = TYPES.iter().find(|(_, kind, _)| *kind == node.kind)?;
+    Some(v1::Node {
+        number,
+        name: node.name.clone().into(),
+        r#type: (*wire).into(),
+        mode: st_mode_from_go_mode(node.mode) & 0o7777,
+        uid: node.uid,
+        gid: node.gid,
+        user: node.user.clone(),
+        group: node.group.clone(),
+        size: node.size,
+        modified: Some(file_time(node.mtime)),
+        accessed: Some(file_time(node.atime)),
+        changed: Some(file_time(node.ctime)),
+        inode: node.inode,
+        device_id: node.device_id,
+        links: node.links,
+        device: node.device,
+        link_target: node.linktarget.clone().unwrap_or_default().into(),
+        xattrs: node
+            .extended_attributes
+            .iter()
+            .map(|xattr| v1::ExtendedAttribute {
+                name: xattr.name.clone().into_bytes().into(),
+                value: xattr.value.clone().into(),
+            })
+            .collect(),
+    })
+}
+
+/// Bytes for a person: what is not UTF-8 as `\xNN`.
+pub(crate) fn show_bytes(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+fn time(message: Option<&v1::FileTime>) -> Timestamp {
+    message.map_or_else(Timestamp::default, |t| {
+        Timestamp::new(t.seconds, t.nanos.min(999_999_999))
+    })
+}
+
+fn file_time(time: Timestamp) -> v1::FileTime {
+    v1::FileTime {
+        seconds: time.secs,
+        nanos: time.nanos,
+    }
+}
