@@ -148,9 +148,9 @@ fn of_status(code: Code) -> u8 {
         | Code::Unauthenticated
         | Code::AlreadyExists
         | Code::ResourceExhausted
-        | Code::Aborted
         | Code::Unimplemented => exit::REFUSED,
-        Code::Unavailable | Code::DeadlineExceeded => exit::NOT_REACHABLE,
+        // Aborted: whoever was to answer went away in the middle.
+        Code::Unavailable | Code::DeadlineExceeded | Code::Aborted => exit::NOT_REACHABLE,
         Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => exit::FAILED,
     }
 }
@@ -173,6 +173,7 @@ mod tests {
             (Code::InvalidArgument, 2),
             (Code::Unavailable, 4),
             (Code::DeadlineExceeded, 4),
+            (Code::Aborted, 4),
             (Code::Internal, 1),
         ] {
             let error = CliError::Refused(Status::new(code, "no"));

@@ -93,9 +93,9 @@ fn report(format: Format, error: &CliError) {
     if format != Format::Table {
         return remark(&serde_json::json!({ "error": error.document() }).to_string());
     }
-    remark(&format!("error: {error}"));
+    remark(&format!("error: {}", human::clean(&error.to_string())));
     for (address, said) in error.tried() {
-        remark(&format!("  {address}: {said}"));
+        remark(&format!("  {address}: {}", human::clean(said)));
     }
     if let Some(help) = error.document().help {
         remark(&format!("  help: {help}"));

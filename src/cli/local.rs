@@ -59,12 +59,12 @@ pub(crate) struct DevStart {
     /// Where everything lies; the same folder continues where it was
     #[arg(long, value_name = "DIR", default_value = "./outlast-dev")]
     pub(crate) data_dir: PathBuf,
-    /// How many nodes the primary has
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub(crate) primaries: u16,
-    /// How many media agents there are
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    pub(crate) media_agents: u16,
+    /// How many nodes the primary has [default: as many as the folder has already, else 3]
+    #[arg(long, value_name = "N")]
+    pub(crate) primaries: Option<u32>,
+    /// How many media agents there are [default: as many as the folder has already, else 2]
+    #[arg(long, value_name = "N")]
+    pub(crate) media_agents: Option<u32>,
     /// Exit with the job's exit code when the job is done
     #[arg(long)]
     pub(crate) once: bool,
