@@ -355,10 +355,8 @@ impl Restorer {
             let Ok(Target { beneath, settling }) = &mut self.target else {
                 return Err(unknown);
             };
-            self.order.progress.set_path(&join(
-                &join(self.order.to.as_bytes(), b"/"),
-                &join(folder, &node.name),
-            ));
+            let path = join(self.order.to.as_bytes(), &join(folder, &node.name));
+            self.order.progress.set_path(&path);
             let mut open = || {
                 let folder = beneath.folder(folder)?;
                 Writing::create(folder, temporary_name(self.order.job, number))

@@ -142,7 +142,7 @@ impl Settling {
 
     /// Notes something that could not be restored as it should.
     pub(super) fn exception(&mut self, path: &[u8], reason: String) {
-        let path = shown(&join(&join(&self.to, b"/"), path));
+        let path = shown(&join(&self.to, path));
         self.exceptions.push(FileException { path, reason });
     }
 

@@ -1,0 +1,360 @@
+//! Backups against a scripted media agent.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use outlast_client_agent::attempt::{AttemptError, Ends, Outcome, Violation};
+use outlast_proto::v1::entry::Kind;
+use outlast_proto::v1::{BeginItem, Entry, Needed, NodeType, Verdicts, backup_down};
+
+use crate::media_agent::{MediaAgent, Script, Stored, Told, backup_ticket, nodes};
+use crate::trees::{describe, make, noise, set_times};
+
+const DONE: Outcome = Outcome::Over {
+    code: 0,
+    text: String::new(),
+};
+
+/// Backs up one item with `script`.
+async fn backup(item: &Path, exclude: &[&str], script: Script) -> (Result<Outcome, AttemptError>, Told) {
+    let agent = MediaAgent::new(Script { items: 1, ..script });
+    let ticket = backup_ticket(&[item.to_owned()], exclude);
+    let outcome = tokio::time::timeout(Duration::from_secs(120), agent.run(&ticket, Ends::default())).await;
+    (outcome.expect("the backup hangs"), agent.told())
+}
+
+/// Relative paths of all nodes, in the order of the walk; checks that names are sorted.
+fn paths(entries: &[Entry]) -> Vec<PathBuf> {
+    let (mut paths, mut path) = (Vec::new(), Vec::new());
+    let mut last_names: Vec<Vec<u8>> = vec![Vec::new()];
+    for entry in entries {
+        match entry.kind.as_ref().unwrap() {
+            Kind::Enter(node) | Kind::Node(node) => {
+                let last = last_names.last_mut().unwrap();
+                assert!(
+                    last.as_slice() < node.name.as_ref() || path.is_empty(),
+                    "sorted by bytes"
+                );
+                *last = node.name.to_vec();
+                path.push(std::ffi::OsStr::from_bytes(&node.name).to_owned());
+                paths.push(path.iter().skip(1).collect());
+                if matches!(entry.kind, Some(Kind::Enter(_))) {
+                    last_names.push(Vec::new());
+                } else {
+                    path.pop();
+                }
+            }
+            Kind::Leave(_) => {
+                path.pop();
+                last_names.pop();
+            }
+        }
+    }
+    assert!(path.is_empty(), "what is entered is left");
+    paths
+}
+
+fn file<'a>(stored: &'a Stored, name: &str) -> &'a outlast_proto::v1::Node {
+    nodes(&stored.entries)
+        .into_iter()
+        .find(|node| node.name == name.as_bytes())
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tree_arrives_whole() {
+    let temp = tempfile::tempdir().unwrap();
+    let root = temp.path().join("tree");
+    make(&root);
+    let (outcome, told) = backup(&root, &[], Script::default()).await;
+    assert_eq!(outcome.unwrap(), DONE);
+    assert_eq!(told.start_id, "start");
+    let stored = &told.items[0];
+    assert_eq!(stored.exceptions, []);
+    assert_eq!(stored.end.as_ref().unwrap().error, None);
+    let described = describe(&root);
+    let walked = paths(&stored.entries);
+    assert_eq!(walked.iter().collect::<BTreeSet<_>>(), described.keys().collect());
+    assert_eq!(walked.len(), described.len());
+    for (path, node) in walked.iter().zip(nodes(&stored.entries)) {
+        if node.r#type() == NodeType::File {
+            let expected = &described[path].content;
+            assert!(told.content(0, node.number) == *expected, "{}", path.display());
+            assert_eq!(node.size, expected.len() as u64);
+            if node.size > 0 {
+                let end = &stored.ends[&node.number];
+                assert_eq!((end.size, end.skipped, &end.changed), (node.size, false, &None));
+            }
+        }
+    }
+    assert_eq!(nodes(&stored.entries)[0].name, &b"tree"[..]);
+    let middle = file(stored, "middle");
+    assert_eq!(middle.mode, 0o4751);
+    let modified = middle.modified.unwrap();
+    assert_eq!((modified.seconds, modified.nanos), (-1_234_567, 999_999_999));
+    assert_eq!(file(stored, "dangling").link_target, &b"nowhere/at all"[..]);
+    assert_eq!(file(stored, "linked").links, 2);
+    assert!(
+        stored.content[&file(stored, "big").number].len() > 10,
+        "cut into chunks"
+    );
+    // 700 small files and more: one round trip each would be as many offers.
+    assert!(told.offers < 350, "{} offers", told.offers);
+}
+
+#[tokio::test]
+async fn s02_excluded_and_unchanged_files_are_not_read() {
+    let temp = tempfile::tempdir().unwrap();
+    for folder in ["keep", "cache/deep"] {
+        fs::create_dir_all(temp.path().join(folder)).unwrap();
+        fs::write(temp.path().join(folder).join("file"), b"content").unwrap();
+        fs::write(temp.path().join(folder).join("x.tmp"), b"content").unwrap();
+    }
+    let script = Script {
+        wants_nothing: true,
+        ..Script::default()
+    };
+    let (outcome, told) = backup(temp.path(), &["cache/", "*.tmp"], script).await;
+    assert_eq!(outcome.unwrap(), DONE);
+    assert_eq!(
+        paths(&told.items[0].entries),
+        ["", "keep", "keep/file"].map(PathBuf::from)
+    );
+    assert_eq!(
+        (told.offers, told.chunks.len(), told.items[0].ends.len()),
+        (0, 0, 0)
+    );
+}
+
+#[tokio::test]
+async fn chunks_that_are_known_or_double_are_not_sent() {
+    let temp = tempfile::tempdir().unwrap();
+    let (known, double) = (noise(1, 1000), noise(2, 1000));
+    for (name, content) in [("a", &known), ("b", &double), ("c", &double)] {
+        fs::write(temp.path().join(name), content).unwrap();
+    }
+    let id = <sha2::Sha256 as sha2::Digest>::digest(&known).into();
+    let script = Script {
+        has: [id].into(),
+        ..Script::default()
+    };
+    let (outcome, told) = backup(temp.path(), &[], script).await;
+    assert_eq!(outcome.unwrap(), DONE);
+    assert_eq!(told.chunks.values().collect::<Vec<_>>(), [&double]);
+    assert_eq!(told.content(0, 3), double);
+}
+
+#[tokio::test]
+async fn s02a_items_are_independent() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::create_dir(temp.path().join("folder")).unwrap();
+    fs::write(temp.path().join("folder/file"), b"content").unwrap();
+    std::os::unix::fs::symlink("folder", temp.path().join("link")).unwrap();
+    let items = ["folder/file", "none", "link", "folder"].map(|name| temp.path().join(name));
+    let agent = MediaAgent::new(Script {
+        items: 4,
+        ..Script::default()
+    });
+    let outcome = agent.run(&backup_ticket(&items, &[]), Ends::default()).await;
+    assert_eq!(outcome.unwrap(), DONE);
+    let told = agent.told();
+    let codes: Vec<_> = told
+        .items
+        .iter()
+        .map(|item| item.end.clone().unwrap().error.map(|e| e.code))
+        .collect();
+    assert_eq!(codes, [None, Some(71), None, None]);
+    assert_eq!(told.content(0, 0), b"content");
+    assert_eq!(told.items[1].entries, []);
+    assert_eq!(nodes(&told.items[2].entries)[0].r#type(), NodeType::Symlink);
+    assert_eq!(paths(&told.items[3].entries).len(), 2);
+    assert_eq!(told.content(3, 1), b"content");
+}
+
+#[tokio::test]
+async fn s02_files_that_change_between_walk_and_read() {
+    let temp = tempfile::tempdir().unwrap();
+    for name in ["gone", "grown", "linked", "same"] {
+        fs::write(temp.path().join(name), b"before").unwrap();
+    }
+    let root = temp.path().to_owned();
+    let script = Script {
+        before_verdicts: Some(Box::new(move || {
+            fs::remove_file(root.join("gone")).unwrap();
+            fs::write(root.join("grown"), b"before and after").unwrap();
+            set_times(&root.join("grown"), 5, 6);
+            fs::remove_file(root.join("linked")).unwrap();
+            std::os::unix::fs::symlink("same", root.join("linked")).unwrap();
+        })),
+        ..Script::default()
+    };
+    let (outcome, told) = backup(temp.path(), &[], script).await;
+    assert_eq!(outcome.unwrap(), DONE);
+    let stored = &told.items[0];
+    let excepted: Vec<_> = stored
+        .exceptions
+        .iter()
+        .map(|e| e.path.rsplit('/').next().unwrap())
+        .collect();
+    assert_eq!(excepted, ["gone", "linked"]);
+    for (name, skipped, content) in [
+        ("gone", true, ""),
+        ("grown", false, "before and after"),
+        ("same", false, "before"),
+    ] {
+        let number = file(stored, name).number;
+        assert_eq!(stored.ends[&number].skipped, skipped, "{name}");
+        assert_eq!(told.content(0, number), content.as_bytes(), "{name}");
+    }
+    let changed = stored.ends[&file(stored, "grown").number]
+        .changed
+        .clone()
+        .unwrap();
+    assert_eq!((changed.size, changed.modified.unwrap().seconds), (16, 5));
+    assert_eq!(changed.name, &b"grown"[..]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s02_a_file_that_changes_while_it_is_read_is_an_exception() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("log");
+    let size = 100 << 20;
+    fs::File::create(&path).unwrap().set_len(size).unwrap();
+    set_times(&path, 1000, 0);
+    let grows = path.clone();
+    // Without an answer the client holds at most 64 MiB: it is in the middle of the file.
+    let script = Script {
+        answers_from: Some((
+            30 << 20,
+            Box::new(move || {
+                let file = fs::OpenOptions::new().append(true).open(&grows).unwrap();
+                std::io::Write::write_all(&mut &file, b"one more line").unwrap();
+            }),
+        )),
+        ..Script::default()
+    };
+    let (outcome, told) = backup(temp.path(), &[], script).await;
+    assert_eq!(outcome.unwrap(), DONE);
+    let stored = &told.items[0];
+    assert_eq!(stored.exceptions.len(), 1, "{:?}", stored.exceptions);
+    assert!(stored.exceptions[0].path.ends_with("/log"));
+    assert!(stored.exceptions[0].reason.contains("changed"));
+    let end = &stored.ends[&file(stored, "log").number];
+    // The stat from before reading is kept, so that the next backup reads the file again.
+    assert_eq!((end.size, end.skipped, &end.changed), (size, false, &None));
+    assert_eq!(told.content(0, end.node).len() as u64, size);
+}
+
+#[tokio::test]
+async fn s02_what_cannot_be_read_is_an_exception() {
+    if rustix::process::geteuid().is_root() {
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    for name in ["closed", "open"] {
+        fs::create_dir(temp.path().join(name)).unwrap();
+        fs::write(temp.path().join(name).join("file"), b"content").unwrap();
+    }
+    fs::write(temp.path().join("secret"), b"content").unwrap();
+    let mode = |name: &str, mode| {
+        fs::set_permissions(
+            temp.path().join(name),
+            std::os::unix::fs::PermissionsExt::from_mode(mode),
+        )
+        .unwrap();
+    };
+    mode("closed", 0);
+    mode("secret", 0);
+    let (outcome, told) = backup(temp.path(), &[], Script::default()).await;
+    mode("closed", 0o700);
+    assert_eq!(outcome.unwrap(), DONE);
+    assert_eq!(
+        told.items[0].exceptions.len(),
+        2,
+        "{:?}",
+        told.items[0].exceptions
+    );
+    assert_eq!(paths(&told.items[0].entries).len(), 5);
+}
+
+#[tokio::test]
+async fn a_media_agent_that_breaks_the_protocol_ends_the_attempt() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::write(temp.path().join("file"), b"content").unwrap();
+    let verdicts = |through, wanted| backup_down::Body::Verdicts(Verdicts { through, wanted });
+    let needed = |number, indexes| backup_down::Body::Needed(Needed { number, indexes });
+    let begin = |item| backup_down::Body::BeginItem(BeginItem { item });
+    for (instead, violation) in [
+        (verdicts(1, vec![7]), Violation::UnknownNode { node: 7 }),
+        (verdicts(1, vec![0]), Violation::UnknownNode { node: 0 }),
+        (verdicts(0, vec![1]), Violation::UnknownNode { node: 1 }),
+        (needed(3, vec![]), Violation::UnknownOffers { number: 3 }),
+        (begin(0), Violation::OutOfTurn { what: "an item" }),
+    ] {
+        let script = Script {
+            instead: Some(instead.clone()),
+            ..Script::default()
+        };
+        let (outcome, _) = backup(temp.path(), &[], script).await;
+        match outcome {
+            Err(AttemptError::Violation(found)) => assert_eq!(found, violation),
+            other => panic!("{instead:?} came to {other:?}"),
+        }
+    }
+    let script = Script {
+        skips_a_number: true,
+        ..Script::default()
+    };
+    let (outcome, _) = backup(temp.path(), &[], script).await;
+    let violation = AttemptError::Violation(Violation::Sequence { last: 1, got: 3 });
+    assert_eq!(outcome.unwrap_err().to_string(), violation.to_string());
+}
+
+#[tokio::test]
+async fn a_broken_stream_is_no_result() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::write(temp.path().join("file"), b"content").unwrap();
+    let script = Script {
+        hangs_up: true,
+        ..Script::default()
+    };
+    let (outcome, _) = backup(temp.path(), &[], script).await;
+    let error = outcome.unwrap_err();
+    assert!(
+        matches!(error, AttemptError::Closed | AttemptError::Broken(_)),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn an_attempt_can_be_ended_at_any_time() {
+    let temp = tempfile::tempdir().unwrap();
+    // Nothing is answered: the walker and the readers are all waiting for something.
+    let content = noise(1, 3 << 20);
+    for number in 0..40 {
+        fs::write(temp.path().join(number.to_string()), &content).unwrap();
+    }
+    for is_silent in [true, false] {
+        let agent = MediaAgent::new(Script {
+            items: 1,
+            is_silent,
+            answers_from: Some((u64::MAX, Box::new(|| {}))),
+            ..Script::default()
+        });
+        let ends = Ends::default();
+        let ticket = backup_ticket(&[temp.path().to_owned()], &[]);
+        let (ended, told) = (ends.clone(), agent.told.clone());
+        let end = async move {
+            while told.lock().unwrap().offers < usize::from(!is_silent) || told.lock().unwrap().streams == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            ended.now.begin();
+        };
+        let run = tokio::time::timeout(Duration::from_secs(60), agent.run(&ticket, ends));
+        let (outcome, ()) = tokio::join!(run, end);
+        assert_eq!(outcome.expect("it hangs").unwrap(), Outcome::Stopped);
+    }
+}

@@ -1,0 +1,10 @@
+//! The client agent against scripted peers: a media agent over plain TCP, and the whole agent over TLS.
+
+// The lint's exception for tests does not reach their helpers.
+#![allow(clippy::unwrap_used)]
+
+mod backup;
+mod media_agent;
+mod restore;
+mod run;
+mod trees;

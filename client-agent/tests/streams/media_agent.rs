@@ -1,0 +1,549 @@
+//! A scripted media agent: checks what a client must keep to, keeps what it sends, and misbehaves on demand.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use outlast_client_agent::Progress;
+use outlast_client_agent::admission::Admission;
+use outlast_client_agent::attempt::{AttemptError, Ends, Outcome, Surroundings, run_on};
+use outlast_kit::clock::SystemClock;
+use outlast_proto::v1::data_server::{Data, DataServer};
+use outlast_proto::v1::entry::Kind;
+use outlast_proto::v1::{
+    AttemptOver, AttemptRef, BackupDown, BackupUp, BeginItem, Entries, EntriesEnd, Entry, FileData, FileEnd,
+    FileEnds, FileException, ItemCommitted, ItemEnd, JobKind, Limits, Needed, Node, Offers, Overwrite,
+    Policy, RestoreDown, RestoreEnd, RestoreOrder, RestoreUp, SignedTicket, StreamWelcome, Ticket,
+    TicketItem, Verdicts, backup_down, backup_up, restore_down, restore_up,
+};
+use outlast_proto::words::StartId;
+use prost::Message as _;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Request, Response, Status, Streaming};
+
+/// What one item's backup left.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stored {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) content: HashMap<u64, Vec<[u8; 32]>>,
+    pub(crate) ends: HashMap<u64, FileEnd>,
+    pub(crate) exceptions: Vec<FileException>,
+    pub(crate) end: Option<ItemEnd>,
+}
+
+/// Everything a media agent was told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) items: Vec<Stored>,
+    pub(crate) chunks: HashMap<[u8; 32], Vec<u8>>,
+    pub(crate) offers: usize,
+    pub(crate) start_id: String,
+    pub(crate) verdicts: Vec<u64>,
+    pub(crate) exceptions: Vec<FileException>,
+    pub(crate) restored: Option<RestoreEnd>,
+    pub(crate) streams: usize,
+}
+
+/// What a scripted media agent does.
+#[derive(Default)]
+pub(crate) struct Script {
+    pub(crate) items: u32,
+    /// Nothing differs from the parent.
+    pub(crate) wants_nothing: bool,
+    /// Chunks it has already.
+    pub(crate) has: HashSet<[u8; 32]>,
+    /// Done before the first verdict.
+    pub(crate) before_verdicts: Option<Box<dyn Fn() + Send + Sync>>,
+    /// Done when so many bytes are offered; until then no offer is answered.
+    pub(crate) answers_from: Option<(u64, Box<dyn Fn() + Send + Sync>)>,
+    /// Sent in place of the first verdicts.
+    pub(crate) instead: Option<backup_down::Body>,
+    /// Sequence numbers jump after the welcome.
+    pub(crate) skips_a_number: bool,
+    /// Says nothing after the welcome.
+    pub(crate) is_silent: bool,
+    /// Ends the connection in place of the first verdicts.
+    pub(crate) hangs_up: bool,
+    /// What is restored, in order.
+    pub(crate) restores: Vec<restore_down::Body>,
+}
+
+#[derive(Clone)]
+pub(crate) struct MediaAgent {
+    script: Arc<Script>,
+    pub(crate) told: Arc<Mutex<Told>>,
+}
+
+impl MediaAgent {
+    pub(crate) fn new(script: Script) -> Self {
+        Self {
+            script: Arc::new(script),
+            told: Arc::default(),
+        }
+    }
+
+    pub(crate) fn told(&self) -> Told {
+        self.told.lock().unwrap().clone()
+    }
+
+    pub(crate) fn server(&self) -> DataServer<Self> {
+        DataServer::new(self.clone()).max_decoding_message_size(16 << 20)
+    }
+
+    /// Serves on a free port, and connects to it.
+    pub(crate) async fn channel(&self) -> Channel {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server::builder().add_service(self.server());
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        Endpoint::from_shared(format!("http://{address}"))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap()
+    }
+
+    /// Runs one attempt against it.
+    pub(crate) async fn run(&self, ticket: &Ticket, ends: Ends) -> Result<Outcome, AttemptError> {
+        let admission = Admission::of_ticket(signed(ticket)).unwrap();
+        let around = Surroundings {
+            start_id: StartId("start".to_owned()),
+            progress: Arc::new(Progress::new(SystemClock::shared())),
+            ends,
+        };
+        run_on(self.channel().await, &admission, around).await
+    }
+}
+
+pub(crate) fn signed(ticket: &Ticket) -> SignedTicket {
+    SignedTicket {
+        ticket: ticket.encode_to_vec().into(),
+        signature: b"signature".to_vec().into(),
+    }
+}
+
+pub(crate) fn backup_ticket(items: &[PathBuf], exclude: &[&str]) -> Ticket {
+    Ticket {
+        attempt: Some(AttemptRef {
+            job: "7".to_owned(),
+            attempt: 1,
+        }),
+        client: "client".to_owned(),
+        media_agent: "media-1".to_owned(),
+        kind: JobKind::Backup.into(),
+        policy: Some(Policy {
+            exclude: exclude.iter().map(|pattern| (*pattern).to_owned()).collect(),
+            limits: Some(Limits::default()),
+            ..Policy::default()
+        }),
+        items: items
+            .iter()
+            .map(|path| TicketItem {
+                path: path.to_str().unwrap().to_owned(),
+                ..TicketItem::default()
+            })
+            .collect(),
+        ..Ticket::default()
+    }
+}
+
+pub(crate) fn restore_ticket(to: &std::path::Path, overwrite: Overwrite) -> Ticket {
+    Ticket {
+        kind: JobKind::Restore.into(),
+        restore: Some(RestoreOrder {
+            to: to.to_str().unwrap().to_owned(),
+            overwrite: overwrite.into(),
+            ..RestoreOrder::default()
+        }),
+        ..backup_ticket(&[], &[])
+    }
+}
+
+/// The nodes of an item in order.
+pub(crate) fn nodes(entries: &[Entry]) -> Vec<&Node> {
+    let node = |entry: &'_ Entry| match &entry.kind {
+        Some(Kind::Enter(_) | Kind::Node(_)) => true,
+        Some(Kind::Leave(_)) | None => false,
+    };
+    entries
+        .iter()
+        .filter(|entry| node(entry))
+        .filter_map(|entry| match &entry.kind {
+            Some(Kind::Enter(node) | Kind::Node(node)) => Some(node),
+            _ => None,
+        })
+        .collect()
+}
+
+impl Told {
+    /// The bytes of a file as they were offered and sent.
+    pub(crate) fn content(&self, item: usize, node: u64) -> Vec<u8> {
+        let ids = self.items[item].content.get(&node).cloned().unwrap_or_default();
+        ids.iter().flat_map(|id| self.chunks[id].clone()).collect()
+    }
+
+    /// A restore of what was backed up, file by file.
+    pub(crate) fn as_restore(&self, item: usize) -> Vec<restore_down::Body> {
+        let stored = &self.items[item];
+        let mut bodies: Vec<_> = stored
+            .entries
+            .chunks(100)
+            .map(|entries| {
+                restore_down::Body::Entries(Entries {
+                    entries: entries.to_vec(),
+                })
+            })
+            .collect();
+        for node in nodes(&stored.entries) {
+            if stored.content.contains_key(&node.number) {
+                let content = self.content(item, node.number);
+                bodies.extend(file(node.number, &content));
+            }
+        }
+        bodies.push(restore_down::Body::EntriesEnd(EntriesEnd {}));
+        bodies
+    }
+}
+
+/// The messages of one file's content.
+pub(crate) fn file(node: u64, content: &[u8]) -> Vec<restore_down::Body> {
+    let pieces = content.chunks(1 << 20).enumerate();
+    let mut bodies: Vec<_> = pieces
+        .map(|(index, data)| {
+            restore_down::Body::Data(FileData {
+                node,
+                offset: (index << 20) as u64,
+                data: data.to_vec().into(),
+            })
+        })
+        .collect();
+    bodies.push(restore_down::Body::FileEnds(FileEnds {
+        ends: vec![FileEnd {
+            node,
+            size: content.len() as u64,
+            ..FileEnd::default()
+        }],
+    }));
+    bodies
+}
+
+#[tonic::async_trait]
+impl Data for MediaAgent {
+    type BackupStream = ReceiverStream<Result<BackupDown, Status>>;
+    type RestoreStream = ReceiverStream<Result<RestoreDown, Status>>;
+
+    async fn backup(
+        &self,
+        request: Request<Streaming<BackupUp>>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        let (down, messages) = mpsc::channel(64);
+        let conversation = Backup {
+            script: Arc::clone(&self.script),
+            told: Arc::clone(&self.told),
+            down,
+            sent: 0,
+            received: 0,
+            next_node: 0,
+            needed: HashSet::new(),
+            unanswered: Vec::new(),
+            offered: 0,
+            last_offered: None,
+        };
+        tokio::spawn(conversation.run(request.into_inner()));
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+
+    async fn restore(
+        &self,
+        request: Request<Streaming<RestoreUp>>,
+    ) -> Result<Response<Self::RestoreStream>, Status> {
+        let (down, messages) = mpsc::channel(64);
+        let (script, told) = (Arc::clone(&self.script), Arc::clone(&self.told));
+        tokio::spawn(restore(script, told, request.into_inner(), down));
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+}
+
+/// One backup stream, seen from the media agent.
+struct Backup {
+    script: Arc<Script>,
+    told: Arc<Mutex<Told>>,
+    down: mpsc::Sender<Result<BackupDown, Status>>,
+    sent: u64,
+    received: u64,
+    next_node: u64,
+    needed: HashSet<[u8; 32]>,
+    unanswered: Vec<Offers>,
+    offered: u64,
+    last_offered: Option<u64>,
+}
+
+impl Backup {
+    async fn run(mut self, mut up: Streaming<BackupUp>) {
+        while let Ok(Some(message)) = up.message().await {
+            let body = message.body.expect("a body");
+            if let backup_up::Body::Hello(hello) = body {
+                assert_eq!(message.sequence, 0);
+                assert_eq!(hello.ticket.unwrap().signature, &b"signature"[..]);
+                {
+                    let mut told = self.told.lock().unwrap();
+                    told.start_id = hello.start_id;
+                    told.streams += 1;
+                }
+                self.say(backup_down::Body::Welcome(StreamWelcome::default()))
+                    .await;
+                if !self.script.is_silent {
+                    self.sent += u64::from(self.script.skips_a_number);
+                    self.begin(0).await;
+                }
+                continue;
+            }
+            self.received += 1;
+            assert_eq!(message.sequence, self.received, "numbers without gaps");
+            assert!(message.received <= self.sent, "acknowledges what was sent");
+            if !self.message(body).await {
+                return;
+            }
+        }
+    }
+
+    /// False ends the connection.
+    async fn message(&mut self, body: backup_up::Body) -> bool {
+        match body {
+            backup_up::Body::ItemBegin(begin) => {
+                let mut told = self.told.lock().unwrap();
+                // An attempt that is shown again begins from the front.
+                told.items.truncate(begin.item as usize);
+                assert_eq!(begin.item as usize, told.items.len());
+                told.items.push(Stored::default());
+            }
+            backup_up::Body::Entries(entries) => return self.entries(entries).await,
+            backup_up::Body::Offers(offers) => {
+                self.told.lock().unwrap().offers += 1;
+                self.offered += offers
+                    .offers
+                    .iter()
+                    .map(|offer| u64::from(offer.length))
+                    .sum::<u64>();
+                self.unanswered.push(offers);
+                if let Some((bytes, act)) = &self.script.answers_from {
+                    if self.offered < *bytes {
+                        return true;
+                    }
+                    act();
+                }
+                for offers in std::mem::take(&mut self.unanswered) {
+                    self.answer(offers).await;
+                }
+            }
+            backup_up::Body::Chunks(chunks) => {
+                let plain: usize = chunks.chunks.iter().map(|chunk| chunk.length as usize).sum();
+                assert!(
+                    plain <= 1 << 20 || chunks.chunks.len() == 1,
+                    "messages of up to 1 MiB"
+                );
+                for chunk in chunks.chunks {
+                    let data = if chunk.compressed {
+                        zstd::bulk::decompress(&chunk.data, chunk.length as usize).unwrap()
+                    } else {
+                        chunk.data.to_vec()
+                    };
+                    let id: [u8; 32] = Sha256::digest(&data).into();
+                    assert_eq!(chunk.id.as_ref(), id);
+                    assert_eq!(chunk.length as usize, data.len());
+                    assert!(self.needed.remove(&id), "only what is needed");
+                    self.told.lock().unwrap().chunks.insert(id, data);
+                }
+            }
+            backup_up::Body::FileEnds(ends) => {
+                let mut told = self.told.lock().unwrap();
+                let item = told.items.last_mut().unwrap();
+                for end in ends.ends {
+                    assert!(item.ends.insert(end.node, end).is_none(), "one end for each file");
+                }
+            }
+            backup_up::Body::Exceptions(exceptions) => {
+                let mut told = self.told.lock().unwrap();
+                told.items
+                    .last_mut()
+                    .unwrap()
+                    .exceptions
+                    .extend(exceptions.exceptions);
+            }
+            backup_up::Body::ItemEnd(end) => self.item_end(end).await,
+            backup_up::Body::Path(_) => {}
+            backup_up::Body::Hello(_) => panic!("a second hello"),
+        }
+        true
+    }
+
+    async fn entries(&mut self, entries: Entries) -> bool {
+        assert!(entries.entries.len() <= 256);
+        if self.next_node == 0
+            && let Some(act) = &self.script.before_verdicts
+        {
+            act();
+        }
+        let mut wanted = Vec::new();
+        for node in nodes(&entries.entries) {
+            assert_eq!(node.number, self.next_node, "nodes are counted");
+            self.next_node += 1;
+            if !self.script.wants_nothing
+                && node.size > 0
+                && node.r#type() == outlast_proto::v1::NodeType::File
+            {
+                wanted.push(node.number);
+            }
+        }
+        {
+            let mut told = self.told.lock().unwrap();
+            let item = told.items.last_mut().unwrap();
+            item.content.extend(wanted.iter().map(|node| (*node, Vec::new())));
+            item.entries.extend(entries.entries);
+        }
+        if self.script.hangs_up {
+            return false;
+        }
+        let verdicts = backup_down::Body::Verdicts(Verdicts {
+            through: self.next_node.saturating_sub(1),
+            wanted,
+        });
+        self.say(self.script.instead.clone().unwrap_or(verdicts)).await;
+        true
+    }
+
+    async fn answer(&mut self, offers: Offers) {
+        let mut indexes = Vec::new();
+        for (index, offer) in offers.offers.iter().enumerate() {
+            assert!(
+                self.last_offered <= Some(offer.node),
+                "files are offered in order"
+            );
+            self.last_offered = Some(offer.node);
+            let id: [u8; 32] = offer.id.as_ref().try_into().unwrap();
+            let mut told = self.told.lock().unwrap();
+            let content = told.items.last_mut().unwrap().content.get_mut(&offer.node);
+            content.expect("only wanted files are offered").push(id);
+            let is_known = self.script.has.contains(&id) || told.chunks.contains_key(&id);
+            if !is_known && self.needed.insert(id) {
+                indexes.push(index as u32);
+            }
+        }
+        let number = offers.number;
+        self.say(backup_down::Body::Needed(Needed { number, indexes }))
+            .await;
+    }
+
+    async fn item_end(&mut self, end: ItemEnd) {
+        let item = end.item;
+        assert!(self.needed.is_empty(), "everything needed came before the end");
+        {
+            let mut told = self.told.lock().unwrap();
+            let stored = told.items.last_mut().unwrap();
+            let has_ended = stored.content.keys().all(|node| stored.ends.contains_key(node));
+            assert!(has_ended, "every wanted file has an end");
+            stored.end = Some(end);
+        }
+        self.say(backup_down::Body::ItemCommitted(ItemCommitted {
+            item,
+            ..Default::default()
+        }))
+        .await;
+        if item + 1 < self.script.items {
+            self.begin(item + 1).await;
+        } else {
+            self.say(backup_down::Body::Over(AttemptOver::default())).await;
+        }
+    }
+
+    async fn begin(&mut self, item: u32) {
+        (self.next_node, self.last_offered) = (0, None);
+        self.say(backup_down::Body::BeginItem(BeginItem { item })).await;
+    }
+
+    async fn say(&mut self, body: backup_down::Body) {
+        self.sent += 1;
+        let message = BackupDown {
+            sequence: self.sent,
+            received: self.received,
+            body: Some(body),
+        };
+        let _ = self.down.send(Ok(message)).await;
+    }
+}
+
+/// One restore stream, seen from the media agent: content only of what is wanted.
+async fn restore(
+    script: Arc<Script>,
+    told: Arc<Mutex<Told>>,
+    mut up: Streaming<RestoreUp>,
+    down: mpsc::Sender<Result<RestoreDown, Status>>,
+) {
+    let mut sent = 0;
+    let mut say = async |body| {
+        sent += 1;
+        let message = RestoreDown {
+            sequence: sent,
+            received: 0,
+            body: Some(body),
+        };
+        let _ = down.send(Ok(message)).await;
+    };
+    let _hello = up.message().await;
+    told.lock().unwrap().streams += 1;
+    say(restore_down::Body::Welcome(StreamWelcome::default())).await;
+    let mut received = 0;
+    let mut hear = async || -> Option<restore_up::Body> {
+        let message = up.message().await.ok()??;
+        received += 1;
+        assert_eq!(message.sequence, received, "numbers without gaps");
+        message.body
+    };
+    let note = |body: restore_up::Body| {
+        let mut told = told.lock().unwrap();
+        match body {
+            restore_up::Body::Verdicts(verdicts) => {
+                told.verdicts.extend(verdicts.wanted);
+                return true;
+            }
+            restore_up::Body::Exceptions(exceptions) => told.exceptions.extend(exceptions.exceptions),
+            restore_up::Body::End(end) => told.restored = Some(end),
+            restore_up::Body::Progress(_) | restore_up::Body::Hello(_) => {}
+        }
+        false
+    };
+    for body in &script.restores {
+        let node = match body {
+            restore_down::Body::Data(data) => Some(data.node),
+            restore_down::Body::FileEnds(ends) => ends.ends.first().map(|end| end.node),
+            _ => None,
+        };
+        let is_wanted = |node| told.lock().unwrap().verdicts.contains(&node);
+        // 1,000 and more: sent though nobody wants it.
+        if node.is_some_and(|node| node < 1000 && !is_wanted(node)) {
+            continue;
+        }
+        let is_answered = matches!(body, restore_down::Body::Entries(_));
+        say(body.clone()).await;
+        if !is_answered {
+            continue;
+        }
+        loop {
+            match hear().await {
+                Some(body) if note(body.clone()) => break,
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+    while told.lock().unwrap().restored.is_none() {
+        match hear().await {
+            Some(body) => drop(note(body)),
+            None => return,
+        }
+    }
+    say(restore_down::Body::Over(AttemptOver::default())).await;
+}
