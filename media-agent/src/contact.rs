@@ -45,3 +45,31 @@ pub(crate) async fn lost_too_long(mut contact: watch::Receiver<Contact>, clock: 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Contact, lost_too_long};
+    use outlast_kit::clock::SystemClock;
+    use std::time::Duration;
+    use tokio::sync::watch;
+
+    #[tokio::test]
+    async fn r03_silence_counts_from_its_beginning_and_ends_with_contact() {
+        let clock = SystemClock::shared();
+        let grace = Duration::from_millis(50);
+        let lost = || Contact {
+            lost_at: Some(clock.monotonic()),
+            grace,
+        };
+        let contact = watch::Sender::new(lost());
+        assert_eq!(lost_too_long(contact.subscribe(), clock.clone()).await, grace);
+        contact.send_modify(|contact| contact.lost_at = None);
+        let waiting = lost_too_long(contact.subscribe(), clock.clone());
+        let regained = tokio::time::timeout(grace * 4, waiting).await;
+        assert!(regained.is_err(), "a primary is there");
+        let waiting = lost_too_long(contact.subscribe(), clock.clone());
+        contact.send_replace(lost());
+        waiting.await;
+        assert!(clock.monotonic() >= grace);
+    }
+}

@@ -64,3 +64,43 @@ impl From<JournalError> for Fault {
         Fault::new(code, error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Fault;
+    use outlast_repository::{BlobId, BlobKind, Damage, RepositoryError};
+    use std::io::{Error, ErrorKind};
+    use std::path::Path;
+
+    #[test]
+    fn s10_s11_every_storage_error_has_its_code_and_names_the_place() {
+        let io = |kind: ErrorKind| RepositoryError::from_io(Path::new("/mnt/unit"), Error::from(kind));
+        let refused = RepositoryError::Refused {
+            kind: BlobKind::Data,
+            id: BlobId::of(b"x"),
+            damage: Damage::HashMismatch,
+        };
+        let lost = RepositoryError::LockLost {
+            location: "/mnt/unit".into(),
+            hostname: "media-1".into(),
+        };
+        let rows = [
+            (io(ErrorKind::StorageFull), 129),
+            (io(ErrorKind::QuotaExceeded), 129),
+            (io(ErrorKind::PermissionDenied), 84),
+            (io(ErrorKind::Other), 84),
+            (refused, 59),
+            (lost, 2106),
+        ];
+        for (error, code) in rows {
+            let fault = Fault::storage("unit-1", &error);
+            assert_eq!(fault.code.0, code, "{error}");
+            assert!(
+                fault.text.contains("unit-1") && fault.text.len() > 30,
+                "{}",
+                fault.text
+            );
+            assert_eq!(Fault::unavailable("unit-1", &error).code.0, 2106);
+        }
+    }
+}

@@ -87,11 +87,11 @@ impl Desk {
         self.ask(Request::Stop(id, how)).await;
     }
 
-    /// Returns when nothing of the attempt runs any more.
-    pub(crate) async fn fence(&self, id: AttemptId) {
+    /// Returns when nothing of the attempt runs any more; whether that is durable.
+    pub(crate) async fn fence(&self, id: AttemptId) -> bool {
         let (reply, done) = oneshot::channel();
         self.ask(Request::Fence(id, reply)).await;
-        let _ = done.await;
+        done.await.is_ok()
     }
 
     pub(crate) async fn interrupt_all(&self, why: &'static str) {

@@ -249,6 +249,10 @@ impl Store {
             journal: self.header.journal,
         };
         let kept = self.known.keep(self.acknowledged);
+        if kept.encoded_len() > MAX_FRAME - 1024 {
+            tracing::warn!(journal = %self.dir.display(), "so many attempts are open that the journal's file grows on");
+            return Ok(());
+        }
         let segment = Segment::create(&self.dir, header.clone(), &[Record::Kept(kept.clone())])?;
         self.known.apply(&Record::Kept(kept));
         self.files.insert(header.number, segment);
@@ -265,6 +269,14 @@ impl Store {
             self.places.pop_front();
         }
         self.drop_delivered_files()
+    }
+
+    /// Writes down what is acknowledged, so that the next process does not ask the primary for it.
+    pub(crate) fn close(&mut self) -> Result<(), JournalError> {
+        if self.acknowledged > self.acknowledged_on_disk {
+            self.append(Vec::new())?;
+        }
+        Ok(())
     }
 
     /// Removes files, oldest first, of which every event is acknowledged.

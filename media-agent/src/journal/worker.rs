@@ -51,7 +51,7 @@ impl Worker {
                 };
             }
         }
-        Ok(())
+        self.store.close()
     }
 
     /// Writes this append and those that wait behind it; hands back the first request that is none.

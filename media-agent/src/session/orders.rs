@@ -110,8 +110,8 @@ fn fence(server: &SessionServer, order: FenceAttempt) {
     };
     let (context, desk) = (server.context.clone(), server.desk.clone());
     server.context.tasks.spawn(format!("fencing {id}"), async move {
-        desk.fence(id).await;
-        let Some((cluster, _)) = context.verifier.cluster.known() else {
+        let fenced = desk.fence(id).await;
+        let Some((cluster, _)) = context.verifier.cluster.known().filter(|_| fenced) else {
             return;
         };
         let unit = Arc::clone(&context.unit);

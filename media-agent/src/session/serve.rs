@@ -15,6 +15,7 @@ use crate::attempts::Desk;
 use crate::contact::Contact;
 use crate::context::Context;
 
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
 const DEFAULT_STATUS_UPDATES: Duration = Duration::from_secs(2);
 
 /// What a session needs; cloned into each.
@@ -54,7 +55,7 @@ impl SessionServer {
             .learn(&session.welcome.cluster_id, &session.welcome.ticket_key)
         {
             tracing::error!(%error, "this session is not used");
-            return;
+            return self.pause().await;
         }
         self.contact.send_modify(|contact| {
             contact.lost_at = None;
@@ -95,11 +96,19 @@ impl SessionServer {
         );
         if let Err(error) = self.context.journal.begin_new().await {
             tracing::error!(%error, "a new journal could not be begun");
-            return;
+            return self.pause().await;
         }
         self.desk
             .interrupt_all("the media agent's journal was set back and a new one was begun")
             .await;
+    }
+
+    /// Before the next session, which will most likely come to the same.
+    async fn pause(&self) {
+        tokio::select! {
+            () = tokio::time::sleep(AFTER_FAILURE) => {}
+            () = self.end.begun() => {}
+        }
     }
 
     async fn presence(&self, welcome: &Welcome, up: &mpsc::Sender<AgentMessage>) {

@@ -59,7 +59,10 @@ pub(crate) struct TreeBuilder<T> {
     /// The file of the latest offer; earlier ones take none any more.
     offering: u64,
     ended_through: Option<u64>,
+    /// Of files that are complete; `bytes_read` also of those under way.
     counters: Counters,
+    /// Offered bytes of files under way.
+    under_way: u64,
 }
 
 impl<T: Trees> TreeBuilder<T> {
@@ -78,12 +81,21 @@ impl<T: Trees> TreeBuilder<T> {
             offering: 0,
             ended_through: None,
             counters: Counters::default(),
+            under_way: 0,
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn directories_in_memory(&self) -> usize {
+        self.directories.len()
     }
 
     /// Files, directories, bytes and bytes read so far.
     pub(crate) fn counters(&self) -> Counters {
-        self.counters
+        Counters {
+            bytes: self.counters.bytes + self.under_way,
+            ..self.counters
+        }
     }
 
     /// The number of the newest node.
@@ -214,6 +226,8 @@ impl<T: Trees> TreeBuilder<T> {
         self.offering = number;
         file.chunks.push(id);
         file.bytes += u64::from(length);
+        self.under_way += u64::from(length);
+        self.counters.bytes_read += u64::from(length);
         Ok(())
     }
 
@@ -226,7 +240,7 @@ impl<T: Trees> TreeBuilder<T> {
             return violation(format!("file {} ends after a later file", end.node));
         }
         self.ended_through = Some(end.node);
-        self.counters.bytes_read += file.bytes;
+        self.under_way -= file.bytes;
         if end.skipped {
             return self.put(file.place, None);
         }

@@ -1,1 +1,444 @@
+//! Tables of the tree builder: what breaks the walk, what counts as changed, what trees come out.
 
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use outlast_proto::v1::{self, Entry, FileEnd, FileTime, LeaveDirectory, NodeType, entry};
+use outlast_repository::{BlobId, Damage, Node, NodeKind, ObjectKind, RepositoryError, Tree};
+
+use super::{BuildError, Built, ItemPath, TreeBuilder, Trees, find_in_parent, show_bytes};
+
+/// Trees and chunks in memory.
+#[derive(Default)]
+struct Memory {
+    trees: RefCell<BTreeMap<BlobId, Tree>>,
+    chunks: BTreeSet<BlobId>,
+    damaged: BTreeSet<BlobId>,
+}
+
+impl Trees for &Memory {
+    fn load(&self, id: &BlobId) -> Result<Tree, RepositoryError> {
+        let damaged = RepositoryError::Damaged {
+            kind: ObjectKind::Blob(outlast_repository::BlobKind::Tree),
+            name: id.to_string(),
+            location: "memory".into(),
+            damage: Damage::HashMismatch,
+        };
+        if self.damaged.contains(id) {
+            return Err(damaged);
+        }
+        Ok(self.trees.borrow()[id].clone())
+    }
+
+    fn has_chunk(&self, id: &BlobId) -> bool {
+        self.chunks.contains(id)
+    }
+
+    fn save(&self, tree: &Tree) -> Result<BlobId, RepositoryError> {
+        let id = BlobId::of(&tree.encode());
+        self.trees.borrow_mut().insert(id, tree.clone());
+        Ok(id)
+    }
+}
+
+fn node(number: u64, name: &str, kind: NodeType, size: u64) -> v1::Node {
+    v1::Node {
+        number,
+        name: name.as_bytes().to_vec().into(),
+        r#type: kind.into(),
+        mode: 0o644,
+        size,
+        modified: Some(FileTime {
+            seconds: 1000,
+            nanos: 5,
+        }),
+        accessed: Some(FileTime {
+            seconds: 9999,
+            nanos: 9,
+        }),
+        changed: Some(FileTime {
+            seconds: 2000,
+            nanos: 6,
+        }),
+        inode: 77,
+        links: 1,
+        ..v1::Node::default()
+    }
+}
+
+fn enter(number: u64, name: &str) -> Entry {
+    let kind = entry::Kind::Enter(node(number, name, NodeType::Directory, 0));
+    Entry { kind: Some(kind) }
+}
+
+fn file(number: u64, name: &str, size: u64) -> Entry {
+    let kind = entry::Kind::Node(node(number, name, NodeType::File, size));
+    Entry { kind: Some(kind) }
+}
+
+fn leave() -> Entry {
+    let kind = entry::Kind::Leave(LeaveDirectory {});
+    Entry { kind: Some(kind) }
+}
+
+fn other(number: u64, name: &str, kind: NodeType) -> Entry {
+    let kind = entry::Kind::Node(node(number, name, kind, 3));
+    Entry { kind: Some(kind) }
+}
+
+fn path(text: &str) -> ItemPath {
+    ItemPath::parse(text).unwrap()
+}
+
+fn end(node: u64, size: u64) -> FileEnd {
+    FileEnd {
+        node,
+        size,
+        ..FileEnd::default()
+    }
+}
+
+/// Walks the entries; all wanted files.
+fn walk(builder: &mut TreeBuilder<&Memory>, entries: &[Entry]) -> Result<Vec<u64>, BuildError> {
+    let mut wanted = Vec::new();
+    for entry in entries {
+        wanted.extend(builder.entry(entry)?);
+    }
+    Ok(wanted)
+}
+
+#[test]
+fn walks_out_of_order_are_violations() {
+    let long = "x".repeat(5000);
+    let rows: Vec<(&str, Vec<Entry>)> = vec![
+        ("number skipped", vec![enter(0, "home"), file(2, "a", 0)]),
+        ("number repeated", vec![enter(0, "home"), file(0, "a", 0)]),
+        ("first number", vec![enter(1, "home")]),
+        (
+            "names fall",
+            vec![enter(0, "home"), file(1, "b", 0), file(2, "a", 0)],
+        ),
+        (
+            "name twice",
+            vec![enter(0, "home"), file(1, "a", 0), file(2, "a", 0)],
+        ),
+        ("slash", vec![enter(0, "home"), file(1, "a/b", 0)]),
+        ("nul", vec![enter(0, "home"), file(1, "a\0b", 0)]),
+        ("empty name", vec![enter(0, "home"), file(1, "", 0)]),
+        ("dot", vec![enter(0, "home"), file(1, ".", 0)]),
+        ("dot dot", vec![enter(0, "home"), enter(1, "..")]),
+        ("long name", vec![enter(0, "home"), file(1, &long, 0)]),
+        ("other root", vec![enter(0, "root")]),
+        ("leave first", vec![leave()]),
+        ("left twice", vec![enter(0, "home"), leave(), leave()]),
+        (
+            "after the root",
+            vec![enter(0, "home"), leave(), file(1, "home", 0)],
+        ),
+        ("two roots", vec![file(0, "home", 0), file(1, "home", 0)]),
+        (
+            "directory as node",
+            vec![enter(0, "home"), other(1, "a", NodeType::Directory)],
+        ),
+        (
+            "no type",
+            vec![enter(0, "home"), other(1, "a", NodeType::Unspecified)],
+        ),
+        (
+            "file entered",
+            vec![Entry {
+                kind: Some(entry::Kind::Enter(node(0, "home", NodeType::File, 0))),
+            }],
+        ),
+        ("nothing", vec![Entry { kind: None }]),
+    ];
+    for (case, entries) in rows {
+        let memory = Memory::default();
+        let mut builder = TreeBuilder::new(&memory, path("/srv/home"), None);
+        let walked = walk(&mut builder, &entries);
+        assert!(
+            matches!(walked, Err(BuildError::Violation(_))),
+            "{case}: {walked:?}"
+        );
+    }
+}
+
+#[test]
+fn content_out_of_order_is_a_violation() {
+    type Step = fn(&mut TreeBuilder<&Memory>) -> Result<(), BuildError>;
+    let rows: [(&str, &[Step]); 8] = [
+        ("not wanted", &[|b| b.offer(3, BlobId::of(b"c"), 1)]),
+        ("a directory", &[|b| b.offer(0, BlobId::of(b"c"), 1)]),
+        (
+            "back",
+            &[
+                |b| b.offer(2, BlobId::of(b"c"), 1),
+                |b| b.offer(1, BlobId::of(b"c"), 1),
+            ],
+        ),
+        (
+            "after the end",
+            &[
+                |b| b.offer(1, BlobId::of(b"c"), 1),
+                |b| b.file_end(&end(1, 1)),
+                |b| b.offer(1, BlobId::of(b"c"), 1),
+            ],
+        ),
+        (
+            "size",
+            &[|b| b.offer(1, BlobId::of(b"c"), 1), |b| b.file_end(&end(1, 2))],
+        ),
+        (
+            "ended twice",
+            &[|b| b.file_end(&end(1, 0)), |b| b.file_end(&end(1, 0))],
+        ),
+        (
+            "ends fall",
+            &[|b| b.file_end(&end(2, 0)), |b| b.file_end(&end(1, 0))],
+        ),
+        (
+            "another type",
+            &[|b| {
+                b.file_end(&FileEnd {
+                    changed: Some(node(1, "a", NodeType::Symlink, 0)),
+                    ..end(1, 0)
+                })
+            }],
+        ),
+    ];
+    for (case, steps) in rows {
+        let memory = Memory::default();
+        let mut builder = TreeBuilder::new(&memory, path("/home"), None);
+        let entries = [
+            enter(0, "home"),
+            file(1, "a", 9),
+            file(2, "b", 9),
+            file(3, "c", 0),
+            leave(),
+        ];
+        assert_eq!(walk(&mut builder, &entries).unwrap(), [1, 2]);
+        let done = steps.iter().try_for_each(|step| step(&mut builder));
+        assert!(matches!(done, Err(BuildError::Violation(_))), "{case}");
+    }
+    for entries in [
+        vec![],
+        vec![enter(0, "home")],
+        vec![enter(0, "home"), file(1, "a", 9), leave()],
+    ] {
+        let memory = Memory::default();
+        let mut builder = TreeBuilder::new(&memory, path("/home"), None);
+        walk(&mut builder, &entries).unwrap();
+        assert!(
+            matches!(builder.finish(), Err(BuildError::Violation(_))),
+            "{} entries",
+            entries.len()
+        );
+    }
+}
+
+/// A backup of /srv/home with one file of one chunk, and the root tree of its snapshot.
+fn parent(memory: &mut Memory) -> BlobId {
+    let chunk = BlobId::of(b"content");
+    memory.chunks.insert(chunk);
+    let mut builder = TreeBuilder::new(&*memory, path("/srv/home"), None);
+    let entries = [
+        enter(0, "home"),
+        enter(1, "d"),
+        file(2, "f", 7),
+        leave(),
+        file(3, "z", 0),
+        leave(),
+    ];
+    assert_eq!(walk(&mut builder, &entries).unwrap(), [2]);
+    builder.offer(2, chunk, 7).unwrap();
+    builder.file_end(&end(2, 7)).unwrap();
+    let counters = builder.counters();
+    assert_eq!(
+        (
+            counters.files,
+            counters.directories,
+            counters.bytes,
+            counters.bytes_read
+        ),
+        (2, 2, 7, 7)
+    );
+    match builder.finish().unwrap() {
+        Built::Tree(tree) => tree,
+        Built::Nothing => panic!("nothing was built"),
+    }
+}
+
+#[test]
+fn s01_only_what_differs_from_the_parent_is_wanted() {
+    type Change = fn(&mut v1::Node);
+    let rows: [(&str, Change, bool); 10] = [
+        ("nothing", |_| {}, false),
+        ("size", |n| n.size = 8, true),
+        ("mtime", |n| n.modified.as_mut().unwrap().nanos += 1, true),
+        ("ctime", |n| n.changed.as_mut().unwrap().seconds += 1, true),
+        ("inode", |n| n.inode += 1, true),
+        ("name", |n| n.name = b"g".to_vec().into(), true),
+        ("atime", |n| n.accessed = None, false),
+        ("owner", |n| n.uid = 5, false),
+        ("mode", |n| n.mode = 0o600, false),
+        ("emptied", |n| n.size = 0, false),
+    ];
+    for (case, change, wanted) in rows {
+        let mut memory = Memory::default();
+        let root = parent(&mut memory);
+        let home = find_in_parent(&&memory, &root, &path("/srv/home")).unwrap();
+        let mut builder = TreeBuilder::new(&memory, path("/srv/home"), home);
+        let mut changed = node(2, "f", NodeType::File, 7);
+        change(&mut changed);
+        let kind = Some(entry::Kind::Node(changed));
+        let entries = [
+            enter(0, "home"),
+            enter(1, "d"),
+            Entry { kind },
+            leave(),
+            file(3, "z", 0),
+            leave(),
+        ];
+        let found = walk(&mut builder, &entries).unwrap();
+        assert_eq!(!found.is_empty(), wanted, "{case}");
+        if case == "nothing" {
+            assert_eq!(
+                builder.finish().unwrap(),
+                Built::Tree(root),
+                "an unchanged item is the same tree"
+            );
+        }
+    }
+}
+
+#[test]
+fn f10_a_file_whose_chunks_are_gone_is_wanted_again() {
+    let mut memory = Memory::default();
+    let root = parent(&mut memory);
+    memory.chunks.clear();
+    let home = find_in_parent(&&memory, &root, &path("/srv/home")).unwrap();
+    let mut builder = TreeBuilder::new(&memory, path("/srv/home"), home);
+    let entries = [enter(0, "home"), enter(1, "d"), file(2, "f", 7), leave(), leave()];
+    assert_eq!(walk(&mut builder, &entries).unwrap(), [2]);
+}
+
+#[test]
+fn a_damaged_parent_tree_makes_its_files_wanted() {
+    let mut memory = Memory::default();
+    let root = parent(&mut memory);
+    let home = find_in_parent(&&memory, &root, &path("/srv/home")).unwrap();
+    let d = find_in_parent(&&memory, &root, &path("/srv/home/d"))
+        .unwrap()
+        .unwrap();
+    memory.damaged.insert(d.subtree.unwrap());
+    let mut builder = TreeBuilder::new(&memory, path("/srv/home"), home);
+    let entries = [enter(0, "home"), enter(1, "d"), file(2, "f", 7), leave(), leave()];
+    assert_eq!(walk(&mut builder, &entries).unwrap(), [2]);
+}
+
+#[test]
+fn directories_above_the_item_are_in_the_tree() {
+    for (item, name, above) in [
+        ("/a", "a", 0),
+        ("/srv/x/home", "home", 2),
+        ("//srv/./home/", "home", 1),
+    ] {
+        let memory = Memory::default();
+        let mut builder = TreeBuilder::new(&memory, path(item), None);
+        walk(
+            &mut builder,
+            &[enter(0, name), other(1, "l", NodeType::Symlink), leave()],
+        )
+        .unwrap();
+        let Built::Tree(root) = builder.finish().unwrap() else {
+            panic!()
+        };
+        let found = find_in_parent(&&memory, &root, &path(item)).unwrap().unwrap();
+        assert_eq!(found.kind, NodeKind::Dir);
+        assert_eq!(memory.trees.borrow().len(), above + 2, "{item}");
+        assert!(memory.trees.borrow().values().all(|tree| tree.nodes.len() == 1));
+    }
+    // The whole file system: its root has no name.
+    let memory = Memory::default();
+    let mut builder = TreeBuilder::new(&memory, path("/"), None);
+    walk(
+        &mut builder,
+        &[enter(0, ""), other(1, "fifo", NodeType::Fifo), leave()],
+    )
+    .unwrap();
+    let Built::Tree(root) = builder.finish().unwrap() else {
+        panic!()
+    };
+    let fifo = find_in_parent(&&memory, &root, &path("/fifo")).unwrap().unwrap();
+    assert_eq!((fifo.kind, fifo.size), (NodeKind::Fifo, 0));
+}
+
+#[test]
+fn s02_skipped_and_changed_files() {
+    let memory = Memory::default();
+    let mut builder = TreeBuilder::new(&memory, path("/home"), None);
+    let entries = [enter(0, "home"), file(1, "a", 9), file(2, "b", 9), leave()];
+    walk(&mut builder, &entries).unwrap();
+    builder.offer(1, BlobId::of(b"part"), 4).unwrap();
+    let skipped = FileEnd {
+        skipped: true,
+        ..end(1, 4)
+    };
+    builder.file_end(&skipped).unwrap();
+    builder.offer(2, BlobId::of(b"longer"), 12).unwrap();
+    let mut after = node(2, "ignored", NodeType::File, 12);
+    after.changed = Some(FileTime {
+        seconds: 3000,
+        nanos: 0,
+    });
+    let changed = FileEnd {
+        changed: Some(after),
+        ..end(2, 12)
+    };
+    builder.file_end(&changed).unwrap();
+    assert_eq!(builder.counters().bytes_read, 16);
+    let Built::Tree(root) = builder.finish().unwrap() else {
+        panic!()
+    };
+    let home = find_in_parent(&&memory, &root, &path("/home")).unwrap().unwrap();
+    let nodes = memory.trees.borrow()[&home.subtree.unwrap()].nodes.clone();
+    let [b]: [Node; 1] = nodes.try_into().unwrap();
+    // The older ctime makes the next backup read it again.
+    assert_eq!(
+        (b.name.as_slice(), b.size, b.ctime.secs),
+        (b"b".as_slice(), 12, 2000)
+    );
+    // An item that is a file and cannot be read leaves nothing.
+    let mut builder = TreeBuilder::new(&memory, path("/one"), None);
+    assert_eq!(walk(&mut builder, &[file(0, "one", 5)]).unwrap(), [0]);
+    let skipped = FileEnd {
+        skipped: true,
+        ..end(0, 0)
+    };
+    builder.file_end(&skipped).unwrap();
+    assert_eq!(builder.finish().unwrap(), Built::Nothing);
+}
+
+#[test]
+fn memory_holds_open_directories_only() {
+    let memory = Memory::default();
+    let mut builder = TreeBuilder::new(&memory, path("/home"), None);
+    builder.entry(&enter(0, "home")).unwrap();
+    let mut number = 1;
+    for directory in 0..500 {
+        let name = format!("{directory:04}");
+        builder.entry(&enter(number, &name)).unwrap();
+        builder.entry(&file(number + 1, "f", 0)).unwrap();
+        builder.entry(&leave()).unwrap();
+        number += 2;
+        assert_eq!(builder.directories_in_memory(), 1);
+    }
+}
+
+#[test]
+fn paths_and_names_for_people() {
+    for bad in ["", "home", "/a/../b", "/a\0b", "/.."] {
+        assert_eq!(ItemPath::parse(bad), None, "{bad:?}");
+    }
+    assert_eq!(show_bytes(b"a\xff\xc3\xa4"), "a\\xff\u{e4}");
+}

@@ -1,0 +1,587 @@
+//! The life of attempts: who may start, how they end, what happens when either side goes away.
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "tests; a script is read from top to bottom"
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use outlast_kit::identity::Kind;
+use outlast_media_agent::{RunError, Timing};
+use outlast_proto::v1::journal_event::What;
+use outlast_proto::v1::primary_message::Body;
+use outlast_proto::v1::{
+    FenceAttempt, ListFilesQuestion, Question, StartAttempt, StopAttempt, Stopped, answer, question,
+};
+use support::client::{BackupStream, restore};
+use support::source::{Source, dir, file, noise};
+use support::world::{RunningAgent, World, in_seconds};
+
+const ITEM: &str = "/srv/home";
+
+fn home() -> Source {
+    dir([
+        ("big.bin", file(noise(3, 2_200_000))),
+        ("empty", file([])),
+        (
+            "notes",
+            dir([("a.txt", file("a".repeat(5000))), ("ä.txt", file("umlaut"))]),
+        ),
+        ("twin.bin", file(noise(3, 2_200_000))),
+    ])
+}
+
+/// A world with one agent and one good backup; its snapshot.
+async fn with_backup() -> (World, RunningAgent, Vec<u8>) {
+    let world = World::new().await;
+    let agent = world.agent("media-1").await;
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let ticket = world.ticket(1, 1, &[Path::new(ITEM)]);
+    let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+    stream.welcome().await;
+    let (.., snapshot) = stream.item(0, &home(), "home").await;
+    assert_eq!(stream.over().await.code, 0);
+    world.primary.end_of(1, 1).await;
+    (world, agent, snapshot)
+}
+
+fn expected(below: &[&str]) -> BTreeMap<String, Vec<u8>> {
+    fn collect(path: &str, source: &Source, out: &mut BTreeMap<String, Vec<u8>>) {
+        match source {
+            Source::File(content) => drop(out.insert(path.to_owned(), content.clone())),
+            Source::Link(_) => {}
+            Source::Dir(children) => {
+                for (name, child) in children {
+                    collect(&format!("{path}/{}", String::from_utf8_lossy(name)), child, out);
+                }
+            }
+        }
+    }
+    let mut all = BTreeMap::new();
+    collect(ITEM, &home(), &mut all);
+    all.retain(|path, _| below.is_empty() || below.iter().any(|b| path.starts_with(b)));
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_gives_the_same_bytes_back() {
+    let (world, agent, snapshot) = with_backup().await;
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let rows: [(&[&str], u32); 5] = [
+        (&[], 0),
+        (&["/srv/home/notes"], 0),
+        (&["/srv/home/notes/a.txt", "/srv/home/twin.bin"], 0),
+        (&["/srv/home/notes", "/srv/home/nothing"], 1),
+        (&["/srv/home/nothing"], 71),
+    ];
+    for (job, (paths, code)) in (10..).zip(rows) {
+        let ticket = world.restore_ticket(job, &snapshot, paths);
+        let (restored, skipped, over) = restore(&laptop, &agent.address, world.hello(&ticket)).await;
+        assert_eq!((over.code, skipped.len()), (code, 0), "{paths:?}: {}", over.text);
+        assert!(restored == expected(paths), "{paths:?}: {:?}", restored.keys());
+        let What::Ended(ended) = world.primary.end_of(job, 1).await else {
+            panic!()
+        };
+        assert_eq!(ended.status_code, code);
+        assert_eq!(ended.counters.unwrap().files, restored.len() as u64);
+    }
+    world.assert_clean();
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s02_damaged_data_is_named_and_never_restored() {
+    let (world, agent, snapshot) = with_backup().await;
+    let packs = std::process::Command::new("find")
+        .arg(world.storage().join("data"))
+        .args(["-type", "f"])
+        .output()
+        .unwrap();
+    let packs = String::from_utf8(packs.stdout).unwrap();
+    let largest = packs
+        .lines()
+        .max_by_key(|p| std::fs::metadata(p).unwrap().len())
+        .unwrap();
+    let mut bytes = std::fs::read(largest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::process::Command::new("chmod")
+        .args(["600", largest])
+        .status()
+        .unwrap();
+    std::fs::write(largest, bytes).unwrap();
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let ticket = world.restore_ticket(2, &snapshot, &[]);
+    let (restored, skipped, over) = restore(&laptop, &agent.address, world.hello(&ticket)).await;
+    assert_eq!(over.code, 1);
+    assert_eq!(skipped, ["/srv/home/big.bin", "/srv/home/twin.bin"]);
+    let mut rest = expected(&[]);
+    rest.retain(|path, _| !skipped.contains(path));
+    assert!(restored == rest);
+    world.primary.end_of(2, 1).await;
+    let named: Vec<String> = world
+        .primary
+        .events(2, 1)
+        .iter()
+        .filter_map(|e| match e {
+            What::Exceptions(found) => Some(found.exceptions.iter().map(|e| e.path.clone())),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    assert_eq!(named, skipped);
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f04_streams_without_right_are_refused() {
+    let (world, agent, _) = with_backup().await;
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let tower = world.credentials(Kind::ClientAgent, "tower");
+    let operator = world.credentials(Kind::Operator, "laptop");
+    let good = world.ticket(5, 2, &[Path::new(ITEM)]);
+    let mut unsigned = world.hello(&good);
+    let signature = unsigned.ticket.as_mut().unwrap();
+    signature.signature = vec![1; 64].into();
+    let changed = |change: &dyn Fn(&mut outlast_proto::v1::Ticket)| {
+        let mut ticket = good.clone();
+        change(&mut ticket);
+        world.hello(&ticket)
+    };
+    let rows = [
+        ("unsigned", &laptop, unsigned, 59),
+        ("other client", &tower, world.hello(&good), 59),
+        ("no client agent", &operator, world.hello(&good), 59),
+        (
+            "other agent",
+            &laptop,
+            changed(&|t| t.media_agent = "media-2".into()),
+            59,
+        ),
+        (
+            "other unit",
+            &laptop,
+            changed(&|t| t.storage_unit = "unit-2".into()),
+            59,
+        ),
+        (
+            "other cluster",
+            &laptop,
+            changed(&|t| t.cluster_id = "elsewhere".into()),
+            59,
+        ),
+        (
+            "expired",
+            &laptop,
+            changed(&|t| t.expires_at = Some(in_seconds(-10))),
+            59,
+        ),
+        ("no attempt", &laptop, changed(&|t| t.attempt = None), 59),
+        ("no kind", &laptop, changed(&|t| t.kind = 0), 59),
+        ("no ticket", &laptop, Default::default(), 59),
+        (
+            "over",
+            &laptop,
+            world.hello(&world.ticket(1, 1, &[Path::new(ITEM)])),
+            1101,
+        ),
+    ];
+    for (case, credentials, hello, code) in rows {
+        let over = BackupStream::open(credentials, &agent.address, hello)
+            .await
+            .over()
+            .await;
+        assert_eq!(over.code, code, "{case}: {}", over.text);
+        assert!(!over.text.is_empty());
+    }
+    assert!(world.primary.events(5, 2).is_empty());
+    // Attempt 3 runs: 2 may not come any more, and a second stream of 3 does no harm.
+    let third = world.ticket(5, 3, &[Path::new(ITEM)]);
+    let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&third)).await;
+    stream.welcome().await;
+    let (wanted, _) = stream.begin(0, &dir([]), "home").await;
+    assert!(wanted.is_empty());
+    for (case, hello, code) in [
+        ("lower", world.hello(&good), 1101),
+        ("second", world.hello(&third), 59),
+    ] {
+        let over = BackupStream::open(&laptop, &agent.address, hello)
+            .await
+            .over()
+            .await;
+        assert_eq!(over.code, code, "{case}: {}", over.text);
+    }
+    stream.end_item(0).await;
+    assert_eq!(stream.over().await.code, 0);
+    world.primary.end_of(5, 3).await;
+    world.assert_clean();
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f09_a_client_that_goes_away_or_comes_anew_ends_its_attempt() {
+    let (world, agent, _) = with_backup().await;
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let ticket = world.ticket(2, 1, &[Path::new(ITEM)]);
+    let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+    stream.welcome().await;
+    stream.begin(0, &home(), "home").await;
+    drop(stream);
+    let What::Ended(ended) = world.primary.end_of(2, 1).await else {
+        panic!()
+    };
+    assert_eq!(ended.status_code, 40, "{}", ended.text);
+
+    let ticket = world.ticket(3, 1, &[Path::new(ITEM)]);
+    let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+    stream.welcome().await;
+    stream.begin(0, &home(), "home").await;
+    let mut anew = world.hello(&ticket);
+    anew.start_id = "client-start-2".into();
+    let over = BackupStream::open(&laptop, &agent.address, anew)
+        .await
+        .over()
+        .await;
+    assert_eq!(over.code, 50, "{}", over.text);
+    assert_eq!(stream.over().await.code, 50);
+    let What::Ended(ended) = world.primary.end_of(3, 1).await else {
+        panic!()
+    };
+    assert_eq!(ended.status_code, 50);
+    assert_eq!(world.snapshots(), 1);
+    world.assert_clean();
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_start_stop_and_fence() {
+    let world = World::new().await;
+    let timing = Timing {
+        client_wait: Duration::from_millis(300),
+        ..Timing::default()
+    };
+    let agent = world.agent_with("media-1", timing).await;
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let start = |ticket| {
+        let ticket = Some(world.sign(ticket));
+        Body::Start(StartAttempt { ticket })
+    };
+    // Nobody comes: 58, once, however often it is ordered.
+    let ticket = world.ticket(1, 1, &[Path::new(ITEM)]);
+    for _ in 0..3 {
+        world.primary.order(start(&ticket)).await;
+    }
+    let What::Ended(ended) = world.primary.end_of(1, 1).await else {
+        panic!()
+    };
+    assert_eq!(ended.status_code, 58, "{}", ended.text);
+    assert!(ended.text.contains("laptop"));
+    world.primary.order(start(&ticket)).await;
+    // A ticket that does not count.
+    let mut other = world.ticket(2, 1, &[Path::new(ITEM)]);
+    other.storage_unit = "unit-2".into();
+    world.primary.order(start(&other)).await;
+    let What::Ended(ended) = world.primary.end_of(2, 1).await else {
+        panic!()
+    };
+    assert_eq!(ended.status_code, 59, "{}", ended.text);
+    // Stopped while it runs, before it runs, and gracefully after the first item.
+    let items = [Path::new(ITEM), Path::new("/etc/hosts")];
+    for (job, how, code, snapshots) in [(3, Stopped::Immediate, 150, 0), (4, Stopped::Graceful, 0, 1)] {
+        let ticket = world.ticket(job, 1, &items);
+        let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+        stream.welcome().await;
+        stream.begin(0, &dir([]), "home").await;
+        let attempt = ticket.attempt.clone();
+        let cancel = false;
+        let order = StopAttempt {
+            attempt,
+            how: how.into(),
+            cancel,
+        };
+        world.primary.order(Body::Stop(order)).await;
+        if how == Stopped::Graceful {
+            // Answered in order: the stop was taken in before.
+            assert_eq!(ask(&world, &[0; 32], "").await, Err(71));
+            stream.end_item(0).await;
+        }
+        assert_eq!(stream.over().await.code, code);
+        let What::Ended(ended) = world.primary.end_of(job, 1).await else {
+            panic!()
+        };
+        assert_eq!(
+            (ended.status_code, ended.stopped()),
+            (code, how),
+            "{}",
+            ended.text
+        );
+        assert_eq!(world.snapshots(), snapshots);
+    }
+    // Fenced: no result, and only what is to be kept is left.
+    let ticket = world.ticket(5, 2, &items);
+    let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+    stream.welcome().await;
+    let (.., kept) = stream.item(0, &home(), "home").await;
+    stream.item(1, &file("x"), "hosts").await;
+    stream.over().await;
+    world.primary.end_of(5, 2).await;
+    let third = world.ticket(5, 3, &[Path::new("/opt")]);
+    let mut running = BackupStream::open(&laptop, &agent.address, world.hello(&third)).await;
+    running.welcome().await;
+    running.begin(0, &dir([]), "opt").await;
+    assert_eq!(world.snapshots(), 3);
+    world
+        .primary
+        .order(Body::Fence(FenceAttempt {
+            attempt: third.attempt.clone(),
+            keep_snapshots: vec![kept.into()],
+        }))
+        .await;
+    assert_eq!(running.over().await.code, 1101);
+    let deadline = std::time::Instant::now() + support::world::PATIENCE;
+    while world.snapshots() > 2 {
+        assert!(std::time::Instant::now() < deadline, "the fenced snapshot stays");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let over = BackupStream::open(&laptop, &agent.address, world.hello(&third))
+        .await
+        .over()
+        .await;
+    assert_eq!(over.code, 1101);
+    assert!(
+        !world
+            .primary
+            .events(5, 3)
+            .iter()
+            .any(|e| matches!(e, What::Ended(_) | What::Interrupted(_)))
+    );
+    world.assert_clean();
+    agent.stop().await;
+}
+
+/// Asks for a listing and gives the paths, or the code of the error.
+async fn ask(world: &World, snapshot: &[u8], path: &str) -> Result<Vec<String>, u32> {
+    let id = world.primary.answers().len() as u64 + 1;
+    let asked = ListFilesQuestion {
+        snapshot: snapshot.to_vec().into(),
+        path: path.into(),
+    };
+    let body = Some(question::Body::ListFiles(asked));
+    world.primary.order(Body::Question(Question { id, body })).await;
+    world
+        .primary
+        .wait_for("an answer", |p| p.answers().iter().any(|a| a.id == id && a.last))
+        .await;
+    let mut paths = Vec::new();
+    for answer in world.primary.answers().into_iter().filter(|a| a.id == id) {
+        match answer.body.unwrap() {
+            answer::Body::Files(files) => paths.extend(files.files.into_iter().map(|f| f.path)),
+            answer::Body::Error(error) => return Err(error.code),
+        }
+    }
+    Ok(paths)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_are_answered_from_the_repository() {
+    let (world, agent, snapshot) = with_backup().await;
+    let notes = ["/srv/home/notes/a.txt", "/srv/home/notes/ä.txt"].map(str::to_owned);
+    assert_eq!(
+        ask(&world, &snapshot, "/srv/home/notes").await,
+        Ok(notes.to_vec())
+    );
+    assert_eq!(ask(&world, &snapshot, "").await.unwrap().len(), 4);
+    assert_eq!(ask(&world, &snapshot, "/").await, Ok(vec!["/srv".into()]));
+    assert_eq!(
+        ask(&world, &snapshot, "/srv/home/empty").await,
+        Ok(vec!["/srv/home/empty".into()])
+    );
+    for path in ["/srv/home/none", "relative", "/srv/../srv"] {
+        assert_eq!(ask(&world, &snapshot, path).await, Err(71), "{path}");
+    }
+    assert_eq!(ask(&world, &[9; 32], "").await, Err(71));
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f16_shutdown_interrupts_what_runs_and_says_so() {
+    let world = World::new().await;
+    let agent = world.agent("media-1").await;
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let ticket = world.ticket(1, 1, &[Path::new(ITEM)]);
+    let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+    stream.welcome().await;
+    stream.begin(0, &home(), "home").await;
+    let over = tokio::spawn(stream.over());
+    agent.stop().await;
+    assert_eq!(over.await.unwrap().code, 1110);
+    let end = world.primary.end_of(1, 1).await;
+    assert!(matches!(end, What::Interrupted(_)), "{end:?}");
+    world.assert_clean();
+}
+
+/// As after kill -9: the data directory is as it was at that moment, the storage unit is what was left.
+async fn crash(world: &World, agent: RunningAgent, copy: &Path) {
+    agent.stop().await;
+    let data = world.dir.path().join("data-media-1");
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(copy, &data).unwrap();
+    world.primary.be_deaf(false);
+}
+
+fn copy_data_dir(world: &World) -> std::path::PathBuf {
+    let copy = world.dir.path().join("copy");
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .arg(world.dir.path().join("data-media-1"))
+        .arg(&copy)
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    copy
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f14_an_open_attempt_is_surveyed_after_a_crash() {
+    // How many of two items were in the repository when the process died, and what becomes of the attempt.
+    for finished in 0..=2 {
+        let world = World::new().await;
+        let agent = world.agent("media-1").await;
+        world.primary.be_deaf(true);
+        let laptop = world.credentials(Kind::ClientAgent, "laptop");
+        let ticket = world.ticket(1, 1, &[Path::new(ITEM), Path::new("/etc/hosts")]);
+        let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+        stream.welcome().await;
+        if finished == 0 {
+            stream.begin(0, &home(), "home").await;
+        }
+        let copy = copy_data_dir(&world);
+        if finished > 0 {
+            stream.item(0, &home(), "home").await;
+        }
+        if finished > 1 {
+            stream.item(1, &file("x"), "hosts").await;
+            stream.over().await;
+        } else {
+            drop(stream);
+        }
+        crash(&world, agent, &copy).await;
+        let agent = world.agent("media-1").await;
+        let end = world.primary.end_of(1, 1).await;
+        let adopted: Vec<u32> = world
+            .primary
+            .events(1, 1)
+            .iter()
+            .filter_map(|e| match e {
+                What::ItemEnded(item) if item.adopted => Some(item.item),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(adopted, (0..finished).collect::<Vec<u32>>());
+        match end {
+            What::Ended(ended) => assert_eq!((ended.status_code, finished), (0, 2)),
+            What::Interrupted(_) => assert!(finished < 2),
+            other => panic!("{other:?}"),
+        }
+        // F-08: the next attempt runs only what is missing.
+        if finished == 1 {
+            let ticket = world.ticket(1, 2, &[Path::new(ITEM), Path::new("/etc/hosts")]);
+            let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+            stream.welcome().await;
+            stream.item(1, &file("x"), "hosts").await;
+            assert_eq!(stream.over().await.code, 0);
+            let What::Ended(ended) = world.primary.end_of(1, 2).await else {
+                panic!()
+            };
+            assert!(ended.counters.unwrap().bytes_carried_over > 4_000_000);
+        }
+        world.assert_clean();
+        agent.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r05_events_of_an_outage_are_delivered_once_and_in_order_after_it() {
+    let world = World::new().await;
+    let agent = world.agent("media-1").await;
+    world.primary.be_deaf(true);
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    for job in 1..=3 {
+        let ticket = world.ticket(job, 1, &[Path::new(ITEM)]);
+        let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+        stream.welcome().await;
+        stream.item(0, &home(), "home").await;
+        assert_eq!(stream.over().await.code, 0);
+    }
+    agent.stop().await;
+    world.primary.be_deaf(false);
+    let agent = world.agent("media-1").await;
+    for job in 1..=3 {
+        world.primary.end_of(job, 1).await;
+        assert_eq!(world.primary.events(job, 1).len(), 4);
+    }
+    agent.stop().await;
+    let agent = world.agent("media-1").await;
+    let hello = world.primary.last_hello();
+    assert_eq!((hello.journal_first, hello.journal_last), (13, 12));
+    assert_eq!(hello.pool, "default");
+    assert_eq!(hello.data_addresses, std::slice::from_ref(&agent.address));
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s11_a_storage_unit_that_is_away_fails_attempts_and_not_the_agent() {
+    let (world, agent, _) = with_backup().await;
+    agent.stop().await;
+    let away = world.dir.path().join("away");
+    std::fs::rename(world.storage(), &away).unwrap();
+    std::fs::create_dir(world.storage()).unwrap();
+    let agent = world.agent("media-1").await;
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let ticket = world.ticket(2, 1, &[Path::new(ITEM)]);
+    let over = BackupStream::open(&laptop, &agent.address, world.hello(&ticket))
+        .await
+        .over()
+        .await;
+    assert_eq!(over.code, 2106, "{}", over.text);
+    assert!(over.text.contains("mounted"), "{}", over.text);
+    let What::Ended(ended) = world.primary.end_of(2, 1).await else {
+        panic!()
+    };
+    assert_eq!(ended.status_code, 2106);
+    assert_eq!(world.primary.events(2, 1).len(), 1);
+    // It comes back without a restart.
+    std::fs::remove_dir(world.storage()).unwrap();
+    std::fs::rename(&away, world.storage()).unwrap();
+    let ticket = world.ticket(3, 1, &[Path::new(ITEM)]);
+    let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+    stream.welcome().await;
+    stream.item(0, &home(), "home").await;
+    assert_eq!(stream.over().await.code, 0);
+    agent.stop().await;
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_keep_the_agent_down_with_a_sentence() {
+    let (world, agent, _) = with_backup().await;
+    let in_use = world.try_agent("media-1", Timing::default()).await.err().unwrap();
+    assert!(matches!(in_use, RunError::DataDirInUse { .. }), "{in_use}");
+    agent.stop().await;
+    std::fs::write(world.dir.path().join("password"), "wrong\n").unwrap();
+    let wrong = world.try_agent("media-1", Timing::default()).await.err().unwrap();
+    assert!(matches!(wrong, RunError::StorageUnit { .. }), "{wrong}");
+    assert!(wrong.to_string().contains("password"), "{wrong}");
+    std::fs::write(world.dir.path().join("password"), "\n").unwrap();
+    let empty = world.try_agent("media-1", Timing::default()).await.err().unwrap();
+    assert!(matches!(empty, RunError::NoPassword { .. }), "{empty}");
+    let mut other = world.config("media-2");
+    other.name = "media-3".parse().unwrap();
+    let other = other.check().unwrap_err();
+    assert!(matches!(other, RunError::OtherIdentity { .. }), "{other}");
+}

@@ -1,0 +1,16 @@
+//! A media agent in this process, with a scripted primary and scripted clients around it, all over real TLS.
+//!
+//! `world` starts things, `primary` answers the session, `client` speaks the data streams, `source` makes walks,
+//! `restic` is the judge. Used by every test of this folder.
+#![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "tests; a script is read from top to bottom"
+)]
+
+pub mod client;
+pub mod primary;
+pub mod restic;
+pub mod source;
+pub mod world;
