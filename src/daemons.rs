@@ -1,6 +1,7 @@
 //! The daemons: configuration in, process until a signal. What a daemon does is in its own crate.
 
 use std::fmt::Display;
+use std::future::Future;
 use std::path::Path;
 
 use outlast_kit::config::{ConfigError, load};
@@ -8,6 +9,7 @@ use outlast_kit::shutdown::Shutdown;
 use serde::de::DeserializeOwned;
 
 use crate::cli::{Daemon, DaemonArgs};
+use crate::error::exit;
 use crate::output::remark;
 
 /// Why a daemon did not start or ended by itself.
@@ -23,30 +25,40 @@ pub(crate) enum DaemonError {
     Signals(std::io::Error),
 }
 
+impl DaemonError {
+    /// The process's exit code (CLI.md): a bad configuration is wrong usage.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            DaemonError::Config(_) | DaemonError::Problem { .. } => exit::WRONG_USAGE,
+            DaemonError::Run(_) | DaemonError::Signals(_) => exit::FAILED,
+        }
+    }
+}
+
 /// Runs a daemon until SIGTERM or SIGINT, or with `--check` only looks at its configuration.
 pub(crate) async fn run(daemon: Daemon, args: &DaemonArgs) -> Result<(), DaemonError> {
     outlast_kit::telemetry::init();
     match daemon {
         Daemon::Primary => {
-            let config: outlast_primary::Config = read(args, "primary")?;
+            let config: outlast_primary::Config = read(args, daemon)?;
             check(args, config.check())?;
             go(args, |shutdown| outlast_primary::run(config, shutdown)).await
         }
         Daemon::MediaAgent => {
-            let config: outlast_media_agent::Config = read(args, "media_agent")?;
+            let config: outlast_media_agent::Config = read(args, daemon)?;
             check(args, config.check())?;
             go(args, |shutdown| outlast_media_agent::run(config, shutdown)).await
         }
         Daemon::ClientAgent => {
-            let config: outlast_client_agent::Config = read(args, "client_agent")?;
+            let config: outlast_client_agent::Config = read(args, daemon)?;
             check(args, config.check())?;
             go(args, |shutdown| outlast_client_agent::run(config, shutdown)).await
         }
     }
 }
 
-fn read<T: DeserializeOwned>(args: &DaemonArgs, section: &str) -> Result<T, ConfigError> {
-    load(&args.config, section)
+fn read<T: DeserializeOwned>(args: &DaemonArgs, daemon: Daemon) -> Result<T, ConfigError> {
+    load(&args.config, daemon.word())
 }
 
 fn check<T, E: Display>(args: &DaemonArgs, checked: Result<T, E>) -> Result<(), DaemonError> {
@@ -66,7 +78,9 @@ where
         return Ok(());
     }
     let shutdown = Shutdown::on_signals().map_err(DaemonError::Signals)?;
-    daemon(shutdown).await.map_err(|error| DaemonError::Run(error.to_string()))
+    daemon(shutdown)
+        .await
+        .map_err(|error| DaemonError::Run(error.to_string()))
 }
 
 fn shown(path: &Path) -> String {

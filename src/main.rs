@@ -5,6 +5,8 @@
 mod cli;
 mod connection;
 mod context;
+mod daemons;
+mod dev;
 mod documents;
 mod error;
 mod help_pages;
@@ -15,40 +17,16 @@ mod policy_file;
 mod table;
 mod wire;
 
+use std::future::Future;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use outlast_kit::config::ConfigError;
 
-use cli::{Cli, Command, Globals};
+use cli::{Cli, Command, Daemon, DaemonArgs, DevArgs, DevCommand, Globals};
+use dev::DevError;
 use error::{CliError, exit};
-use output::{Format, remark};
-
-/// Where the daemons are started; stands in until they are wired in.
-mod daemons {
-    use crate::cli::{Daemon, DaemonArgs};
-
-    pub(crate) fn run(daemon: Daemon, args: &DaemonArgs) -> anyhow::Result<u8> {
-        anyhow::bail!(
-            "the {} is not part of this build ({})",
-            daemon.word(),
-            args.config.display()
-        )
-    }
-}
-
-/// Where `dev` lives; stands in until it is wired in.
-mod dev {
-    use crate::cli::{DevArgs, DevCommand};
-
-    pub(crate) fn run(args: DevArgs) -> anyhow::Result<u8> {
-        let folder = match args.command {
-            Some(DevCommand::Restart(restart)) => restart.data_dir,
-            None => args.start.data_dir,
-        };
-        anyhow::bail!("dev is not part of this build ({})", folder.display())
-    }
-}
+use output::{Format, Output, remark};
+use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
     let code = match Cli::try_parse() {
@@ -60,29 +38,60 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> u8 {
     match cli.command {
-        Command::Dev(args) => of_daemon(dev::run(args)),
+        Command::Dev(args) => in_runtime(Builder::new_current_thread(), of_dev(&cli.globals, args)),
         Command::Daemon(daemon) => {
             let (daemon, args) = daemon.parts();
-            of_daemon(daemons::run(daemon, args))
+            in_runtime(Builder::new_multi_thread(), of_daemon(daemon, args))
         }
-        Command::Client(command) => of_client(&cli.globals, command),
+        Command::Client(command) => {
+            in_runtime(Builder::new_current_thread(), of_client(&cli.globals, command))
+        }
+    }
+}
+
+fn in_runtime(mut builder: Builder, command: impl Future<Output = u8>) -> u8 {
+    match builder.enable_all().build() {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => {
+            remark(&format!("error: no runtime: {error}"));
+            exit::FAILED
+        }
     }
 }
 
 /// Runs a command that talks to the cluster.
-fn of_client(globals: &Globals, command: cli::ClientCommand) -> u8 {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            remark(&format!("error: no runtime: {error}"));
-            return exit::FAILED;
-        }
-    };
-    let result = runtime.block_on(cli::run(globals, command));
-    result.unwrap_or_else(|error| {
+async fn of_client(globals: &Globals, command: cli::ClientCommand) -> u8 {
+    cli::run(globals, command).await.unwrap_or_else(|error| {
         report(globals.output, &error);
         error.exit_code()
     })
+}
+
+async fn of_dev(globals: &Globals, args: DevArgs) -> u8 {
+    let output = Output::new(globals.output);
+    let result = match args.command {
+        Some(DevCommand::Restart(child)) => {
+            dev::restart(&child.name, &child.data_dir).map(|()| exit::SUCCESSFUL)
+        }
+        None => dev::run(args.start, &output).await,
+    };
+    result.unwrap_or_else(|error| {
+        match &error {
+            DevError::Cli(error) => report(globals.output, error),
+            other => report_text(globals.output, &other.to_string()),
+        }
+        error.exit_code()
+    })
+}
+
+async fn of_daemon(daemon: Daemon, args: &DaemonArgs) -> u8 {
+    match daemons::run(daemon, args).await {
+        Ok(()) => exit::SUCCESSFUL,
+        Err(error) => {
+            report_text(Format::Table, &error.to_string());
+            error.exit_code()
+        }
+    }
 }
 
 /// Says what went wrong, in the format asked for.
@@ -102,15 +111,13 @@ fn report(format: Format, error: &CliError) {
     }
 }
 
-fn of_daemon(result: anyhow::Result<u8>) -> u8 {
-    result.unwrap_or_else(|error| {
-        remark(&format!("error: {error:#}"));
-        if error.is::<ConfigError>() {
-            exit::WRONG_USAGE
-        } else {
-            exit::FAILED
-        }
-    })
+/// Says what went wrong where no more is known than a sentence.
+fn report_text(format: Format, text: &str) {
+    if format != Format::Table {
+        let document = serde_json::json!({ "code": null, "text": text, "help": null, "tried": [] });
+        return remark(&serde_json::json!({ "error": document }).to_string());
+    }
+    remark(&format!("error: {}", human::clean(text)));
 }
 
 /// Help that was asked for, or wrong usage.

@@ -31,7 +31,7 @@ use crate::output::{Format, Output};
 
 pub(crate) use follow::follow_to_end;
 use local::DaemonCommand;
-pub(crate) use local::{Daemon, DaemonArgs, DevArgs, DevCommand};
+pub(crate) use local::{Daemon, DaemonArgs, DevArgs, DevCommand, DevStart};
 
 /// Outlast: a clustered backup system whose jobs outlast their servers.
 #[derive(Debug, Parser)]

@@ -29,7 +29,11 @@ pub(crate) enum DevError {
         "{} holds a cluster of {primaries} primaries and {media_agents} media agents; leave the numbers out, or give another --data-dir",
         data_dir.display()
     )]
-    OtherCluster { data_dir: PathBuf, primaries: usize, media_agents: usize },
+    OtherCluster {
+        data_dir: PathBuf,
+        primaries: usize,
+        media_agents: usize,
+    },
     #[error("{} is not a folder of outlast dev, and not empty; give another --data-dir", data_dir.display())]
     ForeignFolder { data_dir: PathBuf },
     #[error("port {} is in use; give another --port, or 0 for free ones", address.port())]
@@ -37,17 +41,33 @@ pub(crate) enum DevError {
     #[error("another outlast dev is running in {}", data_dir.display())]
     InUse { data_dir: PathBuf },
     #[error("there is no \"{name}\" in {}; there are: {}", data_dir.display(), known.join(", "))]
-    NoSuchChild { name: String, data_dir: PathBuf, known: Vec<String> },
+    NoSuchChild {
+        name: String,
+        data_dir: PathBuf,
+        known: Vec<String>,
+    },
     #[error("{name} is running already (pid {pid})")]
     Running { name: String, pid: u32 },
     #[error("{} holds no cluster; start one with outlast dev --data-dir {}", data_dir.display(), data_dir.display())]
     NoCluster { data_dir: PathBuf },
     #[error("{name} ended at its start; the end of {}:\n{tail}", log.display())]
-    Died { name: String, log: PathBuf, tail: String },
+    Died {
+        name: String,
+        log: PathBuf,
+        tail: String,
+    },
     #[error("the cluster was not ready within {seconds} s: {missing}; the logs are in {}", logs.display())]
-    NotReady { seconds: u64, missing: String, logs: PathBuf },
+    NotReady {
+        seconds: u64,
+        missing: String,
+        logs: PathBuf,
+    },
     #[error("{doing} {}: {source}", path.display())]
-    Io { doing: &'static str, path: PathBuf, source: std::io::Error },
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("signals cannot be handled: {0}")]
     Signals(std::io::Error),
     #[error(transparent)]
@@ -66,7 +86,10 @@ impl From<CliError> for DevError {
 
 impl DevError {
     /// An I/O error with what was being done.
-    pub(crate) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> DevError {
+    pub(crate) fn io(
+        doing: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> DevError {
         let path = path.into();
         move |source| DevError::Io { doing, path, source }
     }
@@ -90,7 +113,9 @@ impl DevError {
             | DevError::InUse { .. }
             | DevError::Running { .. } => exit::REFUSED,
             DevError::NotReady { .. } => exit::NOT_REACHABLE,
-            DevError::Died { .. } | DevError::Io { .. } | DevError::Signals(_) | DevError::Authority(_) => exit::FAILED,
+            DevError::Died { .. } | DevError::Io { .. } | DevError::Signals(_) | DevError::Authority(_) => {
+                exit::FAILED
+            }
             DevError::Cli(error) => error.exit_code(),
         }
     }

@@ -25,7 +25,11 @@ pub(crate) fn write(layout: &Layout, plan: &Plan) -> Result<(), DevError> {
         write_certificates(layout, plan)?;
     }
     if !layout.password().exists() {
-        let password = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+        let password = format!(
+            "{}{}",
+            uuid::Uuid::new_v4().simple(),
+            uuid::Uuid::new_v4().simple()
+        );
         put(&layout.password(), &format!("{password}\n"), SECRET)?;
     }
     for member in &plan.members {
@@ -50,9 +54,23 @@ fn write_certificates(layout: &Layout, plan: &Plan) -> Result<(), DevError> {
             Role::MediaAgent => Kind::MediaAgent,
             Role::ClientAgent => Kind::ClientAgent,
         };
-        put_pair(layout, &member.child, &authority.issue(&Identity { kind, name: member.name.clone() })?)?;
+        put_pair(
+            layout,
+            &member.child,
+            &authority.issue(&Identity {
+                kind,
+                name: member.name.clone(),
+            })?,
+        )?;
     }
-    put_pair(layout, "operator", &authority.issue(&Identity { kind: Kind::Operator, name: "dev".into() })?)
+    put_pair(
+        layout,
+        "operator",
+        &authority.issue(&Identity {
+            kind: Kind::Operator,
+            name: "dev".into(),
+        })?,
+    )
 }
 
 fn put_pair(layout: &Layout, file: &str, pem: &Pem) -> Result<(), DevError> {
@@ -61,17 +79,31 @@ fn put_pair(layout: &Layout, file: &str, pem: &Pem) -> Result<(), DevError> {
 }
 
 fn config(layout: &Layout, plan: &Plan, member: &Member) -> String {
-    let mut text = format!("# Written by outlast dev at every start.\nname = {}\n", quote(&member.name));
+    let mut text = format!(
+        "# Written by outlast dev at every start.\nname = {}\n",
+        quote(&member.name)
+    );
     let mut line = |key: &str, value: String| writeln!(text, "{key} = {value}").expect("writing to a string");
     line("data_dir", quote_path(&layout.state(&member.child)));
     // Each child is its own host, so that one machine can play many.
-    line("host_id", quote(&host_id_from(&format!("{} {}", layout.root().display(), member.child))));
+    line(
+        "host_id",
+        quote(&host_id_from(&format!(
+            "{} {}",
+            layout.root().display(),
+            member.child
+        ))),
+    );
     if let Some(address) = member.address {
         line("listen", quote(&address.to_string()));
     }
     match member.role {
         Role::Primary => {
-            let number = plan.of(Role::Primary).position(|m| m.child == member.child).unwrap_or(0) + 1;
+            let number = plan
+                .of(Role::Primary)
+                .position(|m| m.child == member.child)
+                .unwrap_or(0)
+                + 1;
             line("node_id", number.to_string());
         }
         Role::MediaAgent | Role::ClientAgent => line("primaries", primaries(plan)),
@@ -79,13 +111,20 @@ fn config(layout: &Layout, plan: &Plan, member: &Member) -> String {
     if member.role == Role::MediaAgent {
         line("pool", quote("default"));
     }
-    text.push_str(&tls(&layout.tls("ca.pem"), &layout.tls(&format!("{}.pem", member.child)), &layout.tls(&format!("{}-key.pem", member.child))));
+    text.push_str(&tls(
+        &layout.tls("ca.pem"),
+        &layout.tls(&format!("{}.pem", member.child)),
+        &layout.tls(&format!("{}-key.pem", member.child)),
+    ));
     match member.role {
         Role::Primary => text.push_str(&initial_members(plan)),
         Role::MediaAgent => {
             let (path, password) = (quote_path(&layout.storage()), quote_path(&layout.password()));
-            write!(text, "\n[storage]\nunit = \"storage\"\npath = {path}\npassword_file = {password}\n")
-                .expect("writing to a string");
+            write!(
+                text,
+                "\n[storage]\nunit = \"storage\"\npath = {path}\npassword_file = {password}\n"
+            )
+            .expect("writing to a string");
         }
         Role::ClientAgent => {}
     }
@@ -93,17 +132,33 @@ fn config(layout: &Layout, plan: &Plan, member: &Member) -> String {
 }
 
 fn context(plan: &Plan) -> String {
-    let head = format!("# The context of the command line: outlast --context FILE, or OUTLAST_CONTEXT.\nprimaries = {}\n", primaries(plan));
-    head + &tls(Path::new("tls/ca.pem"), Path::new("tls/operator.pem"), Path::new("tls/operator-key.pem"))
+    let head = format!(
+        "# The context of the command line: outlast --context FILE, or OUTLAST_CONTEXT.\nprimaries = {}\n",
+        primaries(plan)
+    );
+    head + &tls(
+        Path::new("tls/ca.pem"),
+        Path::new("tls/operator.pem"),
+        Path::new("tls/operator-key.pem"),
+    )
 }
 
 fn primaries(plan: &Plan) -> String {
-    let all: Vec<_> = plan.of(Role::Primary).filter_map(|m| m.address).map(|a| quote(&a.to_string())).collect();
+    let all: Vec<_> = plan
+        .of(Role::Primary)
+        .filter_map(|m| m.address)
+        .map(|a| quote(&a.to_string()))
+        .collect();
     format!("[{}]", all.join(", "))
 }
 
 fn tls(ca: &Path, cert: &Path, key: &Path) -> String {
-    format!("\n[tls]\nca = {}\ncert = {}\nkey = {}\n", quote_path(ca), quote_path(cert), quote_path(key))
+    format!(
+        "\n[tls]\nca = {}\ncert = {}\nkey = {}\n",
+        quote_path(ca),
+        quote_path(cert),
+        quote_path(key)
+    )
 }
 
 fn initial_members(plan: &Plan) -> String {
@@ -111,8 +166,12 @@ fn initial_members(plan: &Plan) -> String {
     for (number, member) in plan.of(Role::Primary).enumerate() {
         let address = member.address.map(|a| a.to_string()).unwrap_or_default();
         let (name, address) = (quote(&member.name), quote(&address));
-        write!(text, "\n[[initial_members]]\nnode_id = {}\nname = {name}\naddress = {address}\n", number + 1)
-            .expect("writing to a string");
+        write!(
+            text,
+            "\n[[initial_members]]\nnode_id = {}\nname = {name}\naddress = {address}\n",
+            number + 1
+        )
+        .expect("writing to a string");
     }
     text
 }

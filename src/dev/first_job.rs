@@ -37,9 +37,16 @@ pub(crate) fn items(paths: &[PathBuf]) -> Result<Vec<String>, DevError> {
     for path in paths {
         let real = path.canonicalize().map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => DevError::NoSuchPath { path: path.clone() },
-            _ => DevError::Io { doing: "cannot read", path: path.clone(), source },
+            _ => DevError::Io {
+                doing: "cannot read",
+                path: path.clone(),
+                source,
+            },
         })?;
-        let item = real.into_os_string().into_string().map_err(|_| DevError::NotUtf8 { path: path.clone() })?;
+        let item = real
+            .into_os_string()
+            .into_string()
+            .map_err(|_| DevError::NotUtf8 { path: path.clone() })?;
         if items.contains(&item) {
             return Err(DevError::Twice { path: path.clone() });
         }
@@ -57,11 +64,17 @@ impl Cluster {
     /// Prepares the way; the cluster need not be up yet.
     pub(crate) fn connect(layout: &Layout) -> Result<Self, DevError> {
         let context = Context::load(Some(&layout.context()))?;
-        Ok(Self { connection: Connection::new(&context, CALL, false)? })
+        Ok(Self {
+            connection: Connection::new(&context, CALL, false)?,
+        })
     }
 
     /// Returns when there is a leader and every agent has its session.
-    pub(crate) async fn wait_until_ready(&self, supervisor: &Supervisor, plan: &Plan) -> Result<(), DevError> {
+    pub(crate) async fn wait_until_ready(
+        &self,
+        supervisor: &Supervisor,
+        plan: &Plan,
+    ) -> Result<(), DevError> {
         let start = Instant::now();
         loop {
             if let Some(member) = supervisor.dead(plan) {
@@ -87,13 +100,26 @@ impl Cluster {
     async fn missing(&self, plan: &Plan) -> Result<Vec<String>, crate::error::CliError> {
         let request = ListAgentsRequest { stale: false };
         let answer = rpc!(self.connection, read, AgentsClient, list, request)?;
-        let here = |name: &str| answer.agents.iter().any(|a| a.name == name && a.connected == Some(true));
+        let here = |name: &str| {
+            answer
+                .agents
+                .iter()
+                .any(|a| a.name == name && a.connected == Some(true))
+        };
         let agents = plan.members.iter().filter(|member| member.role != Role::Primary);
-        Ok(agents.filter(|member| !here(&member.name)).map(|member| member.child.clone()).collect())
+        Ok(agents
+            .filter(|member| !here(&member.name))
+            .map(|member| member.child.clone())
+            .collect())
     }
 
     /// Backs up the items and shows the job to its end; its exit code.
-    pub(crate) async fn back_up(&self, layout: &Layout, items: &[String], output: &Output) -> Result<u8, DevError> {
+    pub(crate) async fn back_up(
+        &self,
+        layout: &Layout,
+        items: &[String],
+        output: &Output,
+    ) -> Result<u8, DevError> {
         let exclude = own_folder(layout.root(), items)?;
         let policy = Policy {
             name: POLICY.into(),
@@ -103,7 +129,11 @@ impl Cluster {
             pool: POOL.into(),
             ..Default::default()
         };
-        let request = ApplyPolicyRequest { request_id: request_id(), policy: Some(policy), dry_run: false };
+        let request = ApplyPolicyRequest {
+            request_id: request_id(),
+            policy: Some(policy),
+            dry_run: false,
+        };
         rpc!(self.connection, write, PoliciesClient, apply, request)?;
         let request = RunJobRequest {
             request_id: request_id(),
@@ -118,7 +148,10 @@ impl Cluster {
     /// The newest restore point's id, if there is one.
     async fn newest_restore_point(&self) -> Result<Option<String>, DevError> {
         let request = ListRestorePointsRequest {
-            page: Some(outlast_proto::v1::Page { size: 1, token: String::new() }),
+            page: Some(outlast_proto::v1::Page {
+                size: 1,
+                token: String::new(),
+            }),
             ..Default::default()
         };
         let answer = rpc!(self.connection, read, RestorePointsClient, list, request)?;
@@ -132,10 +165,16 @@ fn own_folder(root: &Path, items: &[String]) -> Result<Vec<String>, DevError> {
     let mut exclude = Vec::new();
     for item in items {
         if Path::new(item).starts_with(&root) {
-            return Err(DevError::BacksUpItself { path: item.into(), data_dir: root });
+            return Err(DevError::BacksUpItself {
+                path: item.into(),
+                data_dir: root,
+            });
         }
         if let Ok(inside) = root.strip_prefix(item) {
-            remark(&format!("leaving out {}: the cluster's own folder", root.display()));
+            remark(&format!(
+                "leaving out {}: the cluster's own folder",
+                root.display()
+            ));
             exclude.push(format!("/{}/", escape_pattern(&inside.to_string_lossy())));
         }
     }
@@ -144,7 +183,9 @@ fn own_folder(root: &Path, items: &[String]) -> Result<Vec<String>, DevError> {
 
 /// A path as a gitignore pattern that matches just it.
 fn escape_pattern(path: &str) -> String {
-    path.chars().flat_map(|c| "\\*?[]!# ".contains(c).then_some('\\').into_iter().chain([c])).collect()
+    path.chars()
+        .flat_map(|c| "\\*?[]!# ".contains(c).then_some('\\').into_iter().chain([c]))
+        .collect()
 }
 
 /// How to look, restore and stop.
@@ -152,7 +193,10 @@ pub(crate) async fn say_what_next(layout: &Layout, cluster: &Cluster) -> Result<
     let point = cluster.newest_restore_point().await?;
     let shown = |path: PathBuf| path.display().to_string();
     let restore = match point {
-        Some(id) => format!("outlast restore {} --to /tmp/restored --wait", &id[..id.len().min(12)]),
+        Some(id) => format!(
+            "outlast restore {} --to /tmp/restored --wait",
+            &id[..id.len().min(12)]
+        ),
         None => "outlast restore RESTORE-POINT --to DIR --wait".to_owned(),
     };
     remark(&format!(
@@ -181,8 +225,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let here = folder.path().to_owned();
         assert_eq!(items(std::slice::from_ref(&here)).unwrap().len(), 1);
-        assert!(matches!(items(&[here.clone(), here.join(".")]), Err(DevError::Twice { .. })));
-        assert!(matches!(items(&[here.join("missing")]), Err(DevError::NoSuchPath { .. })));
+        assert!(matches!(
+            items(&[here.clone(), here.join(".")]),
+            Err(DevError::Twice { .. })
+        ));
+        assert!(matches!(
+            items(&[here.join("missing")]),
+            Err(DevError::NoSuchPath { .. })
+        ));
     }
 
     #[test]
@@ -194,8 +244,14 @@ mod tests {
         let item = real.to_str().unwrap().to_owned();
         assert_eq!(own_folder(&root, &[item]).unwrap(), ["/work/out\\[1\\]/"]);
         let inside = root.to_str().unwrap().to_owned();
-        assert!(matches!(own_folder(&root, &[inside]), Err(DevError::BacksUpItself { .. })));
-        assert_eq!(own_folder(&root, &["/etc".to_owned()]).unwrap(), Vec::<String>::new());
+        assert!(matches!(
+            own_folder(&root, &[inside]),
+            Err(DevError::BacksUpItself { .. })
+        ));
+        assert_eq!(
+            own_folder(&root, &["/etc".to_owned()]).unwrap(),
+            Vec::<String>::new()
+        );
         assert_eq!(escape_pattern("a b*"), "a\\ b\\*");
     }
 }

@@ -12,8 +12,6 @@ mod plan;
 mod restart;
 mod supervisor;
 
-use std::path::PathBuf;
-
 pub(crate) use error::DevError;
 pub(crate) use restart::restart;
 
@@ -21,28 +19,12 @@ use layout::Layout;
 use plan::Plan;
 use supervisor::Supervisor;
 
+use crate::cli::DevStart;
 use crate::error::exit;
 use crate::output::Output;
 
-/// The flags of `outlast dev`.
-#[derive(Clone, Debug)]
-pub(crate) struct DevOptions {
-    /// What to back up at once.
-    pub(crate) paths: Vec<PathBuf>,
-    /// Where everything is kept.
-    pub(crate) data_dir: PathBuf,
-    /// How many primaries; none: as the folder has it, else 3.
-    pub(crate) primaries: Option<u32>,
-    /// How many media agents; none: as the folder has it, else 2.
-    pub(crate) media_agents: Option<u32>,
-    /// End with the job.
-    pub(crate) once: bool,
-    /// First port; 0: free ones.
-    pub(crate) port: u16,
-}
-
 /// Runs the cluster until a signal, or with `once` until the job is done. The process's exit code.
-pub(crate) async fn run(options: DevOptions, output: &Output) -> Result<u8, DevError> {
+pub(crate) async fn run(options: DevStart, output: &Output) -> Result<u8, DevError> {
     if options.once && options.paths.is_empty() {
         return Err(DevError::OnceWithoutPaths);
     }
@@ -78,7 +60,7 @@ async fn supervisor_and_job(
     layout: &Layout,
     plan: &Plan,
     items: &[String],
-    options: &DevOptions,
+    options: &DevStart,
     output: &Output,
 ) -> Result<Option<u8>, DevError> {
     supervisor.start_all(plan).await?;

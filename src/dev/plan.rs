@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use serde::{Deserialize, Serialize};
 
-use super::DevOptions;
 use super::error::DevError;
 use super::layout::Layout;
+use crate::cli::DevStart;
 
 /// Between the first primary's port and the first media agent's.
 const MEDIA_PORTS: u16 = 10;
@@ -58,7 +58,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// The folder's plan, or a new one as the options say.
-    pub(crate) fn load_or_make(layout: &Layout, options: &DevOptions) -> Result<Self, DevError> {
+    pub(crate) fn load_or_make(layout: &Layout, options: &DevStart) -> Result<Self, DevError> {
         if let Some(plan) = Self::load(layout)? {
             let counts = (plan.of(Role::Primary).count(), plan.of(Role::MediaAgent).count());
             let same = |given: Option<u32>, there: usize| given.is_none_or(|given| given as usize == there);
@@ -84,7 +84,8 @@ impl Plan {
         layout.create()?;
         let text = toml::to_string_pretty(&plan).expect("a plan is plain data");
         let path = layout.plan();
-        outlast_kit::files::write_durably(&path, text.as_bytes(), 0o644).map_err(DevError::io("cannot write", path))?;
+        outlast_kit::files::write_durably(&path, text.as_bytes(), 0o644)
+            .map_err(DevError::io("cannot write", path))?;
         Ok(plan)
     }
 
@@ -92,7 +93,10 @@ impl Plan {
     pub(crate) fn load(layout: &Layout) -> Result<Option<Self>, DevError> {
         let path = layout.plan();
         match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(outlast_kit::config::parse_toml(&path.display().to_string(), &text)?)),
+            Ok(text) => Ok(Some(outlast_kit::config::parse_toml(
+                &path.display().to_string(),
+                &text,
+            )?)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(DevError::io("cannot read", path)(error)),
         }
@@ -109,15 +113,30 @@ impl Plan {
         for number in 1..=primaries {
             let name = format!("primary-{number}");
             let address = Some(ports.take((number - 1) as u16)?);
-            members.push(Member { child: name.clone(), name, role: Role::Primary, address });
+            members.push(Member {
+                child: name.clone(),
+                name,
+                role: Role::Primary,
+                address,
+            });
         }
         for number in 1..=media_agents {
             let name = format!("media-{number}");
             let address = Some(ports.take(MEDIA_PORTS + (number - 1) as u16)?);
-            members.push(Member { child: name.clone(), name, role: Role::MediaAgent, address });
+            members.push(Member {
+                child: name.clone(),
+                name,
+                role: Role::MediaAgent,
+                address,
+            });
         }
         let (child, name) = ("client-1".to_owned(), "local".to_owned());
-        members.push(Member { child, name, role: Role::ClientAgent, address: None });
+        members.push(Member {
+            child,
+            name,
+            role: Role::ClientAgent,
+            address: None,
+        });
         Ok(Self { members })
     }
 }
@@ -125,10 +144,19 @@ impl Plan {
 /// A folder with other things in it is somebody else's; only the storage may be there first, as a mount of its own.
 fn refuse_foreign_folder(layout: &Layout) -> Result<(), DevError> {
     let root = layout.root();
-    let foreign = |entry: std::io::Result<std::fs::DirEntry>| entry.is_ok_and(|e| e.path() != layout.storage());
+    let foreign =
+        |entry: std::io::Result<std::fs::DirEntry>| entry.is_ok_and(|e| e.path() != layout.storage());
     match std::fs::read_dir(root) {
-        Ok(mut entries) if entries.any(foreign) => Err(DevError::ForeignFolder { data_dir: root.to_owned() }),
-        Ok(_) => Ok(()),
+        Ok(mut entries) => {
+            let is_foreign = entries.any(foreign);
+            if is_foreign {
+                Err(DevError::ForeignFolder {
+                    data_dir: root.to_owned(),
+                })
+            } else {
+                Ok(())
+            }
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(DevError::io("cannot read", root)(error)),
     }
@@ -142,14 +170,23 @@ struct Ports {
 
 impl Ports {
     fn new(first: u16) -> Self {
-        Self { first, held: Vec::new() }
+        Self {
+            first,
+            held: Vec::new(),
+        }
     }
 
     fn take(&mut self, offset: u16) -> Result<SocketAddr, DevError> {
-        let port = if self.first == 0 { 0 } else { self.first.saturating_add(offset) };
+        let port = if self.first == 0 {
+            0
+        } else {
+            self.first.saturating_add(offset)
+        };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let listener = TcpListener::bind(address).map_err(|_| DevError::PortInUse { address })?;
-        let taken = listener.local_addr().map_err(|_| DevError::PortInUse { address })?;
+        let taken = listener
+            .local_addr()
+            .map_err(|_| DevError::PortInUse { address })?;
         self.held.push(listener);
         Ok(taken)
     }

@@ -26,8 +26,9 @@ impl Supervisor {
         layout.create()?;
         let path = layout.lock();
         let lock = File::create(&path).map_err(DevError::io("cannot write", path))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| DevError::InUse { data_dir: layout.root().to_owned() })?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| DevError::InUse {
+            data_dir: layout.root().to_owned(),
+        })?;
         Ok(Self { layout, _lock: lock })
     }
 
@@ -45,7 +46,9 @@ impl Supervisor {
 
     /// The first child that should run and does not.
     pub(crate) fn dead<'a>(&self, plan: &'a Plan) -> Option<&'a Member> {
-        plan.members.iter().find(|member| child::running(&self.layout, member).is_none())
+        plan.members
+            .iter()
+            .find(|member| child::running(&self.layout, member).is_none())
     }
 
     /// Where the children's logs are.
@@ -65,7 +68,9 @@ impl Supervisor {
     /// Ends all children: those that work first, then those that record it.
     pub(crate) async fn stop_all(&self, plan: &Plan) {
         for role in [Role::ClientAgent, Role::MediaAgent, Role::Primary] {
-            let members = plan.of(role).map(|member| child::stop(&self.layout, member, PATIENCE));
+            let members = plan
+                .of(role)
+                .map(|member| child::stop(&self.layout, member, PATIENCE));
             futures::future::join_all(members).await;
         }
     }
@@ -74,9 +79,9 @@ impl Supervisor {
 /// A port that somebody else has would only show in the child's log.
 fn free_port(member: &Member) -> Result<(), DevError> {
     match member.address {
-        Some(address) => {
-            std::net::TcpListener::bind(address).map(drop).map_err(|_| DevError::PortInUse { address })
-        }
+        Some(address) => std::net::TcpListener::bind(address)
+            .map(drop)
+            .map_err(|_| DevError::PortInUse { address }),
         None => Ok(()),
     }
 }
@@ -87,7 +92,9 @@ fn watch(name: String, mut process: std::process::Child) {
         if let Ok(status) = process.wait()
             && !status.success()
         {
-            crate::output::remark(&format!("{name} has ended ({status}); outlast dev restart {name} starts it again"));
+            crate::output::remark(&format!(
+                "{name} has ended ({status}); outlast dev restart {name} starts it again"
+            ));
         }
     });
 }

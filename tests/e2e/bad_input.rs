@@ -11,22 +11,45 @@ fn policies_and_names_that_cannot_be() {
     let cluster = Cluster::start();
     let source = cluster.place("source");
     for (name, more, code, words) in [
-        ("unknown-key", "exlude = [\"x\"]", 2, vec!["unknown-key.toml", "exlude", "exclude"]),
+        (
+            "unknown-key",
+            "exlude = [\"x\"]",
+            2,
+            vec!["unknown-key.toml", "exlude", "exclude"],
+        ),
         ("wrong-type", "exclude = 7", 2, vec!["wrong-type.toml", "exclude"]),
         ("no-pool", "pool = \"nowhere\"", 6, vec!["nowhere", "default"]),
         ("other-type", "type = \"oracle\"", 5, vec!["oracle"]),
         ("twice", "name = \"again\"", 2, vec!["twice.toml", "name"]),
         ("no-toml", "[[[", 2, vec!["no-toml.toml"]),
-        ("bad-time", "[checkpoint]\ninterval = \"soon\"", 2, vec!["bad-time.toml", "interval"]),
+        (
+            "bad-time",
+            "[checkpoint]\ninterval = \"soon\"",
+            2,
+            vec!["bad-time.toml", "interval"],
+        ),
     ] {
         let refused = cluster.apply_policy(name, &[&source], more).expect(code);
         for word in words {
-            assert!(refused.stderr.contains(word), "{name}: no {word:?} in: {}", refused.stderr);
+            assert!(
+                refused.stderr.contains(word),
+                "{name}: no {word:?} in: {}",
+                refused.stderr
+            );
         }
-        assert_eq!(refused.stderr.trim().lines().count(), 1, "{name}: one sentence: {}", refused.stderr);
+        assert_eq!(
+            refused.stderr.trim().lines().count(),
+            1,
+            "{name}: one sentence: {}",
+            refused.stderr
+        );
     }
     cluster.apply_policy("double", &[&source, &source], "").expect(2);
-    assert_eq!(cluster.json(&["policy", "list"]), json!([]), "nothing half-written");
+    assert_eq!(
+        cluster.json(&["policy", "list"]),
+        json!([]),
+        "nothing half-written"
+    );
     for (args, code) in [
         (vec!["policy", "show", "nothing"], 6),
         (vec!["job", "run", "nothing"], 6),
@@ -41,7 +64,11 @@ fn policies_and_names_that_cannot_be() {
         (vec!["job", "frob"], 2),
     ] {
         let refused = cluster.try_run(&args).expect(code);
-        assert!(!refused.stderr.contains("panicked") && !refused.stderr.is_empty(), "{args:?}: {}", refused.stderr);
+        assert!(
+            !refused.stderr.contains("panicked") && !refused.stderr.is_empty(),
+            "{args:?}: {}",
+            refused.stderr
+        );
     }
 }
 
@@ -55,12 +82,20 @@ fn dev_refuses_what_it_cannot_do() {
     let dir = cluster.data_dir();
     let dir = dir.to_str().unwrap();
     for (args, code, words) in [
-        (vec!["dev", "/no/such/path", "--once", "--data-dir", dir], 6, "/no/such/path"),
+        (
+            vec!["dev", "/no/such/path", "--once", "--data-dir", dir],
+            6,
+            "/no/such/path",
+        ),
         (vec!["dev", "--once", "--data-dir", dir], 2, "--once"),
         (vec!["dev", "--data-dir", foreign.to_str().unwrap()], 5, "foreign"),
         (vec!["dev", "--primaries", "2", "--data-dir", dir], 2, "1, 3 or 5"),
         (vec!["dev", "--port", &taken, "--data-dir", dir], 5, "in use"),
-        (vec!["dev", "restart", "media-1", "--data-dir", dir], 6, "no cluster"),
+        (
+            vec!["dev", "restart", "media-1", "--data-dir", dir],
+            6,
+            "no cluster",
+        ),
     ] {
         let refused = Ran::of(outlast().args(&args).output().unwrap()).expect(code);
         assert!(refused.stderr.contains(words), "{args:?}: {}", refused.stderr);
@@ -77,7 +112,13 @@ fn media_agent_says(cluster: &Cluster, spoil: impl FnOnce(&Path)) -> String {
     cluster.kill(&["media-1", "media-2"]);
     spoil(&cluster.data_dir());
     let config = cluster.data_dir().join("config/media-1.toml");
-    let ended = Ran::of(outlast().args(["media-agent", "--config"]).arg(config).output().unwrap());
+    let ended = Ran::of(
+        outlast()
+            .args(["media-agent", "--config"])
+            .arg(config)
+            .output()
+            .unwrap(),
+    );
     assert_ne!(ended.code, 0, "{}", ended.stderr);
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
     ended.stderr
@@ -86,8 +127,13 @@ fn media_agent_says(cluster: &Cluster, spoil: impl FnOnce(&Path)) -> String {
 #[test]
 fn s11_a_wrong_password_is_told_apart() {
     let cluster = Cluster::start();
-    let said = media_agent_says(&cluster, |dir| std::fs::write(dir.join("repository-password"), "wrong\n").unwrap());
-    assert!(said.contains("password") && said.contains("repository-password"), "{said}");
+    let said = media_agent_says(&cluster, |dir| {
+        std::fs::write(dir.join("repository-password"), "wrong\n").unwrap()
+    });
+    assert!(
+        said.contains("password") && said.contains("repository-password"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -124,7 +170,10 @@ struct Unmount(std::path::PathBuf);
 
 impl Drop for Unmount {
     fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
+        let _ = std::process::Command::new("umount")
+            .arg("--lazy")
+            .arg(&self.0)
+            .status();
     }
 }
 
@@ -136,9 +185,17 @@ fn full_unit(mut cluster: Cluster) {
     cluster.apply_policy("both", &[&small, &large], "").expect(0);
     let job = cluster.run_job("both", 1);
     assert_eq!(job["status_code"], 129, "{job:#}");
-    assert!(job["items"][0]["restore_point"].is_string(), "what was finished is kept: {job:#}");
-    let log = cluster.run(&["job", "log", job["id"].as_str().unwrap(), "--format", "text"]).stdout;
-    assert!(log.contains("storage full") && log.contains("outlast help code 129"), "{log}");
+    assert!(
+        job["items"][0]["restore_point"].is_string(),
+        "what was finished is kept: {job:#}"
+    );
+    let log = cluster
+        .run(&["job", "log", job["id"].as_str().unwrap(), "--format", "text"])
+        .stdout;
+    assert!(
+        log.contains("storage full") && log.contains("outlast help code 129"),
+        "{log}"
+    );
     cluster.check_repository();
     // With less to store the next job works.
     cluster.apply_policy("little", &[&small], "").expect(0);
@@ -148,21 +205,40 @@ fn full_unit(mut cluster: Cluster) {
 #[test]
 fn a_daemon_checks_its_configuration_and_its_port() {
     let cluster = Cluster::start();
-    for (daemon, child) in [("primary", "primary-1"), ("media-agent", "media-1"), ("client-agent", "client-1")] {
+    for (daemon, child) in [
+        ("primary", "primary-1"),
+        ("media-agent", "media-1"),
+        ("client-agent", "client-1"),
+    ] {
         let config = cluster.data_dir().join(format!("config/{child}.toml"));
         let run = |more: &[&str], config: &Path| {
-            Ran::of(outlast().args([daemon, "--config"]).arg(config).args(more).output().unwrap())
+            Ran::of(
+                outlast()
+                    .args([daemon, "--config"])
+                    .arg(config)
+                    .args(more)
+                    .output()
+                    .unwrap(),
+            )
         };
         run(&["--check"], &config).expect(0);
         let text = std::fs::read_to_string(&config).unwrap();
         let bad = cluster.place("bad").join(format!("{child}.toml"));
         std::fs::write(&bad, text.replace("data_dir", "data_dri")).unwrap();
         let refused = run(&["--check"], &bad).expect(2);
-        assert!(refused.stderr.contains("data_dri") && refused.stderr.contains("data_dir"), "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains("data_dri") && refused.stderr.contains("data_dir"),
+            "{}",
+            refused.stderr
+        );
         if daemon != "client-agent" {
             let refused = run(&[], &config);
             assert_ne!(refused.code, 0);
-            assert!(refused.stderr.contains("in use") || refused.stderr.contains("cannot listen"), "{}", refused.stderr);
+            assert!(
+                refused.stderr.contains("in use") || refused.stderr.contains("cannot listen"),
+                "{}",
+                refused.stderr
+            );
         }
     }
 }
@@ -174,7 +250,9 @@ fn an_oversized_or_malformed_message_gets_a_status_and_harms_nobody() {
     let pid = cluster.pid(&leader);
     let source = cluster.place("source");
     // A policy of several megabytes is more than a request may hold.
-    let many: Vec<_> = (0..60_000).map(|n| format!("\"/a/very/long/path/to/exclude/number/{n}\"")).collect();
+    let many: Vec<_> = (0..60_000)
+        .map(|n| format!("\"/a/very/long/path/to/exclude/number/{n}\""))
+        .collect();
     let refused = cluster.apply_policy("huge", &[&source], &format!("exclude = [{}]", many.join(",")));
     assert_ne!(refused.code, 0);
     assert!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
@@ -186,7 +264,9 @@ fn an_oversized_or_malformed_message_gets_a_status_and_harms_nobody() {
         let mut stream = std::net::TcpStream::connect(address.as_str().unwrap()).unwrap();
         stream.write_all(&crate::tree::noise(100_000, 8)).ok();
     }
-    wait_until("the cluster to answer", || cluster.try_run(&["job", "list"]).code == 0);
+    wait_until("the cluster to answer", || {
+        cluster.try_run(&["job", "list"]).code == 0
+    });
     assert_eq!(cluster.pid(&leader), pid, "the same process");
     cluster.apply_policy("home", &[&source], "").expect(0);
     cluster.run_job("home", 0);

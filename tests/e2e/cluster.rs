@@ -20,8 +20,11 @@ struct Turn;
 impl Turn {
     fn take() -> Self {
         let free = |running: &mut usize| *running >= CLUSTERS;
-        let running: MutexGuard<'_, usize> = RUNNING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut running = FREED.wait_while(running, free).unwrap_or_else(std::sync::PoisonError::into_inner);
+        let running: MutexGuard<'_, usize> =
+            RUNNING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut running = FREED
+            .wait_while(running, free)
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         *running += 1;
         Self
     }
@@ -52,7 +55,11 @@ impl Ran {
     }
 
     pub(crate) fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code, code,
+            "stdout:\n{}\nstderr:\n{}",
+            self.stdout, self.stderr
+        );
         self
     }
 
@@ -64,7 +71,10 @@ impl Ran {
 /// The binary under test.
 pub(crate) fn outlast() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outlast"));
-    command.env_remove("OUTLAST_CONTEXT").env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+        .env_remove("OUTLAST_CONTEXT")
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null());
     command
 }
 
@@ -86,7 +96,11 @@ impl Cluster {
     /// A folder for a cluster that is not running yet.
     pub(crate) fn unstarted() -> Self {
         let turn = Turn::take();
-        Self { dev: None, folder: tempfile::tempdir().unwrap(), _turn: turn }
+        Self {
+            dev: None,
+            folder: tempfile::tempdir().unwrap(),
+            _turn: turn,
+        }
     }
 
     /// Starts, or starts again, in the same folder.
@@ -130,7 +144,10 @@ impl Cluster {
     /// A command of the command line, in this cluster's context.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = outlast();
-        command.arg("--context").arg(self.data_dir().join("client.toml")).args(args);
+        command
+            .arg("--context")
+            .arg(self.data_dir().join("client.toml"))
+            .args(args);
         command
     }
 
@@ -150,8 +167,14 @@ impl Cluster {
 
     /// Applies a policy `name` for client `local` with these items.
     pub(crate) fn apply_policy(&self, name: &str, items: &[&Path], more: &str) -> Ran {
-        let items: Vec<_> = items.iter().map(|item| format!("{:?}", item.to_str().unwrap())).collect();
-        let text = format!("name = \"{name}\"\nclients = [\"local\"]\nitems = [{}]\n{more}\n", items.join(", "));
+        let items: Vec<_> = items
+            .iter()
+            .map(|item| format!("{:?}", item.to_str().unwrap()))
+            .collect();
+        let text = format!(
+            "name = \"{name}\"\nclients = [\"local\"]\nitems = [{}]\n{more}\n",
+            items.join(", ")
+        );
         let file = self.folder.path().join(format!("{name}.toml"));
         std::fs::write(&file, text).unwrap();
         self.try_run(&["policy", "apply", "-f", file.to_str().unwrap()])
@@ -159,13 +182,19 @@ impl Cluster {
 
     /// Runs a policy to its end; the final `job show` document.
     pub(crate) fn run_job(&self, policy: &str, code: i32) -> Value {
-        self.try_run(&["-o", "json", "job", "run", policy, "--wait"]).expect(code).json()
+        self.try_run(&["-o", "json", "job", "run", policy, "--wait"])
+            .expect(code)
+            .json()
     }
 
     /// The pid of a child by its pid file.
     pub(crate) fn pid(&self, child: &str) -> i32 {
         let file = self.data_dir().join("run").join(format!("{child}.pid"));
-        std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display())).trim().parse().unwrap()
+        std::fs::read_to_string(&file)
+            .unwrap_or_else(|e| panic!("{}: {e}", file.display()))
+            .trim()
+            .parse()
+            .unwrap()
     }
 
     /// Kills children with -9, all at the same moment.
@@ -174,12 +203,21 @@ impl Cluster {
         for pid in &pids {
             send(*pid, rustix::process::Signal::KILL);
         }
-        wait_until("the killed to be gone", || pids.iter().all(|pid| !is_running(*pid)));
+        wait_until("the killed to be gone", || {
+            pids.iter().all(|pid| !is_running(*pid))
+        });
     }
 
     pub(crate) fn restart(&self, child: &str) {
         let data_dir = self.data_dir();
-        Ran::of(outlast().args(["dev", "restart", child, "--data-dir"]).arg(data_dir).output().unwrap()).expect(0);
+        Ran::of(
+            outlast()
+                .args(["dev", "restart", child, "--data-dir"])
+                .arg(data_dir)
+                .output()
+                .unwrap(),
+        )
+        .expect(0);
     }
 
     /// The name of the leader, once there is one.
@@ -207,7 +245,14 @@ impl Cluster {
 
     /// Kills `dev` and every child of it with -9 at once.
     pub(crate) fn kill_everything(&mut self) {
-        let children = ["primary-1", "primary-2", "primary-3", "media-1", "media-2", "client-1"];
+        let children = [
+            "primary-1",
+            "primary-2",
+            "primary-3",
+            "media-1",
+            "media-2",
+            "client-1",
+        ];
         let mut dev = self.dev.take().unwrap();
         send(dev.id() as i32, rustix::process::Signal::KILL);
         self.kill(&children);
@@ -224,7 +269,12 @@ impl Cluster {
             .arg(self.data_dir().join("repository-password"))
             .args(["--no-cache", "--quiet"])
             .args(args);
-        Ran::of(command.output().expect("restic is installed: apt-get install restic")).expect(0)
+        Ran::of(
+            command
+                .output()
+                .expect("restic is installed: apt-get install restic"),
+        )
+        .expect(0)
     }
 
     /// Every byte of the repository is right, as plain restic sees it.
@@ -235,11 +285,17 @@ impl Cluster {
     /// The ends of all logs, for a failed test.
     pub(crate) fn logs(&self) -> String {
         let mut text = String::new();
-        for entry in std::fs::read_dir(self.data_dir().join("log")).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(self.data_dir().join("log"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let log = std::fs::read_to_string(entry.path()).unwrap_or_default();
             let tail: Vec<_> = log.lines().rev().take(25).collect();
             text.push_str(&format!("--- {}\n", entry.path().display()));
-            tail.iter().rev().for_each(|line| text.push_str(&format!("{line}\n")));
+            tail.iter()
+                .rev()
+                .for_each(|line| text.push_str(&format!("{line}\n")));
         }
         text
     }
@@ -279,5 +335,6 @@ fn send(pid: i32, signal: rustix::process::Signal) {
 
 fn is_running(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }

@@ -37,7 +37,10 @@ fn s02_unreadable_files_are_exceptions_and_named_in_the_log() {
     let exceptions = log["exceptions"].as_array().unwrap();
     assert!(!exceptions.is_empty(), "{log:#}");
     for exception in exceptions {
-        let (path, reason) = (exception["path"].as_str().unwrap(), exception["reason"].as_str().unwrap());
+        let (path, reason) = (
+            exception["path"].as_str().unwrap(),
+            exception["reason"].as_str().unwrap(),
+        );
         assert!(path.starts_with(items[last].to_str().unwrap()), "{path}");
         assert!(!reason.is_empty());
     }
@@ -52,15 +55,35 @@ fn s02a_s07_a_missing_item_fails_alone() {
     let missing = cluster.data_dir().join("no such path");
     cluster.apply_policy("home", &[&missing, &source], "").expect(0);
     let job = cluster.run_job("home", 1);
-    assert_eq!((&job["status"], &job["status_code"]), (&json!("failed"), &json!(71)), "{job:#}");
-    let outcomes: Vec<_> = job["items"].as_array().unwrap().iter().map(|item| item["outcome"].clone()).collect();
+    assert_eq!(
+        (&job["status"], &job["status_code"]),
+        (&json!("failed"), &json!(71)),
+        "{job:#}"
+    );
+    let outcomes: Vec<_> = job["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["outcome"].clone())
+        .collect();
     assert_eq!(outcomes, ["failed", "done"]);
     assert!(job["items"][0]["restore_point"].is_null());
-    assert_eq!(cluster.json(&["restore-point", "list"]).as_array().unwrap().len(), 1);
+    assert_eq!(
+        cluster.json(&["restore-point", "list"]).as_array().unwrap().len(),
+        1
+    );
 
-    let log = cluster.run(&["job", "log", job["id"].as_str().unwrap(), "--format", "text"]).stdout;
-    assert!(log.contains("71") && log.contains("outlast help code 71"), "{log}");
-    assert!(log.contains(missing.to_str().unwrap()), "the log names the path:\n{log}");
+    let log = cluster
+        .run(&["job", "log", job["id"].as_str().unwrap(), "--format", "text"])
+        .stdout;
+    assert!(
+        log.contains("71") && log.contains("outlast help code 71"),
+        "{log}"
+    );
+    assert!(
+        log.contains(missing.to_str().unwrap()),
+        "the log names the path:\n{log}"
+    );
     let help = outlast().args(["help", "code", "71"]).output().unwrap();
     assert!(help.status.success() && !help.stdout.is_empty());
     cluster.check_repository();
@@ -74,11 +97,16 @@ fn excluded_files_are_left_out() {
     for file in ["keep", "drop.tmp", "a/keep", "a/drop.tmp", "a/.cache/deep/drop"] {
         std::fs::write(source.join(file), file).unwrap();
     }
-    cluster.apply_policy("home", &[&source], "exclude = [\"**/.cache\", \"*.tmp\"]").expect(0);
+    cluster
+        .apply_policy("home", &[&source], "exclude = [\"**/.cache\", \"*.tmp\"]")
+        .expect(0);
     let job = cluster.run_job("home", 0);
     let point = job["items"][0]["restore_point"].as_str().unwrap().to_owned();
     let listed = cluster.restic(&["ls", &point]).stdout;
-    let files: Vec<_> = listed.lines().filter(|line| line.ends_with("keep") || line.ends_with("drop")).collect();
+    let files: Vec<_> = listed
+        .lines()
+        .filter(|line| line.ends_with("keep") || line.ends_with("drop"))
+        .collect();
     assert_eq!(files.len(), 2, "{listed}");
     assert!(!listed.contains("drop"), "{listed}");
 }
@@ -88,7 +116,9 @@ fn a_bandwidth_limit_is_kept() {
     let cluster = Cluster::start();
     let source = cluster.place("source");
     std::fs::write(source.join("file"), crate::tree::noise(6 << 20, 9)).unwrap();
-    cluster.apply_policy("slow", &[&source], "[limits]\nbandwidth = \"2MiB/s\"").expect(0);
+    cluster
+        .apply_policy("slow", &[&source], "[limits]\nbandwidth = \"2MiB/s\"")
+        .expect(0);
     let job = cluster.run_job("slow", 0);
     let time = |key: &str| job[key].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     let took = time("ended_at").duration_since(time("started_at"));

@@ -31,20 +31,43 @@ fn r16_the_leader_is_killed_20_times_while_8_clients_submit_and_list() {
     cluster.apply_policy("home", &[&source], "").expect(0);
     // The jobs wait: this is about submissions.
     cluster.kill(&["client-1"]);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let (seen, over) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (seen, over) = (
+        Arc::new(Mutex::new(Seen::default())),
+        Arc::new(AtomicBool::new(false)),
+    );
     let clients: Vec<_> = (0..CLIENTS)
-        .map(|number| runtime.spawn(submit_and_list(primaries(&cluster), number, Arc::clone(&seen), Arc::clone(&over))))
+        .map(|number| {
+            runtime.spawn(submit_and_list(
+                primaries(&cluster),
+                number,
+                Arc::clone(&seen),
+                Arc::clone(&over),
+            ))
+        })
         .collect();
 
     let mut pauses = Vec::new();
     for _ in 0..KILLS {
         let leader = cluster.leader();
         let before = seen.lock().unwrap().times.len();
-        wait_until("submissions to flow", || seen.lock().unwrap().times.len() > before + CLIENTS);
+        wait_until("submissions to flow", || {
+            seen.lock().unwrap().times.len() > before + CLIENTS
+        });
         let killed = Instant::now();
         cluster.kill(&[&leader]);
-        let next = || seen.lock().unwrap().times.iter().copied().find(|time| *time > killed + Duration::from_millis(20));
+        let next = || {
+            seen.lock()
+                .unwrap()
+                .times
+                .iter()
+                .copied()
+                .find(|time| *time > killed + Duration::from_millis(20))
+        };
         wait_until("the next accepted submission", || next().is_some());
         pauses.push(next().unwrap() - killed);
         cluster.restart(&leader);
@@ -57,7 +80,11 @@ fn r16_the_leader_is_killed_20_times_while_8_clients_submit_and_list() {
         });
     }
     over.store(true, Ordering::Relaxed);
-    runtime.block_on(async { for client in clients { client.await.unwrap() } });
+    runtime.block_on(async {
+        for client in clients {
+            client.await.unwrap()
+        }
+    });
 
     pauses.sort();
     println!(
@@ -71,10 +98,18 @@ fn r16_the_leader_is_killed_20_times_while_8_clients_submit_and_list() {
 fn primaries(cluster: &Cluster) -> Primaries {
     let text = std::fs::read_to_string(cluster.data_dir().join("client.toml")).unwrap();
     let context: toml::Table = text.parse().unwrap();
-    let addresses: Vec<_> =
-        context["primaries"].as_array().unwrap().iter().map(|address| address.as_str().unwrap().to_owned()).collect();
+    let addresses: Vec<_> = context["primaries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|address| address.as_str().unwrap().to_owned())
+        .collect();
     let file = |key: &str| cluster.data_dir().join(context["tls"][key].as_str().unwrap());
-    let files = TlsFiles { ca: file("ca"), cert: file("cert"), key: file("key") };
+    let files = TlsFiles {
+        ca: file("ca"),
+        cert: file("cert"),
+        key: file("key"),
+    };
     Primaries::new(Credentials::load(&files).unwrap(), &addresses).unwrap()
 }
 
@@ -91,12 +126,20 @@ async fn submit_and_list(primaries: Primaries, number: usize, seen: Arc<Mutex<Se
         };
         let run = |channel| {
             let request = request.clone();
-            async move { JobsClient::new(channel).run(request).await.map(tonic::Response::into_inner) }
+            async move {
+                JobsClient::new(channel)
+                    .run(request)
+                    .await
+                    .map(tonic::Response::into_inner)
+            }
         };
         let id = primaries.call(patience, run).await.unwrap().ids.remove(0);
         // What was acknowledged can be read at once, from whoever leads now.
         let get = |channel| {
-            let request = GetJobRequest { id: id.clone(), stale: false };
+            let request = GetJobRequest {
+                id: id.clone(),
+                stale: false,
+            };
             async move { JobsClient::new(channel).get(request).await.map(drop) }
         };
         {
@@ -104,7 +147,10 @@ async fn submit_and_list(primaries: Primaries, number: usize, seen: Arc<Mutex<Se
             seen.acknowledged.push(id.clone());
             seen.times.push(Instant::now());
         }
-        primaries.call(patience, get).await.unwrap_or_else(|error| panic!("job {id} is lost: {error}"));
+        primaries
+            .call(patience, get)
+            .await
+            .unwrap_or_else(|error| panic!("job {id} is lost: {error}"));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -114,12 +160,25 @@ fn nothing_lost_or_doubled(cluster: &Cluster, acknowledged: &[String], runtime: 
     let mut all: Vec<String> = Vec::new();
     let mut token = String::new();
     loop {
-        let page = Some(outlast_proto::v1::Page { size: 1000, token: token.clone() });
+        let page = Some(outlast_proto::v1::Page {
+            size: 1000,
+            token: token.clone(),
+        });
         let list = |channel| {
-            let request = ListJobsRequest { page: page.clone(), ..Default::default() };
-            async move { JobsClient::new(channel).list(request).await.map(tonic::Response::into_inner) }
+            let request = ListJobsRequest {
+                page: page.clone(),
+                ..Default::default()
+            };
+            async move {
+                JobsClient::new(channel)
+                    .list(request)
+                    .await
+                    .map(tonic::Response::into_inner)
+            }
         };
-        let answer = runtime.block_on(primaries.call(Duration::from_secs(30), list)).unwrap();
+        let answer = runtime
+            .block_on(primaries.call(Duration::from_secs(30), list))
+            .unwrap();
         all.extend(answer.jobs.into_iter().map(|job| job.id));
         token = answer.next_page_token;
         if token.is_empty() {
@@ -132,7 +191,10 @@ fn nothing_lost_or_doubled(cluster: &Cluster, acknowledged: &[String], runtime: 
     assert_eq!(expected.len(), acknowledged.len(), "two submissions got one job");
     // Every client waits for its answer before it submits again, so every job there is was acknowledged.
     assert_eq!(listed, expected);
-    println!("{} submissions acknowledged, none lost, none doubled", acknowledged.len());
+    println!(
+        "{} submissions acknowledged, none lost, none doubled",
+        acknowledged.len()
+    );
 }
 
 #[test]
@@ -143,10 +205,15 @@ fn r16_without_a_majority_submissions_fail_with_the_nodes_tried() {
     cluster.kill(&["primary-2"]);
     cluster.run_job("home", 0);
     cluster.kill(&["primary-3"]);
-    let refused = cluster.try_run(&["--timeout", "2s", "-o", "json", "job", "run", "home"]).expect(4);
+    let refused = cluster
+        .try_run(&["--timeout", "2s", "-o", "json", "job", "run", "home"])
+        .expect(4);
     let error: serde_json::Value = serde_json::from_str(&refused.stderr).unwrap();
     let text = error["error"]["text"].as_str().unwrap();
-    assert_eq!(text, "no leader: 1 of 3 primaries answer; --stale shows what it knows");
+    assert_eq!(
+        text,
+        "no leader: 1 of 3 primaries answer; --stale shows what it knows"
+    );
     assert_eq!(error["error"]["tried"].as_array().unwrap().len(), 3);
     let stale = cluster.json(&["--stale", "job", "list"]);
     assert_eq!(stale.as_array().unwrap().len(), 1);

@@ -41,15 +41,26 @@ fn say_what_happened(cluster: &Cluster, job: &Value) {
     let history = &cluster.json(&["history", "list", "--job", id])[0];
     assert_eq!(history["status"], "successful");
     assert!(history["bytes"].as_u64().unwrap() > 9_000_000, "{history:#}");
-    assert!(history["bytes_new"].as_u64().unwrap() <= history["bytes"].as_u64().unwrap(), "{history:#}");
+    assert!(
+        history["bytes_new"].as_u64().unwrap() <= history["bytes"].as_u64().unwrap(),
+        "{history:#}"
+    );
     assert!(history["bytes_stored"].as_u64().unwrap() > 0, "{history:#}");
 
     let details = cluster.json(&["job", "details", id]);
-    let texts: Vec<_> = details.as_array().unwrap().iter().map(|line| line["text"].as_str().unwrap()).collect();
+    let texts: Vec<_> = details
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| line["text"].as_str().unwrap())
+        .collect();
     assert_eq!(texts.first(), Some(&"submitted"));
     assert!(texts.last().unwrap().contains("successful"), "{texts:#?}");
 
-    let log = cluster.run(&["job", "log", id, "--format", "text"]).stdout.to_lowercase();
+    let log = cluster
+        .run(&["job", "log", id, "--format", "text"])
+        .stdout
+        .to_lowercase();
     for section in ["job information", "exceptions", "errors", "completion"] {
         assert!(log.contains(section), "L-01: no section {section:?} in\n{log}");
     }
@@ -60,7 +71,12 @@ fn say_what_happened(cluster: &Cluster, job: &Value) {
     assert_eq!(points.as_array().unwrap().len(), 1);
     assert_eq!(points[0]["id"], points[0]["snapshot"]);
     let listed = cluster.json(&["restore-point", "ls", points[0]["id"].as_str().unwrap()]);
-    let names: Vec<_> = listed.as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap()).collect();
+    let names: Vec<_> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file["path"].as_str().unwrap())
+        .collect();
     assert!(names.iter().any(|name| name.ends_with("/docs")), "{names:?}");
     let snapshots = cluster.restic(&["snapshots", "--json"]).json();
     assert_eq!(snapshots[0]["hostname"], "local");
@@ -73,7 +89,12 @@ fn an_unchanged_tree_is_not_read_again(cluster: &Cluster, first: &Value) {
     assert_eq!(new["bytes_new"], 0, "{again:#}");
     cluster.check_repository();
     let all = cluster.json(&["job", "list"]);
-    let ids: Vec<_> = all.as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().parse::<u64>().unwrap()).collect();
+    let ids: Vec<_> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|job| job["id"].as_str().unwrap().parse::<u64>().unwrap())
+        .collect();
     assert!(ids.is_sorted_by(|a, b| a > b), "newest first: {ids:?}");
 }
 
@@ -89,7 +110,10 @@ fn the_readmes_one_command_backs_a_directory_up() {
     tree::make(&source);
     let dev = |code: i32| {
         let mut command = outlast();
-        command.args(["-o", "json", "dev", "--once", "--port", "0", "--data-dir"]).arg(cluster.data_dir()).arg(&source);
+        command
+            .args(["-o", "json", "dev", "--once", "--port", "0", "--data-dir"])
+            .arg(cluster.data_dir())
+            .arg(&source);
         Ran::of(command.output().unwrap()).expect(code)
     };
     let job = dev(0).json();
@@ -102,7 +126,10 @@ fn the_readmes_one_command_backs_a_directory_up() {
     assert_eq!(number(&again), number(&job) + 1);
     assert_eq!(again["attempts"][0]["bytes_new"], 0, "{again:#}");
     for child in ["primary-1", "media-1", "client-1"] {
-        assert!(!cluster.data_dir().join(format!("run/{child}.pid")).exists(), "{child} is still there");
+        assert!(
+            !cluster.data_dir().join(format!("run/{child}.pid")).exists(),
+            "{child} is still there"
+        );
     }
 }
 
@@ -121,7 +148,16 @@ fn single_paths_are_restored_and_existing_files_kept_as_told() {
     let restored = inside(&target, &wanted);
     let restore = |overwrite: &str| {
         let (wanted, target) = (wanted.to_str().unwrap(), target.to_str().unwrap());
-        cluster.json(&["restore", &point[..12], wanted, "--to", target, "--overwrite", overwrite, "--wait"])
+        cluster.json(&[
+            "restore",
+            &point[..12],
+            wanted,
+            "--to",
+            target,
+            "--overwrite",
+            overwrite,
+            "--wait",
+        ])
     };
     assert_eq!(restore("never")["status"], "successful");
     assert_eq!(std::fs::read(&restored).unwrap(), b"from the restore point");
@@ -129,6 +165,10 @@ fn single_paths_are_restored_and_existing_files_kept_as_told() {
     for (overwrite, expected) in [("never", "changed since"), ("always", "from the restore point")] {
         std::fs::write(&restored, b"changed since").unwrap();
         restore(overwrite);
-        assert_eq!(std::fs::read_to_string(&restored).unwrap(), expected, "--overwrite {overwrite}");
+        assert_eq!(
+            std::fs::read_to_string(&restored).unwrap(),
+            expected,
+            "--overwrite {overwrite}"
+        );
     }
 }

@@ -13,8 +13,13 @@ fn s12_all_processes_killed_in_mid_job_lose_nothing() {
     std::fs::write(second.join("big"), tree::noise(24 << 20, 3)).unwrap();
     cluster.apply_policy("quick", &[&first], "").expect(0);
     let before = cluster.run_job("quick", 0);
-    cluster.apply_policy("slow", &[&first, &second], "[limits]\nbandwidth = \"8MiB/s\"").expect(0);
-    let id = cluster.json(&["job", "run", "slow"])["id"].as_str().unwrap().to_owned();
+    cluster
+        .apply_policy("slow", &[&first, &second], "[limits]\nbandwidth = \"8MiB/s\"")
+        .expect(0);
+    let id = cluster.json(&["job", "run", "slow"])["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     wait_until("the second item to be in progress", || {
         let job = cluster.json(&["job", "show", &id]);
         job["items"][1]["outcome"] == "in_progress" && job["progress"]["bytes"].as_u64().unwrap_or(0) > 0
@@ -26,24 +31,39 @@ fn s12_all_processes_killed_in_mid_job_lose_nothing() {
     let job = cluster.run(&["-o", "json", "job", "watch", &id]).json();
     assert_eq!(job["status"], "successful", "{job:#}");
     let attempts = job["attempts"].as_array().unwrap();
-    let statuses: Vec<_> = attempts.iter().map(|attempt| attempt["status"].as_str().unwrap()).collect();
+    let statuses: Vec<_> = attempts
+        .iter()
+        .map(|attempt| attempt["status"].as_str().unwrap())
+        .collect();
     assert_eq!(statuses, ["failed_over", "successful"], "{job:#}");
     assert_eq!(attempts[0]["failed_over_to"], attempts[1]["id"]);
     // The first item was finished before the outage: it keeps the restore point it had, of attempt 1.
     let points = cluster.json(&["restore-point", "list", "--policy", "slow"]);
     let attempt_of = |item: &Value| {
-        let point = points.as_array().unwrap().iter().find(|point| point["id"] == item["restore_point"]);
+        let point = points
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|point| point["id"] == item["restore_point"]);
         point.unwrap()["attempt"].as_u64().unwrap()
     };
     let of_items: Vec<_> = job["items"].as_array().unwrap().iter().map(attempt_of).collect();
     assert_eq!((points.as_array().unwrap().len(), of_items), (2, vec![1, 2]));
 
     let histories = cluster.json(&["history", "list"]);
-    let mut ids: Vec<_> = histories.as_array().unwrap().iter().map(|history| history["id"].clone()).collect();
+    let mut ids: Vec<_> = histories
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|history| history["id"].clone())
+        .collect();
     assert_eq!(ids.len(), 3, "{histories:#}");
     ids.dedup();
     assert_eq!(ids.len(), 3);
-    assert_eq!(cluster.json(&["job", "show", before["id"].as_str().unwrap()]), before);
+    assert_eq!(
+        cluster.json(&["job", "show", before["id"].as_str().unwrap()]),
+        before
+    );
 
     cluster.check_repository();
     let target = cluster.place("target");
@@ -60,8 +80,12 @@ fn a_stopped_cluster_comes_back_with_everything() {
     tree::make(&source);
     cluster.apply_policy("home", &[&source], "").expect(0);
     let job = cluster.run_job("home", 0);
-    let lists: [&[&str]; 4] =
-        [&["job", "list"], &["history", "list"], &["restore-point", "list"], &["policy", "list"]];
+    let lists: [&[&str]; 4] = [
+        &["job", "list"],
+        &["history", "list"],
+        &["restore-point", "list"],
+        &["policy", "list"],
+    ];
     let before: Vec<_> = lists.iter().map(|list| cluster.json(list)).collect();
     cluster.stop(rustix::process::Signal::TERM);
     cluster.start_dev();
@@ -80,23 +104,41 @@ fn r04_a_job_goes_on_while_every_primary_is_down_and_the_truth_arrives_later() {
     let cluster = Cluster::start();
     let source = cluster.place("source");
     std::fs::write(source.join("big"), tree::noise(24 << 20, 4)).unwrap();
-    cluster.apply_policy("slow", &[&source], "[limits]\nbandwidth = \"8MiB/s\"").expect(0);
-    let id = cluster.json(&["job", "run", "slow"])["id"].as_str().unwrap().to_owned();
+    cluster
+        .apply_policy("slow", &[&source], "[limits]\nbandwidth = \"8MiB/s\"")
+        .expect(0);
+    let id = cluster.json(&["job", "run", "slow"])["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     wait_until("data to flow", || {
-        cluster.json(&["job", "show", &id])["progress"]["bytes"].as_u64().unwrap_or(0) > 0
+        cluster.json(&["job", "show", &id])["progress"]["bytes"]
+            .as_u64()
+            .unwrap_or(0)
+            > 0
     });
+    let media = cluster.json(&["job", "show", &id])["attempts"][0]["media_agent"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let primaries = ["primary-1", "primary-2", "primary-3"];
     cluster.kill(&primaries);
     wait_until("the snapshot to be written without a primary", || {
-        std::fs::read_dir(cluster.data_dir().join("storage/snapshots")).unwrap().count() == 1
+        std::fs::read_dir(cluster.data_dir().join("storage/snapshots"))
+            .unwrap()
+            .count()
+            == 1
     });
-    cluster.kill(&["media-1"]);
-    for child in primaries.iter().chain(&["media-1"]) {
+    cluster.kill(&[&media]);
+    for child in primaries.into_iter().chain([media.as_str()]) {
         cluster.restart(child);
     }
     let job = cluster.run(&["-o", "json", "job", "watch", &id]).json();
     assert_eq!(job["status"], "successful", "{job:#}");
     assert_eq!(job["attempts"].as_array().unwrap().len(), 1, "{job:#}");
-    assert_eq!(cluster.json(&["restore-point", "list"]).as_array().unwrap().len(), 1);
+    assert_eq!(
+        cluster.json(&["restore-point", "list"]).as_array().unwrap().len(),
+        1
+    );
     cluster.check_repository();
 }

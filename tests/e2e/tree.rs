@@ -12,15 +12,28 @@ pub(crate) fn make(root: &Path) {
     std::fs::write(root.join("docs/deep/na\u{ef}ve \u{2603}"), b"unicode\n").unwrap();
     std::fs::write(root.join("docs/deep/new\nline"), b"newline\n").unwrap();
     std::fs::write(root.join("large"), noise(9_000_000, 1)).unwrap();
-    std::fs::write(root.join("docs/deep/deeper/text"), b"all work and no play\n".repeat(50_000)).unwrap();
+    std::fs::write(
+        root.join("docs/deep/deeper/text"),
+        b"all work and no play\n".repeat(50_000),
+    )
+    .unwrap();
     for number in 0..300 {
         let size = (number * 37) % 4096;
-        std::fs::write(root.join(format!("docs/file-{number:03}")), noise(size, number as u64 + 2)).unwrap();
+        std::fs::write(
+            root.join(format!("docs/file-{number:03}")),
+            noise(size, number as u64 + 2),
+        )
+        .unwrap();
     }
     symlink("docs/one line", root.join("link")).unwrap();
     symlink("/nowhere/at all", root.join("dangling")).unwrap();
     std::fs::hard_link(root.join("large"), root.join("docs/large again")).unwrap();
-    for (file, mode) in [("empty", 0o600), ("docs/one line", 0o4755), ("docs/deep", 0o2750), ("large", 0o440)] {
+    for (file, mode) in [
+        ("empty", 0o600),
+        ("docs/one line", 0o4755),
+        ("docs/deep", 0o2750),
+        ("large", 0o440),
+    ] {
         std::fs::set_permissions(root.join(file), std::fs::Permissions::from_mode(mode)).unwrap();
     }
     touch(&root.join("docs/one line"), "1969-07-20T20:17:40.123456789Z");
@@ -45,7 +58,11 @@ pub(crate) fn noise(size: usize, seed: u64) -> Vec<u8> {
 }
 
 fn touch(path: &Path, time: &str) {
-    let status = Command::new("touch").args(["-h", "-d", time]).arg(path).status().unwrap();
+    let status = Command::new("touch")
+        .args(["-h", "-d", time])
+        .arg(path)
+        .status()
+        .unwrap();
     assert!(status.success());
 }
 
@@ -65,8 +82,18 @@ pub(crate) fn assert_same(source: &Path, restored: &Path) {
         .output()
         .expect("rsync is installed: apt-get install rsync");
     let differences = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(differences, "", "{} and {} differ", source.display(), restored.display());
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(
+        differences,
+        "",
+        "{} and {} differ",
+        source.display(),
+        restored.display()
+    );
     // rsync compares times of files to the second only.
     same_times(source, restored);
 }
@@ -76,7 +103,12 @@ fn same_times(source: &Path, restored: &Path) {
         let entry = entry.unwrap();
         let (a, path) = (entry.metadata().unwrap(), restored.join(entry.file_name()));
         let b = path.symlink_metadata().unwrap();
-        assert_eq!((a.mtime(), a.mtime_nsec()), (b.mtime(), b.mtime_nsec()), "{}", path.display());
+        assert_eq!(
+            (a.mtime(), a.mtime_nsec()),
+            (b.mtime(), b.mtime_nsec()),
+            "{}",
+            path.display()
+        );
         if a.is_dir() {
             same_times(&entry.path(), &path);
         }
