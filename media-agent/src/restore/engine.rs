@@ -11,7 +11,7 @@ use outlast_proto::v1::{
     self, Entries, EntriesEnd, Entry, FileData, FileEnd, FileEnds, FileException, ItemEnded, ItemStarted,
     LeaveDirectory, RestoreEnd, Stopped, Verdicts, entry,
 };
-use outlast_proto::words::{Counters, StatusCode};
+use outlast_proto::words::{Counters, MAX_EXCEPTIONS, StatusCode};
 use outlast_repository::{BlobId, NodeKind, SnapshotId};
 use prost::Message as _;
 
@@ -52,6 +52,8 @@ struct Engine<'a> {
     base: &'a Base,
     wire: &'a mut Wire<RestoreProtocol>,
     exceptions: ExceptionLog,
+    /// Files with damaged content, the first of them.
+    left_out: Vec<String>,
     counters: Counters,
     /// Answers that came while something else was done.
     verdicts: VecDeque<Verdicts>,
@@ -72,6 +74,7 @@ pub(crate) fn run(work: RestoreWork, mut wire: Wire<RestoreProtocol>) -> Result<
         base,
         wire: &mut wire,
         exceptions: ExceptionLog::default(),
+        left_out: Vec::new(),
         counters: Counters::default(),
         verdicts: VecDeque::new(),
         end: None,
@@ -255,6 +258,9 @@ impl Engine<'_> {
             if let Some(error) = damage {
                 let reason = format!("its content is damaged in the storage unit: {error}");
                 self.except(file.path.clone(), reason)?;
+                if self.left_out.len() < MAX_EXCEPTIONS {
+                    self.left_out.push(file.path.clone());
+                }
             }
             let end = FileEnd {
                 node: file.number,
@@ -298,7 +304,10 @@ impl Engine<'_> {
             }
             Up::Exceptions(found) => {
                 for FileException { path, reason } in found.exceptions {
-                    self.except(path, reason)?;
+                    // The client names a file again that it was told to leave out.
+                    if !self.left_out.iter().any(|known| path.ends_with(known)) {
+                        self.except(path, reason)?;
+                    }
                 }
             }
             Up::Progress(progress) => {
