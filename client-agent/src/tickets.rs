@@ -101,8 +101,11 @@ impl TicketStore {
         };
         for entry in fs::read_dir(&folder).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            // Half-written files of an earlier process have other names: nobody ever heard of them.
             let Some(job) = path.file_name().and_then(|name| name.to_str()?.parse().ok()) else {
+                if path.extension().is_some_and(|end| end == "tmp") {
+                    // Half-written by an earlier process: nobody ever heard of it.
+                    remove_durably(&path).map_err(failed)?;
+                }
                 continue;
             };
             match read(&path, job) {

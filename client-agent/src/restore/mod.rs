@@ -7,8 +7,10 @@ mod content;
 mod create;
 mod metadata;
 mod place;
+mod queue;
 mod restorer;
 mod settle;
+mod tree;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -69,7 +71,7 @@ pub(crate) async fn run(
     let (to_thread, work) = mpsc::channel(DOWN_MESSAGES);
     let (say, said) = mpsc::channel(UP_MESSAGES);
     threads
-        .spawn("restore", move || Restorer::new(order, say).work(work))
+        .spawn("restore", move || Restorer::new(&order, say).work(work))
         .map_err(AttemptError::Threads)?;
     let mut stream = Stream {
         around,

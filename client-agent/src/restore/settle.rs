@@ -27,17 +27,17 @@ const FEW_FILES: usize = 3;
 pub(super) enum Step {
     /// Complete under its temporary name.
     File {
-        folder: Vec<u8>,
+        folder: Arc<[u8]>,
         node: Node,
         writing: Writing,
     },
     /// To be made: it has no content.
-    Create { folder: Vec<u8>, node: Node },
+    Create { folder: Arc<[u8]>, node: Node },
     /// Another name of a node that came earlier.
-    Link { folder: Vec<u8>, node: Node },
+    Link { folder: Arc<[u8]>, node: Node },
     /// A directory is left; its metadata is set unless it was there and stays as it was.
     Leave {
-        path: Vec<u8>,
+        path: Arc<[u8]>,
         node: Box<Node>,
         is_described: bool,
     },
@@ -51,6 +51,9 @@ pub(super) struct Settled {
     pub(super) bytes: u64,
 }
 
+/// A directory below `TO` and a name in it.
+type Place = (Arc<[u8]>, Vec<u8>);
+
 /// The steps not taken yet.
 pub(super) struct Settling {
     job: JobId,
@@ -61,7 +64,7 @@ pub(super) struct Settling {
     files: usize,
     bytes: u64,
     /// Where the first name of each node with several names lies, once it is there.
-    first_names: HashMap<(u64, u64), (Vec<u8>, Vec<u8>)>,
+    first_names: HashMap<(u64, u64), Place>,
     /// One directory of each file system that was written to.
     written: HashMap<u64, Arc<OwnedFd>>,
     pub(super) settled: Settled,
@@ -171,7 +174,7 @@ impl Settling {
         unsynced
     }
 
-    fn file(&mut self, folder: &[u8], node: &Node, writing: Writing) {
+    fn file(&mut self, folder: &Arc<[u8]>, node: &Node, writing: Writing) {
         let bytes = writing.position();
         match self.named(&writing.folder, &writing.temporary, &node.name) {
             Ok(true) => {
@@ -186,7 +189,7 @@ impl Settling {
         }
     }
 
-    fn create(&mut self, path: &[u8], node: &Node) {
+    fn create(&mut self, path: &Arc<[u8]>, node: &Node) {
         let made = self
             .beneath
             .folder(path)
@@ -274,10 +277,10 @@ impl Settling {
         renameat(folder, temporary, folder, name).map(|()| true)
     }
 
-    fn restored(&mut self, folder: &[u8], node: &Node) {
+    fn restored(&mut self, folder: &Arc<[u8]>, node: &Node) {
         self.settled.files += 1;
         if node.links > 1 {
-            let place = (folder.to_vec(), node.name.to_vec());
+            let place = (Arc::clone(folder), node.name.to_vec());
             self.first_names.insert((node.device_id, node.inode), place);
         }
     }

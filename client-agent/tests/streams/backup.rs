@@ -106,6 +106,36 @@ async fn a_tree_arrives_whole() {
 }
 
 #[tokio::test]
+async fn deep_trees_are_walked_and_read_to_the_end() {
+    let temp = tempfile::tempdir().unwrap();
+    // Deeper than directories are kept open, and longer than the kernel takes a path in one piece.
+    let name = "d".repeat(40);
+    let mut folder: std::os::fd::OwnedFd = fs::File::open(temp.path()).unwrap().into();
+    let mode = rustix::fs::Mode::RWXU;
+    for _ in 0..150 {
+        rustix::fs::mkdirat(&folder, &name, mode).unwrap();
+        for (file, content) in [("a", b"1st."), ("z", b"last")] {
+            let flags = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY;
+            let file = rustix::fs::openat(&folder, file, flags, mode).unwrap();
+            rustix::io::write(&file, content).unwrap();
+        }
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY;
+        folder = rustix::fs::openat(&folder, &name, flags, mode).unwrap();
+    }
+    let (outcome, told) = backup(temp.path(), &[], Script::default()).await;
+    assert_eq!(outcome.unwrap(), DONE);
+    assert_eq!(told.items[0].exceptions, []);
+    assert_eq!(paths(&told.items[0].entries).len(), 1 + 3 * 150);
+    for node in nodes(&told.items[0].entries)
+        .into_iter()
+        .filter(|node| node.size > 0)
+    {
+        let content: &[u8] = if node.name == &b"z"[..] { b"last" } else { b"1st." };
+        assert_eq!(told.content(0, node.number), content);
+    }
+}
+
+#[tokio::test]
 async fn s02_excluded_and_unchanged_files_are_not_read() {
     let temp = tempfile::tempdir().unwrap();
     for folder in ["keep", "cache/deep"] {
@@ -357,4 +387,57 @@ async fn an_attempt_can_be_ended_at_any_time() {
         let (outcome, ()) = tokio::join!(run, end);
         assert_eq!(outcome.expect("it hangs").unwrap(), Outcome::Stopped);
     }
+}
+
+#[tokio::test]
+async fn x01_stopped_work_waits_for_the_media_agents_last_word() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::write(temp.path().join("file"), b"content").unwrap();
+    let over = std::sync::Arc::new(tokio::sync::Notify::new());
+    let agent = MediaAgent::new(Script {
+        items: 1,
+        answers_from: Some((u64::MAX, Box::new(|| {}))),
+        over: Some(over.clone()),
+        ..Script::default()
+    });
+    let ends = Ends::default();
+    let (ended, told) = (ends.clone(), agent.told.clone());
+    let end = async move {
+        while told.lock().unwrap().offers == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        ended.work.begin();
+        over.notify_one();
+    };
+    let ticket = backup_ticket(&[temp.path().to_owned()], &[]);
+    let run = tokio::time::timeout(Duration::from_secs(60), agent.run(&ticket, ends));
+    let (outcome, ()) = tokio::join!(run, end);
+    let over = Outcome::Over {
+        code: 150,
+        text: "canceled".to_owned(),
+    };
+    assert_eq!(outcome.expect("it hangs").unwrap(), over);
+}
+
+/// `OUTLAST_MEASURE=PATH cargo test --release -p outlast-client-agent --test streams measure -- --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures; needs a path"]
+async fn measure() {
+    let Some(path) = std::env::var_os("OUTLAST_MEASURE") else {
+        return;
+    };
+    let start = std::time::Instant::now();
+    let script = Script {
+        forgets: true,
+        ..Script::default()
+    };
+    let (outcome, told) = backup(Path::new(&path), &[], script).await;
+    assert_eq!(outcome.unwrap(), DONE);
+    let bytes: u64 = told.items[0].ends.values().map(|end| end.size).sum();
+    let seconds = start.elapsed().as_secs_f64();
+    let (files, offers) = (told.items[0].ends.len(), told.offers);
+    println!(
+        "{files} files, {bytes} bytes, {offers} offers in {seconds:.2} s: {:.0} MB/s",
+        bytes as f64 / 1e6 / seconds
+    );
 }

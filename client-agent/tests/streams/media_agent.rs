@@ -20,7 +20,8 @@ use outlast_proto::words::StartId;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -67,6 +68,10 @@ pub(crate) struct Script {
     pub(crate) is_silent: bool,
     /// Ends the connection in place of the first verdicts.
     pub(crate) hangs_up: bool,
+    /// When told so, the attempt is over.
+    pub(crate) over: Option<Arc<tokio::sync::Notify>>,
+    /// Chunks are checked and forgotten.
+    pub(crate) forgets: bool,
     /// What is restored, in order.
     pub(crate) restores: Vec<restore_down::Body>,
 }
@@ -98,7 +103,7 @@ impl MediaAgent {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = Server::builder().add_service(self.server());
-        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))));
         Endpoint::from_shared(format!("http://{address}"))
             .unwrap()
             .connect()
@@ -283,7 +288,17 @@ struct Backup {
 
 impl Backup {
     async fn run(mut self, mut up: Streaming<BackupUp>) {
-        while let Ok(Some(message)) = up.message().await {
+        let over = self.script.over.clone().unwrap_or_default();
+        loop {
+            let message = tokio::select! {
+                message = up.message() => message,
+                () = over.notified() => {
+                    let text = "canceled".to_owned();
+                    self.say(backup_down::Body::Over(AttemptOver { code: 150, text })).await;
+                    return;
+                }
+            };
+            let Ok(Some(message)) = message else { return };
             let body = message.body.expect("a body");
             if let backup_up::Body::Hello(hello) = body {
                 assert_eq!(message.sequence, 0);
@@ -355,6 +370,7 @@ impl Backup {
                     assert_eq!(chunk.id.as_ref(), id);
                     assert_eq!(chunk.length as usize, data.len());
                     assert!(self.needed.remove(&id), "only what is needed");
+                    let data = if self.script.forgets { Vec::new() } else { data };
                     self.told.lock().unwrap().chunks.insert(id, data);
                 }
             }

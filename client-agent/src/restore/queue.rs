@@ -1,0 +1,210 @@
+//! Nodes in order that wait for the content of a file before them, and that file while it comes in.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use outlast_proto::v1::{FileData, FileEnd, Node};
+use outlast_proto::words::JobId;
+use prost::Message as _;
+use rustix::io::Errno;
+
+use super::content::{Writing, temporary_name};
+use super::metadata;
+use super::settle::{Settling, Step};
+use crate::attempt::Violation;
+use crate::host::beneath::Beneath;
+use crate::host::paths::join;
+use crate::progress::Progress;
+
+/// Memory for what waits: about a million nodes.
+const MOST_BYTES: usize = 512 << 20;
+
+/// Where things are restored.
+pub(super) struct Target {
+    pub(super) beneath: Beneath,
+    pub(super) settling: Settling,
+}
+
+/// What waits. The first is always a file whose content is still coming.
+pub(super) struct Queue {
+    job: JobId,
+    /// `TO`, for people.
+    to: Vec<u8>,
+    progress: Arc<Progress>,
+    items: VecDeque<Waiting>,
+    bytes: usize,
+    /// The first file, once it is open. An error is said at its end.
+    writing: Option<Result<Writing, Errno>>,
+}
+
+enum Waiting {
+    Content { folder: Arc<[u8]>, node: Node },
+    Step(Step),
+}
+
+impl Waiting {
+    fn bytes(&self) -> usize {
+        let node = match self {
+            Waiting::Content { node, .. }
+            | Waiting::Step(Step::File { node, .. } | Step::Create { node, .. } | Step::Link { node, .. }) => {
+                node
+            }
+            Waiting::Step(Step::Leave { node, .. }) => node,
+        };
+        size_of::<Self>() + node.encoded_len()
+    }
+}
+
+impl Queue {
+    pub(super) fn new(job: JobId, to: &str, progress: Arc<Progress>) -> Self {
+        Self {
+            job,
+            to: to.as_bytes().to_vec(),
+            progress,
+            items: VecDeque::new(),
+            bytes: 0,
+            writing: None,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Whether the media agent has sent more than it should without content.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.bytes > MOST_BYTES
+    }
+
+    /// A file whose content will come after that of the files before it.
+    pub(super) fn content(&mut self, folder: Arc<[u8]>, node: Node) {
+        self.push(Waiting::Content { folder, node });
+    }
+
+    /// Takes a step now, or after the files before it.
+    pub(super) fn then(&mut self, step: Step, target: &mut Target) {
+        if self.items.is_empty() {
+            target.settling.push(step);
+        } else {
+            self.push(Waiting::Step(step));
+        }
+    }
+
+    /// The next piece of the first file.
+    pub(super) fn data(&mut self, data: &FileData, target: &mut Target) -> Result<(), Violation> {
+        self.open_front(data.node, target)?;
+        let Some(writing) = &mut self.writing else {
+            return Ok(());
+        };
+        let Ok(file) = writing else { return Ok(()) };
+        if data.offset != file.position() {
+            return Err(Violation::OutOfTurn {
+                what: "a piece of a file",
+            });
+        }
+        let written = file.write(&data.data);
+        self.progress.read(data.data.len() as u64);
+        if let Err(error) = written
+            && let Ok(file) = std::mem::replace(writing, Err(error))
+        {
+            file.abandon();
+        }
+        Ok(())
+    }
+
+    /// The end of the first file; then the steps that waited for it.
+    pub(super) fn file_end(&mut self, end: &FileEnd, target: &mut Target) -> Result<(), Violation> {
+        self.open_front(end.node, target)?;
+        if let (Some(Waiting::Content { folder, node }), Some(writing)) = (self.pop(), self.writing.take()) {
+            let path = join(&folder, &node.name);
+            match complete(writing, end) {
+                Ok(writing) => {
+                    let problems = metadata::of_open(&writing.file, &node);
+                    target.settling.problems(&path, &problems);
+                    target.settling.push(Step::File {
+                        folder,
+                        node,
+                        writing,
+                    });
+                    self.progress.file_done(0);
+                }
+                Err(reason) => target.settling.exception(&path, reason),
+            }
+        }
+        while matches!(self.items.front(), Some(Waiting::Step(_))) {
+            if let Some(Waiting::Step(step)) = self.pop() {
+                target.settling.push(step);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what is half written.
+    pub(super) fn abandon(&mut self) {
+        if let Some(Ok(writing)) = self.writing.take() {
+            writing.abandon();
+        }
+    }
+
+    fn push(&mut self, waiting: Waiting) {
+        self.bytes += waiting.bytes();
+        self.items.push_back(waiting);
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        let waiting = self.items.pop_front()?;
+        self.bytes -= waiting.bytes();
+        Some(waiting)
+    }
+
+    /// Makes sure that the file `number`, which must be the first, is open.
+    fn open_front(&mut self, number: u64, target: &mut Target) -> Result<(), Violation> {
+        let unknown = Violation::UnknownNode { node: number };
+        let Some(Waiting::Content { folder, node }) = self.items.front() else {
+            return Err(unknown);
+        };
+        if node.number != number {
+            return Err(unknown);
+        }
+        if self.writing.is_some() {
+            return Ok(());
+        }
+        self.progress.set_path(&join(&self.to, &join(folder, &node.name)));
+        let Target { beneath, settling } = target;
+        let mut open = || Writing::create(beneath.folder(folder)?, temporary_name(self.job, number));
+        let mut opened = open();
+        if matches!(opened, Err(Errno::MFILE | Errno::NFILE)) {
+            // The files that wait for a common sync are what fills the table.
+            settling.settle();
+            opened = open();
+        }
+        self.writing = Some(opened);
+        Ok(())
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}
+
+/// The file if it is whole, else why it is not.
+fn complete(writing: Result<Writing, Errno>, end: &FileEnd) -> Result<Writing, String> {
+    let unwritten = |error: Errno| format!("it could not be written: {}", std::io::Error::from(error));
+    let writing = writing.map_err(unwritten)?;
+    let wrong = if end.skipped {
+        Some("the media agent could not read its content".to_owned())
+    } else if writing.position() != end.size {
+        Some(format!("{} of its {} bytes came", writing.position(), end.size))
+    } else {
+        writing.finish().err().map(unwritten)
+    };
+    match wrong {
+        None => Ok(writing),
+        Some(reason) => {
+            writing.abandon();
+            Err(reason)
+        }
+    }
+}
