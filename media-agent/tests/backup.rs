@@ -156,7 +156,7 @@ async fn s02a_a_failed_item_leaves_the_others_alone() {
     stream.receive().await;
     let (wanted, contents) = stream.begin(1, &home(), "home").await;
     let files: Vec<_> = wanted.iter().map(|n| (*n, contents[n].as_slice())).collect();
-    let needed = stream.offer(1, &files).await;
+    let needed = stream.offer(&files).await;
     stream.chunks(needed).await;
     stream.file_ends(&files).await;
     let exceptions = vec![FileException {
@@ -251,7 +251,7 @@ async fn misbehave(stream: &mut BackupStream, case: &str) {
     }
     stream.begin(0, &source, "home").await;
     let files = [(1, content.as_slice())];
-    let needed = stream.offer(1, &files).await;
+    let needed = stream.offer(&files).await;
     let good = needed[0].clone();
     let mut bad = good.clone();
     match case {

@@ -33,6 +33,7 @@ pub struct BackupStream {
     down: Streaming<BackupDown>,
     sequence: u64,
     due: u64,
+    offers: u64,
 }
 
 impl BackupStream {
@@ -51,6 +52,7 @@ impl BackupStream {
             down: answered.into_inner(),
             sequence: 0,
             due: 0,
+            offers: 0,
         }
     }
 
@@ -129,7 +131,10 @@ impl BackupStream {
     }
 
     /// Offers the files; the chunks that are needed.
-    pub async fn offer(&mut self, number: u64, files: &[(u64, &[u8])]) -> Vec<Chunk> {
+    pub async fn offer(&mut self, files: &[(u64, &[u8])]) -> Vec<Chunk> {
+        // Numbered through all items of the stream.
+        self.offers += 1;
+        let number = self.offers;
         let mut offers = Vec::new();
         let mut chunks = Vec::new();
         for (node, content) in files {
@@ -181,9 +186,9 @@ impl BackupStream {
     pub async fn item(&mut self, item: u32, source: &Source, name: &str) -> (usize, usize, Vec<u8>) {
         let (wanted, contents) = self.begin(item, source, name).await;
         let mut sent = 0;
-        for (number, node) in (1..).zip(&wanted) {
+        for node in &wanted {
             let files = [(*node, contents[node].as_slice())];
-            let needed = self.offer(number, &files).await;
+            let needed = self.offer(&files).await;
             sent += needed.len();
             self.chunks(needed).await;
             self.file_ends(&files).await;
