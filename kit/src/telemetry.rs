@@ -7,7 +7,8 @@ use tracing_subscriber::fmt;
 pub fn init() {
     let filter = EnvFilter::try_from_env("OUTLAST_LOG").unwrap_or_else(|_| {
         EnvFilter::new(
-            "warn,outlast=info,outlast_kit=info,outlast_primary=info,outlast_raft=info,outlast_core=info,\
+            // openraft warns of every heartbeat that is late, which on a busy machine is many and means nothing.
+            "warn,openraft=error,outlast=info,outlast_kit=info,outlast_primary=info,outlast_raft=info,outlast_core=info,\
              outlast_media_agent=info,outlast_repository=info,outlast_client_agent=info",
         )
     });

@@ -74,10 +74,12 @@ pub enum RunError {
     #[error("{0}")]
     Journal(String),
     /// A repository that this configuration can never use.
-    #[error("storage unit \"{unit}\": {source}")]
+    #[error("storage unit \"{unit}\" (password file {}): {source}", password_file.display())]
     StorageUnit {
         /// The unit.
         unit: String,
+        /// Where its password was read.
+        password_file: PathBuf,
         /// Why.
         source: RepositoryError,
     },

@@ -160,6 +160,7 @@ async fn open_storage(config: &Config, id_file: &Path) -> Result<Arc<StorageUnit
     match opened {
         Ok(Err(source)) if keeps_agent_down(&source) => Err(RunError::StorageUnit {
             unit: storage.unit.to_string(),
+            password_file: storage.password_file.clone(),
             source,
         }),
         Ok(Err(error)) => {

@@ -103,49 +103,92 @@ fn dev_refuses_what_it_cannot_do() {
     assert!(!Path::new(dir).exists(), "nothing half-written");
 }
 
-/// Ends the media agents, changes the storage, starts one again: its last words, or how its next job ends.
-fn media_agent_says(cluster: &Cluster, spoil: impl FnOnce(&Path)) -> String {
+#[test]
+fn s11_storage_that_cannot_be_used_is_told_apart() {
+    let cluster = Cluster::start();
+    cluster.kill(&["media-1", "media-2"]);
+    let text = std::fs::read_to_string(cluster.data_dir().join("config/media-1.toml")).unwrap();
+    let storage = cluster.data_dir().join("storage");
+    let storage = storage.to_str().unwrap();
+    let foreign = cluster.place("holidays");
+    std::fs::write(foreign.join("beach.jpg"), b"x").unwrap();
+    let wrong = cluster.place("wrong").join("password-file");
+    std::fs::write(&wrong, "not the password\n").unwrap();
+    let password = cluster.data_dir().join("repository-password");
+    let password = password.to_str().unwrap();
+    for (name, text, words) in [
+        (
+            "wrong password",
+            text.replace(password, wrong.to_str().unwrap()),
+            vec!["password", "password-file", storage],
+        ),
+        (
+            "no repository",
+            text.replace(storage, foreign.to_str().unwrap()),
+            vec!["holidays"],
+        ),
+        (
+            "no password file",
+            text.replace(password, "/no/such/file"),
+            vec!["/no/such/file"],
+        ),
+    ] {
+        // As an agent that was never here before: it has no memory of another repository in this place.
+        let (old, fresh) = (cluster.data_dir().join("state/media-1"), cluster.place("fresh"));
+        let text = text.replace(old.to_str().unwrap(), fresh.to_str().unwrap());
+        let config = cluster.place("configs").join("media-1.toml");
+        std::fs::write(&config, text).unwrap();
+        let ended = daemon_within_a_minute(&["media-agent", "--config", config.to_str().unwrap()]);
+        assert!(
+            [1, 2].contains(&ended.code),
+            "{name}: {} {}",
+            ended.code,
+            ended.stderr
+        );
+        assert!(!ended.stderr.contains("panicked"), "{name}: {}", ended.stderr);
+        for word in words {
+            assert!(
+                ended.stderr.contains(word),
+                "{name}: no {word:?} in: {}",
+                ended.stderr
+            );
+        }
+    }
+    assert_eq!(
+        std::fs::read_dir(&foreign).unwrap().count(),
+        1,
+        "nothing was written into a foreign folder"
+    );
+}
+
+/// A daemon that has to end by itself.
+fn daemon_within_a_minute(args: &[&str]) -> Ran {
+    let mut command = std::process::Command::new("timeout");
+    command
+        .args(["--signal=KILL", "60", env!("CARGO_BIN_EXE_outlast")])
+        .args(args);
+    Ran::of(command.output().unwrap())
+}
+
+#[test]
+fn s11_a_storage_unit_that_went_away_fails_the_job_with_2106_and_is_used_again_when_it_is_back() {
+    let cluster = Cluster::start();
     let source = cluster.place("source");
     std::fs::write(source.join("file"), b"x").unwrap();
     cluster.apply_policy("home", &[&source], "").expect(0);
     cluster.run_job("home", 0);
-    cluster.kill(&["media-1", "media-2"]);
-    spoil(&cluster.data_dir());
-    let config = cluster.data_dir().join("config/media-1.toml");
-    let ended = Ran::of(
-        outlast()
-            .args(["media-agent", "--config"])
-            .arg(config)
-            .output()
-            .unwrap(),
+    let (storage, away) = (
+        cluster.data_dir().join("storage"),
+        cluster.data_dir().join("away"),
     );
-    assert_ne!(ended.code, 0, "{}", ended.stderr);
-    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
-    ended.stderr
-}
-
-#[test]
-fn s11_a_wrong_password_is_told_apart() {
-    let cluster = Cluster::start();
-    let said = media_agent_says(&cluster, |dir| {
-        std::fs::write(dir.join("repository-password"), "wrong\n").unwrap()
-    });
-    assert!(
-        said.contains("password") && said.contains("repository-password"),
-        "{said}"
-    );
-}
-
-#[test]
-fn a_directory_that_is_no_repository_is_named() {
-    let cluster = Cluster::start();
-    let said = media_agent_says(&cluster, |dir| {
-        let storage = dir.join("storage");
-        std::fs::remove_dir_all(&storage).unwrap();
-        std::fs::create_dir(&storage).unwrap();
-        std::fs::write(storage.join("holiday.jpg"), b"x").unwrap();
-    });
-    assert!(said.contains("storage"), "{said}");
+    std::fs::rename(&storage, &away).unwrap();
+    let job = cluster.run_job("home", 1);
+    assert_eq!(job["status_code"], 2106, "{job:#}");
+    let text = job["attempts"][0]["error"]["text"].as_str().unwrap();
+    assert!(text.contains(storage.to_str().unwrap()), "{text}");
+    std::fs::rename(&away, &storage).unwrap();
+    cluster.run_job("home", 0);
+    cluster.check_repository();
 }
 
 #[test]
@@ -232,10 +275,10 @@ fn a_daemon_checks_its_configuration_and_its_port() {
             refused.stderr
         );
         if daemon != "client-agent" {
-            let refused = run(&[], &config);
-            assert_ne!(refused.code, 0);
+            let refused = daemon_within_a_minute(&[daemon, "--config", config.to_str().unwrap()]).expect(1);
+            let said = ["in use", "cannot listen", "another process"];
             assert!(
-                refused.stderr.contains("in use") || refused.stderr.contains("cannot listen"),
+                said.iter().any(|word| refused.stderr.contains(word)),
                 "{}",
                 refused.stderr
             );

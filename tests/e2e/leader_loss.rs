@@ -36,6 +36,8 @@ fn r16_the_leader_is_killed_20_times_while_8_clients_submit_and_list() {
         .enable_all()
         .build()
         .unwrap();
+    // Connections are prepared inside a runtime.
+    let _inside = runtime.enter();
     let (seen, over) = (
         Arc::new(Mutex::new(Seen::default())),
         Arc::new(AtomicBool::new(false)),

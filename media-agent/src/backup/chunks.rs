@@ -3,6 +3,7 @@
 //! A chunk counts as there only when its bytes were checked against its id, so a client can harm nobody but itself.
 //! The queue is bounded: when the disk is slow the engine waits, and with it the stream. Used by `item` and `commit`.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::Scope;
@@ -51,6 +52,8 @@ pub(super) struct Chunks<'a> {
     repository: &'a Repository,
     writer: &'a Writer,
     queue: Sender<(BlobId, v1::Chunk)>,
+    /// Number of the last offers; they are counted over the whole stream.
+    last_offers: Cell<u64>,
 }
 
 /// What was stored since the last time it was asked.
@@ -89,7 +92,17 @@ impl<'a> Chunks<'a> {
             repository: &base.repository,
             writer,
             queue,
+            last_offers: Cell::new(0),
         }
+    }
+
+    /// Offers come in the order of their numbers, whatever item they belong to.
+    pub(super) fn expect_offers(&self, number: u64) -> Result<(), Fault> {
+        let last = self.last_offers.replace(number);
+        if number == last + 1 {
+            return Ok(());
+        }
+        Err(protocol(format!("offers {number} came after offers {last}")))
     }
 
     /// Whether the client must send a chunk of this id and length.

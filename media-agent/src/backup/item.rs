@@ -31,7 +31,6 @@ pub(super) struct ItemRun<'a> {
     pub(super) parent: Option<SnapshotId>,
     tree_bytes: Arc<AtomicU64>,
     stored_before: Stored,
-    offers: u64,
 }
 
 impl<'a> ItemRun<'a> {
@@ -70,7 +69,6 @@ impl<'a> ItemRun<'a> {
             parent: parent.map(|(id, _)| id),
             tree_bytes,
             stored_before: chunks.stored(),
-            offers: 0,
         }))
     }
 
@@ -149,11 +147,7 @@ impl<'a> ItemRun<'a> {
     }
 
     fn offers(&mut self, offers: &Offers) -> Result<Down, Fault> {
-        self.offers += 1;
-        if offers.number != self.offers {
-            let text = "the client broke the protocol: offers are not numbered in order";
-            return Err(Fault::access(text));
-        }
+        self.chunks.expect_offers(offers.number)?;
         let mut indexes = Vec::new();
         for (index, offer) in (0..).zip(&offers.offers) {
             let id = blob_id(&offer.id)?;
