@@ -130,7 +130,7 @@ async fn deep_trees_are_walked_and_read_to_the_end() {
         .into_iter()
         .filter(|node| node.size > 0)
     {
-        let content: &[u8] = if node.name == &b"z"[..] { b"last" } else { b"1st." };
+        let content: &[u8] = if node.name == b"z"[..] { b"last" } else { b"1st." };
         assert_eq!(told.content(0, node.number), content);
     }
 }
