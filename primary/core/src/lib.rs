@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod dispatch;
+mod eligibility;
 pub mod entry;
 pub mod event;
 pub mod invariants;

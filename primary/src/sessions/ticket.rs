@@ -47,7 +47,7 @@ pub(crate) fn issue(state: &ClusterState, job: &Job, running: &Running) -> Optio
         media_agent: running.media_agent.to_string(),
         storage_unit: unit.to_string(),
         kind: job.kind().to_wire(),
-        resilient: job.resilient.unwrap_or(false),
+        resilient: running.resilient,
         expires_at: Some(running.started_at.plus(GOOD_FOR).into()),
         policy: state.policy_of(job).map(Policy::from),
         full,

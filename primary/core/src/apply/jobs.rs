@@ -163,15 +163,24 @@ impl ClusterState {
             return Err(Refusal::Outdated);
         }
         let attempt = job.last_attempt.next();
+        let reasons = self.why_not_resilient(job, media_agent);
         self.change_job(id, |job| {
             job.state = state;
             job.last_attempt = attempt;
-            job.resilient = None;
+            job.resilient = (!reasons.is_empty()).then_some(false);
             job.started_at.get_or_insert(context.at);
-            job.running = Some(new_attempt(attempt, media_agent, context.at, job.items.len()));
+            let running = new_attempt(attempt, media_agent, context.at, job.items.len());
+            job.running = Some(Running {
+                resilient: reasons.is_empty(),
+                ..running
+            });
         });
         let text = format!("attempt {attempt} was given to media agent {media_agent}");
         self.say(id, context.at, Severity::Info, context.by, text);
+        if !reasons.is_empty() {
+            let text = format!("job is not resilient: {}", reasons.join("; "));
+            self.say(id, context.at, Severity::Info, context.by, text);
+        }
         Ok(Reply::Done)
     }
 
@@ -204,6 +213,7 @@ fn new_attempt(attempt: Attempt, media_agent: &AgentName, at: Timestamp, items: 
         attempt,
         media_agent: media_agent.clone(),
         started_at: at,
+        resilient: false,
         client_admitted: false,
         marked: false,
         items: vec![RunningItem::default(); items],

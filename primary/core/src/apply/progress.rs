@@ -39,7 +39,7 @@ impl ClusterState {
             return;
         }
         match &event.what {
-            EventKind::Marked { resilient, .. } => self.mark(job, *resilient),
+            EventKind::Marked { resilient, .. } => self.mark(job, *resilient, host, at),
             EventKind::ItemStarted { item } => self.start_item(job, *item, host, at),
             EventKind::ItemEnded { .. } => self.end_item(event, host, at),
             EventKind::CheckpointMade { snapshot, .. } => self.note_checkpoint(job, *snapshot, at),
@@ -62,11 +62,12 @@ impl ClusterState {
         }
     }
 
-    fn mark(&mut self, job: JobId, resilient: bool) {
+    fn mark(&mut self, job: JobId, resilient: bool, host: &str, at: Timestamp) {
+        if resilient {
+            self.say(job, at, Severity::Info, host, "job is resilient".into());
+        }
         self.change_job(job, |job| {
-            if resilient {
-                job.resilient = Some(true);
-            }
+            job.resilient = Some(resilient);
             if let Some(running) = &mut job.running {
                 running.marked = true;
                 // The ticket was shown: the client has it, whether or not its answer arrived.

@@ -59,6 +59,9 @@ pub struct Running {
     pub media_agent: AgentName,
     /// When it was dispatched.
     pub started_at: Timestamp,
+    /// Whether it may go on without a primary, as its ticket says.
+    #[serde(default)]
+    pub resilient: bool,
     /// Whether the client has it on disk (F-04a).
     pub client_admitted: bool,
     /// Whether the media agent has admitted it.

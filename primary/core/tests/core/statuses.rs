@@ -302,3 +302,61 @@ fn events_that_make_no_sense_change_nothing() {
     assert_eq!(world.state.job(job).unwrap().items, before);
     assert_eq!(world.state.histories().count(), 0);
 }
+
+#[test]
+fn r02_the_mark_decides_and_the_details_say_so() {
+    for (resilient, said) in [(true, 1), (false, 0)] {
+        let mut world = World::new();
+        let job = world.submit();
+        world.dispatch();
+        assert_eq!(
+            world.state.job(job).unwrap().resilient,
+            None,
+            "not before the media agent's record"
+        );
+        let (attempt, media) = world.running(job);
+        assert!(
+            world.state.job(job).unwrap().running.as_ref().unwrap().resilient,
+            "the ticket says so"
+        );
+        let start = outlast_proto::words::StartId("start".into());
+        world.event(
+            &media,
+            job,
+            attempt,
+            EventKind::Marked {
+                resilient,
+                client_start_id: start,
+            },
+        );
+        assert_eq!(world.state.job(job).unwrap().resilient, Some(resilient));
+        let lines = world
+            .state
+            .details_of(job)
+            .filter(|line| line.text.contains("job is resilient"))
+            .count();
+        assert_eq!(lines, said);
+    }
+}
+
+#[test]
+fn r02_a_job_that_is_not_resilient_says_every_reason_at_dispatch() {
+    let mut world = World::new();
+    world.register_media_with("media-1", "journal-1", |hello| {
+        hello.fibre_transport = true;
+        hello.version = "0.0.1".into();
+    });
+    let job = world.submit();
+    world.dispatch();
+    assert_eq!(world.state.job(job).unwrap().resilient, Some(false));
+    let line = world
+        .state
+        .details_of(job)
+        .find(|line| line.text.starts_with("job is not resilient: "))
+        .unwrap();
+    assert!(
+        line.text.contains("Fibre Transport") && line.text.contains("0.0.1"),
+        "{}",
+        line.text
+    );
+}

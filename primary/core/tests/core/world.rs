@@ -51,8 +51,17 @@ impl World {
     }
 
     pub(crate) fn register_media(&mut self, name: &str, journal: &str) -> Reply {
+        self.register_media_with(name, journal, |_| {})
+    }
+
+    pub(crate) fn register_media_with(
+        &mut self,
+        name: &str,
+        journal: &str,
+        change: impl FnOnce(&mut AgentHello),
+    ) -> Reply {
         self.presence.connected.insert(agent(name), None);
-        let hello = AgentHello {
+        let mut hello = AgentHello {
             name: agent(name),
             kind: AgentKind::MediaAgent,
             start_id: StartId(format!("start of {name} with {journal}")),
@@ -67,6 +76,7 @@ impl World {
                 data_addresses: vec!["127.0.0.1:1".into()],
             }),
         };
+        change(&mut hello);
         self.apply(Command::RegisterAgent { hello })
     }
 
