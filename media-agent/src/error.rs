@@ -81,7 +81,7 @@ pub enum RunError {
         /// Where its password was read.
         password_file: PathBuf,
         /// Why.
-        source: RepositoryError,
+        source: Box<RepositoryError>,
     },
     /// The port.
     #[error(

@@ -16,7 +16,7 @@ use outlast_kit::tls::Credentials;
 use outlast_proto::v1::{AgentKind, Hello};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 
 use crate::attempts::{Desk, settle_open_attempts};
 use crate::cluster::Cluster;
@@ -161,7 +161,7 @@ async fn open_storage(config: &Config, id_file: &Path) -> Result<Arc<StorageUnit
         Ok(Err(source)) if keeps_agent_down(&source) => Err(RunError::StorageUnit {
             unit: storage.unit.to_string(),
             password_file: storage.password_file.clone(),
-            source,
+            source: Box::new(source),
         }),
         Ok(Err(error)) => {
             tracing::error!(
@@ -190,7 +190,9 @@ fn serve_data(
         reason: error.to_string(),
     })?;
     let shutdown = context.shutdown.clone();
-    let serving = router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+    // The server's own switch for this does not reach connections we accept ourselves; without it small answers wait.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let serving = router.serve_with_incoming_shutdown(incoming, async move {
         shutdown.begun().await;
     });
     context.tasks.spawn_vital("data server", serving);

@@ -15,9 +15,9 @@ use outlast_raft::{
     Connect, ConnectError, InitializeError, Peer, RaftNode, RaftOptions, StartError, StopReason,
 };
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::RoutesBuilder;
 use tonic::service::interceptor::InterceptedService;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server};
 
 use crate::api::{Api, only};
@@ -101,16 +101,17 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let brain = Brain::new(raft.clone(), state, SystemClock::shared(), config.name.clone());
     let (registry, live) = (Registry::new(), Live::new());
 
+    // The server's own switch for this does not reach connections we accept ourselves.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     // The others need our answers until leadership is handed over.
     let serving_over = Shutdown::new();
     let routes = routes(&brain, &registry, &live, &tasks).await?;
     let serve = Server::builder()
         .tls_config(credentials.server())?
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .add_routes(routes)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), {
+        .serve_with_incoming_shutdown(incoming, {
             let serving = serving_over.clone();
             async move { serving.begun().await }
         });

@@ -19,7 +19,7 @@ fn s02_unreadable_files_are_exceptions_and_named_in_the_log() {
         vec![&source, Path::new(UNREADABLE)]
     } else {
         std::fs::write(source.join("secret"), b"x").unwrap();
-        std::fs::set_permissions(source.join("secret"), std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(source.join("secret"), std::fs::Permissions::from_mode(0o000)).unwrap();
         vec![&source]
     };
     cluster.apply_policy("mixed", &items, "").expect(0);

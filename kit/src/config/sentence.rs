@@ -20,7 +20,10 @@ pub(super) fn known(nearest: Option<&str>, known: &[String]) -> String {
 /// A text that is no TOML.
 pub(super) fn syntax(file: &str, text: &str, error: &Error) -> ConfigError {
     let mut reason = error.message().replace('\n', ", ");
-    let key = error.span().and_then(|span| text.get(span)).filter(|key| !key.contains('\n'));
+    let key = error
+        .span()
+        .and_then(|span| text.get(span))
+        .filter(|key| !key.contains('\n'));
     if let Some(key) = key.filter(|_| reason == "duplicate key") {
         reason = format!("the key \"{key}\" is there twice");
     }
