@@ -50,7 +50,6 @@ pub(crate) fn server(
         .max_encoding_message_size(MAX_MESSAGE + MESSAGE_SLACK);
     let router = Server::builder()
         .tls_config(credentials.server())?
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .add_service(data);

@@ -179,6 +179,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table, row by row")]
     fn r01_r06_to_r11_who_is_resilient() {
         let shape = |multiplex, streams, children| Shape {
             multiplex,
