@@ -34,6 +34,7 @@ pub struct Ends {
 }
 
 /// What an attempt needs beside its ticket.
+#[derive(Clone)]
 pub struct Surroundings {
     /// Of this process.
     pub start_id: StartId,
@@ -60,6 +61,9 @@ pub enum Outcome {
 /// How the stream ended out of order.
 #[derive(Debug, thiserror::Error)]
 pub enum AttemptError {
+    /// The media agent has not welcomed the stream: it may know nothing of the attempt.
+    #[error("the data stream broke before its welcome: {}", .0.message())]
+    Unwelcomed(Status),
     /// The connection broke, or the media agent went away.
     #[error("the data stream broke: {}", .0.message())]
     Broken(Status),
@@ -186,6 +190,13 @@ impl Numbers {
         self.received = sequence;
         Ok(())
     }
+}
+
+/// The first message of a stream, if one came.
+pub(crate) fn first_message<T>(read: Result<Option<T>, Status>) -> Result<T, AttemptError> {
+    let closed = || Status::unavailable("the media agent closed it");
+    read.and_then(|message| message.ok_or_else(closed))
+        .map_err(AttemptError::Unwelcomed)
 }
 
 impl From<AttemptOver> for Outcome {

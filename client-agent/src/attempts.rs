@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use outlast_kit::clock::SharedClock;
 use outlast_kit::tasks::Tasks;
@@ -10,11 +11,15 @@ use outlast_proto::v1::streams_seen::Stream;
 use outlast_proto::v1::{AttemptProgress, AttemptRef};
 use outlast_proto::words::{AgentName, Attempt, JobId, StartId};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::admission::Admission;
 use crate::attempt::{AttemptError, Ends, Outcome, Surroundings, run_on};
-use crate::connect::connect;
+use crate::connect::{PATIENCE, connect};
 use crate::progress::Progress;
+
+/// Between two streams of an attempt that was not taken up.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
 /// All attempts of this process.
 #[derive(Clone)]
@@ -42,6 +47,14 @@ enum State {
     Ended,
     /// Nobody told us how it ended: the leader wants to know (C-08).
     Broken,
+    /// The media agent never took it up. When it is back the leader asks again.
+    Unwelcomed,
+}
+
+impl Known {
+    fn gives_way_to(&self, attempt: Attempt) -> bool {
+        self.attempt < attempt || self.attempt == attempt && self.state == State::Unwelcomed
+    }
 }
 
 impl Attempts {
@@ -74,7 +87,10 @@ impl Attempts {
         };
         {
             let mut known = self.known.lock();
-            if known.get(&job).is_some_and(|before| before.attempt >= attempt) {
+            if known
+                .get(&job)
+                .is_some_and(|before| !before.gives_way_to(attempt))
+            {
                 return;
             }
             if let Some(before) = known.insert(job, now) {
@@ -101,9 +117,27 @@ impl Attempts {
             });
     }
 
+    /// Runs the attempt. A stream that breaks before its welcome is opened again: the media agent may have been started
+    /// anew, and then it waits for one.
     async fn run(&self, admission: &Admission, addresses: &[String], around: Surroundings) -> State {
         let (job, attempt, media_agent) = (admission.job, admission.attempt, &admission.media_agent);
         tracing::info!(%job, %attempt, agent = %media_agent, "attempt begins");
+        let mut broken_since = None;
+        loop {
+            let state = self.run_once(admission, addresses, &around).await;
+            let since = *broken_since.get_or_insert_with(Instant::now);
+            if state != State::Unwelcomed || since.elapsed() > PATIENCE {
+                return state;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(REOPEN_PAUSE) => {}
+                () = around.ends.reached() => return State::Ended,
+            }
+        }
+    }
+
+    async fn run_once(&self, admission: &Admission, addresses: &[String], around: &Surroundings) -> State {
+        let (job, attempt, media_agent) = (admission.job, admission.attempt, &admission.media_agent);
         let connected = tokio::select! {
             connected = connect(&self.credentials, media_agent, addresses) => connected,
             () = around.ends.reached() => return State::Ended,
@@ -111,11 +145,11 @@ impl Attempts {
         let channel = match connected {
             Ok(channel) => channel,
             Err(error) => {
-                tracing::warn!(%job, %attempt, %error, "attempt given up");
-                return State::Broken;
+                tracing::warn!(%job, %attempt, %error, "the media agent of an attempt is not there");
+                return State::Unwelcomed;
             }
         };
-        match run_on(channel, admission, around).await {
+        match run_on(channel, admission, around.clone()).await {
             Ok(Outcome::Over { code, text }) => {
                 tracing::info!(%job, %attempt, code, text, "attempt is over");
                 State::Ended
@@ -127,6 +161,10 @@ impl Attempts {
             Err(error @ (AttemptError::Threads(_) | AttemptError::ThreadFailed)) => {
                 tracing::error!(%job, %attempt, %error, "attempt failed");
                 State::Broken
+            }
+            Err(error @ AttemptError::Unwelcomed(_)) => {
+                tracing::warn!(%job, %attempt, %error, "attempt was not taken up");
+                State::Unwelcomed
             }
             Err(error) => {
                 tracing::warn!(%job, %attempt, %error, "attempt ended without a result");
@@ -156,7 +194,7 @@ impl Attempts {
             .filter(|known| known.attempt <= attempt)
         {
             known.ends.now.begin();
-            if known.state == State::Broken {
+            if known.state != State::Running {
                 known.state = State::Ended;
             }
         }
@@ -205,7 +243,7 @@ impl Attempts {
             attempt: Some(reference(*job, known.attempt)),
             media_agent: known.media_agent.to_string(),
             last_acknowledged_ms_ago: u64::try_from(known.progress.silence().as_millis()).unwrap_or(u64::MAX),
-            broken: known.state == State::Broken,
+            broken: known.state != State::Running,
         })
         .collect()
     }

@@ -6,8 +6,9 @@ use outlast_kit::tls::{Credentials, media_agent_server_name};
 use outlast_proto::words::AgentName;
 use tonic::transport::Channel;
 
-/// How long a media agent may take to be there: after that it has given up on us as well.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a media agent may take to be there. One that is running has given up on us by then, and for one that is started
+/// later the leader asks again.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 

@@ -35,7 +35,9 @@ use self::event::Event;
 use self::item::Outgoing;
 use self::work::{Backup, Working};
 use crate::admission::{Admission, Work};
-use crate::attempt::{AttemptError, Numbers, Outcome, Surroundings, THREADS_PATIENCE, Violation};
+use crate::attempt::{
+    AttemptError, Numbers, Outcome, Surroundings, THREADS_PATIENCE, Violation, first_message,
+};
 
 /// Messages of up to 1 MiB between us and the connection.
 const UP_MESSAGES: usize = 4;
@@ -66,7 +68,7 @@ pub(crate) async fn run(
     };
     up.send(first).await.map_err(|_| AttemptError::Closed)?;
     let down = tokio::select! {
-        opened = client.backup(ReceiverStream::new(messages)) => opened.map_err(AttemptError::Broken)?.into_inner(),
+        opened = client.backup(ReceiverStream::new(messages)) => opened.map_err(AttemptError::Unwelcomed)?.into_inner(),
         () = around.ends.reached() => return Ok(Outcome::Stopped),
     };
     let mut stream = Stream {
@@ -138,7 +140,7 @@ impl Stream {
     /// The first message: a welcome, or the end.
     async fn welcome(&mut self) -> Result<Option<Outcome>, AttemptError> {
         let message = tokio::select! {
-            message = self.down.message() => message.map_err(AttemptError::Broken)?.ok_or(AttemptError::Closed)?,
+            message = self.down.message() => first_message(message)?,
             () = self.around.ends.reached() => return Ok(Some(Outcome::Stopped)),
         };
         self.around.progress.heard();

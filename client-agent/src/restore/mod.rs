@@ -26,7 +26,9 @@ use tonic::transport::Channel;
 
 use self::restorer::{Order, Restorer};
 use crate::admission::{Admission, Work};
-use crate::attempt::{AttemptError, Numbers, Outcome, Surroundings, THREADS_PATIENCE, Violation};
+use crate::attempt::{
+    AttemptError, Numbers, Outcome, Surroundings, THREADS_PATIENCE, Violation, first_message,
+};
 use crate::threads::Threads;
 
 /// Messages of up to 1 MiB between the stream and the thread.
@@ -58,7 +60,7 @@ pub(crate) async fn run(
     };
     up.send(first).await.map_err(|_| AttemptError::Closed)?;
     let down = tokio::select! {
-        opened = client.restore(ReceiverStream::new(messages)) => opened.map_err(AttemptError::Broken)?.into_inner(),
+        opened = client.restore(ReceiverStream::new(messages)) => opened.map_err(AttemptError::Unwelcomed)?.into_inner(),
         () = around.ends.reached() => return Ok(Outcome::Stopped),
     };
     let order = Order {
@@ -125,7 +127,7 @@ impl Stream {
         let ends = self.around.ends.clone();
         let mut reached = pin!(ends.reached());
         let message = tokio::select! {
-            message = self.down.message() => message.map_err(AttemptError::Broken)?.ok_or(AttemptError::Closed)?,
+            message = self.down.message() => first_message(message)?,
             () = reached.as_mut() => return Ok(Outcome::Stopped),
         };
         self.around.progress.heard();

@@ -68,6 +68,8 @@ pub(crate) struct Script {
     pub(crate) is_silent: bool,
     /// Ends the connection in place of the first verdicts.
     pub(crate) hangs_up: bool,
+    /// Ends so many streams before it welcomes one.
+    pub(crate) drops_first: usize,
     /// When told so, the attempt is over.
     pub(crate) over: Option<Arc<tokio::sync::Notify>>,
     /// Chunks are checked and forgotten.
@@ -303,10 +305,14 @@ impl Backup {
             if let backup_up::Body::Hello(hello) = body {
                 assert_eq!(message.sequence, 0);
                 assert_eq!(hello.ticket.unwrap().signature, &b"signature"[..]);
-                {
+                let streams = {
                     let mut told = self.told.lock().unwrap();
                     told.start_id = hello.start_id;
                     told.streams += 1;
+                    told.streams
+                };
+                if streams <= self.script.drops_first {
+                    return;
                 }
                 self.say(backup_down::Body::Welcome(StreamWelcome::default()))
                     .await;

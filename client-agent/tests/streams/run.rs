@@ -394,6 +394,27 @@ async fn c08_a_broken_stream_is_reported() {
     process.end().await;
 }
 
+/// A media agent that is killed before it has taken the attempt up knows nothing of it when it is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t90_a_stream_that_breaks_before_its_welcome_is_opened_again() {
+    let world = World::new().await;
+    let agent = MediaAgent::new(Script {
+        items: 1,
+        drops_first: 2,
+        ..Script::default()
+    });
+    let address = world.media_agent(&agent).await;
+    let process = world.start();
+    let mut session = world.session().await;
+    session.welcome(&[]).await;
+    session.admit(&ticket(&world.tree(), 1), address).await;
+    session.running(&[attempt(1)]).await;
+    session.running(&[]).await;
+    assert_eq!(agent.told().streams, 3);
+    assert!(agent.told().items.first().is_some_and(|item| item.end.is_some()));
+    process.end().await;
+}
+
 #[tokio::test]
 async fn a_config_that_cannot_work_is_refused_with_a_sentence() {
     let world = World::new().await;

@@ -1,12 +1,12 @@
 //! What agents are owed, derived from the state on every connection and change (DESIGN 3). A lost or repeated order is harmless.
 
-use outlast_proto::words::{AgentKind, AgentName, Attempt, JobId};
+use outlast_proto::words::{AgentKind, AgentName, Attempt, JobId, StartId};
 
 use crate::rows::Job;
 use crate::state::ClusterState;
 
 /// An order to an agent. The leader adds the signed ticket when it sends it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Order {
     /// To a client: take the attempt's ticket to disk and run it.
     Admit {
@@ -14,6 +14,8 @@ pub enum Order {
         job: JobId,
         /// Which attempt.
         attempt: Attempt,
+        /// Of the media agent's process: a new one knows nothing of a stream to the old one, so this is a new order.
+        media_start: StartId,
     },
     /// To a media agent: make ready for the attempt.
     Start {
@@ -32,17 +34,21 @@ pub fn owed_to(state: &ClusterState, agent: &AgentName) -> Vec<Order> {
     };
     state
         .running_on(agent)
-        .filter_map(|job| order_for(job, kind))
+        .filter_map(|job| order_for(state, job, kind))
         .collect()
 }
 
-fn order_for(job: &Job, kind: AgentKind) -> Option<Order> {
+fn order_for(state: &ClusterState, job: &Job, kind: AgentKind) -> Option<Order> {
     let running = job.running.as_ref()?;
     let (job, attempt) = (job.id, running.attempt);
     match kind {
         // A marked attempt is running between client and media agent: neither needs to be told again.
         _ if running.marked => None,
-        AgentKind::ClientAgent => Some(Order::Admit { job, attempt }),
+        AgentKind::ClientAgent => Some(Order::Admit {
+            job,
+            attempt,
+            media_start: state.agent(&running.media_agent)?.start_id.clone(),
+        }),
         AgentKind::MediaAgent => running.client_admitted.then_some(Order::Start { job, attempt }),
     }
 }

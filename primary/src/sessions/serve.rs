@@ -175,8 +175,11 @@ impl Serve {
             let owed: BTreeSet<_> = owed_to(&state, &self.agent).into_iter().collect();
             self.sent.retain(|order| owed.contains(order));
             let new = owed.into_iter().filter(|order| !self.sent.contains(order));
-            new.filter_map(|order| Some((order, message_of(&state, order)?)))
-                .collect()
+            new.filter_map(|order| {
+                let body = message_of(&state, &order)?;
+                Some((order, body))
+            })
+            .collect()
         };
         for (order, body) in orders {
             self.send(body).await?;
@@ -200,9 +203,9 @@ impl Serve {
     }
 }
 
-fn message_of(state: &outlast_core::ClusterState, order: Order) -> Option<primary_message::Body> {
+fn message_of(state: &outlast_core::ClusterState, order: &Order) -> Option<primary_message::Body> {
     let (Order::Admit { job, .. } | Order::Start { job, .. }) = order;
-    let job = state.job(job)?;
+    let job = state.job(*job)?;
     let running = job.running.as_ref()?;
     let ticket = Some(ticket::issue(state, job, running)?);
     Some(match order {

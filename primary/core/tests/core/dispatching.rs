@@ -3,7 +3,7 @@
 use outlast_core::Command;
 use outlast_core::dispatch::{plan, why_waiting};
 use outlast_core::orders::{Order, owed_to};
-use outlast_proto::words::{Attempt, ItemOutcome, JobState, StatusCode};
+use outlast_proto::words::{Attempt, ItemOutcome, JobState, StartId, StatusCode};
 
 use crate::world::{World, agent, marked};
 
@@ -73,10 +73,16 @@ fn f04a_the_media_agent_is_told_after_the_client_has_it_on_disk() {
     let job = world.submit();
     world.dispatch();
     let (attempt, media, client) = (Attempt(1), world.running(job).1, agent("local"));
-    let (admit, start) = (Order::Admit { job, attempt }, Order::Start { job, attempt });
+    let media_start = world.state.agent(&media).unwrap().start_id.clone();
+    let admit = Order::Admit {
+        job,
+        attempt,
+        media_start,
+    };
+    let start = Order::Start { job, attempt };
     assert_eq!(
         (owed_to(&world.state, &client), owed_to(&world.state, &media)),
-        (vec![admit], vec![])
+        (vec![admit.clone()], vec![])
     );
     world.apply(Command::RecordAdmission { job, attempt });
     assert_eq!(
@@ -88,6 +94,25 @@ fn f04a_the_media_agent_is_told_after_the_client_has_it_on_disk() {
         (owed_to(&world.state, &client), owed_to(&world.state, &media)),
         (vec![], vec![])
     );
+}
+
+/// The client may have given up its stream while the media agent was away: the order is a new one.
+#[test]
+fn t90_a_client_is_asked_again_when_the_media_agent_was_started_again() {
+    let mut world = World::new();
+    let job = world.submit();
+    world.dispatch();
+    let (attempt, media, client) = (Attempt(1), world.running(job).1, agent("local"));
+    world.apply(Command::RecordAdmission { job, attempt });
+    let before = owed_to(&world.state, &client);
+    world.register_media_with(media.as_str(), "journal-1", |hello| {
+        hello.start_id = StartId("another start".into());
+    });
+    let after = owed_to(&world.state, &client);
+    assert_eq!((before.len(), after.len()), (1, 1));
+    assert_ne!(before, after);
+    world.event(&media, job, attempt, marked());
+    assert_eq!(owed_to(&world.state, &client), vec![]);
 }
 
 #[test]
