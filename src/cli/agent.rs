@@ -49,6 +49,7 @@ fn view_list(agents: &[AgentDocument]) -> String {
             or_dash(agent.kind.as_ref()),
             or_dash(agent.state.as_ref()),
             time(agent.since),
+            connected(agent),
             time(agent.last_seen),
             or_dash(agent.version.as_ref()),
             or_dash(agent.pool.as_ref()),
@@ -60,6 +61,7 @@ fn view_list(agents: &[AgentDocument]) -> String {
         left("KIND"),
         left("STATE"),
         left("SINCE"),
+        left("CONNECTED"),
         left("LAST SEEN"),
         left("VERSION"),
         left("POOL"),
@@ -68,14 +70,17 @@ fn view_list(agents: &[AgentDocument]) -> String {
     table(columns, rows.collect())
 }
 
+fn connected(agent: &AgentDocument) -> String {
+    or_dash(agent.connected.map(|yes| if yes { "yes" } else { "no" }))
+}
+
 fn view_one(agent: &AgentDocument) -> String {
-    let connected = agent.connected.map(|yes| if yes { "yes" } else { "no" });
     facts(&[
         ("Agent", agent.name.clone()),
         ("Kind", or_dash(agent.kind.as_ref())),
         ("State", or_dash(agent.state.as_ref())),
         ("Since", time(agent.since)),
-        ("Connected", or_dash(connected)),
+        ("Connected", connected(agent)),
         ("Last seen", time(agent.last_seen)),
         ("Version", or_dash(agent.version.as_ref())),
         ("Host id", or_dash(agent.host_id.as_ref())),

@@ -174,7 +174,7 @@ async fn pass_on(
             Some(Answer { body: None, last, .. }) => (Ok(ListFilesResponse::default()), last),
             None => (
                 Err(Status::aborted(format!(
-                    "media agent \"{agent}\" went away while it answered"
+                    "the answer of media agent \"{agent}\" broke off: it went away, or what it said was not read in time"
                 ))),
                 true,
             ),

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use outlast_core::dispatch::Presence;
 use outlast_kit::shutdown::Shutdown;
 use outlast_proto::v1::{Answer, PrimaryMessage, Question, answer, primary_message, question};
 use outlast_proto::words::{AgentName, StartId, Timestamp};
+use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, watch};
 
 /// Answers to one question that may wait to be read.
 const ANSWERS: usize = 16;
+/// How long a session waits for an asker that does not read: journal and presence wait behind the answer.
+const READ_WITHIN: Duration = Duration::from_secs(1);
 
 /// One agent's session.
 struct Entry {
@@ -28,6 +32,8 @@ struct Inner {
     open: bool,
     next: u64,
     sessions: BTreeMap<AgentName, Entry>,
+    /// When agents were last heard that are no longer here.
+    gone: BTreeMap<AgentName, Timestamp>,
 }
 
 /// The sessions of this leader.
@@ -70,6 +76,8 @@ impl Registry {
     pub(crate) fn close(&self) {
         let mut inner = self.lock();
         inner.open = false;
+        // The next leader hears them, not this node.
+        inner.gone.clear();
         for entry in std::mem::take(&mut inner.sessions).into_values() {
             entry.over.begin();
         }
@@ -127,9 +135,16 @@ impl Registry {
         Presence { connected }
     }
 
-    /// When an agent was last heard, if it is here.
+    /// Whether an agent is here.
+    pub(crate) fn is_connected(&self, agent: &AgentName) -> bool {
+        self.lock().sessions.contains_key(agent)
+    }
+
+    /// When this leader last heard an agent, whether or not it is still here.
     pub(crate) fn last_seen(&self, agent: &AgentName) -> Option<Timestamp> {
-        self.lock().sessions.get(agent).map(|entry| entry.last_seen)
+        let inner = self.lock();
+        let here = inner.sessions.get(agent).map(|entry| entry.last_seen);
+        here.or_else(|| inner.gone.get(agent).copied())
     }
 
     /// Asks an agent; its answers come one by one until the one marked `last`.
@@ -188,7 +203,7 @@ impl Place {
         self.with(|entry| entry.free_bytes = Some(free));
     }
 
-    /// Hands an answer to whoever asked.
+    /// Hands an answer to whoever asked. An asker that does not read gets no more: the session goes on without it.
     pub(crate) async fn answer(&self, answer: Answer) {
         let id = answer.id;
         let last = answer.last || matches!(answer.body, Some(answer::Body::Error(_)));
@@ -199,9 +214,11 @@ impl Place {
                 entry.questions.get(&id).cloned()
             }
         });
-        if let Some(asker) = asker.flatten() {
-            // An asker that went away wants no answer.
-            let _ = asker.send(answer).await;
+        let Some(asker) = asker.flatten() else { return };
+        // An asker that went away wants no answer.
+        if let Err(SendTimeoutError::Timeout(_)) = asker.send_timeout(answer, READ_WITHIN).await {
+            tracing::info!(agent = %self.agent, "an answer was not read in time and is broken off");
+            self.with(|entry| entry.questions.remove(&id));
         }
     }
 
@@ -218,14 +235,87 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut inner = self.registry.lock();
-        if inner
+        let ours = inner
             .sessions
             .get(&self.agent)
-            .is_some_and(|entry| entry.generation == self.generation)
-        {
+            .filter(|entry| entry.generation == self.generation);
+        if let Some(last_seen) = ours.map(|entry| entry.last_seen) {
             inner.sessions.remove(&self.agent);
+            inner.gone.insert(self.agent.clone(), last_seen);
         }
         drop(inner);
         self.registry.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use outlast_proto::v1::{Answer, ListFilesQuestion, ListFilesResponse, answer, question};
+    use outlast_proto::words::{AgentName, StartId, Timestamp};
+    use tokio::sync::mpsc;
+
+    use super::{Place, Registry};
+
+    fn name() -> AgentName {
+        "media-1".parse().expect("a name")
+    }
+
+    fn entered(registry: &Registry, now: i64) -> Place {
+        let (down, mut messages) = mpsc::channel(8);
+        tokio::spawn(async move { while messages.recv().await.is_some() {} });
+        registry
+            .enter(&name(), &StartId("1".into()), down, Timestamp(now))
+            .expect("it is open")
+    }
+
+    #[tokio::test]
+    async fn t90_an_agent_that_is_gone_was_last_seen_when_it_was_last_heard() {
+        let registry = Registry::new();
+        registry.open();
+        assert_eq!(registry.last_seen(&name()), None);
+        let place = entered(&registry, 10);
+        place.heard(Timestamp(20));
+        drop(place);
+        assert!(!registry.is_connected(&name()));
+        assert_eq!(registry.last_seen(&name()), Some(Timestamp(20)));
+        let _again = entered(&registry, 30);
+        assert!(registry.is_connected(&name()));
+        assert_eq!(registry.last_seen(&name()), Some(Timestamp(30)));
+    }
+
+    #[tokio::test]
+    async fn t90_an_asker_that_does_not_read_does_not_hold_up_the_session() {
+        let registry = Registry::new();
+        registry.open();
+        let place = entered(&registry, 10);
+        let asked = question::Body::ListFiles(ListFilesQuestion::default());
+        let mut unread = registry.ask(&name(), asked).await.expect("it is here");
+        let id = registry.lock().next;
+        let all = async {
+            for _ in 0..100 {
+                let body = Some(answer::Body::Files(ListFilesResponse::default()));
+                place
+                    .answer(Answer {
+                        id,
+                        body,
+                        last: false,
+                    })
+                    .await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), all)
+            .await
+            .expect("the session goes on");
+        let mut read = 0;
+        while unread.recv().await.is_some() {
+            read += 1;
+        }
+        assert_eq!(
+            read,
+            super::ANSWERS,
+            "and the answer is visibly incomplete: it ends without a last one"
+        );
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn message(
         host_id: agent.host_id.clone(),
         pool: media.map(|media| media.pool.to_string()).unwrap_or_default(),
         active_jobs: u32::try_from(state.running_on(name).count()).unwrap_or(u32::MAX),
-        connected: registry.map(|_| last_seen.is_some()),
+        connected: registry.map(|registry| registry.is_connected(name)),
         storage_unit: media
             .map(|media| media.storage_unit.to_string())
             .unwrap_or_default(),
