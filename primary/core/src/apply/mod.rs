@@ -5,6 +5,7 @@ mod cluster;
 mod jobs;
 mod journal;
 mod policies;
+mod policy_changes;
 mod progress;
 mod requests;
 
@@ -28,7 +29,8 @@ pub(crate) struct Context<'a> {
 }
 
 impl ClusterState {
-    /// Applies one committed entry. A refused command changes nothing but the clock.
+    /// Applies one committed entry. A refused command changes nothing but the clock; of journal events with a gap those
+    /// before the gap count.
     pub fn apply(&mut self, entry: &Entry) -> Reply {
         let at = self.advance_clock(entry.at);
         if let Some(reply) = entry.request_id.as_ref().and_then(|id| self.known_reply(id)) {

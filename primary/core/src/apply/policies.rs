@@ -2,7 +2,7 @@
 
 use outlast_proto::words::{Policy, PolicyName};
 
-use super::Outcome;
+use super::{Outcome, policy_changes};
 use crate::reply::{Refusal, Reply};
 use crate::rows::PolicyRow;
 use crate::state::ClusterState;
@@ -51,7 +51,7 @@ impl ClusterState {
         }
         Ok(match self.policy(&policy.name) {
             None => (vec![format!("policy \"{}\" is new", policy.name)], true),
-            Some((current, _)) => (differences(current, policy), false),
+            Some((current, _)) => (policy_changes::between(current, policy), false),
         })
     }
 
@@ -64,45 +64,4 @@ impl ClusterState {
         }
         Ok(Reply::Done)
     }
-}
-
-fn differences(old: &Policy, new: &Policy) -> Vec<String> {
-    fn line<T: PartialEq + std::fmt::Debug>(key: &str, old: &T, new: &T) -> Option<String> {
-        (old != new).then(|| format!("{key}: {old:?} -> {new:?}"))
-    }
-    let Policy {
-        name: _,
-        policy_type,
-        clients,
-        items,
-        exclude,
-        pool,
-        checkpoint,
-        limits,
-        retry,
-        shape,
-        schedules,
-        retention,
-    } = new;
-    let lines = [
-        line("type", &old.policy_type.word(), &policy_type.word()),
-        line("clients", &names(&old.clients), &names(clients)),
-        line("items", &old.items, items),
-        line("exclude", &old.exclude, exclude),
-        line("pool", &old.pool.as_str(), &pool.as_str()),
-        line("checkpoint", &old.checkpoint, checkpoint),
-        line("limits", &old.limits, limits),
-        line("retry", &old.retry, retry),
-        line("shape", &old.shape, shape),
-        line("schedule", &old.schedules, schedules),
-        line("retention", &old.retention, retention),
-    ];
-    lines.into_iter().flatten().collect()
-}
-
-fn names(clients: &[outlast_proto::words::AgentName]) -> Vec<&str> {
-    clients
-        .iter()
-        .map(outlast_proto::words::AgentName::as_str)
-        .collect()
 }
