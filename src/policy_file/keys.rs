@@ -6,7 +6,7 @@ use outlast_proto::words::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::values::{Period, Rate};
+use super::values::{Period, Rate, Zone};
 
 /// The whole file. What is left out keeps the default.
 #[derive(Debug, Deserialize, Serialize)]
@@ -70,7 +70,7 @@ struct ScheduleKeys {
     name: String,
     cron: Option<String>,
     every: Option<Period>,
-    timezone: Option<String>,
+    timezone: Option<Zone>,
     window: Option<String>,
     at_window_end: Option<WindowEnd>,
 }
@@ -141,7 +141,7 @@ impl From<ScheduleKeys> for Schedule {
             name: keys.name,
             cron: keys.cron,
             every: keys.every.map(|p| p.0),
-            timezone: keys.timezone.unwrap_or_else(|| "UTC".to_owned()),
+            timezone: keys.timezone.map_or_else(|| "UTC".to_owned(), |zone| zone.0),
             window: keys.window,
             at_window_end: keys.at_window_end.unwrap_or(WindowEnd::Finish),
         }
@@ -194,7 +194,7 @@ impl ScheduleKeys {
             name: schedule.name.clone(),
             cron: schedule.cron.clone(),
             every: schedule.every_seconds.map(period),
-            timezone: crate::wire::text(&schedule.timezone),
+            timezone: crate::wire::text(&schedule.timezone).map(Zone),
             window: schedule.window.clone(),
             at_window_end: WindowEnd::from_word(&schedule.at_window_end),
         }

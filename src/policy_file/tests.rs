@@ -147,6 +147,28 @@ fn bad_files_are_named_in_one_sentence() {
             "home.toml: \"schedule\": \"x\" needs either cron or every",
         ),
         (
+            format!("{SHORT}[[schedule]]\nname = \"x\"\ncron = \"0 25 * * *\""),
+            false,
+            "home.toml: \"schedule\": \"x\" has the cron expression \"0 25 * * *\", in which \"25\" is no hour (0 to 23)",
+        ),
+        (
+            format!("{SHORT}[[schedule]]\nname = \"x\"\ncron = \"@daily\""),
+            false,
+            "home.toml: \"schedule\": \"x\" has the cron expression \"@daily\", which has 1 fields; \
+             write minute, hour, day of the month, month and day of the week",
+        ),
+        (
+            format!("{SHORT}[[schedule]]\nname = \"x\"\nevery = \"1h\"\nwindow = \"23:00-26:00\""),
+            false,
+            "home.toml: \"schedule\": \"x\" has the window \"23:00-26:00\"; \
+             write two different times such as \"23:00-06:00\"",
+        ),
+        (
+            SHORT.replace("/home", "/srv/../home"),
+            false,
+            "home.toml: \"items\": \"/srv/../home\" leads back up by \"..\"; name the place itself",
+        ),
+        (
             format!("{SHORT}type = \"oracle\""),
             true,
             "home.toml: \"type\": this version cannot run policies of type oracle",
@@ -161,5 +183,33 @@ fn bad_files_are_named_in_one_sentence() {
         let error = parse("home.toml", &text).unwrap_err();
         assert_eq!(error.to_string(), expected, "{text}");
         assert_eq!(error.is_refusal(), refusal, "{text}");
+    }
+}
+
+#[test]
+fn t90_t01_a_time_zone_is_one_the_host_knows() {
+    if jiff::tz::db().is_definitively_empty() {
+        return;
+    }
+    for (zone, right) in [
+        ("Europe/Berlin", true),
+        ("UTC", true),
+        ("Europe/Berln", false),
+        ("", false),
+    ] {
+        let text = format!("{SHORT}[[schedule]]\nname = \"x\"\nevery = \"1h\"\ntimezone = \"{zone}\"");
+        match parse("home.toml", &text) {
+            Ok(policy) => assert!(right && policy.schedules[0].timezone == zone, "{zone}"),
+            Err(error) => assert_eq!(
+                (right, error.to_string()),
+                (
+                    false,
+                    format!(
+                        "home.toml line 7: \"schedule.timezone\": expected a time zone such as \"Europe/Berlin\", \
+                         found the text \"{zone}\""
+                    )
+                )
+            ),
+        }
     }
 }

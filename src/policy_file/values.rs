@@ -15,6 +15,10 @@ pub(super) struct Period(pub(super) Seconds);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rate(pub(super) u64);
 
+/// The name of a time zone, such as `"Europe/Berlin"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Zone(pub(super) String);
+
 const UNITS: [(&str, u64); 9] = [
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),
@@ -30,6 +34,13 @@ const UNITS: [(&str, u64); 9] = [
 fn parse_period(text: &str) -> Option<Period> {
     let duration = humantime::parse_duration(text).ok()?;
     (duration.subsec_nanos() == 0).then_some(Period(Seconds(duration.as_secs())))
+}
+
+/// A host without tables of time zones knows none and so cannot say that one is wrong.
+fn parse_zone(text: &str) -> Option<Zone> {
+    let tables = jiff::tz::db();
+    let known = tables.is_definitively_empty() || tables.get(text).is_ok();
+    (known && !text.is_empty()).then(|| Zone(text.to_owned()))
 }
 
 fn parse_rate(text: &str) -> Option<Rate> {
@@ -91,6 +102,21 @@ impl<'de> Deserialize<'de> for Rate {
             parse: parse_rate,
             expecting: "a rate such as \"20MiB/s\"",
         })
+    }
+}
+
+impl<'de> Deserialize<'de> for Zone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text {
+            parse: parse_zone,
+            expecting: "a time zone such as \"Europe/Berlin\"",
+        })
+    }
+}
+
+impl Serialize for Zone {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

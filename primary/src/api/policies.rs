@@ -134,6 +134,11 @@ impl Api {
         if policy.retention.is_some() {
             warnings.push("retention is kept, but this version removes no restore points".into());
         }
+        let shape = policy.shape;
+        if shape.multiplex > 1 || shape.streams > 1 || shape.children {
+            warnings
+                .push("shape is kept, but this version runs every job as one stream without children".into());
+        }
         if policy.limits.cancel_after.is_some() {
             warnings.push("limits.cancel_after is kept, but this version cancels nothing by itself".into());
         }

@@ -9,6 +9,7 @@ mod item;
 mod job;
 mod numbers;
 mod policy;
+mod schedule;
 mod time;
 
 pub use code::{CODES, CodeEntry, StatusCode};
@@ -24,8 +25,9 @@ pub use job::{
 pub use numbers::Counters;
 pub use policy::{
     CancelFrom, CheckpointRule, InvalidPolicy, Limits, Overwrite, Policy, PolicyType, Retention, RetryRule,
-    Schedule, Shape, WindowEnd,
+    Shape,
 };
+pub use schedule::{Schedule, WindowEnd};
 pub use time::{Seconds, Timestamp};
 
 /// An enum whose values have one lower-case word each, as SPEC and CLI.md spell them.

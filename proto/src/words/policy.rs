@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AgentName, PolicyName, PoolName, Seconds, word_enum};
+use super::{AgentName, PolicyName, PoolName, Schedule, Seconds, word_enum};
 
 word_enum!(
     /// The type of a policy; it decides how sources are read and which rules apply.
@@ -39,20 +39,6 @@ word_enum!(
         Start = "start",
         /// The scheduled start.
         Schedule = "schedule",
-    }
-);
-
-word_enum!(
-    /// What happens to an active job when its time window closes (T-03).
-    WindowEnd {
-        /// It goes on to its end.
-        Finish = "finish",
-        /// Items in progress are finished.
-        StopGracefully = "stop_gracefully",
-        /// Stopped at once.
-        StopImmediately = "stop_immediately",
-        /// Laid aside at the next checkpoint.
-        Suspend = "suspend",
     }
 );
 
@@ -108,23 +94,6 @@ pub struct Shape {
     pub streams: u32,
     /// Whether the job has child jobs.
     pub children: bool,
-}
-
-/// When the policy runs (T-01, T-02).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Schedule {
-    /// Unique within the policy.
-    pub name: String,
-    /// Cron expression, if it runs by the calendar.
-    pub cron: Option<String>,
-    /// Interval, if it runs every so often.
-    pub every: Option<Seconds>,
-    /// IANA name.
-    pub timezone: String,
-    /// `HH:MM-HH:MM`, may cross midnight.
-    pub window: Option<String>,
-    /// What happens when the window closes.
-    pub at_window_end: WindowEnd,
 }
 
 /// How many restore points are kept.
@@ -192,7 +161,7 @@ impl Policy {
             name,
             policy_type: PolicyType::Standard,
             clients,
-            items,
+            items: items.iter().map(|item| plain(item)).collect(),
             exclude: Vec::new(),
             pool,
             checkpoint: CheckpointRule {
@@ -253,6 +222,16 @@ impl Policy {
         {
             return wrong("items", format!("{item:?} is not an absolute path"));
         }
+        if let Some(item) = self
+            .items
+            .iter()
+            .find(|item| item.split('/').any(|part| part == ".."))
+        {
+            return wrong(
+                "items",
+                format!("{item:?} leads back up by \"..\"; name the place itself"),
+            );
+        }
         if let Some(item) = first_double(&self.items) {
             return wrong("items", format!("{item:?} is named twice"));
         }
@@ -279,27 +258,11 @@ impl Policy {
                 "is above 0; leave it out for no limit".into(),
             );
         }
-        if self.shape
-            != (Shape {
-                multiplex: 1,
-                streams: 1,
-                children: false,
-            })
-        {
-            return wrong(
-                "shape",
-                "this version runs one stream without children: multiplex = 1, streams = 1".into(),
-            );
+        if self.shape.multiplex == 0 || self.shape.streams == 0 {
+            return wrong("shape", "multiplex and streams are at least 1".into());
         }
-        if let Some(schedule) = self
-            .schedules
-            .iter()
-            .find(|s| s.cron.is_some() == s.every.is_some())
-        {
-            return wrong(
-                "schedule",
-                format!("\"{}\" needs either cron or every", schedule.name),
-            );
+        if let Some((name, reason)) = self.schedules.iter().find_map(|s| Some((&s.name, s.fault()?))) {
+            return wrong("schedule", format!("\"{name}\" {reason}"));
         }
         let names: Vec<_> = self.schedules.iter().map(|s| &s.name).collect();
         if let Some(name) = first_double(&names) {
@@ -309,10 +272,55 @@ impl Policy {
     }
 }
 
+/// The path without empty and `.` parts: `/home/` and `/home` are the same item. What is no absolute path stays as it is.
+fn plain(item: &str) -> String {
+    if !item.starts_with('/') {
+        return item.to_owned();
+    }
+    let parts: Vec<_> = item
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .collect();
+    format!("/{}", parts.join("/"))
+}
+
 fn first_double<T: PartialEq>(values: &[T]) -> Option<&T> {
     values
         .iter()
         .enumerate()
         .find(|(i, value)| values[..*i].contains(value))
         .map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Policy;
+
+    #[test]
+    fn t90_an_item_is_the_same_however_its_path_is_written() {
+        for (written, kept, right) in [
+            ("/home", "/home", true),
+            ("/home/", "/home", true),
+            ("//home//me/", "/home/me", true),
+            ("/home/./me", "/home/me", true),
+            ("/", "/", true),
+            ("/home/.config", "/home/.config", true),
+            ("/home/..data", "/home/..data", true),
+            ("/home/../etc", "/home/../etc", false),
+            ("/..", "/..", false),
+            ("home/", "home/", false),
+            ("", "", false),
+        ] {
+            let name = |text: &str| text.parse().expect("a name");
+            let items = vec![written.to_owned()];
+            let policy = Policy::with_defaults(
+                "p".parse().expect("a name"),
+                vec![name("c")],
+                items,
+                "d".parse().expect("a name"),
+            );
+            assert_eq!(policy.items, [kept]);
+            assert_eq!(policy.validate().is_ok(), right, "{written}");
+        }
+    }
 }

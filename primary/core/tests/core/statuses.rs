@@ -360,3 +360,25 @@ fn r02_a_job_that_is_not_resilient_says_every_reason_at_dispatch() {
         line.text
     );
 }
+
+#[test]
+fn t90_r07_to_r09_a_shape_decides_resilience_and_not_whether_the_policy_is_taken() {
+    for (change, words) in [
+        (
+            (|shape| shape.multiplex = 2) as fn(&mut outlast_proto::words::Shape),
+            "multiplexed",
+        ),
+        (|shape| shape.children = true, "children"),
+        (|shape| shape.streams = 2, "several streams"),
+    ] {
+        let mut world = World::new();
+        let mut shaped = crate::world::policy("home", &["/home"]);
+        change(&mut shaped.shape);
+        world.apply(outlast_core::Command::ApplyPolicy { policy: shaped });
+        let job = world.submit();
+        world.dispatch();
+        let mut details = world.state.details_of(job);
+        let said = details.find(|line| line.text.starts_with("job is not resilient: "));
+        assert!(said.is_some_and(|line| line.text.contains(words)), "{words}");
+    }
+}

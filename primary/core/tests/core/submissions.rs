@@ -3,7 +3,8 @@
 use outlast_core::entry::RestoreRequest;
 use outlast_core::{Command, Refusal, Reply};
 use outlast_proto::words::{
-    ItemNumber, ItemOutcome, JobId, JobKind, Overwrite, PolicyType, Seconds, SnapshotId, StatusCode,
+    ItemNumber, ItemOutcome, JobId, JobKind, Overwrite, PolicyType, Schedule, Seconds, SnapshotId,
+    StatusCode, WindowEnd,
 };
 
 use crate::world::{World, agent, backup, policy, snapshot};
@@ -49,7 +50,12 @@ fn policies_that_cannot_work_are_refused_by_field() {
         ("items", |p| p.items.push("/home".into())),
         ("checkpoint.interval", |p| p.checkpoint.interval = Seconds(0)),
         ("limits.bandwidth", |p| p.limits.bandwidth = Some(0)),
-        ("shape", |p| p.shape.streams = 2),
+        ("shape", |p| p.shape.streams = 0),
+        ("items", |p| p.items.push("/srv/../etc".into())),
+        ("schedule", |p| p.schedules.push(nightly("0 25 * * *", None))),
+        ("schedule", |p| {
+            p.schedules.push(nightly("0 1 * * *", Some("23:00-26:00")))
+        }),
     ] {
         let mut bad = policy("bad", &["/home"]);
         change(&mut bad);
@@ -59,6 +65,17 @@ fn policies_that_cannot_work_are_refused_by_field() {
         }
     }
     assert!(world.state.policy(&"bad".parse().unwrap()).is_none());
+}
+
+fn nightly(cron: &str, window: Option<&str>) -> Schedule {
+    Schedule {
+        name: "nightly".into(),
+        cron: Some(cron.into()),
+        every: None,
+        timezone: "UTC".into(),
+        window: window.map(str::to_owned),
+        at_window_end: WindowEnd::Finish,
+    }
 }
 
 #[test]
