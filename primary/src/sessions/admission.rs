@@ -11,6 +11,11 @@ use tonic::Status;
 use crate::brain::Brain;
 use crate::view::errors;
 
+/// Longest id, version or address an agent may name; all of them go through Raft.
+const MAX_TEXT: usize = 256;
+/// Addresses a media agent may name.
+const MAX_ADDRESSES: usize = 16;
+
 /// Reads a hello; the name is that of the certificate, and the kind must be, too.
 ///
 /// # Errors
@@ -32,6 +37,25 @@ pub(super) fn parse_hello(identity: &Identity, hello: &Hello) -> Result<AgentHel
         .name
         .parse()
         .map_err(|error| invalid("name", format!("{error} (of the certificate)")))?;
+    let addresses = hello.data_addresses.iter().map(|text| ("data_addresses", text));
+    let texts = [
+        ("version", &hello.version),
+        ("host_id", &hello.host_id),
+        ("repository_id", &hello.repository_id),
+    ];
+    if let Some((field, _)) = texts
+        .into_iter()
+        .chain(addresses)
+        .find(|(_, text)| text.len() > MAX_TEXT)
+    {
+        return Err(invalid(field, format!("is longer than {MAX_TEXT} bytes")));
+    }
+    if hello.data_addresses.len() > MAX_ADDRESSES {
+        return Err(invalid(
+            "data_addresses",
+            format!("are more than {MAX_ADDRESSES}"),
+        ));
+    }
     if hello.start_id.is_empty() || hello.start_id.len() > 64 {
         return Err(invalid("start_id", "has 1 to 64 characters".into()));
     }
@@ -143,4 +167,65 @@ pub(super) fn welcome(brain: &Brain, hello: &AgentHello, said: &Hello) -> Option
 /// The journal lacks what was acknowledged, or what comes next: a rolled-back or emptied disk.
 fn is_behind(cursor: &JournalCursor, said: &Hello) -> bool {
     said.journal_last < cursor.acknowledged || said.journal_first > cursor.acknowledged + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use outlast_kit::identity::{Identity, Kind};
+    use outlast_proto::v1::{AgentKind, Hello};
+    use tonic::Code;
+
+    use super::parse_hello;
+
+    fn hello() -> Hello {
+        Hello {
+            kind: AgentKind::MediaAgent.into(),
+            start_id: "start".into(),
+            version: "0.1.0".into(),
+            host_id: "host".into(),
+            journal_id: "journal".into(),
+            pool: "default".into(),
+            storage_unit: "storage".into(),
+            data_addresses: vec!["127.0.0.1:1".into()],
+            ..Hello::default()
+        }
+    }
+
+    fn parsed(kind: Kind, hello: &Hello) -> Result<String, Code> {
+        let name = "media-1".to_owned();
+        let parsed = parse_hello(&Identity { kind, name }, hello);
+        parsed.map(|hello| hello.name.to_string()).map_err(|e| e.code())
+    }
+
+    #[test]
+    fn a_name_and_a_kind_are_those_of_the_certificate() {
+        assert_eq!(parsed(Kind::MediaAgent, &hello()), Ok("media-1".into()));
+        for kind in [Kind::ClientAgent, Kind::Operator, Kind::Primary] {
+            assert_eq!(parsed(kind, &hello()), Err(Code::PermissionDenied), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn t90_what_an_agent_says_of_itself_is_short() {
+        let long = || "x".repeat(257);
+        type Change = fn(&mut Hello, String);
+        let table: [(&str, Change); 5] = [
+            ("version", |hello, text| hello.version = text),
+            ("host_id", |hello, text| hello.host_id = text),
+            ("repository_id", |hello, text| hello.repository_id = text),
+            ("data_addresses", |hello, text| hello.data_addresses = vec![text]),
+            ("data_addresses", |hello, _| {
+                hello.data_addresses = vec!["127.0.0.1:1".into(); 17];
+            }),
+        ];
+        for (field, change) in table {
+            let mut said = hello();
+            change(&mut said, long());
+            assert_eq!(
+                parsed(Kind::MediaAgent, &said),
+                Err(Code::InvalidArgument),
+                "{field}"
+            );
+        }
+    }
 }
