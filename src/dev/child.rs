@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outlast_kit::files::{remove_durably, write_durably};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -13,6 +13,8 @@ use super::error::DevError;
 use super::layout::Layout;
 use super::plan::Member;
 
+/// A process that has no arguments for so long will have none.
+const EXEC: Duration = Duration::from_secs(5);
 /// Between two looks at whether a process has ended.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -28,20 +30,46 @@ pub(crate) fn start(layout: &Layout, member: &Member) -> Result<std::process::Ch
     };
     let program =
         std::env::current_exe().map_err(DevError::io("cannot find", PathBuf::from("this program")))?;
-    let child = Command::new(&program)
+    let mut command = Command::new(&program);
+    command
         .arg(member.role.command())
         .arg("--config")
         .arg(layout.config(&member.child))
         .stdin(Stdio::null())
         .stdout(open()?)
-        .stderr(open()?)
-        .process_group(0)
-        .spawn()
-        .map_err(DevError::io("cannot start", &program))?;
+        .stderr(open()?);
+    let child = spawn(&mut command)?;
     let pid = layout.pid(&member.child);
     write_durably(&pid, format!("{}\n", child.id()).as_bytes(), 0o644)
         .map_err(DevError::io("cannot write", pid))?;
     Ok(child)
+}
+
+/// Starts the process, and returns when it is what it was started as.
+fn spawn(command: &mut Command) -> Result<std::process::Child, DevError> {
+    let program = PathBuf::from(command.get_program());
+    let mut child = command
+        .process_group(0)
+        .spawn()
+        .map_err(DevError::io("cannot start", &program))?;
+    // For a moment a new process has no arguments yet, and nobody could tell that it is ours.
+    let started = Instant::now();
+    while arguments(child.id()).is_some_and(|words| words.is_empty()) && started.elapsed() < EXEC {
+        if child
+            .try_wait()
+            .map_err(DevError::io("cannot watch", &program))?
+            .is_some()
+        {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(child)
+}
+
+/// The command line of a process, as the system keeps it; nothing: there is no such process.
+fn arguments(pid: u32) -> Option<Vec<u8>> {
+    std::fs::read(format!("/proc/{pid}/cmdline")).ok()
 }
 
 /// The pid of a member, if its process runs. A pid that went to another program since is not ours.
@@ -51,7 +79,7 @@ pub(crate) fn running(layout: &Layout, member: &Member) -> Option<u32> {
         .trim()
         .parse()
         .ok()?;
-    let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let arguments = arguments(pid)?;
     let config = layout.config(&member.child);
     let ours = arguments
         .split(|byte| *byte == 0)
@@ -113,4 +141,22 @@ pub(crate) fn log_tail(layout: &Layout, member: &Member) -> String {
         .map(|line| format!("  {line}"))
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::{arguments, spawn};
+
+    #[test]
+    fn t90_a_child_is_known_by_its_arguments_from_its_start_on() {
+        for round in 0..100 {
+            let mut child = spawn(Command::new("sleep").arg("60")).unwrap();
+            let seen = arguments(child.id());
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert_eq!(seen.as_deref(), Some(&b"sleep\x0060\x00"[..]), "round {round}");
+        }
+    }
 }
