@@ -162,6 +162,11 @@ fn refuse_foreign_folder(layout: &Layout) -> Result<(), DevError> {
     }
 }
 
+/// Below the range from which systems take ports for outgoing connections: such a port stays free until its process binds it.
+const UNASSIGNED: std::ops::Range<u16> = 10_240..32_768;
+/// Tries to find a free port; on a machine where so many are taken, `--port` has to say which.
+const TRIES: usize = 200;
+
 /// Gives out ports that are free right now. Those given out stay bound until all are, so that none is given twice.
 struct Ports {
     first: u16,
@@ -177,17 +182,26 @@ impl Ports {
     }
 
     fn take(&mut self, offset: u16) -> Result<SocketAddr, DevError> {
-        let port = if self.first == 0 {
-            0
-        } else {
-            self.first.saturating_add(offset)
-        };
+        if self.first != 0 {
+            return self.bind(self.first.saturating_add(offset));
+        }
+        for _ in 1..TRIES {
+            if let Ok(address) = self.bind(random_port()) {
+                return Ok(address);
+            }
+        }
+        self.bind(random_port())
+    }
+
+    fn bind(&mut self, port: u16) -> Result<SocketAddr, DevError> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let listener = TcpListener::bind(address).map_err(|_| DevError::PortInUse { address })?;
-        let taken = listener
-            .local_addr()
-            .map_err(|_| DevError::PortInUse { address })?;
         self.held.push(listener);
-        Ok(taken)
+        Ok(address)
     }
+}
+
+fn random_port() -> u16 {
+    let random = uuid::Uuid::new_v4().as_u128() % UNASSIGNED.len() as u128;
+    UNASSIGNED.start + u16::try_from(random).unwrap_or(0)
 }

@@ -114,20 +114,13 @@ impl Cluster {
             .spawn()
             .unwrap();
         self.dev = Some(dev);
-        self.wait_ready();
+        wait_until("dev to say that the cluster is up", || {
+            self.dev_says().contains("The cluster is up")
+        });
     }
 
-    /// Until there is a leader and all agents are connected.
-    pub(crate) fn wait_ready(&self) {
-        wait_until("the cluster to be ready", || {
-            let agents = self.try_run(&["--timeout", "1s", "-o", "json", "agent", "list"]);
-            if agents.code != 0 {
-                return false;
-            }
-            let agents = agents.json();
-            let agents = agents.as_array().unwrap();
-            agents.len() == 3 && agents.iter().all(|agent| agent["connected"] == true)
-        });
+    fn dev_says(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("dev.out")).unwrap_or_default()
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
@@ -284,7 +277,7 @@ impl Cluster {
 
     /// The ends of all logs, for a failed test.
     pub(crate) fn logs(&self) -> String {
-        let mut text = String::new();
+        let mut text = format!("--- dev\n{}", self.dev_says());
         for entry in std::fs::read_dir(self.data_dir().join("log"))
             .into_iter()
             .flatten()
