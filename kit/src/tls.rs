@@ -116,6 +116,9 @@ impl Credentials {
             .ca_certificate(self.ca.clone())
             .identity(self.own.clone())
             .domain_name(server_name);
+        if !is_host_and_port(address) {
+            return Err(bad());
+        }
         Endpoint::from_shared(format!("https://{address}"))
             .and_then(|endpoint| endpoint.tls_config(tls))
             .map(|endpoint| {
@@ -138,9 +141,40 @@ impl Credentials {
     }
 }
 
+/// A name alone would be tried at the port of web servers.
+fn is_host_and_port(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|source| TlsError::Unreadable {
         path: path.to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_host_and_port;
+
+    #[test]
+    fn t90_an_address_has_a_host_and_a_port() {
+        for (address, right) in [
+            ("primary-1.example.org:7400", true),
+            ("10.0.0.1:7400", true),
+            ("[::1]:7400", true),
+            ("primary-1.example.org", false),
+            ("https://primary-1:7400", false),
+            ("primary-1:7400/", false),
+            ("primary-1:", false),
+            ("primary-1:0", false),
+            ("primary-1:74000", false),
+            (":7400", false),
+            ("", false),
+        ] {
+            assert_eq!(is_host_and_port(address), right, "{address}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use outlast_kit::identity::Kind;
-use outlast_kit::tls::{Credentials, TlsFiles};
+use outlast_kit::tls::{ANY_PRIMARY, Credentials, TlsFiles};
 use outlast_proto::words::{AgentName, PoolName, StorageUnitName};
 use outlast_repository::Password;
 use serde::Deserialize;
@@ -64,10 +64,16 @@ impl Config {
     /// # Errors
     /// [`RunError`] naming the first thing that is wrong.
     pub fn check(&self) -> Result<(), RunError> {
-        self.credentials()?;
+        let credentials = self.credentials()?;
         self.storage.password()?;
         if self.primaries.is_empty() {
             return Err(RunError::NoPrimaries);
+        }
+        for address in self.primaries.iter().chain(&self.advertise) {
+            credentials.endpoint(address, ANY_PRIMARY)?;
+        }
+        if self.listen.ip().is_unspecified() && self.advertise.is_empty() {
+            return Err(RunError::NothingToAdvertise { listen: self.listen });
         }
         Ok(())
     }

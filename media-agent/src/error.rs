@@ -34,6 +34,15 @@ pub enum RunError {
     /// No address of a primary.
     #[error("`primaries` is empty; name at least one primary as host:port")]
     NoPrimaries,
+    /// Clients would be sent to an address that is everywhere and nowhere.
+    #[error(
+        "`listen` is {listen}, every address of this host, which clients on other hosts cannot connect to; \
+         name in `advertise` where they reach it, as host:port"
+    )]
+    NothingToAdvertise {
+        /// Where it listens.
+        listen: SocketAddr,
+    },
     /// The password file cannot be read.
     #[error("cannot read the password file {}: {source}", path.display())]
     PasswordFile {

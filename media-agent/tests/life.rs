@@ -585,3 +585,44 @@ async fn mistakes_keep_the_agent_down_with_a_sentence() {
     let other = other.check().unwrap_err();
     assert!(matches!(other, RunError::OtherIdentity { .. }), "{other}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t90_addresses_that_lead_nowhere_are_found_by_the_check() {
+    let world = World::new().await;
+    type Change = fn(&mut outlast_media_agent::Config);
+    let table: [(Change, Option<&str>); 5] = [
+        (
+            |config| config.listen = "0.0.0.0:7500".parse().unwrap(),
+            Some("advertise"),
+        ),
+        (
+            |config| config.listen = "[::]:7500".parse().unwrap(),
+            Some("advertise"),
+        ),
+        (
+            |config| {
+                config.listen = "0.0.0.0:7500".parse().unwrap();
+                config.advertise = vec!["media-1.example.org:7500".into()];
+            },
+            None,
+        ),
+        (
+            |config| config.advertise = vec!["media-1".into()],
+            Some("host:port"),
+        ),
+        (
+            |config| config.primaries.push("primary-1".into()),
+            Some("host:port"),
+        ),
+    ];
+    for (change, expected) in table {
+        let mut config = world.config("media-1");
+        change(&mut config);
+        let said = config.check().err().map(|error| error.to_string());
+        assert_eq!(said.is_some(), expected.is_some(), "{said:?}");
+        assert!(
+            said.unwrap_or_default().contains(expected.unwrap_or_default()),
+            "{expected:?}"
+        );
+    }
+}

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use outlast_kit::identity::Kind;
-use outlast_kit::tls::{Credentials, TlsError, TlsFiles};
+use outlast_kit::tls::{ANY_PRIMARY, Credentials, TlsError, TlsFiles};
 use serde::Deserialize;
 
 /// A member of the group as it is first formed.
@@ -101,6 +101,9 @@ impl Config {
         let addresses: BTreeSet<_> = members.iter().map(|m| &m.address).collect();
         if [ids.len(), names.len(), addresses.len()] != [members.len(); 3] {
             return problem("a node_id, name or address is there twice".into());
+        }
+        for member in members {
+            credentials.endpoint(&member.address, ANY_PRIMARY)?;
         }
         match members.iter().find(|m| m.node_id == self.node_id) {
             Some(me) if me.name == self.name => Ok(credentials),

@@ -26,7 +26,7 @@ pub(crate) enum Daemon {
 /// How a daemon is started.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DaemonArgs {
-    /// The configuration, TOML; every key also as OUTLAST_SECTION__KEY
+    /// The configuration, TOML; every key also as a variable such as OUTLAST_PRIMARY__TLS__CA
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
     /// Check the configuration and exit

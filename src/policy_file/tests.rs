@@ -147,28 +147,6 @@ fn bad_files_are_named_in_one_sentence() {
             "home.toml: \"schedule\": \"x\" needs either cron or every",
         ),
         (
-            format!("{SHORT}[[schedule]]\nname = \"x\"\ncron = \"0 25 * * *\""),
-            false,
-            "home.toml: \"schedule\": \"x\" has the cron expression \"0 25 * * *\", in which \"25\" is no hour (0 to 23)",
-        ),
-        (
-            format!("{SHORT}[[schedule]]\nname = \"x\"\ncron = \"@daily\""),
-            false,
-            "home.toml: \"schedule\": \"x\" has the cron expression \"@daily\", which has 1 fields; \
-             write minute, hour, day of the month, month and day of the week",
-        ),
-        (
-            format!("{SHORT}[[schedule]]\nname = \"x\"\nevery = \"1h\"\nwindow = \"23:00-26:00\""),
-            false,
-            "home.toml: \"schedule\": \"x\" has the window \"23:00-26:00\"; \
-             write two different times such as \"23:00-06:00\"",
-        ),
-        (
-            SHORT.replace("/home", "/srv/../home"),
-            false,
-            "home.toml: \"items\": \"/srv/../home\" leads back up by \"..\"; name the place itself",
-        ),
-        (
             format!("{SHORT}type = \"oracle\""),
             true,
             "home.toml: \"type\": this version cannot run policies of type oracle",
@@ -180,10 +158,40 @@ fn bad_files_are_named_in_one_sentence() {
              there are standard, windows, stream, oracle, ms-sql-server, postgresql, mysql",
         ),
     ] {
-        let error = parse("home.toml", &text).unwrap_err();
-        assert_eq!(error.to_string(), expected, "{text}");
-        assert_eq!(error.is_refusal(), refusal, "{text}");
+        refused(&text, refusal, expected);
     }
+}
+
+#[test]
+fn t90_schedules_and_items_that_cannot_work_are_refused_in_one_sentence() {
+    for (text, expected) in [
+        (
+            format!("{SHORT}[[schedule]]\nname = \"x\"\ncron = \"0 25 * * *\""),
+            "home.toml: \"schedule\": \"x\" has the cron expression \"0 25 * * *\", in which \"25\" is no hour (0 to 23)",
+        ),
+        (
+            format!("{SHORT}[[schedule]]\nname = \"x\"\ncron = \"@daily\""),
+            "home.toml: \"schedule\": \"x\" has the cron expression \"@daily\", which has 1 fields; \
+             write minute, hour, day of the month, month and day of the week",
+        ),
+        (
+            format!("{SHORT}[[schedule]]\nname = \"x\"\nevery = \"1h\"\nwindow = \"23:00-26:00\""),
+            "home.toml: \"schedule\": \"x\" has the window \"23:00-26:00\"; \
+             write two different times such as \"23:00-06:00\"",
+        ),
+        (
+            SHORT.replace("/home", "/srv/../home"),
+            "home.toml: \"items\": \"/srv/../home\" leads back up by \"..\"; name the place itself",
+        ),
+    ] {
+        refused(&text, false, expected);
+    }
+}
+
+fn refused(text: &str, refusal: bool, expected: &str) {
+    let error = parse("home.toml", text).unwrap_err();
+    assert_eq!(error.to_string(), expected, "{text}");
+    assert_eq!(error.is_refusal(), refusal, "{text}");
 }
 
 #[test]
