@@ -117,7 +117,8 @@ fn report_text(format: Format, text: &str) {
         let document = serde_json::json!({ "code": null, "text": text, "help": null, "tried": [] });
         return remark(&serde_json::json!({ "error": document }).to_string());
     }
-    remark(&format!("error: {}", human::clean(text)));
+    let lines: Vec<_> = text.lines().map(human::clean).collect();
+    remark(&format!("error: {}", lines.join("\n")));
 }
 
 /// Help that was asked for, or wrong usage.
