@@ -292,3 +292,24 @@ fn a_dead_peer_is_not_called_in_a_busy_loop() {
     let rate = (calls.load(Ordering::Relaxed) - before) as f64 / start.elapsed().as_secs_f64();
     assert!(rate < 100.0, "{rate} calls a second");
 }
+
+#[test]
+fn t90_a_leader_that_is_gone_is_not_named() {
+    let (homes, mut nodes) = cluster(3);
+    let chief = leader(&nodes).id;
+    let named = homes
+        .iter()
+        .find(|home| home.id == chief)
+        .map(|home| (chief, home.peer()));
+    for node in &nodes {
+        eventually_eq("the leader named", &named, || node.raft.status().leader);
+    }
+    let last = nodes.iter().position(|node| node.id != chief).unwrap();
+    let last = nodes.remove(last);
+    nodes.into_iter().for_each(Node::kill);
+    eventually_eq("nobody named", &None, || last.raft.status().leader);
+    assert_eq!(
+        last.propose("refused"),
+        Err(ProposeError::NotLeader { leader: None })
+    );
+}

@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use outlast_raft::{LossKind, StartError};
@@ -253,4 +253,17 @@ fn damaged_rows_are_refused_or_harmless_but_never_different() {
         ),
         "{error}"
     );
+}
+
+#[test]
+fn t90_nobody_else_reads_what_the_cluster_knows() {
+    let home = Home::new(1);
+    fs::create_dir_all(home.data()).unwrap();
+    fs::set_permissions(home.data(), fs::Permissions::from_mode(0o755)).unwrap();
+    let node = Node::start(&home).unwrap();
+    assert_eq!(
+        fs::metadata(home.data()).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
+    node.stop();
 }

@@ -2,10 +2,12 @@
 //! openraft calls the client; the primary mounts the service on its TLS port.
 
 mod client;
+mod heard;
 mod receive;
 mod service;
 mod wire;
 
 pub(crate) use client::Network;
+pub(crate) use heard::Heard;
 pub use service::RaftService;
 pub(crate) use wire::MAX_FRAME;

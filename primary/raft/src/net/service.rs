@@ -11,6 +11,7 @@ use outlast_proto::v1::raft_server::Raft as RaftRpc;
 use serde::Serialize;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::net::heard::Heard;
 use crate::net::receive;
 use crate::net::wire::{self, WireError};
 use crate::peer::NodeId;
@@ -23,11 +24,17 @@ pub struct RaftService {
     me: NodeId,
     raft: Raft,
     state: StateStore,
+    heard: Heard,
 }
 
 impl RaftService {
-    pub(crate) fn new(me: NodeId, raft: Raft, state: StateStore) -> Self {
-        Self { me, raft, state }
+    pub(crate) fn new(me: NodeId, raft: Raft, state: StateStore, heard: Heard) -> Self {
+        Self {
+            me,
+            raft,
+            state,
+            heard,
+        }
     }
 }
 
@@ -41,7 +48,7 @@ impl RaftRpc for RaftService {
         &self,
         request: Request<Streaming<RaftFrame>>,
     ) -> Result<Response<Answers>, Status> {
-        let (requests, fault) = until_fault(self.me, request.into_inner());
+        let (requests, fault) = until_fault(self.me, request.into_inner(), self.heard.clone());
         let answers = self.raft.stream_append(requests).map(|result| match result {
             Ok(answer) => Ok(wire::pack(&answer)?),
             Err(fatal) => Err(stopped(&fatal)),
@@ -87,11 +94,18 @@ impl RaftRpc for RaftService {
 type Requests = Pin<Box<dyn Stream<Item = AppendEntriesRequest<Config>> + Send>>;
 
 /// The requests up to the first one that cannot be taken. Skipping it would leave a hole in the log.
-fn until_fault(me: NodeId, frames: Streaming<RaftFrame>) -> (Requests, Arc<Mutex<Option<Status>>>) {
+fn until_fault(
+    me: NodeId,
+    frames: Streaming<RaftFrame>,
+    heard: Heard,
+) -> (Requests, Arc<Mutex<Option<Status>>>) {
     let fault = Arc::new(Mutex::new(None));
     let note = fault.clone();
     let requests = frames.scan((), move |(), frame| {
         let request = frame.and_then(|frame| Ok(append(me, &frame)?));
+        if request.is_ok() {
+            heard.now();
+        }
         let request = request.map_err(|status| {
             if let Ok(mut fault) = note.lock() {
                 *fault = Some(status);

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use crate::error::{InitializeError, ProposeError, StartError};
 use crate::log::LogStore;
 use crate::machine::Machine;
-use crate::net::{MAX_FRAME, Network, RaftService};
+use crate::net::{Heard, MAX_FRAME, Network, RaftService};
 use crate::options::{MAX_COMMAND, RaftOptions, Timing};
 use crate::peer::{NodeId, Peer};
 use crate::state::StateStore;
@@ -44,6 +44,7 @@ struct Inner {
     raft: Raft,
     log: LogStore,
     state: StateStore,
+    heard: Heard,
     leadership: watch::Receiver<Leadership>,
     stop: watch::Receiver<Option<StopReason>>,
     watcher: JoinHandle<()>,
@@ -77,6 +78,7 @@ impl RaftNode {
                 raft,
                 log,
                 state,
+                heard: Heard::default(),
                 leadership,
                 stop,
                 watcher,
@@ -86,8 +88,14 @@ impl RaftNode {
 
     /// The gRPC service for the other nodes, with its message limits set.
     pub fn service(&self) -> RaftServer<RaftService> {
-        let Inner { id, raft, state, .. } = &*self.inner;
-        RaftServer::new(RaftService::new(*id, raft.clone(), state.clone()))
+        let Inner {
+            id,
+            raft,
+            state,
+            heard,
+            ..
+        } = &*self.inner;
+        RaftServer::new(RaftService::new(*id, raft.clone(), state.clone(), heard.clone()))
             .max_decoding_message_size(MAX_FRAME)
             .max_encoding_message_size(MAX_FRAME)
     }
@@ -109,6 +117,11 @@ impl RaftNode {
         }
     }
 
+    /// The leader somebody is sent to, unless nothing was heard of it for so long that it must be gone.
+    fn if_heard<T>(&self, leader: Option<T>) -> Option<T> {
+        leader.filter(|_| self.inner.heard.within(self.inner.timing.patience()))
+    }
+
     /// Has a command committed and applied, and returns the machine's reply.
     pub async fn propose(&self, command: Vec<u8>) -> Result<Vec<u8>, ProposeError> {
         self.propose_within(command, self.inner.timing.deadline()).await
@@ -127,10 +140,14 @@ impl RaftNode {
         match tokio::time::timeout(after, write).await {
             Ok(Ok(done)) => Ok(done.data.0.into()),
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => {
-                Err(ProposeError::NotLeader { leader: leader(to) })
+                Err(ProposeError::NotLeader {
+                    leader: self.if_heard(leader(to)),
+                })
             }
             Ok(Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(to)))) => {
-                Err(ProposeError::Displaced { leader: leader(to) })
+                Err(ProposeError::Displaced {
+                    leader: self.if_heard(leader(to)),
+                })
             }
             // About memberships and preconditions; neither is asked for here.
             Ok(Err(RaftError::APIError(_))) => Err(ProposeError::Displaced { leader: None }),
@@ -147,7 +164,9 @@ impl RaftNode {
         match tokio::time::timeout(after, read).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to)))) => {
-                Err(ProposeError::NotLeader { leader: leader(to) })
+                Err(ProposeError::NotLeader {
+                    leader: self.if_heard(leader(to)),
+                })
             }
             Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)))) => {
                 Err(ProposeError::NotLeader { leader: None })

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{LossKind, StartError};
@@ -29,7 +30,7 @@ struct Layout {
 
 pub(crate) fn open(options: &RaftOptions, machine: Box<dyn Machine>) -> Result<Opened, StartError> {
     let dir = &options.data_dir;
-    fs::create_dir_all(dir).map_err(StartError::io("creating", dir))?;
+    make_private(dir).map_err(StartError::io("creating", dir))?;
     let lock = DirLock::take(dir)?;
     let layout = Layout::of(dir);
     let identity = match Identity::find(dir, options.node_id, &options.cluster)? {
@@ -48,6 +49,12 @@ pub(crate) fn open(options: &RaftOptions, machine: Box<dyn Machine>) -> Result<O
             .map_err(StartError::io("claiming", dir))?;
     }
     layout.open(options, identity, machine, lock)
+}
+
+/// Everything the cluster knows lies here, the key that signs tickets included: it is nobody else's to read.
+fn make_private(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
 }
 
 impl Layout {

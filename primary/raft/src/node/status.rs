@@ -14,7 +14,7 @@ pub struct RaftStatus {
     pub id: NodeId,
     /// The term it knows of.
     pub term: u64,
-    /// The leader it knows of.
+    /// The leader it hears, or itself.
     pub leader: Option<(NodeId, Peer)>,
     /// What it is itself.
     pub role: Role,
@@ -74,6 +74,11 @@ impl RaftNode {
             (_, ServerState::Learner) => Role::Learner,
         };
         let leader = metrics.current_leader;
+        let leader = if role == Role::Leader {
+            leader
+        } else {
+            self.if_heard(leader)
+        };
         RaftStatus {
             id: metrics.id,
             term: metrics.current_term,
