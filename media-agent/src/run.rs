@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use outlast_kit::clock::SystemClock;
@@ -80,6 +81,7 @@ pub async fn start_with(config: Config, shutdown: Shutdown, timing: Timing) -> R
 
     let tasks = Tasks::new(shutdown.clone());
     let (journal, open) = Journal::open(&data_dir.journal(), &tasks)?;
+    let sent = Arc::new(AtomicU64::new(journal.status().last));
     let clock = SystemClock::shared();
     let contact = watch::Sender::new(Contact::none_yet(clock.monotonic()));
     let context = Context {
@@ -102,7 +104,7 @@ pub async fn start_with(config: Config, shutdown: Shutdown, timing: Timing) -> R
     let settle = settle_open_attempts(context.clone(), open);
     context.tasks.spawn("survey", settle);
     serve_data(&context, &desk, &credentials, listener, address)?;
-    let session_end = hold_session(&config, &context, &desk, (credentials, contact), address)?;
+    let session_end = hold_session(&config, &context, &desk, (credentials, contact, sent), address)?;
     tracing::info!(%address, agent = %config.name, unit = %config.storage.unit, "media agent is ready");
     Ok(Agent {
         address,
@@ -204,7 +206,7 @@ fn hold_session(
     config: &Config,
     context: &Context,
     desk: &Desk,
-    (credentials, contact): (Credentials, watch::Sender<Contact>),
+    (credentials, contact, sent): (Credentials, watch::Sender<Contact>, Arc<AtomicU64>),
     address: SocketAddr,
 ) -> Result<Shutdown, RunError> {
     let primaries = Arc::new(Primaries::new(credentials, &config.primaries)?);
@@ -218,6 +220,7 @@ fn hold_session(
         context: context.clone(),
         desk: desk.clone(),
         contact: Arc::new(contact),
+        sent,
         hello: Hello {
             kind: AgentKind::MediaAgent.into(),
             version: config.reported_version.clone().unwrap_or(version),

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use outlast_kit::identity::Kind;
+use outlast_kit::shutdown::Shutdown;
 use outlast_media_agent::{RunError, Timing};
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::primary_message::Body;
@@ -503,6 +504,43 @@ async fn f14_an_open_attempt_is_surveyed_after_a_crash() {
         world.assert_clean();
         agent.stop().await;
     }
+}
+
+/// The disk lost events the primary had acknowledged; those the survey writes in their place must not pass for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn t90_a_journal_that_was_set_back_is_left_behind_although_the_survey_wrote_to_it() {
+    let world = World::new().await;
+    let agent = world.agent("media-1").await;
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let ticket = world.ticket(1, 1, &[Path::new(ITEM), Path::new("/etc/hosts")]);
+    let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+    stream.welcome().await;
+    let copy = copy_data_dir(&world);
+    stream.item(0, &home(), "home").await;
+    world
+        .primary
+        .wait_for("the second item", |p| p.events(1, 1).len() == 4)
+        .await;
+    let before = world.primary.last_hello().journal_id;
+    world.primary.be_deaf(true);
+    drop(stream);
+    crash(&world, agent, &copy).await;
+    // The survey is done before a primary answers: the first one tried says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config = world.config("media-1");
+    config
+        .primaries
+        .insert(0, silent.local_addr().unwrap().to_string());
+    let shutdown = Shutdown::new();
+    let agent = outlast_media_agent::start_with(config, shutdown.clone(), Timing::default())
+        .await
+        .unwrap();
+    world
+        .primary
+        .wait_for("a new journal", |p| p.last_hello().journal_id != before)
+        .await;
+    shutdown.begin();
+    agent.wait().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,8 @@
 //!
 //! Used by `serve`.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use outlast_proto::v1::{AgentMessage, JournalEvents, agent_message};
 use outlast_proto::words::JournalId;
 use prost::Message as _;
@@ -14,11 +16,11 @@ const BATCH: usize = 64;
 /// Bytes of one message, unless a single event is larger.
 const MESSAGE: usize = 512 << 10;
 
-/// Delivers until the session or the journal ends.
+/// Delivers `id` from event `next` on until the session or the journal ends; `sent` says how far it came.
 pub(super) async fn deliver(
     journal: &Journal,
-    id: &JournalId,
-    mut next: u64,
+    (id, mut next): (&JournalId, u64),
+    sent: &AtomicU64,
     up: &mpsc::Sender<AgentMessage>,
 ) {
     let mut status = journal.watch();
@@ -51,6 +53,7 @@ pub(super) async fn deliver(
                 break;
             };
             next = last + 1;
+            sent.fetch_max(last, Ordering::Relaxed);
             let journal_id = id.0.clone();
             let body = agent_message::Body::Journal(JournalEvents { journal_id, events });
             if up.send(AgentMessage { body: Some(body) }).await.is_err() {

@@ -3,6 +3,7 @@
 //! See the module's head. Run by the kit's `session::hold`, which opens the next when this returns.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use outlast_kit::session::Session;
@@ -24,6 +25,8 @@ pub(crate) struct SessionServer {
     pub(crate) context: Context,
     pub(crate) desk: Desk,
     pub(crate) contact: Arc<watch::Sender<Contact>>,
+    /// The highest event a primary can have: what the journal held at start, and what was sent since.
+    pub(crate) sent: Arc<AtomicU64>,
     /// What does not change from hello to hello.
     pub(crate) hello: Hello,
     /// Begins when the last events have had their chance.
@@ -72,7 +75,9 @@ impl SessionServer {
         let Session { welcome, up, down } = session;
         let journal = &self.context.journal;
         let status = journal.status();
-        let lost = welcome.journal_acknowledged < status.acknowledged;
+        // What the survey has written since the start may hide by its numbers that the disk was set back.
+        let lost = welcome.journal_acknowledged < status.acknowledged
+            || welcome.journal_acknowledged > self.sent.load(Ordering::Relaxed);
         if welcome.begin_new_journal || lost {
             // Hello of the next session names the new journal.
             self.begin_new_journal().await;
@@ -82,7 +87,7 @@ impl SessionServer {
             .acknowledge(status.journal.clone(), welcome.journal_acknowledged)
             .await;
         tokio::select! {
-            () = delivery::deliver(journal, &status.journal, welcome.journal_acknowledged + 1, &up) => {}
+            () = delivery::deliver(journal, (&status.journal, welcome.journal_acknowledged + 1), &self.sent, &up) => {}
             () = self.presence(&welcome, &up) => {}
             () = orders::follow(self, down, &up) => {}
             () = self.end.begun() => {}
