@@ -6,7 +6,7 @@ use outlast_proto::words::{
 };
 
 use crate::event::{EventKind, JobError, JournalEvent};
-use crate::rows::{History, HistoryItem, Job, JobTask, RestorePoint};
+use crate::rows::{History, HistoryItem, ItemRow, Job, JobTask, RestorePoint};
 use crate::state::ClusterState;
 
 /// After so many interrupted attempts a job is given up: something about it takes its media agents down (E-05).
@@ -268,20 +268,16 @@ impl ClusterState {
         let closed = self.change_job(id, |job| {
             let next = job.state.next(event).ok()?;
             let running = job.running.take()?;
+            // What the item in progress was in this attempt, and what it is for the job from now on.
+            let cut_short = if end.status == CompletionStatus::Failed && end.stopped.is_none() {
+                ItemOutcome::Failed
+            } else {
+                ItemOutcome::Stopped
+            };
             let unfinished = match next {
-                JobState::Done if end.status == CompletionStatus::Failed && end.stopped.is_none() => {
-                    ItemOutcome::Failed
-                }
-                JobState::Done => ItemOutcome::Stopped,
+                JobState::Done => cut_short,
                 _ => ItemOutcome::NotStarted,
             };
-            for row in job
-                .items
-                .iter_mut()
-                .filter(|row| row.outcome == ItemOutcome::InProgress)
-            {
-                row.outcome = unfinished;
-            }
             job.state = next;
             if next == JobState::Done {
                 job.status = Some((end.status, end.code));
@@ -289,7 +285,10 @@ impl ClusterState {
             }
             let items = job.items.iter().zip(running.items).map(|(row, run)| HistoryItem {
                 path: row.path.clone(),
-                outcome: row.outcome,
+                outcome: match row.outcome {
+                    ItemOutcome::InProgress => cut_short,
+                    outcome => outcome,
+                },
                 restore_point: row.restore_point,
                 started_at: run.started_at,
                 ended_at: run.ended_at,
@@ -309,6 +308,10 @@ impl ClusterState {
                 items: items.collect(),
                 exceptions: running.exceptions,
             };
+            let in_progress = |row: &&mut ItemRow| row.outcome == ItemOutcome::InProgress;
+            for row in job.items.iter_mut().filter(in_progress) {
+                row.outcome = unfinished;
+            }
             Some((running.attempt, history))
         });
         if let Some((attempt, history)) = closed.flatten() {

@@ -127,6 +127,32 @@ fn s12_an_item_in_progress_is_not_left_in_progress() {
 }
 
 #[test]
+fn t90_x05_an_interrupted_attempt_tells_which_items_it_had_begun() {
+    let mut world = World::new();
+    let (job, attempt, media) = world.running_job();
+    world.event(
+        &media,
+        job,
+        attempt,
+        EventKind::ItemStarted { item: ItemNumber(0) },
+    );
+    world.event(
+        &media,
+        job,
+        attempt,
+        EventKind::Interrupted {
+            counters: Counters::default(),
+            reason: "restarted".into(),
+        },
+    );
+    let history = world.state.history(job, attempt).unwrap();
+    let outcomes: Vec<_> = history.items.iter().map(|item| item.outcome).collect();
+    assert_eq!(outcomes, [ItemOutcome::Stopped, ItemOutcome::NotStarted]);
+    let items = &world.state.job(job).unwrap().items;
+    assert!(items.iter().all(|item| item.outcome == ItemOutcome::NotStarted));
+}
+
+#[test]
 fn s12_an_ended_attempt_gets_no_second_history() {
     let mut world = World::new();
     let (job, attempt, media) = world.running_job();
