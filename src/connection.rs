@@ -16,6 +16,8 @@ use crate::error::CliError;
 pub(crate) const LARGEST_ANSWER: usize = 64 << 20;
 /// How long one node may take to answer a stale read.
 const STALE_TRY: Duration = Duration::from_secs(2);
+/// How long the leader may take for a slow change.
+const SLOW_TRY: Duration = Duration::from_secs(90);
 const STALE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The way to the cluster of one context.
@@ -80,6 +82,15 @@ impl Connection {
         Fut: Future<Output = Result<T, Status>>,
     {
         self.ask_leader(self.timeout, call).await
+    }
+
+    /// As [`Connection::write`], for changes that take the leader a while, such as a new node catching up.
+    pub(crate) async fn write_slowly<T, F, Fut>(&self, call: F) -> Result<T, CliError>
+    where
+        F: Fn(Channel) -> Fut,
+        Fut: Future<Output = Result<T, Status>>,
+    {
+        Ok(self.primaries.call_with(self.timeout, SLOW_TRY, call).await?)
     }
 
     /// Asks the leader for as long as is said; for those who have their own way to wait.

@@ -59,6 +59,14 @@ pub(crate) enum CliError {
     NoSuchCode { code: u16 },
     #[error("there is no command \"{command}\"")]
     NoSuchCommand { command: String },
+    #[error("{reason}")]
+    BadName { reason: String },
+    #[error("{} exists already; nothing was changed", path.display())]
+    Exists { path: PathBuf },
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Authority(#[from] outlast_kit::authority::AuthorityError),
     #[error("cannot write the result: {source}")]
     Output { source: std::io::Error },
     /// Whoever read our output has had enough; not worth a word.
@@ -97,7 +105,9 @@ impl CliError {
             }
             CliError::Refused(status) => of_status(status.code()),
             CliError::NoSuchCode { .. } => exit::NO_SUCH_THING,
-            CliError::Output { .. } => exit::FAILED,
+            CliError::BadName { .. } => exit::WRONG_USAGE,
+            CliError::Exists { .. } => exit::REFUSED,
+            CliError::Output { .. } | CliError::File { .. } | CliError::Authority(_) => exit::FAILED,
             CliError::OutputClosed => exit::SUCCESSFUL,
         }
     }

@@ -57,6 +57,17 @@ impl Authority {
         ))
     }
 
+    /// The CA whose certificate and key are given, both PEM.
+    ///
+    /// # Errors
+    /// [`AuthorityError`] if they are no CA of ours.
+    pub fn load(ca: &Pem) -> Result<Self, AuthorityError> {
+        let key = KeyPair::from_pem(&ca.key)?;
+        Ok(Self {
+            issuer: Issuer::from_ca_cert_pem(&ca.cert, key)?,
+        })
+    }
+
     /// A certificate for `identity`, with the names and addresses its server is reached by.
     ///
     /// # Errors

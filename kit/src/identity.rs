@@ -29,7 +29,9 @@ impl Kind {
         }
     }
 
-    fn from_word(word: &str) -> Option<Kind> {
+    /// The kind a word stands for.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Kind> {
         [Kind::Primary, Kind::MediaAgent, Kind::ClientAgent, Kind::Operator]
             .into_iter()
             .find(|k| k.word() == word)

@@ -99,8 +99,25 @@ impl Primaries {
         F: Fn(Channel) -> Fut,
         Fut: Future<Output = Result<T, Status>>,
     {
+        self.call_with(deadline, FIRST_TRY, call).await
+    }
+
+    /// As [`Primaries::call`], for calls that take their time: a node that took one up gets `first_try` to answer.
+    ///
+    /// # Errors
+    /// [`CallError`], as there.
+    pub async fn call_with<T, F, Fut>(
+        &self,
+        deadline: Duration,
+        first_try: Duration,
+        call: F,
+    ) -> Result<T, CallError>
+    where
+        F: Fn(Channel) -> Fut,
+        Fut: Future<Output = Result<T, Status>>,
+    {
         let start = Instant::now();
-        let mut patience = FIRST_TRY;
+        let mut patience = first_try;
         loop {
             let mut tried: Vec<(String, String, bool)> = Vec::new();
             let mut queue = self.round();
@@ -133,7 +150,7 @@ impl Primaries {
                 return Err(CallError::NoLeader { answering, tried });
             }
             tokio::time::sleep(PAUSE).await;
-            patience = (patience * 2).min(LONGEST_TRY);
+            patience = (patience * 2).min(LONGEST_TRY.max(first_try));
         }
     }
 

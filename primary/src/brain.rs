@@ -4,7 +4,7 @@ use std::sync::RwLockReadGuard;
 
 use outlast_core::{ClusterState, Command, Entry, Reply};
 use outlast_kit::clock::SharedClock;
-use outlast_proto::words::RequestId;
+use outlast_proto::words::{RequestId, Timing};
 use outlast_raft::{ProposeError, RaftNode};
 use tokio::sync::watch;
 
@@ -18,6 +18,8 @@ pub(crate) struct Brain {
     clock: SharedClock,
     /// The name of this node.
     name: String,
+    /// As this node was configured; counts when it founds the cluster.
+    timing: Timing,
 }
 
 /// A decision that was not made, or whose fate is unknown.
@@ -32,12 +34,14 @@ pub(crate) enum BrainError {
 }
 
 impl Brain {
-    pub(crate) fn new(raft: RaftNode, state: SharedState, clock: SharedClock, name: String) -> Self {
+    pub(crate) fn new(raft: RaftNode, state: SharedState, clock: SharedClock, me: (String, Timing)) -> Self {
+        let (name, timing) = me;
         Self {
             raft,
             state,
             clock,
             name,
+            timing,
         }
     }
 
@@ -87,6 +91,10 @@ impl Brain {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(crate) fn configured_timing(&self) -> Timing {
+        self.timing
     }
 
     /// Whether this node leads, as far as it knows.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use outlast_kit::identity::Kind;
 use outlast_kit::tls::{ANY_PRIMARY, Credentials, TlsError, TlsFiles};
+use outlast_proto::words::Timing;
 use serde::Deserialize;
 
 /// A member of the group as it is first formed.
@@ -20,17 +21,6 @@ pub struct MemberConfig {
     pub address: String,
 }
 
-/// How patient elections are (CLI.md `cluster set --timing`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Timing {
-    /// 50 ms heartbeat, 150 to 300 ms election.
-    #[default]
-    Lan,
-    /// Ten times that.
-    Wan,
-}
-
 /// A primary node's configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,7 +33,12 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where it listens.
     pub listen: SocketAddr,
-    /// The members the group is first formed of; all of them name the same ones.
+    /// `host:port` at which the others and all agents reach it; without it, the address it listens on.
+    #[serde(default)]
+    pub advertise: Option<String>,
+    /// The members the group is first formed of; all of them name the same ones. Without any the node waits for
+    /// `outlast cluster init` or `join`.
+    #[serde(default)]
     pub initial_members: Vec<MemberConfig>,
     /// Patience of elections.
     #[serde(default)]
@@ -91,7 +86,11 @@ impl Config {
                 expected: self.name.clone(),
             });
         }
+        credentials.endpoint(&self.me().address, ANY_PRIMARY)?;
         let members = &self.initial_members;
+        if members.is_empty() {
+            return Ok(credentials);
+        }
         let problem = |text: String| Err(ConfigProblem::Members(text));
         if ![1, 3, 5].contains(&members.len()) {
             return problem(format!("a group has 1, 3 or 5 nodes, not {}", members.len()));
@@ -116,7 +115,12 @@ impl Config {
     }
 
     /// This node as the others see it.
-    pub(crate) fn me(&self) -> Option<&MemberConfig> {
-        self.initial_members.iter().find(|m| m.node_id == self.node_id)
+    pub(crate) fn me(&self) -> MemberConfig {
+        let initial = self.initial_members.iter().find(|m| m.node_id == self.node_id);
+        initial.cloned().unwrap_or_else(|| MemberConfig {
+            node_id: self.node_id,
+            name: self.name.clone(),
+            address: self.advertise.clone().unwrap_or_else(|| self.listen.to_string()),
+        })
     }
 }

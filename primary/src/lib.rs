@@ -11,6 +11,7 @@ mod live;
 mod machine;
 mod node;
 mod sessions;
+mod timing;
 mod view;
 
 pub use config::{Config, ConfigProblem, MemberConfig};

@@ -11,6 +11,7 @@ use outlast_kit::tasks::Tasks;
 use outlast_kit::tls::{ANY_PRIMARY, Credentials};
 use outlast_proto::v1::FILE_DESCRIPTOR_SET;
 use outlast_proto::v1::agent_session_server::AgentSessionServer;
+use outlast_proto::words::Timing;
 use outlast_raft::{
     Connect, ConnectError, InitializeError, Peer, RaftNode, RaftOptions, StartError, StopReason,
 };
@@ -22,11 +23,12 @@ use tonic::transport::{Channel, Server};
 
 use crate::api::{Api, only};
 use crate::brain::Brain;
-use crate::config::{Config, ConfigProblem, Timing};
+use crate::config::{Config, ConfigProblem};
 use crate::leader;
 use crate::live::Live;
 use crate::machine::SharedState;
 use crate::sessions::{Registry, SessionService};
+use crate::timing;
 
 /// How long tasks may take to end before they are named as stragglers.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
@@ -98,14 +100,19 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let state = SharedState::new();
     let raft = RaftNode::start(raft_options(&config, credentials.clone()), state.clone()).await?;
     let tasks = Tasks::new(shutdown.clone());
-    let brain = Brain::new(raft.clone(), state, SystemClock::shared(), config.name.clone());
+    let brain = Brain::new(
+        raft.clone(),
+        state,
+        SystemClock::shared(),
+        (config.name.clone(), config.timing),
+    );
     let (registry, live) = (Registry::new(), Live::new());
 
     // The server's own switch for this does not reach connections we accept ourselves.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     // The others need our answers until leadership is handed over.
     let serving_over = Shutdown::new();
-    let routes = routes(&brain, &registry, &live, &tasks).await?;
+    let routes = routes(&brain, &registry, &live, &tasks, &config).await?;
     let serve = Server::builder()
         .tls_config(credentials.server())?
         .http2_keepalive_interval(Some(KEEP_ALIVE))
@@ -117,15 +124,20 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         });
     tasks.spawn_vital("grpc server", serve);
     tasks.spawn(
+        "timing",
+        timing::keep(brain.clone(), config.data_dir.clone(), shutdown.clone()),
+    );
+    tasks.spawn(
         "leader",
         leader::follow(brain, registry, live, tasks.clone(), shutdown.clone()),
     );
-    let members = config
-        .initial_members
-        .iter()
-        .map(|m| (m.node_id, peer(&m.name, &m.address)))
-        .collect();
-    raft.initialize(members).await?;
+    if !config.initial_members.is_empty() {
+        let members = config
+            .initial_members
+            .iter()
+            .map(|m| (m.node_id, peer(&m.name, &m.address)));
+        raft.initialize(members.collect()).await?;
+    }
     tracing::info!(node = %config.name, listen = %config.listen, "primary is up");
 
     let ended = tokio::select! {
@@ -157,16 +169,15 @@ async fn hand_over(raft: &RaftNode) {
 }
 
 fn raft_options(config: &Config, credentials: Credentials) -> RaftOptions {
-    let me = config
-        .me()
-        .map_or_else(Peer::default, |me| peer(&me.name, &me.address));
+    let me = config.me();
+    let me = peer(&me.name, &me.address);
     let mut options = RaftOptions::new(
         config.node_id,
         me,
         config.data_dir.join("raft"),
         Arc::new(TlsConnect(credentials)),
     );
-    options.timing = match config.timing {
+    options.timing = match timing::kept(&config.data_dir).unwrap_or(config.timing) {
         Timing::Lan => outlast_raft::Timing::Lan,
         Timing::Wan => outlast_raft::Timing::Wan,
     };
@@ -185,6 +196,7 @@ async fn routes(
     registry: &Registry,
     live: &Live,
     tasks: &Tasks,
+    config: &Config,
 ) -> Result<tonic::service::Routes, RunError> {
     let mut routes = RoutesBuilder::default();
     let primaries = only(&[Kind::Primary]);
@@ -201,6 +213,7 @@ async fn routes(
         registry: registry.clone(),
         live: live.clone(),
         tasks: tasks.clone(),
+        me: config.me(),
     };
     api.add_to(&mut routes);
     let reflection = tonic_reflection::server::Builder::configure()

@@ -1,4 +1,6 @@
-//! `cluster status`.
+//! `cluster`: the primary's own group and the cluster-wide settings.
+
+use std::time::Duration;
 
 use clap::Subcommand;
 use outlast_kit::errors;
@@ -7,9 +9,9 @@ use outlast_proto::v1::cluster_client::ClusterClient;
 use tonic::Status;
 use tonic::metadata::MetadataValue;
 
-use super::Desk;
-use crate::connection::Connection;
-use crate::documents::ClusterDocument;
+use super::{Desk, parse};
+use crate::connection::{Connection, request_id, rpc};
+use crate::documents::{ClusterDocument, InitDocument, MemberDocument, NodeDocument, SettingsDocument};
 use crate::error::CliError;
 use crate::human::or_dash;
 use crate::table::{facts, left, right, table};
@@ -18,15 +20,165 @@ use crate::table::{facts, left, right, table};
 pub(crate) enum ClusterCommand {
     /// Who leads, and who is there; with --stale as any node sees it
     Status,
+    #[command(flatten)]
+    Group(GroupCommand),
+    /// The nodes of the group
+    Members,
+    /// Show the cluster-wide settings, or change those that are named
+    Set {
+        /// Whether jobs may go on without a primary
+        #[arg(long, value_name = "on/off", value_parser = parse::switch)]
+        resilience: Option<bool>,
+        /// How long a job that is not resilient lives without a primary
+        #[arg(long, value_name = "D", value_parser = parse::duration)]
+        disruption_grace: Option<Duration>,
+        /// How long a broken data stream may take to come back
+        #[arg(long, value_name = "D", value_parser = parse::duration)]
+        reconnect_for: Option<Duration>,
+        /// Patience of elections: lan (nodes in one place) or wan; counts from each node's next start
+        #[arg(long, value_name = "lan/wan")]
+        timing: Option<String>,
+    },
 }
 
-pub(super) async fn run(command: &ClusterCommand, desk: &Desk<'_>) -> Result<(), CliError> {
+/// Commands that change the group.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupCommand {
+    /// Make a new group of the one node the context names; more nodes join it
+    Init,
+    /// Take a running node into the group
+    Join {
+        /// Its number, never used before in this cluster
+        #[arg(long, value_name = "N")]
+        node_id: u64,
+        /// Its name, as in its certificate
+        #[arg(long)]
+        name: String,
+        /// Where the others and all agents reach it
+        #[arg(long, value_name = "HOST:PORT")]
+        address: String,
+    },
+    /// Hand leadership over, to a given node or to the one that is furthest
+    TransferLeader {
+        /// The node that shall lead
+        name: Option<String>,
+    },
+    /// Take a node out of the group for good; its number is never used again
+    Remove { name: String },
+}
+
+pub(super) async fn run(command: ClusterCommand, desk: &Desk<'_>) -> Result<(), CliError> {
+    let connection = desk.connect()?;
     match command {
         ClusterCommand::Status => {
-            let status = status(&desk.connect()?).await?;
+            let status = status(&connection).await?;
             desk.output.one(&ClusterDocument::from(&status), view)
         }
+        ClusterCommand::Members => {
+            let members = ClusterDocument::from(&status(&connection).await?).members;
+            desk.output.list("members", &members, members_view)
+        }
+        ClusterCommand::Group(change) => change_group(change, &connection, desk).await,
+        ClusterCommand::Set {
+            resilience,
+            disruption_grace,
+            reconnect_for,
+            timing,
+        } => {
+            let change = v1::ChangeSettingsRequest {
+                request_id: request_id(),
+                resilience,
+                disruption_grace_seconds: disruption_grace.map(|d| d.as_secs()),
+                reconnect_for_seconds: reconnect_for.map(|d| d.as_secs()),
+                timing,
+            };
+            let settings = set(&connection, change).await?;
+            desk.output.one(&SettingsDocument::from(&settings), settings_view)
+        }
     }
+}
+
+async fn change_group(
+    command: GroupCommand,
+    connection: &Connection,
+    desk: &Desk<'_>,
+) -> Result<(), CliError> {
+    let request_id = request_id();
+    match command {
+        GroupCommand::Init => {
+            // Not the leader's business: there is none yet.
+            let request = v1::InitRequest {};
+            let answer = rpc!(connection, write_slowly, ClusterClient, init, request)?;
+            desk.output.one(
+                &InitDocument {
+                    cluster_id: answer.cluster_id,
+                },
+                |done| format!("cluster {} is founded", done.cluster_id),
+            )
+        }
+        GroupCommand::Join {
+            node_id,
+            name,
+            address,
+        } => {
+            let request = v1::JoinRequest {
+                request_id,
+                node_id,
+                name: name.clone(),
+                address,
+            };
+            rpc!(connection, write_slowly, ClusterClient, join, request)?;
+            desk.output.one(&NodeDocument { name }, |node| {
+                format!("{} is a member and votes", node.name)
+            })
+        }
+        GroupCommand::Remove { name } => {
+            let request = v1::RemoveRequest {
+                request_id,
+                name: name.clone(),
+            };
+            rpc!(connection, write_slowly, ClusterClient, remove, request)?;
+            desk.output.one(&NodeDocument { name }, |node| {
+                format!("{} has left; stop its process", node.name)
+            })
+        }
+        GroupCommand::TransferLeader { name } => {
+            let request = v1::TransferLeaderRequest {
+                to: name.unwrap_or_default(),
+            };
+            let answer = rpc!(connection, write_slowly, ClusterClient, transfer_leader, request)?;
+            desk.output.one(&NodeDocument { name: answer.leader }, |node| {
+                format!("{} leads", node.name)
+            })
+        }
+    }
+}
+
+/// Changes what is named; when nothing is, only looks.
+async fn set(connection: &Connection, change: v1::ChangeSettingsRequest) -> Result<v1::Settings, CliError> {
+    let named = v1::ChangeSettingsRequest {
+        request_id: String::new(),
+        ..change.clone()
+    };
+    if named == v1::ChangeSettingsRequest::default() {
+        let request = v1::GetSettingsRequest {
+            stale: connection.stale(),
+        };
+        return rpc!(connection, read, ClusterClient, get_settings, request);
+    }
+    rpc!(connection, write, ClusterClient, change_settings, change)
+}
+
+fn settings_view(settings: &SettingsDocument) -> String {
+    facts(&[
+        (
+            "Resilience",
+            if settings.resilience { "on" } else { "off" }.to_owned(),
+        ),
+        ("Disruption grace", format!("{} s", settings.disruption_grace)),
+        ("Reconnect for", format!("{} s", settings.reconnect_for)),
+        ("Timing", settings.timing.clone()),
+    ])
 }
 
 /// The status as the leader sees it, since only the leader knows who is reachable; with `--stale` as anyone does.
@@ -76,9 +228,14 @@ fn view(status: &ClusterDocument) -> String {
         ("Version", or_dash(status.version.as_ref())),
         ("As seen by", or_dash(status.answered_by.as_ref())),
     ]);
-    let rows = status.members.iter().map(|member| {
+    format!("{head}\n{}", members_view(&status.members))
+}
+
+fn members_view(members: &[MemberDocument]) -> String {
+    let rows = members.iter().map(|member| {
         let reachable = member.reachable.map(|yes| if yes { "yes" } else { "no" });
         [
+            member.node_id.to_string(),
             member.name.clone(),
             or_dash(member.address.as_ref()),
             or_dash(member.role.as_ref()),
@@ -87,11 +244,12 @@ fn view(status: &ClusterDocument) -> String {
         ]
     });
     let columns = [
+        right("NODE"),
         left("NAME"),
         left("ADDRESS"),
         left("ROLE"),
         left("REACHABLE"),
         right("LAG"),
     ];
-    format!("{head}\n{}", table(columns, rows.collect()))
+    table(columns, rows.collect())
 }

@@ -3,6 +3,7 @@
 //! Called by `main`. Commands here use the public services only.
 
 mod agent;
+mod authority;
 mod cluster;
 mod follow;
 mod help;
@@ -97,6 +98,9 @@ pub(crate) enum ClientCommand {
     /// The primary's own group
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// The cluster's certificate authority, as files in a folder
+    #[command(subcommand)]
+    Authority(authority::AuthorityCommand),
     /// What is backed up
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -144,7 +148,8 @@ pub(crate) async fn run(globals: &Globals, command: ClientCommand) -> Result<u8,
         output: Output::new(globals.output),
     };
     match command {
-        ClientCommand::Cluster(command) => cluster::run(&command, &desk).await?,
+        ClientCommand::Cluster(command) => cluster::run(command, &desk).await?,
+        ClientCommand::Authority(command) => authority::run(&command, &desk)?,
         ClientCommand::Policy(command) => policy::run(command, &desk).await?,
         ClientCommand::Job(command) => return job::run(command, &desk).await,
         ClientCommand::History(command) => history::run(command, &desk).await?,

@@ -12,6 +12,15 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "expected a duration such as 10s".to_owned())
 }
 
+/// `on` or `off`.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("expected on or off".to_owned()),
+    }
+}
+
 /// A moment: RFC 3339, a date (its beginning in UTC), or how long ago (`24h`).
 pub(super) fn moment(text: &str) -> Result<jiff::Timestamp, String> {
     if let Ok(time) = text.parse() {

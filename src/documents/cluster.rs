@@ -18,6 +18,7 @@ pub(crate) struct ClusterDocument {
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct MemberDocument {
+    pub(crate) node_id: u64,
     pub(crate) name: String,
     pub(crate) address: Option<String>,
     pub(crate) role: Option<String>,
@@ -28,6 +29,7 @@ pub(crate) struct MemberDocument {
 impl From<&v1::ClusterStatus> for ClusterDocument {
     fn from(status: &v1::ClusterStatus) -> Self {
         let members = status.members.iter().map(|member| MemberDocument {
+            node_id: member.node_id,
             name: member.name.clone(),
             address: text(&member.address),
             role: text(&member.role),
@@ -41,6 +43,38 @@ impl From<&v1::ClusterStatus> for ClusterDocument {
             version: text(&status.version),
             members: members.collect(),
             answered_by: text(&status.answered_by),
+        }
+    }
+}
+
+/// A new group.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct InitDocument {
+    pub(crate) cluster_id: String,
+}
+
+/// The node a change was about.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct NodeDocument {
+    pub(crate) name: String,
+}
+
+/// Cluster-wide settings; durations in seconds.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SettingsDocument {
+    pub(crate) resilience: bool,
+    pub(crate) disruption_grace: u64,
+    pub(crate) reconnect_for: u64,
+    pub(crate) timing: String,
+}
+
+impl From<&v1::Settings> for SettingsDocument {
+    fn from(settings: &v1::Settings) -> Self {
+        Self {
+            resilience: settings.resilience,
+            disruption_grace: settings.disruption_grace_seconds,
+            reconnect_for: settings.reconnect_for_seconds,
+            timing: settings.timing.clone(),
         }
     }
 }

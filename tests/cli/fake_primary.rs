@@ -210,4 +210,41 @@ impl Cluster for FakePrimary {
     ) -> Result<Response<v1::ClusterStatus>, Status> {
         Ok(Response::new(self.script().status.clone()))
     }
+
+    async fn init(&self, _: Request<v1::InitRequest>) -> Result<Response<v1::InitResponse>, Status> {
+        not_scripted()
+    }
+
+    async fn join(&self, _: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
+        not_scripted()
+    }
+
+    async fn remove(&self, _: Request<v1::RemoveRequest>) -> Result<Response<v1::RemoveResponse>, Status> {
+        not_scripted()
+    }
+
+    async fn transfer_leader(
+        &self,
+        _: Request<v1::TransferLeaderRequest>,
+    ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
+        not_scripted()
+    }
+
+    async fn get_settings(
+        &self,
+        _: Request<v1::GetSettingsRequest>,
+    ) -> Result<Response<v1::Settings>, Status> {
+        not_scripted()
+    }
+
+    async fn change_settings(
+        &self,
+        _: Request<v1::ChangeSettingsRequest>,
+    ) -> Result<Response<v1::Settings>, Status> {
+        not_scripted()
+    }
+}
+
+fn not_scripted<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("the fake has no words for this"))
 }

@@ -5,6 +5,8 @@
 mod bad_input;
 mod cluster;
 mod exceptions;
+mod foreign_client;
+mod hosts;
 mod leader_loss;
 mod main_job;
 mod outage;

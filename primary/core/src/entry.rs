@@ -2,7 +2,7 @@
 
 use outlast_proto::words::{
     AgentKind, AgentName, Attempt, JobId, JournalId, Overwrite, Policy, PolicyName, PoolName, RequestId,
-    SnapshotId, StartId, StorageUnitName, Timestamp,
+    Seconds, SnapshotId, StartId, StorageUnitName, Timestamp, Timing,
 };
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +86,19 @@ pub struct RestoreRequest {
     pub overwrite: Overwrite,
 }
 
+/// Cluster-wide settings to change; those left out stay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsChange {
+    ///
+    pub resilience: Option<bool>,
+    ///
+    pub disruption_grace: Option<Seconds>,
+    /// F-10.
+    pub reconnect_for: Option<Seconds>,
+    /// Patience of elections.
+    pub timing: Option<Timing>,
+}
+
 /// Everything that can change the state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
@@ -95,6 +108,26 @@ pub enum Command {
         cluster_id: String,
         /// Ed25519 key pair (PKCS#8) that signs tickets.
         ticket_key: Vec<u8>,
+        /// Patience of elections, as the founding node was configured.
+        #[serde(default)]
+        timing: Timing,
+    },
+    /// Gives a number to a node of the primary, once and for all.
+    AdmitMember {
+        /// The number.
+        node_id: u64,
+        /// The node's name.
+        name: String,
+    },
+    /// A node has left for good.
+    RemoveMember {
+        /// Its number.
+        node_id: u64,
+    },
+    /// Changes cluster-wide settings.
+    ChangeSettings {
+        /// Which, to what.
+        change: SettingsChange,
     },
     /// Creates or replaces a policy.
     ApplyPolicy {

@@ -112,6 +112,30 @@ pub enum Refusal {
         /// What the agent found.
         found: String,
     },
+    /// The number was another node's, or belongs to one that left.
+    #[error(
+        "node number {node_id} was given to \"{name}\" and is not used twice; take one that was never used"
+    )]
+    NodeNumberUsed {
+        /// The number.
+        node_id: u64,
+        /// Whose it was.
+        name: String,
+    },
+    /// A node of this name is a member under another number.
+    #[error("\"{name}\" is node {node_id} already; remove it first if it lost its disk")]
+    NodeNameUsed {
+        /// The name.
+        name: String,
+        /// Its number.
+        node_id: u64,
+    },
+    /// No such node.
+    #[error("there is no node {node_id}")]
+    NoSuchNode {
+        /// The number.
+        node_id: u64,
+    },
     /// The decision was made on an older state.
     #[error("the job has changed meanwhile")]
     Outdated,

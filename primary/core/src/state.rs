@@ -12,7 +12,7 @@ use outlast_proto::words::{
 
 use crate::reply::Reply;
 use crate::rows::{
-    Agent, Cluster, Detail, History, Job, PolicyRow, Pool, RestorePoint, Settings, StorageUnit,
+    Agent, Cluster, Detail, History, Job, Member, PolicyRow, Pool, RestorePoint, Settings, StorageUnit,
 };
 use crate::table::{DamagedRow, RowChange, Table};
 
@@ -23,6 +23,7 @@ pub(crate) type KnownRequest = (Timestamp, Reply);
 #[derive(Clone, Debug)]
 pub struct ClusterState {
     pub(crate) cluster: Table<(), Cluster>,
+    pub(crate) members: Table<u64, Member>,
     pub(crate) policies: Table<PolicyName, PolicyRow>,
     pub(crate) policy_revisions: Table<(PolicyName, u32), Policy>,
     pub(crate) pools: Table<PoolName, Pool>,
@@ -55,6 +56,7 @@ impl Default for ClusterState {
     fn default() -> Self {
         Self {
             cluster: Table::new(b'C'),
+            members: Table::new(b'm'),
             policies: Table::new(b'p'),
             policy_revisions: Table::new(b'P'),
             pools: Table::new(b'o'),
@@ -75,6 +77,10 @@ macro_rules! on_all_tables {
     ($state:ident, |$table:ident| $call:expr) => {{
         {
             let $table = &mut $state.cluster;
+            $call
+        }
+        {
+            let $table = &mut $state.members;
             $call
         }
         {
@@ -177,6 +183,11 @@ impl ClusterState {
     #[must_use]
     pub fn settings(&self) -> Settings {
         self.cluster().map(|cluster| cluster.settings).unwrap_or_default()
+    }
+
+    /// Every node number ever given out, rising.
+    pub fn members(&self) -> impl Iterator<Item = (u64, &Member)> {
+        self.members.iter().map(|(id, row)| (*id, row))
     }
 
     /// A policy in force.

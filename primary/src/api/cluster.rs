@@ -1,7 +1,11 @@
-//! `Cluster`. Status is answered by any node, from what it knows.
+//! `Cluster`. Status is answered by any node, from what it knows. What changes the group is in `membership`.
 
 use outlast_proto::v1::cluster_server::Cluster;
-use outlast_proto::v1::{ClusterStatus, ClusterStatusRequest, Member};
+use outlast_proto::v1::{
+    ChangeSettingsRequest, ClusterStatus, ClusterStatusRequest, GetSettingsRequest, InitRequest,
+    InitResponse, JoinRequest, JoinResponse, Member, RemoveRequest, RemoveResponse, Settings,
+    TransferLeaderRequest, TransferLeaderResponse,
+};
 use outlast_raft::RaftStatus;
 use tonic::{Request, Response, Status};
 
@@ -32,6 +36,41 @@ impl Cluster for Api {
             answered_by: self.brain.name().to_owned(),
         }))
     }
+
+    async fn init(&self, _: Request<InitRequest>) -> Result<Response<InitResponse>, Status> {
+        self.found_group().await.map(Response::new)
+    }
+
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        self.admit(request.into_inner()).await?;
+        Ok(Response::new(JoinResponse {}))
+    }
+
+    async fn remove(&self, request: Request<RemoveRequest>) -> Result<Response<RemoveResponse>, Status> {
+        self.dismiss(request.into_inner()).await?;
+        Ok(Response::new(RemoveResponse {}))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<TransferLeaderRequest>,
+    ) -> Result<Response<TransferLeaderResponse>, Status> {
+        let leader = self.hand_over(&request.into_inner().to).await?;
+        Ok(Response::new(TransferLeaderResponse { leader }))
+    }
+
+    async fn get_settings(&self, request: Request<GetSettingsRequest>) -> Result<Response<Settings>, Status> {
+        self.fresh(request.into_inner().stale).await?;
+        Ok(Response::new(self.settings()))
+    }
+
+    async fn change_settings(
+        &self,
+        request: Request<ChangeSettingsRequest>,
+    ) -> Result<Response<Settings>, Status> {
+        self.set(request.into_inner()).await?;
+        Ok(Response::new(self.settings()))
+    }
 }
 
 fn member_view(raft: &RaftStatus, member: &outlast_raft::Member) -> Member {
@@ -46,6 +85,7 @@ fn member_view(raft: &RaftStatus, member: &outlast_raft::Member) -> Member {
         address: member.peer.address.clone(),
         role: role.to_owned(),
         reachable: member.reachable,
+        node_id: member.id,
         lag: member
             .matched
             .map(|matched| raft.last_log.unwrap_or(0).saturating_sub(matched)),

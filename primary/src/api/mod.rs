@@ -5,6 +5,7 @@ mod cluster;
 mod guard;
 mod histories;
 mod jobs;
+mod membership;
 mod page;
 mod policies;
 mod restore_points;
@@ -24,6 +25,7 @@ use tonic::Status;
 use tonic::service::RoutesBuilder;
 
 use crate::brain::Brain;
+use crate::config::MemberConfig;
 use crate::live::Live;
 use crate::sessions::Registry;
 use crate::view::errors;
@@ -40,6 +42,8 @@ pub(crate) struct Api {
     pub(crate) registry: Registry,
     pub(crate) live: Live,
     pub(crate) tasks: Tasks,
+    /// This node as the others see it.
+    pub(crate) me: MemberConfig,
 }
 
 impl Api {

@@ -2,6 +2,7 @@
 
 mod dispatcher;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use outlast_core::Command;
@@ -61,7 +62,7 @@ async fn establish(
     term_over: &Shutdown,
 ) -> bool {
     // Decisions are made on everything that earlier leaders committed.
-    if brain.catch_up().await.is_err() || !found_cluster(brain).await {
+    if brain.catch_up().await.is_err() || !found_cluster(brain).await || !number_members(brain).await {
         return false;
     }
     tracing::info!(
@@ -96,6 +97,31 @@ async fn found_cluster(brain: &Brain) -> bool {
     let command = Command::EstablishCluster {
         cluster_id: uuid::Uuid::new_v4().to_string(),
         ticket_key: key.as_ref().to_vec(),
+        timing: brain.configured_timing(),
     };
     brain.propose(command).await.is_ok()
+}
+
+/// Members that formed the group have numbers from the start; they are written down like those that join later.
+async fn number_members(brain: &Brain) -> bool {
+    let status = brain.raft().status();
+    let unknown: Vec<_> = {
+        let state = brain.read();
+        let known: BTreeSet<_> = state.members().map(|(id, _)| id).collect();
+        status
+            .members
+            .into_iter()
+            .filter(|member| !known.contains(&member.id))
+            .collect()
+    };
+    for member in unknown {
+        let command = Command::AdmitMember {
+            node_id: member.id,
+            name: member.peer.name,
+        };
+        if brain.propose(command).await.is_err() {
+            return false;
+        }
+    }
+    true
 }

@@ -53,7 +53,10 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> Status {
         Refusal::InvalidPolicy { field, .. } | Refusal::InvalidRequest { field, .. } => {
             (Code::InvalidArgument, field.as_str())
         }
-        Refusal::ClientNotInPolicy { .. }
+        Refusal::NoSuchNode { .. } => (Code::NotFound, ""),
+        Refusal::NodeNumberUsed { .. }
+        | Refusal::NodeNameUsed { .. }
+        | Refusal::ClientNotInPolicy { .. }
         | Refusal::NameTaken { .. }
         | Refusal::OtherRepository { .. }
         | Refusal::Outdated

@@ -131,6 +131,18 @@ word_enum!(
     }
 );
 
+word_enum!(
+    /// How patient elections of the primary are (CLI.md `cluster set`).
+    #[derive(Default)]
+    Timing {
+        /// 50 ms heartbeat, 150 to 300 ms election: nodes in one place.
+        #[default]
+        Lan = "lan",
+        /// Ten times that: nodes with distance between them.
+        Wan = "wan",
+    }
+);
+
 /// What may happen to a job, as far as its state is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JobEvent {

@@ -20,7 +20,7 @@ pub use ids::{
 pub use item::{Exception, ItemNumber, ItemOutcome, MAX_EXCEPTIONS};
 pub use job::{
     AgentKind, AgentState, CompletionStatus, IllegalTransition, JobEvent, JobKind, JobState, SelectionMethod,
-    Severity, Stopped,
+    Severity, Stopped, Timing,
 };
 pub use numbers::Counters;
 pub use policy::{

@@ -1,6 +1,6 @@
 //! The cluster's own row.
 
-use outlast_proto::words::{JobId, Timestamp};
+use outlast_proto::words::{JobId, Timestamp, Timing};
 
 use super::Context;
 use crate::reply::Reply;
@@ -24,7 +24,13 @@ impl ClusterState {
         at
     }
 
-    pub(super) fn establish_cluster(&mut self, id: &str, ticket_key: &[u8], context: Context<'_>) -> Reply {
+    pub(super) fn establish_cluster(
+        &mut self,
+        id: &str,
+        ticket_key: &[u8],
+        timing: Timing,
+        context: Context<'_>,
+    ) -> Reply {
         if self.cluster().is_none() {
             let cluster = Cluster {
                 id: id.to_owned(),
@@ -32,7 +38,10 @@ impl ClusterState {
                 version: CLUSTER_VERSION,
                 last_at: context.at,
                 next_job: JobId(1),
-                settings: Settings::default(),
+                settings: Settings {
+                    timing,
+                    ..Settings::default()
+                },
             };
             self.cluster.insert((), cluster);
         }

@@ -4,6 +4,7 @@ mod agents;
 mod cluster;
 mod jobs;
 mod journal;
+mod members;
 mod policies;
 mod policy_changes;
 mod progress;
@@ -56,7 +57,11 @@ impl ClusterState {
             Command::EstablishCluster {
                 cluster_id,
                 ticket_key,
-            } => Ok(self.establish_cluster(cluster_id, ticket_key, context)),
+                timing,
+            } => Ok(self.establish_cluster(cluster_id, ticket_key, *timing, context)),
+            Command::AdmitMember { node_id, name } => self.admit_member(*node_id, name, context),
+            Command::RemoveMember { node_id } => self.remove_member(*node_id, context),
+            Command::ChangeSettings { change } => self.change_settings(change),
             Command::ApplyPolicy { policy } => self.apply_policy(policy),
             Command::DeletePolicy { name } => self.delete_policy(name),
             Command::RegisterAgent { hello } => self.register_agent(hello, context),

@@ -1,6 +1,6 @@
 //! The one row about the cluster itself.
 
-use outlast_proto::words::{JobId, Seconds, Timestamp};
+use outlast_proto::words::{JobId, Seconds, Timestamp, Timing};
 use serde::{Deserialize, Serialize};
 
 /// Cluster-wide switches and times.
@@ -14,6 +14,9 @@ pub struct Settings {
     pub reconnect_for: Seconds,
     /// L-02, in milliseconds.
     pub status_updates_ms: u64,
+    /// Patience of elections; a node takes it up when it starts.
+    #[serde(default)]
+    pub timing: Timing,
 }
 
 impl Default for Settings {
@@ -23,6 +26,7 @@ impl Default for Settings {
             disruption_grace: Seconds(20),
             reconnect_for: Seconds(300),
             status_updates_ms: 2000,
+            timing: Timing::Lan,
         }
     }
 }

@@ -3,11 +3,13 @@
 mod agent;
 mod cluster;
 mod job;
+mod member;
 mod policy;
 mod record;
 
 pub use agent::{Agent, JournalCursor, MediaRole, Pool, StorageUnit};
 pub use cluster::{Cluster, Settings};
 pub use job::{ItemRow, Job, JobTask, Running, RunningItem};
+pub use member::Member;
 pub use policy::PolicyRow;
 pub use record::{Detail, History, HistoryItem, RestorePoint};

@@ -46,6 +46,7 @@ impl World {
         world.apply(Command::EstablishCluster {
             cluster_id: "cluster".into(),
             ticket_key: vec![1, 2, 3],
+            timing: outlast_proto::words::Timing::Lan,
         });
         world
     }

@@ -1,0 +1,15 @@
+//! Members of the primary's group, as far as they were ever admitted. Who votes now is the Raft group's own affair.
+
+use outlast_proto::words::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A node number that was given out. The row stays when the node leaves: no number is used twice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// When it was admitted.
+    pub admitted_at: Timestamp,
+    /// When it left.
+    pub removed_at: Option<Timestamp>,
+}
