@@ -3,6 +3,7 @@
 //! Used by the agent for every admitted attempt, and by tests with a connection of their own. It never decides how an attempt
 //! ended: the media agent does.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use outlast_kit::shutdown::Shutdown;
 use outlast_proto::v1::data_client::DataClient;
 use outlast_proto::v1::{AttemptOver, StreamHello};
 use outlast_proto::words::StartId;
+use parking_lot::Mutex;
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -42,6 +44,26 @@ pub struct Surroundings {
     pub progress: Arc<Progress>,
     /// How it is ended.
     pub ends: Ends,
+    /// What earlier attempts of the job left unfinished.
+    pub made: MadeFolders,
+}
+
+/// The directories a job's restore has made and not described yet, of all its attempts: they are its own, not the user's.
+#[derive(Clone, Debug, Default)]
+pub struct MadeFolders(Arc<Mutex<HashSet<Arc<[u8]>>>>);
+
+impl MadeFolders {
+    pub(crate) fn insert(&self, path: &Arc<[u8]>) {
+        self.0.lock().insert(Arc::clone(path));
+    }
+
+    pub(crate) fn remove(&self, path: &[u8]) {
+        self.0.lock().remove(path);
+    }
+
+    pub(crate) fn contains(&self, path: &[u8]) -> bool {
+        self.0.lock().contains(path)
+    }
 }
 
 /// How the stream ended, in order.

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::admission::Admission;
-use crate::attempt::{AttemptError, Ends, Outcome, Surroundings, run_on};
+use crate::attempt::{AttemptError, Ends, MadeFolders, Outcome, Surroundings, run_on};
 use crate::connect::{PATIENCE, connect};
 use crate::progress::Progress;
 
@@ -37,6 +37,7 @@ struct Known {
     media_agent: AgentName,
     progress: Arc<Progress>,
     ends: Ends,
+    made: MadeFolders,
     state: State,
 }
 
@@ -78,29 +79,32 @@ impl Attempts {
         let (job, attempt) = (admission.job, admission.attempt);
         let progress = Arc::new(Progress::new(Arc::clone(&self.clock)));
         let ends = Ends::default();
-        let now = Known {
+        let mut now = Known {
             attempt,
             media_agent: admission.media_agent.clone(),
             progress: Arc::clone(&progress),
             ends: ends.clone(),
+            made: MadeFolders::default(),
             state: State::Running,
         };
-        {
+        let made = {
             let mut known = self.known.lock();
-            if known
-                .get(&job)
-                .is_some_and(|before| !before.gives_way_to(attempt))
-            {
-                return;
-            }
-            if let Some(before) = known.insert(job, now) {
+            if let Some(before) = known.get(&job) {
+                if !before.gives_way_to(attempt) {
+                    return;
+                }
                 before.ends.now.begin();
+                now.made = before.made.clone();
             }
-        }
+            let made = now.made.clone();
+            known.insert(job, now);
+            made
+        };
         let around = Surroundings {
             start_id: self.start_id.clone(),
             progress,
             ends,
+            made,
         };
         let this = self.clone();
         self.tasks

@@ -68,6 +68,7 @@ pub(crate) async fn run(
         to: to.clone(),
         overwrite: *overwrite,
         progress: Arc::clone(&around.progress),
+        made: around.made.clone(),
     };
     let threads = Threads::new(around.ends.now.child());
     let (to_thread, work) = mpsc::channel(DOWN_MESSAGES);

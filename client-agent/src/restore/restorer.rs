@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::Said;
 use super::tree::Tree;
+use crate::attempt::MadeFolders;
 use crate::attempt::Violation;
 use crate::progress::Progress;
 
@@ -24,6 +25,7 @@ pub(super) struct Order {
     pub(super) to: String,
     pub(super) overwrite: Overwrite,
     pub(super) progress: Arc<Progress>,
+    pub(super) made: MadeFolders,
 }
 
 /// The thread's state.

@@ -12,7 +12,9 @@ use rustix::fs::{AtFlags, RenameFlags, fstat, fsync, linkat, renameat, renameat_
 use rustix::io::Errno;
 
 use super::content::{Writing, remove_leftover, temporary_name};
+use super::restorer::Order;
 use super::{create, metadata};
+use crate::attempt::MadeFolders;
 use crate::host::beneath::Beneath;
 use crate::host::paths::{join, shown};
 
@@ -58,6 +60,7 @@ type Place = (Arc<[u8]>, Vec<u8>);
 pub(super) struct Settling {
     job: JobId,
     overwrite: Overwrite,
+    made: MadeFolders,
     to: Vec<u8>,
     beneath: Beneath,
     steps: Vec<Step>,
@@ -72,11 +75,12 @@ pub(super) struct Settling {
 }
 
 impl Settling {
-    pub(super) fn new(job: JobId, overwrite: Overwrite, to: &str, target: &Arc<OwnedFd>) -> Self {
+    pub(super) fn new(order: &Order, target: &Arc<OwnedFd>) -> Self {
         Self {
-            job,
-            overwrite,
-            to: to.as_bytes().to_vec(),
+            job: order.job,
+            overwrite: order.overwrite,
+            made: order.made.clone(),
+            to: order.to.as_bytes().to_vec(),
             beneath: Beneath::new(Arc::clone(target)),
             steps: Vec::new(),
             files: 0,
@@ -253,6 +257,7 @@ impl Settling {
         match self.beneath.folder(path) {
             Ok(folder) => {
                 let problems = metadata::of_open(&folder, node);
+                self.made.remove(path);
                 self.wrote_to(&folder);
                 self.problems(path, &problems);
             }

@@ -13,7 +13,7 @@ use super::place::{Place, look, open_target, replaces};
 use super::queue::{Queue, Target};
 use super::restorer::Order;
 use super::settle::{Settling, Step, make_room};
-use crate::attempt::Violation;
+use crate::attempt::{MadeFolders, Violation};
 use crate::host::beneath::Beneath;
 use crate::host::paths::{is_entry_name, join, shown};
 
@@ -24,6 +24,7 @@ const MOST_PATH: usize = 16 << 10;
 /// The tree so far.
 pub(super) struct Tree {
     overwrite: Overwrite,
+    made: MadeFolders,
     /// An error if `TO` cannot be used: then nothing is wanted, and the end says why.
     pub(super) target: Result<Target, JobError>,
     queue: Queue,
@@ -49,11 +50,12 @@ struct Entered {
 impl Tree {
     pub(super) fn new(order: &Order) -> Self {
         let target = open_target(&order.to).map(|target| Target {
-            settling: Settling::new(order.job, order.overwrite, &order.to, &target),
+            settling: Settling::new(order, &target),
             beneath: Beneath::new(target),
         });
         Self {
             overwrite: order.overwrite,
+            made: order.made.clone(),
             target,
             queue: Queue::new(order.job, &order.to, Arc::clone(&order.progress)),
             next_number: 0,
@@ -186,6 +188,7 @@ impl Tree {
             settling.exception(&path, "its path is too long".to_owned());
             return None;
         }
+        let ours = &self.made;
         let made = beneath.folder(parent).and_then(|folder| {
             let place = look(&folder, node, true, overwrite)?;
             if place == Place::Replace {
@@ -193,13 +196,14 @@ impl Tree {
             }
             if matches!(place, Place::Free | Place::Replace) {
                 mkdirat(&folder, node.name.as_ref(), Mode::RWXU)?;
+                ours.insert(&path);
             }
             Ok((place, folder))
         });
         let is_described = match made {
             Ok((Place::Free | Place::Replace, _)) => true,
-            // The directory itself is overwritten as files are: never, always, or if the restored one is newer.
-            Ok((Place::Folder, folder)) => is_described(&folder, node, overwrite),
+            // One an earlier attempt made is ours; another is overwritten as files are: never, always, or if the restored one is newer.
+            Ok((Place::Folder, folder)) => ours.contains(&path) || is_described(&folder, node, overwrite),
             Ok((Place::InTheWay(what), _)) => {
                 settling.exception(&path, what.to_owned());
                 return None;

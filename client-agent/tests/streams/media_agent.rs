@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use outlast_client_agent::Progress;
 use outlast_client_agent::admission::Admission;
-use outlast_client_agent::attempt::{AttemptError, Ends, Outcome, Surroundings, run_on};
+use outlast_client_agent::attempt::{AttemptError, Ends, MadeFolders, Outcome, Surroundings, run_on};
 use outlast_kit::clock::SystemClock;
 use outlast_proto::v1::data_server::{Data, DataServer};
 use outlast_proto::v1::entry::Kind;
@@ -115,11 +115,22 @@ impl MediaAgent {
 
     /// Runs one attempt against it.
     pub(crate) async fn run(&self, ticket: &Ticket, ends: Ends) -> Result<Outcome, AttemptError> {
+        self.run_after(MadeFolders::default(), ticket, ends).await
+    }
+
+    /// As [`MediaAgent::run`], after attempts that made these directories.
+    pub(crate) async fn run_after(
+        &self,
+        made: MadeFolders,
+        ticket: &Ticket,
+        ends: Ends,
+    ) -> Result<Outcome, AttemptError> {
         let admission = Admission::of_ticket(signed(ticket)).unwrap();
         let around = Surroundings {
             start_id: StartId("start".to_owned()),
             progress: Arc::new(Progress::new(SystemClock::shared())),
             ends,
+            made,
         };
         run_on(self.channel().await, &admission, around).await
     }

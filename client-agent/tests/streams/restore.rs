@@ -1,15 +1,16 @@
 //! Restores against a scripted media agent.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use outlast_client_agent::attempt::{AttemptError, Ends, Outcome, Violation};
+use outlast_client_agent::attempt::{AttemptError, Ends, MadeFolders, Outcome, Violation};
 use outlast_proto::v1::entry::Kind;
 use outlast_proto::v1::restore_down::Body;
 use outlast_proto::v1::{
-    Entries, EntriesEnd, Entry, FileData, FileEnd, FileEnds, FileTime, LeaveDirectory, Node, NodeType,
-    Overwrite,
+    AttemptOver, Entries, EntriesEnd, Entry, FileData, FileEnd, FileEnds, FileTime, LeaveDirectory, Node,
+    NodeType, Overwrite,
 };
 
 use crate::media_agent::{MediaAgent, Script, Told, backup_ticket, file, restore_ticket};
@@ -66,6 +67,39 @@ fn one_file(name: &[u8]) -> Vec<Body> {
     bodies.extend(file(0, b"new"));
     bodies.push(end());
     bodies
+}
+
+/// The media agent went away while a directory was open; the next attempt of the job goes on in what is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t90_directories_of_an_interrupted_attempt_get_their_modes_and_times() {
+    let to = tempfile::tempdir().unwrap();
+    let users = to.path().join("users");
+    fs::create_dir(&users).unwrap();
+    let opened = |number, name: &[u8]| Kind::Enter(node(number, name, NodeType::Directory));
+    let over = Body::Over(AttemptOver {
+        code: 1110,
+        text: String::new(),
+    });
+    let broken = vec![
+        entries(vec![opened(0, b"users"), leave(), opened(1, b"ours")]),
+        over,
+    ];
+    let whole = entries(vec![opened(0, b"users"), leave(), opened(1, b"ours"), leave()]);
+    let made = MadeFolders::default();
+    for restores in [broken, vec![whole, end()]] {
+        let agent = MediaAgent::new(Script {
+            restores,
+            ..Script::default()
+        });
+        let ticket = restore_ticket(to.path(), Overwrite::Never);
+        let outcome = agent.run_after(made.clone(), &ticket, Ends::default()).await;
+        assert!(matches!(outcome, Ok(Outcome::Over { .. })), "{outcome:?}");
+    }
+    let time = |path: &Path| fs::metadata(path).unwrap().mtime();
+    let ours = to.path().join("ours");
+    assert_eq!(time(&ours), 1000);
+    assert_eq!(fs::metadata(&ours).unwrap().mode() & 0o7777, 0o755);
+    assert_ne!(time(&users), 1000, "what was there before the job stays as it is");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
