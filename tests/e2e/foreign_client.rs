@@ -1,6 +1,6 @@
 //! The API is usable without our code: a Python client made from the .proto files does the main job.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cluster::{Cluster, Ran};
@@ -11,16 +11,7 @@ fn a_foreign_client_does_the_main_job() {
     let source = cluster.place("source");
     std::fs::write(source.join("file"), b"for everyone").unwrap();
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
-    // Where grpcio is installed; the CI puts it into a place of its own.
-    let python = std::env::var("OUTLAST_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let has_grpc = Command::new(&python)
-        .args(["-c", "import grpc, grpc_tools"])
-        .status();
-    assert!(
-        has_grpc.is_ok_and(|status| status.success()),
-        "this test needs Python with grpcio and grpcio-tools: pip install grpcio grpcio-tools"
-    );
-    let ran = Command::new(&python)
+    let ran = Command::new(python_with_grpc())
         .arg(home.join("tests/foreign/client.py"))
         .arg(home.join("proto/proto"))
         .arg(cluster.data_dir())
@@ -38,4 +29,39 @@ fn a_foreign_client_does_the_main_job() {
     assert_eq!(said["restore_points"].as_array().unwrap().len(), 1);
     assert_eq!(said["restore_points"][0], said["item"]);
     cluster.check_repository();
+}
+
+/// Python with grpcio, in a place of its own in the target folder; made once.
+fn python_with_grpc() -> PathBuf {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("foreign-client");
+    let python = place.join("bin/python");
+    // Two test runs at once make it one after the other.
+    std::fs::create_dir_all(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let lock = std::fs::File::create(place.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    let run = |program: &Path, args: &[&str]| {
+        let ran = Command::new(program).args(args).output();
+        ran.unwrap_or_else(|error| panic!("{}: {error}; this test needs python3", program.display()))
+    };
+    if python.exists() && run(&python, &["-c", "import grpc, grpc_tools"]).status.success() {
+        return python;
+    }
+    for (program, args) in [
+        (Path::new("python3"), vec!["-m", "venv", place.to_str().unwrap()]),
+        (
+            &python,
+            vec![
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "grpcio",
+                "grpcio-tools",
+            ],
+        ),
+    ] {
+        Ran::of(run(program, &args)).expect(0);
+    }
+    python
 }
