@@ -72,6 +72,46 @@ fn policies_and_names_that_cannot_be() {
     }
 }
 
+/// A host's own certificate opens a session and its own streams, nothing else (DESIGN 5).
+#[test]
+fn an_agents_certificate_is_refused_by_the_public_services() {
+    let cluster = Cluster::start();
+    let source = cluster.place("source");
+    cluster.apply_policy("home", &[&source], "").expect(0);
+    let own = std::fs::read_to_string(cluster.data_dir().join("client.toml")).unwrap();
+    for child in ["client-1", "media-1"] {
+        let theirs = cluster.data_dir().join(format!("as-{child}.toml"));
+        std::fs::write(&theirs, own.replace("tls/operator", &format!("tls/{child}"))).unwrap();
+        let theirs = theirs.to_str().unwrap();
+        for args in [
+            vec!["cluster", "status"],
+            vec!["policy", "list"],
+            vec!["policy", "delete", "home"],
+            vec!["job", "run", "home"],
+            vec!["job", "list"],
+            vec!["history", "list"],
+            vec!["restore-point", "list"],
+            vec!["agent", "list"],
+            vec!["pool", "list"],
+            vec!["job", "list", "--stale"],
+        ] {
+            let answer = outlast()
+                .args(["--context", theirs])
+                .args(&args)
+                .output()
+                .unwrap();
+            let refused = Ran::of(answer).expect(5);
+            assert!(
+                refused.stderr.contains("may not use this service"),
+                "{}",
+                refused.stderr
+            );
+        }
+    }
+    assert_eq!(cluster.json(&["policy", "list"])[0]["name"], json!("home"));
+    assert_eq!(cluster.json(&["job", "list"]), json!([]));
+}
+
 #[test]
 fn dev_refuses_what_it_cannot_do() {
     let cluster = Cluster::unstarted();
