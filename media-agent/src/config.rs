@@ -56,6 +56,10 @@ pub struct StorageConfig {
     pub path: PathBuf,
     /// A file whose first line is the repository's password.
     pub password_file: PathBuf,
+    /// Whether a client may name a chunk that only another client has sent, and so need not send it. It saves traffic
+    /// among clients that may read one another's data: who knows the hash of a chunk can restore it.
+    #[serde(default)]
+    pub share_chunks: bool,
 }
 
 impl Config {

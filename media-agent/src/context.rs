@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::attempt_id::AttemptId;
 use crate::contact::Contact;
 use crate::journal::{Journal, NewEvent, NewRecord};
+use crate::known_chunks::KnownChunks;
 use crate::storage::StorageUnit;
 use crate::tickets::Verifier;
 
@@ -52,6 +53,8 @@ pub(crate) struct Context {
     pub(crate) start_id: String,
     pub(crate) journal: Journal,
     pub(crate) unit: Arc<StorageUnit>,
+    /// Without it the clients of the storage unit share chunks.
+    pub(crate) known_chunks: Option<Arc<KnownChunks>>,
     pub(crate) verifier: Verifier,
     pub(crate) contact: watch::Receiver<Contact>,
     pub(crate) clock: SharedClock,

@@ -59,6 +59,10 @@ impl DataDir {
         self.path.join("repository-id")
     }
 
+    pub(crate) fn known_chunks(&self) -> PathBuf {
+        self.path.join("known-chunks")
+    }
+
     pub(crate) fn cluster_file(&self) -> PathBuf {
         self.path.join("cluster.json")
     }

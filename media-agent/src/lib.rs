@@ -19,6 +19,7 @@ mod data_dir;
 mod error;
 mod fault;
 mod journal;
+mod known_chunks;
 mod restore;
 mod run;
 mod session;

@@ -28,6 +28,7 @@ use crate::data::{self, DataService};
 use crate::data_dir::DataDir;
 use crate::error::RunError;
 use crate::journal::Journal;
+use crate::known_chunks::KnownChunks;
 use crate::session::SessionServer;
 use crate::storage::{StorageUnit, keeps_agent_down};
 use crate::tickets::Verifier;
@@ -89,6 +90,8 @@ pub async fn start_with(config: Config, shutdown: Shutdown, timing: Timing) -> R
         start_id: uuid::Uuid::new_v4().to_string(),
         journal,
         unit,
+        known_chunks: (!config.storage.share_chunks)
+            .then(|| Arc::new(KnownChunks::new(data_dir.known_chunks()))),
         verifier: Verifier {
             cluster,
             agent: config.name.clone(),

@@ -11,6 +11,7 @@ use prost::Message as _;
 
 use crate::attempt_id::{AttemptId, NoAttempt};
 use crate::cluster::Cluster;
+use crate::storage::SnapshotOwner;
 
 /// A ticket whose signature is right and that is for this agent.
 #[derive(Clone, Debug)]
@@ -108,6 +109,14 @@ impl Verifier {
 }
 
 impl Ticket {
+    /// Whose snapshots the attempt writes and may build upon.
+    pub(crate) fn owner(&self) -> SnapshotOwner {
+        SnapshotOwner {
+            cluster: self.cluster_id.clone(),
+            client: self.client.to_string(),
+        }
+    }
+
     /// Whether `bearer` is the client it was made for.
     pub(crate) fn check_bearer(&self, bearer: &Identity) -> Result<(), TicketError> {
         if bearer.kind == Kind::ClientAgent && bearer.name == self.client.as_str() {

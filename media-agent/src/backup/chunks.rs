@@ -1,6 +1,8 @@
 //! Chunks: which are needed, and the threads that verify and store them.
 //!
 //! A chunk counts as there only when its bytes were checked against its id, so a client can harm nobody but itself.
+//! Whether the repository has a chunk is told only to a client that sent it or whose snapshots reach it, unless the
+//! storage unit's clients share chunks: who names a foreign chunk is asked for it like for any other.
 //! The queue is bounded: when the disk is slow the engine waits, and with it the stream. Used by `item` and `commit`.
 
 use std::cell::Cell;
@@ -10,12 +12,13 @@ use std::thread::Scope;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use outlast_proto::v1;
-use outlast_repository::{BlobId, BlobKind, Repository, RepositoryError, Writer, verify_compressed};
+use outlast_repository::{BlobId, BlobKind, RepositoryError, SnapshotId, Writer, verify_compressed};
 use parking_lot::{Condvar, Mutex};
 
 use super::engine::Base;
-use crate::attempts::{Control, Halt};
+use crate::attempts::{Control, End, Halt};
 use crate::fault::Fault;
+use crate::known_chunks::{LoadError, OwnChunks};
 
 /// The largest chunk of the cutting rule (docs/protocol.md).
 const MAX_CHUNK: u32 = 8 << 20;
@@ -34,6 +37,8 @@ struct Needed {
 #[derive(Default)]
 struct State {
     needed: HashMap<BlobId, Needed>,
+    /// What the client may name; there from its first offers on, unless chunks are shared.
+    own: Option<OwnChunks>,
     /// Chunks that have come and are not stored yet.
     under_way: usize,
     fault: Option<Fault>,
@@ -49,8 +54,9 @@ struct Shared {
 
 pub(super) struct Chunks<'a> {
     shared: Arc<Shared>,
-    repository: &'a Repository,
+    base: &'a Base,
     writer: &'a Writer,
+    control: &'a Arc<Control>,
     queue: Sender<(BlobId, v1::Chunk)>,
     /// Number of the last offers; they are counted over the whole stream.
     last_offers: Cell<u64>,
@@ -89,10 +95,46 @@ impl<'a> Chunks<'a> {
         }
         Self {
             shared,
-            repository: &base.repository,
+            base,
             writer,
+            control,
             queue,
             last_offers: Cell::new(0),
+        }
+    }
+
+    /// Finds out which chunks the client may name; the first time only. A first backup has no snapshots to walk, and one
+    /// without offers needs no answer.
+    pub(super) fn know_own(&self) -> Result<(), End> {
+        let Some(known) = &self.base.context.known_chunks else {
+            return Ok(());
+        };
+        if self.shared.state.lock().own.is_some() {
+            return Ok(());
+        }
+        let owner = self.base.ticket.owner();
+        let is_halted = || self.control.halted().is_some();
+        let own = match known.load(&self.base.repository, &owner, &is_halted) {
+            Ok(own) => own,
+            Err(LoadError::Halted) => return Err(End::Halted),
+            Err(LoadError::Storage(error)) => return Err(self.base.storage_fault(&error).into()),
+        };
+        self.shared.state.lock().own = Some(own);
+        Ok(())
+    }
+
+    /// An item's snapshot was written.
+    pub(super) fn committed(&self, snapshot: SnapshotId, parent: Option<SnapshotId>) {
+        if let Some(own) = &mut self.shared.state.lock().own {
+            own.committed(snapshot, parent);
+        }
+    }
+
+    /// The attempt is over: what is known of its client is kept for the next one.
+    pub(super) fn keep_own(&self) {
+        let own = self.shared.state.lock().own.take();
+        if let (Some(known), Some(own)) = (&self.base.context.known_chunks, own) {
+            known.keep(self.base.repository.id(), &self.base.ticket.owner(), own);
         }
     }
 
@@ -119,8 +161,13 @@ impl<'a> Chunks<'a> {
                 Err(lies())
             };
         }
-        if self.writer.contains(BlobKind::Data, &id) {
-            let known = self.repository.blob_len(BlobKind::Data, &id);
+        let may_name = match &state.own {
+            Some(own) => own.contains(&id),
+            None => self.base.context.known_chunks.is_none(),
+        };
+        // In this order: nothing here may differ by what the repository has of others.
+        if may_name && self.writer.contains(BlobKind::Data, &id) {
+            let known = self.base.repository.blob_len(BlobKind::Data, &id);
             return if known.is_none_or(|known| known == length) {
                 Ok(false)
             } else {
@@ -251,6 +298,9 @@ impl Worker<'_> {
         match stored {
             Some(Ok(added)) => {
                 state.needed.remove(&id);
+                if let Some(own) = &mut state.own {
+                    own.prove(&id);
+                }
                 if added.new {
                     state.bytes_new += u64::from(length);
                     state.bytes_stored += added.stored_bytes;

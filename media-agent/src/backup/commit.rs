@@ -62,6 +62,7 @@ pub(super) fn commit(run: ItemRun<'_>, number: u32, exceptions: u64) -> Result<I
     snapshot.parent = parent;
     snapshot.tags = tags.to_tags();
     let snapshot = save_under_lock(base, &snapshot)?;
+    run.chunks.committed(snapshot, parent);
     Ok(ItemResult::Finished(Committed {
         snapshot,
         time,

@@ -75,7 +75,9 @@ pub(crate) fn run(work: BackupWork, mut wire: Wire<BackupProtocol>) -> Result<Do
     let control = Arc::clone(&wire.control);
     std::thread::scope(|scope| {
         let chunks = Chunks::start(scope, &base, &writer, &control);
-        run_items(&base, &writer, &chunks, &mut wire)
+        let done = run_items(&base, &writer, &chunks, &mut wire);
+        chunks.keep_own();
+        done
     })
 }
 

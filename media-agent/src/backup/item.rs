@@ -9,7 +9,7 @@ use outlast_proto::v1::backup_down::Body as Down;
 use outlast_proto::v1::backup_up::Body as Up;
 use outlast_proto::v1::{Entries, ItemBegin, ItemEnd, JobError, Needed, Offers, Verdicts};
 use outlast_proto::words::Counters;
-use outlast_repository::{Repository, RepositoryError, SnapshotId, Writer};
+use outlast_repository::{RepositoryError, SnapshotId, Writer};
 
 use super::chunks::{Chunks, Stored, blob_id};
 use super::engine::{Base, Tally};
@@ -17,6 +17,7 @@ use super::exceptions::ExceptionLog;
 use super::trees::WriterTrees;
 use crate::attempts::{BackupProtocol, End, Wire};
 use crate::fault::Fault;
+use crate::storage::owner_of;
 use crate::tickets::Item;
 use crate::tree_builder::{BuildError, ItemPath, TreeBuilder, find_in_parent};
 
@@ -52,7 +53,7 @@ impl<'a> ItemRun<'a> {
         };
         let parent = match item.parent {
             None => None,
-            Some(id) => parent_tree(&base.repository, id).map_err(|error| base.storage_fault(&error))?,
+            Some(id) => parent_tree(base, id).map_err(|error| base.storage_fault(&error))?,
         };
         let root = match &parent {
             None => None,
@@ -146,8 +147,9 @@ impl<'a> ItemRun<'a> {
         Ok(Down::Verdicts(Verdicts { through, wanted }))
     }
 
-    fn offers(&mut self, offers: &Offers) -> Result<Down, Fault> {
+    fn offers(&mut self, offers: &Offers) -> Result<Down, End> {
         self.chunks.expect_offers(offers.number)?;
+        self.chunks.know_own()?;
         let mut indexes = Vec::new();
         for (index, offer) in (0..).zip(&offers.offers) {
             let id = blob_id(&offer.id)?;
@@ -172,13 +174,21 @@ impl<'a> ItemRun<'a> {
     }
 }
 
-/// The root tree of the parent snapshot. One that is gone is no fault: then everything counts as changed.
+/// The root tree of the parent snapshot. One that is gone is no fault, nor is one of another client, whose files must
+/// not get into this one's snapshot: then everything counts as changed.
 fn parent_tree(
-    repository: &Repository,
+    base: &Base,
     id: SnapshotId,
 ) -> Result<Option<(SnapshotId, outlast_repository::BlobId)>, RepositoryError> {
-    match repository.snapshot(&id) {
-        Ok(snapshot) => Ok(Some((id, snapshot.tree))),
+    match base.repository.snapshot(&id) {
+        Ok(snapshot) if owner_of(&snapshot) == Some(base.ticket.owner()) => Ok(Some((id, snapshot.tree))),
+        Ok(_) => {
+            tracing::warn!(
+                parent = %id, client = %base.ticket.client,
+                "the parent snapshot is not this client's; everything is read again"
+            );
+            Ok(None)
+        }
         Err(error) if error.is_not_found() || matches!(error, RepositoryError::Damaged { .. }) => {
             tracing::warn!(%error, "the parent snapshot cannot be read; everything is read again");
             Ok(None)

@@ -12,5 +12,5 @@ mod unit;
 pub(crate) use fence::remove_snapshots;
 pub(crate) use lock::AttemptLock;
 pub(crate) use survey::{FinishedItem, finished_items};
-pub(crate) use tags::SnapshotTags;
+pub(crate) use tags::{SnapshotOwner, SnapshotTags, owner_of};
 pub(crate) use unit::{StorageUnit, keeps_agent_down};

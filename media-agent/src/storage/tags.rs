@@ -74,9 +74,29 @@ pub(crate) fn tags_of(snapshot: &Snapshot) -> Option<SnapshotTags> {
     })
 }
 
+/// Whose data a snapshot is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SnapshotOwner {
+    pub(crate) cluster: String,
+    pub(crate) client: String,
+}
+
+/// The client a snapshot is of; `None` if it is not one of ours. What is its owner's may be named and taken over by it,
+/// so tags and hostname must agree: a client's name alone could be somebody else's hostname.
+pub(crate) fn owner_of(snapshot: &Snapshot) -> Option<SnapshotOwner> {
+    let value = |key: &str| snapshot.tags.iter().find_map(|tag| tag.strip_prefix(key));
+    let client = value("client:")?;
+    let is_ours = snapshot.tags.iter().any(|tag| tag == "outlast") && snapshot.hostname == client;
+    Some(SnapshotOwner {
+        cluster: value("cluster:")?.to_owned(),
+        client: client.to_owned(),
+    })
+    .filter(|_| is_ours)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{SnapshotTags, tags_of};
+    use super::{SnapshotOwner, SnapshotTags, owner_of, tags_of};
     use crate::attempt_id::AttemptId;
     use outlast_proto::words::{Attempt, Counters, ItemOutcome, JobId};
     use outlast_repository::{BlobId, Snapshot, Timestamp};
@@ -111,6 +131,32 @@ mod tests {
             let mut less = snapshot.clone();
             less.tags.remove(missing);
             assert_eq!(tags_of(&less), None, "without {}", snapshot.tags[missing]);
+        }
+    }
+
+    #[test]
+    fn an_owner_needs_every_sign() {
+        let rows: [(&str, &[&str], bool); 7] = [
+            ("laptop", &["outlast", "client:laptop", "cluster:c"], true),
+            ("tower", &["outlast", "client:laptop", "cluster:c"], false),
+            (
+                "laptop.outlast-checkpoint",
+                &["outlast", "client:laptop", "cluster:c"],
+                false,
+            ),
+            ("laptop", &["client:laptop", "cluster:c"], false),
+            ("laptop", &["outlast", "cluster:c"], false),
+            ("laptop", &["outlast", "client:laptop"], false),
+            ("laptop", &[], false),
+        ];
+        for (host, tags, is_owned) in rows {
+            let mut snapshot = Snapshot::new(Timestamp::now(), BlobId::of(b"x"), vec![], host.to_owned());
+            snapshot.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+            let owner = SnapshotOwner {
+                cluster: "c".into(),
+                client: "laptop".into(),
+            };
+            assert_eq!(owner_of(&snapshot), is_owned.then_some(owner), "{host} {tags:?}");
         }
     }
 }

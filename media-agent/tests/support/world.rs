@@ -90,6 +90,7 @@ impl World {
                 unit: "unit-1".parse().unwrap(),
                 path: self.storage(),
                 password_file: self.dir.path().join("password"),
+                share_chunks: false,
             },
         }
     }
@@ -100,8 +101,12 @@ impl World {
     }
 
     pub async fn agent_with(&self, name: &str, timing: Timing) -> RunningAgent {
+        self.agent_of(self.config(name), timing).await
+    }
+
+    pub async fn agent_of(&self, config: Config, timing: Timing) -> RunningAgent {
         let met = self.primary.sessions();
-        let agent = self.try_agent(name, timing).await.unwrap();
+        let agent = Self::start(config, timing).await.unwrap();
         self.primary
             .wait_for("a session", |_| self.primary.sessions() > met)
             .await;
@@ -109,9 +114,12 @@ impl World {
     }
 
     pub async fn try_agent(&self, name: &str, timing: Timing) -> Result<RunningAgent, RunError> {
+        Self::start(self.config(name), timing).await
+    }
+
+    async fn start(config: Config, timing: Timing) -> Result<RunningAgent, RunError> {
         let shutdown = Shutdown::new();
-        let agent: Agent =
-            outlast_media_agent::start_with(self.config(name), shutdown.clone(), timing).await?;
+        let agent: Agent = outlast_media_agent::start_with(config, shutdown.clone(), timing).await?;
         Ok(RunningAgent {
             address: agent.address().to_string(),
             shutdown,

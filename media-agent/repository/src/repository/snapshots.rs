@@ -84,7 +84,8 @@ impl Repository {
         self.storage().remove(FileKind::Snapshot, &id.to_string())
     }
 
-    fn snapshot_ids(&self) -> Result<Vec<SnapshotId>> {
+    /// Which snapshots there are, without reading them.
+    pub fn snapshot_ids(&self) -> Result<Vec<SnapshotId>> {
         let files = self.storage().list(FileKind::Snapshot)?;
         Ok(files.iter().filter_map(|(name, _)| name.parse().ok()).collect())
     }
