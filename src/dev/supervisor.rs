@@ -65,9 +65,10 @@ impl Supervisor {
         }
     }
 
-    /// Ends all children: those that work first, then those that record it.
+    /// Ends all children: media agents first, for a job they interrupt goes on at the next start, and one whose client went
+    /// away has failed; last those that record it.
     pub(crate) async fn stop_all(&self, plan: &Plan) {
-        for role in [Role::ClientAgent, Role::MediaAgent, Role::Primary] {
+        for role in [Role::MediaAgent, Role::ClientAgent, Role::Primary] {
             let members = plan
                 .of(role)
                 .map(|member| child::stop(&self.layout, member, PATIENCE));

@@ -100,6 +100,32 @@ fn a_stopped_cluster_comes_back_with_everything() {
 }
 
 #[test]
+fn t90_a_job_goes_on_after_dev_was_stopped_in_the_middle_of_it() {
+    let mut cluster = Cluster::start();
+    let source = cluster.place("source");
+    std::fs::write(source.join("big"), tree::noise(24 << 20, 5)).unwrap();
+    cluster
+        .apply_policy("slow", &[&source], "[limits]\nbandwidth = \"8MiB/s\"")
+        .expect(0);
+    let id = cluster.json(&["job", "run", "slow"])["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    wait_until("data to flow", || {
+        cluster.json(&["job", "show", &id])["progress"]["bytes"]
+            .as_u64()
+            .unwrap_or(0)
+            > 0
+    });
+    cluster.stop(rustix::process::Signal::TERM);
+    cluster.start_dev();
+    let job = cluster.run(&["-o", "json", "job", "watch", &id]).json();
+    assert_eq!(job["status"], "successful", "{job:#}");
+    assert_eq!(job["attempts"][0]["status"], "failed_over", "{job:#}");
+    cluster.check_repository();
+}
+
+#[test]
 fn r04_a_job_goes_on_while_every_primary_is_down_and_the_truth_arrives_later() {
     let cluster = Cluster::start();
     let source = cluster.place("source");
