@@ -35,6 +35,8 @@ const FINISH_WITHIN: Duration = Duration::from_secs(5);
 /// A planned handover of leadership takes about 10 ms; a node that finds no successor goes all the same.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Calls one connection may have open: watchers, sessions, replication.
+const MAX_STREAMS: u32 = 256;
 /// A batch of journal events is the largest thing agents send.
 const MAX_AGENT_MESSAGE: usize = 4 << 20;
 
@@ -115,6 +117,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let routes = routes(&brain, &registry, &live, &tasks, &config).await?;
     let serve = Server::builder()
         .tls_config(credentials.server())?
+        .max_concurrent_streams(Some(MAX_STREAMS))
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .add_routes(routes)

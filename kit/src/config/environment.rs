@@ -12,6 +12,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::{ConfigError, Place};
 
+/// The section of the command line's context file.
+const COMMAND_LINE: &str = "client";
+/// What a variable's first word may be besides a table of the file.
+const SECTIONS: [&str; 4] = ["primary", "media-agent", "client-agent", COMMAND_LINE];
+
 /// The variables of one section, in the order of their names.
 #[derive(Default)]
 pub(super) struct Overrides(Vec<Override>);
@@ -24,7 +29,9 @@ struct Override {
 }
 
 impl Overrides {
-    /// Picks the variables that belong to `section`.
+    /// Picks the variables that belong to `section`: `OUTLAST_MEDIA_AGENT__TLS__CA` of the daemon, and `OUTLAST_TLS__CA` of a
+    /// table of its file, which gives way to the former. The command line's section has the long form only: it runs on hosts
+    /// whose variables are meant for daemons.
     pub(super) fn of_section(
         section: &str,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -32,7 +39,10 @@ impl Overrides {
         let prefix = format!("OUTLAST_{}__", section.to_uppercase().replace('-', "_"));
         let mut overrides = Vec::new();
         for (variable, value) in variables {
-            let Some(variable) = variable.to_str().filter(|name| name.starts_with(&prefix)) else {
+            let Some((variable, words)) = variable
+                .to_str()
+                .and_then(|name| Some((name, words_of(name, &prefix, section)?)))
+            else {
                 continue;
             };
             let text = value.into_string().map_err(|_| ConfigError::WrongValue {
@@ -40,10 +50,7 @@ impl Overrides {
                 key: None,
                 reason: "the value is not UTF-8".to_owned(),
             })?;
-            let path = variable[prefix.len()..]
-                .split("__")
-                .map(str::to_lowercase)
-                .collect();
+            let path = words.split("__").map(str::to_lowercase).collect();
             overrides.push(Override {
                 variable: variable.to_owned(),
                 path,
@@ -51,7 +58,7 @@ impl Overrides {
                 as_text: false,
             });
         }
-        overrides.sort_by(|a, b| a.variable.cmp(&b.variable));
+        overrides.sort_by_key(|entry| (entry.variable.starts_with(&prefix), entry.variable.clone()));
         Ok(Self(overrides))
     }
 
@@ -80,6 +87,17 @@ impl Overrides {
                 true
             })
     }
+}
+
+/// The path a variable names, if it is one for this section.
+fn words_of<'a>(variable: &'a str, prefix: &str, section: &str) -> Option<&'a str> {
+    if let Some(words) = variable.strip_prefix(prefix) {
+        return Some(words);
+    }
+    let words = variable.strip_prefix("OUTLAST_")?;
+    let (table, _) = words.split_once("__")?;
+    let is_section = SECTIONS.contains(&table.to_lowercase().replace('_', "-").as_str());
+    (section != COMMAND_LINE && !is_section).then_some(words)
 }
 
 impl Override {

@@ -145,6 +145,30 @@ fn load(text: &str, variables: &[(&str, &str)]) -> Result<Sample, String> {
 }
 
 #[test]
+fn a_table_of_the_file_can_be_named_without_the_daemon() {
+    let text = "name = \"a\"\n[tls]\nca = \"x\"\ndepth = 1\n";
+    for (variables, expected) in [
+        (vec![("OUTLAST_TLS__CA", "short")], "short"),
+        (
+            vec![
+                ("OUTLAST_TLS__CA", "short"),
+                ("OUTLAST_MEDIA_AGENT__TLS__CA", "long"),
+            ],
+            "long",
+        ),
+        (vec![("OUTLAST_CLIENT_AGENT__TLS__CA", "other")], "x"),
+    ] {
+        assert_eq!(
+            load(text, &variables).unwrap().tls.unwrap().ca,
+            expected,
+            "{variables:?}"
+        );
+    }
+    let error = load(text, &[("OUTLAST_TSL__CA", "x")]).unwrap_err().to_string();
+    assert!(error.contains("OUTLAST_TSL__CA"), "{error}");
+}
+
+#[test]
 fn variables_go_over_the_file() {
     let text = "name = \"a\"\nport = 1\n[tls]\nca = \"x\"\ndepth = 1\n";
     let sample = load(

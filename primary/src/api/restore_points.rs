@@ -1,5 +1,7 @@
 //! `RestorePoints`.
 
+use std::time::Duration;
+
 use outlast_core::rows::RestorePoint as RestorePointRow;
 use outlast_kit::errors::status;
 use outlast_proto::v1::restore_points_server::RestorePoints;
@@ -16,6 +18,8 @@ use super::Api;
 use super::page::Paging;
 use crate::view::{self, errors};
 
+/// How long a media agent may take for the next part of its answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// The shortest beginning of an id that is looked up.
 const SHORTEST_PREFIX: usize = 4;
 
@@ -151,7 +155,26 @@ async fn pass_on(
     agent: AgentName,
 ) {
     loop {
-        let (message, last) = match answers.recv().await {
+        let answer = match tokio::time::timeout(ANSWER_WITHIN, answers.recv()).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let text = format!(
+                    "media agent \"{agent}\" did not answer within {} s; does its storage unit hang?",
+                    ANSWER_WITHIN.as_secs()
+                );
+                let code = StatusCode::STORAGE_UNIT_NOT_AVAILABLE.0.into();
+                let detail = ErrorDetail {
+                    code,
+                    ..Default::default()
+                };
+                // Whoever asked may have gone meanwhile.
+                let _ = sender
+                    .send(Err(status(Code::FailedPrecondition, text, &detail)))
+                    .await;
+                return;
+            }
+        };
+        let (message, last) = match answer {
             Some(Answer {
                 body: Some(answer::Body::Files(files)),
                 last,
