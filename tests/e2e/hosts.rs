@@ -311,3 +311,34 @@ fn certificates_are_made_once_and_for_names_that_can_be() {
         .unwrap();
     assert!(Ran::of(nowhere).expect(1).stderr.contains("/no/such"));
 }
+
+#[test]
+fn the_files_of_deploy_pass_their_own_check() {
+    let hosts = Hosts::new();
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let password = hosts.path("password");
+    std::fs::write(&password, "secret\n").unwrap();
+    for (daemon, name) in [
+        ("primary", "primary-1"),
+        ("media-agent", "media-1"),
+        ("client-agent", "laptop"),
+    ] {
+        hosts.authority(&["issue", daemon, name]).expect(0);
+        // Exactly those files; only the places that are this test's own come from the environment.
+        let tls = |file: &str| hosts.path("tls").join(file);
+        let section = daemon.to_uppercase().replace('-', "_");
+        let mut check = outlast();
+        check
+            .args([daemon, "--check", "--config"])
+            .arg(deploy.join(format!("{daemon}.toml")))
+            .env("OUTLAST_TLS__CA", tls("ca.pem"))
+            .env("OUTLAST_TLS__CERT", tls(&format!("{name}.pem")))
+            .env("OUTLAST_TLS__KEY", tls(&format!("{name}-key.pem")))
+            .env(format!("OUTLAST_{section}__DATA_DIR"), hosts.path("state"));
+        if daemon == "media-agent" {
+            check.env("OUTLAST_STORAGE__PASSWORD_FILE", &password);
+        }
+        let checked = Ran::of(check.output().unwrap()).expect(0);
+        assert!(checked.stderr.contains("is in order"), "{}", checked.stderr);
+    }
+}
