@@ -109,6 +109,12 @@ impl Hosts {
         }
     }
 
+    /// Takes a node into the group under a number.
+    fn join(&self, nodes: &[&Node], id: &str, node: &Node) -> Ran {
+        let to = ["--node-id", id, "--name", &node.name, "--address", &node.address];
+        self.run(nodes, &[&["cluster", "join"], &to[..]].concat())
+    }
+
     /// The command line, knowing these nodes.
     fn run(&self, nodes: &[&Node], args: &[&str]) -> Ran {
         let context = self.path(&format!("context-{}.toml", nodes.len()));
@@ -169,17 +175,7 @@ fn a_group_is_founded_grows_hands_over_and_shrinks() {
     two.start();
     three.start();
     for (node, id) in [(&two, "2"), (&three, "3")] {
-        let join = [
-            "cluster",
-            "join",
-            "--node-id",
-            id,
-            "--name",
-            &node.name,
-            "--address",
-            &node.address,
-        ];
-        hosts.run(&[&one], &join).expect(0);
+        hosts.join(&[&one], id, node).expect(0);
     }
     let all = [&one, &two, &three];
     let members = hosts.run(&all, &["cluster", "members"]).expect(0).json();
@@ -201,21 +197,7 @@ fn a_group_is_founded_grows_hands_over_and_shrinks() {
     // A number is one node's for ever: neither another node nor the same one after it left gets it.
     let known = hosts.run(&[&one, &two], &["cluster", "status"]).expect(0);
     assert_eq!(known.json()["members"].as_array().unwrap().len(), 3);
-    let join = |id: &str, node: &Node| {
-        hosts.run(
-            &[&one, &two],
-            &[
-                "cluster",
-                "join",
-                "--node-id",
-                id,
-                "--name",
-                &node.name,
-                "--address",
-                &node.address,
-            ],
-        )
-    };
+    let join = |id: &str, node: &Node| hosts.join(&[&one, &two], id, node);
     let refused = join("3", &one).expect(5);
     assert!(refused.stderr.contains("node number 3"), "{}", refused.stderr);
     hosts
@@ -247,17 +229,7 @@ fn settings_are_checked_replicated_and_kept_over_a_rolling_restart() {
     nodes.iter_mut().for_each(Node::start);
     hosts.run(&[&nodes[0]], &["cluster", "init"]).expect(0);
     for (node, id) in [(&nodes[1], "2"), (&nodes[2], "3")] {
-        let join = [
-            "cluster",
-            "join",
-            "--node-id",
-            id,
-            "--name",
-            &node.name,
-            "--address",
-            &node.address,
-        ];
-        hosts.run(&[&nodes[0]], &join).expect(0);
+        hosts.join(&[&nodes[0]], id, node).expect(0);
     }
     let set = |nodes: &[Node; 3], args: &[&str]| {
         hosts.run(
