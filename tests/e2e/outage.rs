@@ -150,8 +150,10 @@ fn r04_a_job_goes_on_while_every_primary_is_down_and_the_truth_arrives_later() {
     let primaries = ["primary-1", "primary-2", "primary-3"];
     cluster.kill(&primaries);
     wait_until("the snapshot to be written without a primary", || {
-        std::fs::read_dir(cluster.data_dir().join("storage/snapshots"))
-            .unwrap()
+        // Whole, under its own name; before that it has a temporary one.
+        let snapshots = std::fs::read_dir(cluster.data_dir().join("storage/snapshots")).unwrap();
+        snapshots
+            .filter(|entry| entry.as_ref().is_ok_and(|e| e.file_name().len() == 64))
             .count()
             == 1
     });
