@@ -1,4 +1,4 @@
-//! One attempt on this host, from the first message of its data stream to the last.
+//! One attempt on this host, from the first message of its first data stream to the last of its last.
 //!
 //! Used by the agent for every admitted attempt, and by tests with a connection of their own. It never decides how an attempt
 //! ended: the media agent does.
@@ -7,20 +7,18 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outlast_kit::resume::Misnumbered;
 use outlast_kit::shutdown::Shutdown;
-use outlast_proto::v1::data_client::DataClient;
-use outlast_proto::v1::{AttemptOver, StreamHello};
+use outlast_proto::v1::AttemptOver;
 use outlast_proto::words::StartId;
 use parking_lot::Mutex;
-use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::admission::{Admission, Work};
+use crate::connect::Road;
 use crate::progress::Progress;
 use crate::{backup, restore};
 
-/// Room for the longest chunk (8 MiB) and what surrounds it.
-const MOST_MESSAGE: usize = 12 << 20;
 /// How long a stopped attempt waits for the media agent to say that it is over.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 /// How long threads may take to notice that the attempt is over; one may hang in a read.
@@ -46,6 +44,8 @@ pub struct Surroundings {
     pub ends: Ends,
     /// What earlier attempts of the job left unfinished.
     pub made: MadeFolders,
+    /// How long its stream may be broken (F-10).
+    pub reconnect_for: Duration,
 }
 
 /// The directories a job's restore has made and not described yet, of all its attempts: they are its own, not the user's.
@@ -84,14 +84,19 @@ pub enum Outcome {
 #[derive(Debug, thiserror::Error)]
 pub enum AttemptError {
     /// The media agent has not welcomed the stream: it may know nothing of the attempt.
-    #[error("the data stream broke before its welcome: {}", .0.message())]
-    Unwelcomed(Status),
-    /// The connection broke, or the media agent went away.
-    #[error("the data stream broke: {}", .0.message())]
-    Broken(Status),
-    /// It closed the stream without a last word.
-    #[error("the media agent closed the data stream without a result")]
-    Closed,
+    #[error("no data stream was welcomed: {0}")]
+    Unwelcomed(String),
+    /// The connection broke, or the media agent went away, and it did not come back.
+    #[error("the data stream broke and could not be opened again within {seconds} s: {why}")]
+    Broken {
+        /// How long it was tried.
+        seconds: u64,
+        /// The last reason.
+        why: String,
+    },
+    /// What the stream would go on with is lost (F-10).
+    #[error("the media agent was restarted while the data stream was broken")]
+    NewProcess,
     /// It broke the protocol.
     #[error("the media agent broke the protocol: {0}")]
     Violation(#[from] Violation),
@@ -106,14 +111,9 @@ pub enum AttemptError {
 /// What a media agent must not do.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// Messages are numbered without gaps.
-    #[error("message {got} came after message {last}")]
-    Sequence {
-        /// The last one's number.
-        last: u64,
-        /// This one's.
-        got: u64,
-    },
+    /// Messages are numbered without gaps, and confirmed after they were sent.
+    #[error(transparent)]
+    Numbers(#[from] Misnumbered),
     /// Not at this time, or empty.
     #[error("{what} came out of turn")]
     OutOfTurn {
@@ -152,7 +152,7 @@ pub enum Violation {
     },
 }
 
-/// Runs the attempt over `channel` until its stream ends.
+/// Runs the attempt over `channel` until it is over, through breaks of its streams (F-10).
 ///
 /// # Errors
 /// [`AttemptError`] if that was not in order.
@@ -161,64 +161,19 @@ pub async fn run_on(
     admission: &Admission,
     around: Surroundings,
 ) -> Result<Outcome, AttemptError> {
-    let client = DataClient::new(channel)
-        .max_decoding_message_size(MOST_MESSAGE)
-        .max_encoding_message_size(MOST_MESSAGE);
-    let hello = StreamHello {
-        ticket: Some(admission.signed.clone()),
-        start_id: around.start_id.0.clone(),
-        ..StreamHello::default()
-    };
+    run(Road::Made(channel), admission, around).await
+}
+
+/// As [`run_on`], for every way to the media agent.
+pub(crate) async fn run(
+    road: Road,
+    admission: &Admission,
+    around: Surroundings,
+) -> Result<Outcome, AttemptError> {
     match &admission.work {
-        Work::Backup { .. } => backup::run(client, hello, admission, around).await,
-        Work::Restore { .. } => restore::run(client, hello, admission, around).await,
+        Work::Backup { .. } => backup::run(road, admission, around).await,
+        Work::Restore { .. } => restore::run(road, admission, around).await,
     }
-}
-
-/// The numbers of both directions of a stream.
-#[derive(Debug, Default)]
-pub(crate) struct Numbers {
-    sent: u64,
-    received: u64,
-}
-
-impl Numbers {
-    /// Sequence and acknowledgement of the next message.
-    pub(crate) fn next(&mut self) -> (u64, u64) {
-        self.sent += 1;
-        (self.sent, self.received)
-    }
-
-    /// Takes up the media agent's first message, which may be numbered 0 or 1.
-    pub(crate) fn welcomed(&mut self, sequence: u64) -> Result<(), Violation> {
-        if sequence > 1 {
-            return Err(Violation::Sequence {
-                last: 0,
-                got: sequence,
-            });
-        }
-        self.received = sequence;
-        Ok(())
-    }
-
-    /// Takes up a message of the media agent.
-    pub(crate) fn received(&mut self, sequence: u64) -> Result<(), Violation> {
-        if self.received.checked_add(1) != Some(sequence) {
-            return Err(Violation::Sequence {
-                last: self.received,
-                got: sequence,
-            });
-        }
-        self.received = sequence;
-        Ok(())
-    }
-}
-
-/// The first message of a stream, if one came.
-pub(crate) fn first_message<T>(read: Result<Option<T>, Status>) -> Result<T, AttemptError> {
-    let closed = || Status::unavailable("the media agent closed it");
-    read.and_then(|message| message.ok_or_else(closed))
-        .map_err(AttemptError::Unwelcomed)
 }
 
 impl From<AttemptOver> for Outcome {

@@ -11,15 +11,14 @@ use outlast_proto::v1::streams_seen::Stream;
 use outlast_proto::v1::{AttemptProgress, AttemptRef};
 use outlast_proto::words::{AgentName, Attempt, JobId, StartId};
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use crate::admission::Admission;
-use crate::attempt::{AttemptError, Ends, MadeFolders, Outcome, Surroundings, run_on};
-use crate::connect::{PATIENCE, connect};
+use crate::attempt::{AttemptError, Ends, MadeFolders, Outcome, Surroundings, run};
+use crate::connect::{Addresses, Road};
 use crate::progress::Progress;
 
-/// Between two streams of an attempt that was not taken up.
-const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+/// If the leader does not say (F-10).
+const RECONNECT_FOR: Duration = Duration::from_secs(300);
 
 /// All attempts of this process.
 #[derive(Clone)]
@@ -27,6 +26,7 @@ pub(crate) struct Attempts {
     known: Arc<Mutex<HashMap<JobId, Known>>>,
     credentials: Arc<Credentials>,
     start_id: StartId,
+    reconnect_for: Arc<Mutex<Duration>>,
     clock: SharedClock,
     tasks: Tasks,
 }
@@ -35,6 +35,7 @@ pub(crate) struct Attempts {
 struct Known {
     attempt: Attempt,
     media_agent: AgentName,
+    addresses: Arc<Mutex<Vec<String>>>,
     progress: Arc<Progress>,
     ends: Ends,
     made: MadeFolders,
@@ -69,19 +70,28 @@ impl Attempts {
             known: Arc::default(),
             credentials,
             start_id,
+            reconnect_for: Arc::new(Mutex::new(RECONNECT_FOR)),
             clock,
             tasks,
         }
     }
 
-    /// Starts an attempt, unless this process has run it before. An earlier attempt of the job ends.
+    /// How long streams of attempts that start from now on may be broken.
+    pub(crate) fn set_reconnect_for(&self, reconnect_for: Duration) {
+        *self.reconnect_for.lock() = reconnect_for;
+    }
+
+    /// Starts an attempt, unless this process has run it before; then it learns where its media agent is now. An earlier attempt
+    /// of the job ends.
     pub(crate) fn start(&self, admission: Admission, addresses: Vec<String>) {
         let (job, attempt) = (admission.job, admission.attempt);
         let progress = Arc::new(Progress::new(Arc::clone(&self.clock)));
         let ends = Ends::default();
+        let addresses = Arc::new(Mutex::new(addresses));
         let mut now = Known {
             attempt,
             media_agent: admission.media_agent.clone(),
+            addresses: Arc::clone(&addresses),
             progress: Arc::clone(&progress),
             ends: ends.clone(),
             made: MadeFolders::default(),
@@ -91,6 +101,9 @@ impl Attempts {
             let mut known = self.known.lock();
             if let Some(before) = known.get(&job) {
                 if !before.gives_way_to(attempt) {
+                    if before.attempt == attempt {
+                        before.addresses.lock().clone_from(&addresses.lock());
+                    }
                     return;
                 }
                 before.ends.now.begin();
@@ -105,11 +118,17 @@ impl Attempts {
             progress,
             ends,
             made,
+            reconnect_for: *self.reconnect_for.lock(),
         };
+        let road = Road::Addresses(Addresses {
+            credentials: Arc::clone(&self.credentials),
+            media_agent: admission.media_agent.clone(),
+            addresses,
+        });
         let this = self.clone();
         self.tasks
             .spawn(format!("attempt {attempt} of job {job}"), async move {
-                let state = this.run(&admission, &addresses, around).await;
+                let state = conduct(road, &admission, around).await;
                 if let Some(known) = this
                     .known
                     .lock()
@@ -119,62 +138,6 @@ impl Attempts {
                     known.state = state;
                 }
             });
-    }
-
-    /// Runs the attempt. A stream that breaks before its welcome is opened again: the media agent may have been started
-    /// anew, and then it waits for one.
-    async fn run(&self, admission: &Admission, addresses: &[String], around: Surroundings) -> State {
-        let (job, attempt, media_agent) = (admission.job, admission.attempt, &admission.media_agent);
-        tracing::info!(%job, %attempt, agent = %media_agent, "attempt begins");
-        let mut broken_since = None;
-        loop {
-            let state = self.run_once(admission, addresses, &around).await;
-            let since = *broken_since.get_or_insert_with(Instant::now);
-            if state != State::Unwelcomed || since.elapsed() > PATIENCE {
-                return state;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(REOPEN_PAUSE) => {}
-                () = around.ends.reached() => return State::Ended,
-            }
-        }
-    }
-
-    async fn run_once(&self, admission: &Admission, addresses: &[String], around: &Surroundings) -> State {
-        let (job, attempt, media_agent) = (admission.job, admission.attempt, &admission.media_agent);
-        let connected = tokio::select! {
-            connected = connect(&self.credentials, media_agent, addresses) => connected,
-            () = around.ends.reached() => return State::Ended,
-        };
-        let channel = match connected {
-            Ok(channel) => channel,
-            Err(error) => {
-                tracing::warn!(%job, %attempt, %error, "the media agent of an attempt is not there");
-                return State::Unwelcomed;
-            }
-        };
-        match run_on(channel, admission, around.clone()).await {
-            Ok(Outcome::Over { code, text }) => {
-                tracing::info!(%job, %attempt, code, text, "attempt is over");
-                State::Ended
-            }
-            Ok(Outcome::Stopped) => {
-                tracing::info!(%job, %attempt, "attempt was stopped");
-                State::Ended
-            }
-            Err(error @ (AttemptError::Threads(_) | AttemptError::ThreadFailed)) => {
-                tracing::error!(%job, %attempt, %error, "attempt failed");
-                State::Broken
-            }
-            Err(error @ AttemptError::Unwelcomed(_)) => {
-                tracing::warn!(%job, %attempt, %error, "attempt was not taken up");
-                State::Unwelcomed
-            }
-            Err(error) => {
-                tracing::warn!(%job, %attempt, %error, "attempt ended without a result");
-                State::Broken
-            }
-        }
     }
 
     /// Stops the work of an attempt; the media agent says how it ends.
@@ -247,7 +210,7 @@ impl Attempts {
             attempt: Some(reference(*job, known.attempt)),
             media_agent: known.media_agent.to_string(),
             last_acknowledged_ms_ago: u64::try_from(known.progress.silence().as_millis()).unwrap_or(u64::MAX),
-            broken: known.state != State::Running,
+            broken: known.state != State::Running || known.progress.is_broken(),
         })
         .collect()
     }
@@ -256,6 +219,34 @@ impl Attempts {
         let known = self.known.lock();
         let running = known.iter().filter(|(_, known)| known.state == State::Running);
         running.map(|(job, known)| of(*job, known)).collect()
+    }
+}
+
+/// Runs the attempt to its end on this host.
+async fn conduct(road: Road, admission: &Admission, around: Surroundings) -> State {
+    let (job, attempt) = (admission.job, admission.attempt);
+    tracing::info!(%job, %attempt, agent = %admission.media_agent, "attempt begins");
+    match run(road, admission, around).await {
+        Ok(Outcome::Over { code, text }) => {
+            tracing::info!(%job, %attempt, code, text, "attempt is over");
+            State::Ended
+        }
+        Ok(Outcome::Stopped) => {
+            tracing::info!(%job, %attempt, "attempt was stopped");
+            State::Ended
+        }
+        Err(error @ (AttemptError::Threads(_) | AttemptError::ThreadFailed)) => {
+            tracing::error!(%job, %attempt, %error, "attempt failed");
+            State::Broken
+        }
+        Err(error @ AttemptError::Unwelcomed(_)) => {
+            tracing::warn!(%job, %attempt, %error, "attempt was not taken up");
+            State::Unwelcomed
+        }
+        Err(error) => {
+            tracing::warn!(%job, %attempt, %error, "attempt ended without a result");
+            State::Broken
+        }
     }
 }
 

@@ -1,16 +1,18 @@
 //! The connection to a media agent: TLS, and every address it gave.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use outlast_kit::tls::{Credentials, media_agent_server_name};
 use outlast_proto::words::AgentName;
+use parking_lot::Mutex;
 use tonic::transport::Channel;
 
 /// How long a media agent may take to be there. One that is running has given up on us by then, and for one that is started
 /// later the leader asks again.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// For one address, TLS included.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// No address answered.
 #[derive(Debug, thiserror::Error)]
@@ -21,30 +23,50 @@ pub(crate) struct Unreachable {
     tried: String,
 }
 
-/// Connects to the first address that answers, in the order given; goes round until one does or a minute is over.
-pub(crate) async fn connect(
-    credentials: &Credentials,
-    media_agent: &AgentName,
-    addresses: &[String],
-) -> Result<Channel, Unreachable> {
-    let start = tokio::time::Instant::now();
-    let mut pause = FIRST_PAUSE;
-    loop {
+/// How a media agent is reached, as often as it takes.
+#[derive(Clone)]
+pub(crate) enum Road {
+    /// Over a connection that is there, and comes back by itself.
+    Made(Channel),
+    Addresses(Addresses),
+}
+
+/// Where a media agent is said to be.
+#[derive(Clone)]
+pub(crate) struct Addresses {
+    pub(crate) credentials: Arc<Credentials>,
+    pub(crate) media_agent: AgentName,
+    /// The newest the leader gave.
+    pub(crate) addresses: Arc<Mutex<Vec<String>>>,
+}
+
+impl Road {
+    /// A connection, if one can be made now.
+    pub(crate) async fn travel(&self) -> Result<Channel, Unreachable> {
+        match self {
+            Road::Made(channel) => Ok(channel.clone()),
+            Road::Addresses(addresses) => addresses.connect().await,
+        }
+    }
+}
+
+impl Addresses {
+    /// Connects to the first address that answers, in the order given.
+    async fn connect(&self) -> Result<Channel, Unreachable> {
+        let addresses = self.addresses.lock().clone();
         let mut tried = Vec::new();
         for address in addresses {
-            match once(credentials, media_agent, address).await {
-                Ok(channel) => return Ok(channel),
-                Err(reason) => tried.push(format!("{address}: {reason}")),
+            let connecting = once(&self.credentials, &self.media_agent, &address);
+            match tokio::time::timeout(CONNECT_WITHIN, connecting).await {
+                Ok(Ok(channel)) => return Ok(channel),
+                Ok(Err(reason)) => tried.push(format!("{address}: {reason}")),
+                Err(_) => tried.push(format!("{address}: no answer")),
             }
         }
-        if addresses.is_empty() || start.elapsed() + pause > PATIENCE {
-            return Err(Unreachable {
-                media_agent: media_agent.clone(),
-                tried: tried.join("; "),
-            });
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        Err(Unreachable {
+            media_agent: self.media_agent.clone(),
+            tried: tried.join("; "),
+        })
     }
 }
 

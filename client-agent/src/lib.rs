@@ -1,7 +1,7 @@
 //! The client agent: the process on a protected host that reads (backup) and writes (restore) the host's data.
 //!
 //! Here live the host's side of the session with the leader ([`agent`]), the durable tickets, and both directions of the
-//! data stream ([`backup`], [`restore`]). What is stored, and what became of an attempt, is the media agent's business.
+//! conversation with a media agent ([`backup`], [`restore`]), carried by one [`stream`] after another. What is stored, and what became of an attempt, is the media agent's business.
 //! Called by the binary; tests call [`attempt`] with a connection of their own.
 
 pub mod admission;
@@ -16,6 +16,7 @@ mod lock;
 mod progress;
 mod restore;
 mod session;
+mod stream;
 mod threads;
 mod tickets;
 

@@ -1,7 +1,7 @@
 //! How far an attempt is (L-02) and when its media agent was last heard: written by its threads, read by the session.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use outlast_kit::clock::SharedClock;
@@ -23,6 +23,7 @@ pub struct Progress {
     exceptions: AtomicU64,
     path: Mutex<Vec<u8>>,
     heard: Mutex<Duration>,
+    broken: AtomicBool,
     samples: Mutex<VecDeque<(Duration, u64)>>,
 }
 
@@ -40,6 +41,7 @@ impl Progress {
             exceptions: AtomicU64::new(0),
             path: Mutex::default(),
             heard: Mutex::new(now),
+            broken: AtomicBool::new(false),
             samples: Mutex::new(VecDeque::from([(now, 0)])),
         }
     }
@@ -92,6 +94,15 @@ impl Progress {
     /// How long ago it did.
     pub(crate) fn silence(&self) -> Duration {
         self.clock.monotonic().saturating_sub(*self.heard.lock())
+    }
+
+    /// Whether the stream broke and another is tried.
+    pub(crate) fn set_broken(&self, is_broken: bool) {
+        self.broken.store(is_broken, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_path(&self, path: &[u8]) {

@@ -74,8 +74,12 @@ impl Orders {
         }
     }
 
-    /// Forgets the jobs that are over.
+    /// Takes up the leader's settings and forgets the jobs that are over.
     async fn welcomed(&self, welcome: &Welcome) {
+        if welcome.reconnect_for_seconds > 0 {
+            let reconnect_for = Duration::from_secs(welcome.reconnect_for_seconds);
+            self.attempts.set_reconnect_for(reconnect_for);
+        }
         let open: BTreeSet<JobId> = welcome
             .open
             .iter()

@@ -1,4 +1,4 @@
-//! Whether a primary answers, and since when not.
+//! Whether a primary answers, since when not, and what it said about waiting.
 //!
 //! Written by the session, watched by attempts that may not outlive their primary.
 
@@ -14,13 +14,16 @@ pub(crate) struct Contact {
     pub(crate) lost_at: Option<Duration>,
     /// How long an attempt may do without.
     pub(crate) grace: Duration,
+    /// How long a broken stream may take to come back (F-10).
+    pub(crate) reconnect_for: Duration,
 }
 
 impl Contact {
-    pub(crate) fn none_yet(now: Duration) -> Self {
+    pub(crate) fn none_yet(now: Duration, reconnect_for: Duration) -> Self {
         Self {
             lost_at: Some(now),
             grace: Duration::from_secs(20),
+            reconnect_for,
         }
     }
 }
@@ -60,6 +63,7 @@ mod tests {
         let lost = || Contact {
             lost_at: Some(clock.monotonic()),
             grace,
+            reconnect_for: Duration::ZERO,
         };
         let contact = watch::Sender::new(lost());
         assert_eq!(lost_too_long(contact.subscribe(), clock.clone()).await, grace);

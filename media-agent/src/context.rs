@@ -24,6 +24,8 @@ use crate::tickets::Verifier;
 pub struct Timing {
     /// For the client after its attempt was ordered (code 58).
     pub client_wait: Duration,
+    /// For a client whose stream broke (code 40), unless the primary says otherwise (F-10).
+    pub reconnect_for: Duration,
     /// For the first message of a stream.
     pub hello_wait: Duration,
     /// Between refreshments of a lock.
@@ -38,6 +40,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             client_wait: Duration::from_secs(60),
+            reconnect_for: Duration::from_secs(300),
             hello_wait: Duration::from_secs(10),
             lock_refresh: Duration::from_secs(5 * 60),
             attempts_end: Duration::from_secs(10),

@@ -2,6 +2,7 @@
 //!
 //! The one table from errors of the repository and the journal to codes. Used by everything that runs attempts.
 
+use outlast_proto::v1::AttemptOver;
 use outlast_proto::words::StatusCode;
 use outlast_repository::RepositoryError;
 
@@ -19,6 +20,14 @@ impl Fault {
         Self {
             code,
             text: text.into(),
+        }
+    }
+
+    /// As a client is told.
+    pub(crate) fn over(self) -> AttemptOver {
+        AttemptOver {
+            code: u32::from(self.code.0),
+            text: self.text,
         }
     }
 

@@ -84,7 +84,7 @@ pub async fn start_with(config: Config, shutdown: Shutdown, timing: Timing) -> R
     let (journal, open) = Journal::open(&data_dir.journal(), &tasks)?;
     let sent = Arc::new(AtomicU64::new(journal.status().last));
     let clock = SystemClock::shared();
-    let contact = watch::Sender::new(Contact::none_yet(clock.monotonic()));
+    let contact = watch::Sender::new(Contact::none_yet(clock.monotonic(), timing.reconnect_for));
     let context = Context {
         agent: config.name.clone(),
         start_id: uuid::Uuid::new_v4().to_string(),

@@ -202,9 +202,15 @@ impl Cluster {
     }
 
     pub(crate) fn restart(&self, child: &str) {
+        self.restart_with(child, &[]);
+    }
+
+    /// Starts a killed child with these variables in its environment.
+    pub(crate) fn restart_with(&self, child: &str, variables: &[(&str, &str)]) {
         let data_dir = self.data_dir();
         Ran::of(
             outlast()
+                .envs(variables.iter().copied())
                 .args(["dev", "restart", child, "--data-dir"])
                 .arg(data_dir)
                 .output()

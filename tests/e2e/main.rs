@@ -10,4 +10,7 @@ mod hosts;
 mod leader_loss;
 mod main_job;
 mod outage;
+#[path = "../support/proxy.rs"]
+mod proxy;
+mod stream;
 mod tree;

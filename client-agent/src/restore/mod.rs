@@ -15,20 +15,15 @@ mod tree;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use outlast_proto::v1::data_client::DataClient;
 use outlast_proto::v1::restore_down::Body as Down;
 use outlast_proto::v1::restore_up::Body as Up;
-use outlast_proto::v1::{RestoreDown, RestoreUp, StreamHello};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
-use tonic::transport::Channel;
 
 use self::restorer::{Order, Restorer};
 use crate::admission::{Admission, Work};
-use crate::attempt::{
-    AttemptError, Numbers, Outcome, Surroundings, THREADS_PATIENCE, Violation, first_message,
-};
+use crate::attempt::{AttemptError, Outcome, Surroundings, THREADS_PATIENCE, Violation};
+use crate::connect::Road;
+use crate::stream::{Line, RestoreProtocol, Wire};
 use crate::threads::Threads;
 
 /// Messages of up to 1 MiB between the stream and the thread.
@@ -43,25 +38,14 @@ pub(super) enum Said {
     Failed(Violation),
 }
 
-/// Runs the stream until it ends.
+/// Runs the conversation until it ends.
 pub(crate) async fn run(
-    mut client: DataClient<Channel>,
-    hello: StreamHello,
+    road: Road,
     admission: &Admission,
     around: Surroundings,
 ) -> Result<Outcome, AttemptError> {
     let Work::Restore { to, overwrite } = &admission.work else {
         return Err(Violation::OutOfTurn { what: "a restore" }.into());
-    };
-    let (up, messages) = mpsc::channel(UP_MESSAGES);
-    let first = RestoreUp {
-        body: Some(Up::Hello(hello)),
-        ..RestoreUp::default()
-    };
-    up.send(first).await.map_err(|_| AttemptError::Closed)?;
-    let down = tokio::select! {
-        opened = client.restore(ReceiverStream::new(messages)) => opened.map_err(AttemptError::Unwelcomed)?.into_inner(),
-        () = around.ends.reached() => return Ok(Outcome::Stopped),
     };
     let order = Order {
         job: admission.job,
@@ -76,20 +60,23 @@ pub(crate) async fn run(
     threads
         .spawn("restore", move || Restorer::new(&order, say).work(work))
         .map_err(AttemptError::Threads)?;
+    let (mut line, wire) = Line::new(road, admission, &around);
     let mut stream = Stream {
         around,
-        up,
-        down,
-        numbers: Numbers::default(),
+        wire,
         to_thread: Some(to_thread),
         said,
         for_thread: None,
         for_peer: None,
         has_ended: false,
     };
-    let outcome = stream.run().await;
+    let outcome = tokio::select! {
+        outcome = stream.run() => outcome,
+        error = line.run() => Err(error),
+    };
     // Without its channel the thread removes what is half written, and ends.
     drop(stream);
+    line.close().await;
     if !threads.finished(THREADS_PATIENCE).await {
         tracing::warn!("the restoring thread still hangs in a write; it ends when the write does");
     }
@@ -99,9 +86,7 @@ pub(crate) async fn run(
 /// One open stream.
 struct Stream {
     around: Surroundings,
-    up: mpsc::Sender<RestoreUp>,
-    down: Streaming<RestoreDown>,
-    numbers: Numbers,
+    wire: Wire<RestoreProtocol>,
     /// None once the work was stopped.
     to_thread: Option<mpsc::Sender<Down>>,
     said: mpsc::Receiver<Said>,
@@ -116,34 +101,19 @@ struct Stream {
 enum Wake {
     End,
     WorkEnd,
-    RoomUp(mpsc::OwnedPermit<RestoreUp>),
+    RoomUp(mpsc::OwnedPermit<Up>),
     Said(Option<Said>),
     /// No room any more if the thread has ended.
     RoomDown(Option<mpsc::OwnedPermit<Down>>),
-    Message(Option<RestoreDown>),
+    Message(Down),
 }
 
 impl Stream {
     async fn run(&mut self) -> Result<Outcome, AttemptError> {
         let ends = self.around.ends.clone();
         let mut reached = pin!(ends.reached());
-        let message = tokio::select! {
-            message = self.down.message() => first_message(message)?,
-            () = reached.as_mut() => return Ok(Outcome::Stopped),
-        };
-        self.around.progress.heard();
-        match message.body {
-            Some(Down::Welcome(_)) => self.numbers.welcomed(message.sequence)?,
-            Some(Down::Over(over)) => return Ok(over.into()),
-            _ => {
-                return Err(Violation::OutOfTurn {
-                    what: "the first message",
-                }
-                .into());
-            }
-        }
         loop {
-            match self.wake(reached.as_mut()).await? {
+            match self.wake(reached.as_mut()).await {
                 Wake::End => return Ok(Outcome::Stopped),
                 Wake::WorkEnd => (self.to_thread, self.for_thread) = (None, None),
                 Wake::RoomUp(permit) => self.send(permit),
@@ -157,25 +127,20 @@ impl Stream {
                     (Some(permit), Some(body)) => drop(permit.send(body)),
                     _ => self.to_thread = None,
                 },
-                Wake::Message(None) => return Err(AttemptError::Closed),
-                Wake::Message(Some(message)) => {
-                    self.numbers.received(message.sequence)?;
-                    self.around.progress.heard();
-                    match message.body {
-                        Some(Down::Over(over)) => return Ok(over.into()),
-                        body if self.to_thread.is_some() => self.for_thread = body,
-                        _ => {}
+                Wake::Message(Down::Over(over)) => return Ok(over.into()),
+                Wake::Message(message) => {
+                    if self.to_thread.is_some() {
+                        self.for_thread = Some(message);
                     }
                 }
             }
         }
     }
 
-    async fn wake(&mut self, reached: Pin<&mut impl Future<Output = ()>>) -> Result<Wake, AttemptError> {
+    async fn wake(&mut self, reached: Pin<&mut impl Future<Output = ()>>) -> Wake {
         let Self {
             around,
-            up,
-            down,
+            wire,
             to_thread,
             said,
             ..
@@ -188,28 +153,20 @@ impl Stream {
                 None => None,
             }
         };
-        Ok(tokio::select! {
+        // The line lives as long as we do: its ends are not closed.
+        tokio::select! {
             biased;
             () = reached => Wake::End,
             () = around.ends.work.begun(), if has_thread => Wake::WorkEnd,
-            permit = up.clone().reserve_owned(), if self.for_peer.is_some() => {
-                Wake::RoomUp(permit.map_err(|_| AttemptError::Closed)?)
-            }
+            Ok(permit) = wire.up.clone().reserve_owned(), if self.for_peer.is_some() => Wake::RoomUp(permit),
             said = said.recv(), if self.for_peer.is_none() && is_working => Wake::Said(said),
             room = room_down, if self.for_thread.is_some() => Wake::RoomDown(room),
-            message = down.message(), if self.for_thread.is_none() => {
-                Wake::Message(message.map_err(AttemptError::Broken)?)
-            }
-        })
+            Some(message) = wire.down.recv(), if self.for_thread.is_none() => Wake::Message(message),
+        }
     }
 
-    fn send(&mut self, permit: mpsc::OwnedPermit<RestoreUp>) {
+    fn send(&mut self, permit: mpsc::OwnedPermit<Up>) {
         let Some(body) = self.for_peer.take() else { return };
-        let (sequence, received) = self.numbers.next();
-        permit.send(RestoreUp {
-            sequence,
-            received,
-            body: Some(body),
-        });
+        permit.send(body);
     }
 }

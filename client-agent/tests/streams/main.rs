@@ -4,7 +4,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod backup;
+mod breaks;
 mod media_agent;
+#[path = "../../../tests/support/proxy.rs"]
+mod proxy;
 mod restore;
 mod run;
 mod trees;

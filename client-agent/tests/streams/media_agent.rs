@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, Endpoint, Server};
+use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Response, Status, Streaming};
 
 /// What one item's backup left.
@@ -76,12 +76,21 @@ pub(crate) struct Script {
     pub(crate) forgets: bool,
     /// What is restored, in order.
     pub(crate) restores: Vec<restore_down::Body>,
+    /// Of the client, in [`MediaAgent::run`].
+    pub(crate) reconnect_for: std::time::Duration,
+    /// Every stream that goes on from another says that it is another process.
+    pub(crate) is_anew: bool,
 }
+
+/// The start id it tells.
+const START: &str = "media-start";
 
 #[derive(Clone)]
 pub(crate) struct MediaAgent {
     script: Arc<Script>,
     pub(crate) told: Arc<Mutex<Told>>,
+    /// Held by the stream that carries it.
+    conversation: Arc<tokio::sync::Mutex<Option<Backup>>>,
 }
 
 impl MediaAgent {
@@ -89,6 +98,7 @@ impl MediaAgent {
         Self {
             script: Arc::new(script),
             told: Arc::default(),
+            conversation: Arc::default(),
         }
     }
 
@@ -100,27 +110,37 @@ impl MediaAgent {
         DataServer::new(self.clone()).max_decoding_message_size(16 << 20)
     }
 
-    /// Serves on a free port, and connects to it.
-    pub(crate) async fn channel(&self) -> Channel {
+    /// Serves on a free port.
+    pub(crate) async fn serve(&self) -> std::net::SocketAddr {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = Server::builder().add_service(self.server());
         tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))));
-        Endpoint::from_shared(format!("http://{address}"))
-            .unwrap()
-            .connect()
-            .await
-            .unwrap()
+        address
     }
 
     /// Runs one attempt against it.
     pub(crate) async fn run(&self, ticket: &Ticket, ends: Ends) -> Result<Outcome, AttemptError> {
-        self.run_after(MadeFolders::default(), ticket, ends).await
+        let address = self.serve().await.to_string();
+        self.run_over(&address, MadeFolders::default(), ticket, ends)
+            .await
     }
 
     /// As [`MediaAgent::run`], after attempts that made these directories.
     pub(crate) async fn run_after(
         &self,
+        made: MadeFolders,
+        ticket: &Ticket,
+        ends: Ends,
+    ) -> Result<Outcome, AttemptError> {
+        let address = self.serve().await.to_string();
+        self.run_over(&address, made, ticket, ends).await
+    }
+
+    /// As [`MediaAgent::run_after`], against what serves or leads on at `address`.
+    pub(crate) async fn run_over(
+        &self,
+        address: &str,
         made: MadeFolders,
         ticket: &Ticket,
         ends: Ends,
@@ -131,8 +151,10 @@ impl MediaAgent {
             progress: Arc::new(Progress::new(SystemClock::shared())),
             ends,
             made,
+            reconnect_for: self.script.reconnect_for,
         };
-        run_on(self.channel().await, &admission, around).await
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        run_on(endpoint.connect().await.unwrap(), &admission, around).await
     }
 }
 
@@ -258,19 +280,7 @@ impl Data for MediaAgent {
         request: Request<Streaming<BackupUp>>,
     ) -> Result<Response<Self::BackupStream>, Status> {
         let (down, messages) = mpsc::channel(64);
-        let conversation = Backup {
-            script: Arc::clone(&self.script),
-            told: Arc::clone(&self.told),
-            down,
-            sent: 0,
-            received: 0,
-            next_node: 0,
-            needed: HashSet::new(),
-            unanswered: Vec::new(),
-            offered: 0,
-            last_offered: None,
-        };
-        tokio::spawn(conversation.run(request.into_inner()));
+        tokio::spawn(self.clone().backup_stream(request.into_inner(), down));
         Ok(Response::new(ReceiverStream::new(messages)))
     }
 
@@ -285,12 +295,58 @@ impl Data for MediaAgent {
     }
 }
 
-/// One backup stream, seen from the media agent.
+impl MediaAgent {
+    /// One stream from its hello on.
+    async fn backup_stream(
+        self,
+        mut up: Streaming<BackupUp>,
+        down: mpsc::Sender<Result<BackupDown, Status>>,
+    ) {
+        let Ok(Some(first)) = up.message().await else {
+            return;
+        };
+        let Some(backup_up::Body::Hello(hello)) = first.body else {
+            panic!("no hello")
+        };
+        assert_eq!(first.sequence, 0);
+        assert_eq!(hello.ticket.unwrap().signature, &b"signature"[..]);
+        let streams = {
+            let mut told = self.told.lock().unwrap();
+            told.start_id = hello.start_id;
+            told.streams += 1;
+            told.streams
+        };
+        if streams <= self.script.drops_first {
+            return;
+        }
+        let goes_on = !hello.peer_start_id.is_empty();
+        if goes_on && self.script.hangs_up {
+            return;
+        }
+        // A stream that goes on waits until the one before is noticed to be gone.
+        let mut conversation = self.conversation.lock().await;
+        if !goes_on {
+            *conversation = Some(Backup::new(&self, down));
+        } else if let Some(backup) = conversation.as_mut() {
+            assert_eq!(hello.peer_start_id, START);
+            backup.down = down;
+        }
+        let backup = conversation.as_mut().expect("what goes on has begun");
+        backup.welcome(goes_on.then_some(hello.received)).await;
+        backup.carry(up).await;
+        // Nobody says anything on this stream any more.
+        backup.down = mpsc::channel(1).0;
+    }
+}
+
+/// One backup, over all its streams, seen from the media agent.
 struct Backup {
     script: Arc<Script>,
     told: Arc<Mutex<Told>>,
     down: mpsc::Sender<Result<BackupDown, Status>>,
     sent: u64,
+    /// Sent and not confirmed.
+    kept: Vec<BackupDown>,
     received: u64,
     next_node: u64,
     needed: HashSet<[u8; 32]>,
@@ -300,8 +356,49 @@ struct Backup {
 }
 
 impl Backup {
-    async fn run(mut self, mut up: Streaming<BackupUp>) {
+    fn new(agent: &MediaAgent, down: mpsc::Sender<Result<BackupDown, Status>>) -> Self {
+        Self {
+            script: Arc::clone(&agent.script),
+            told: Arc::clone(&agent.told),
+            down,
+            sent: 0,
+            kept: Vec::new(),
+            received: 0,
+            next_node: 0,
+            needed: HashSet::new(),
+            unanswered: Vec::new(),
+            offered: 0,
+            last_offered: None,
+        }
+    }
+
+    async fn welcome(&mut self, goes_on_from: Option<u64>) {
+        let is_other = goes_on_from.is_some() && self.script.is_anew;
+        let welcome = StreamWelcome {
+            start_id: if is_other { "another" } else { START }.to_owned(),
+            received: self.received,
+        };
+        self.write(0, Some(backup_down::Body::Welcome(welcome))).await;
+        match goes_on_from {
+            None if self.script.is_silent => {}
+            None => {
+                self.sent += u64::from(self.script.skips_a_number);
+                self.begin(0).await;
+            }
+            Some(received) => {
+                assert!(received <= self.sent);
+                for message in self.kept.clone() {
+                    if message.sequence > received {
+                        let _ = self.down.send(Ok(message)).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn carry(&mut self, mut up: Streaming<BackupUp>) {
         let over = self.script.over.clone().unwrap_or_default();
+        let mut last_on_stream = 0;
         loop {
             let message = tokio::select! {
                 message = up.message() => message,
@@ -312,32 +409,27 @@ impl Backup {
                 }
             };
             let Ok(Some(message)) = message else { return };
-            let body = message.body.expect("a body");
-            if let backup_up::Body::Hello(hello) = body {
-                assert_eq!(message.sequence, 0);
-                assert_eq!(hello.ticket.unwrap().signature, &b"signature"[..]);
-                let streams = {
-                    let mut told = self.told.lock().unwrap();
-                    told.start_id = hello.start_id;
-                    told.streams += 1;
-                    told.streams
-                };
-                if streams <= self.script.drops_first {
-                    return;
-                }
-                self.say(backup_down::Body::Welcome(StreamWelcome::default()))
-                    .await;
-                if !self.script.is_silent {
-                    self.sent += u64::from(self.script.skips_a_number);
-                    self.begin(0).await;
-                }
+            assert!(message.received <= self.sent, "acknowledges what was sent");
+            self.kept.retain(|kept| kept.sequence > message.received);
+            let Some(body) = message.body else {
+                assert_eq!(message.sequence, 0, "only a confirmation");
+                continue;
+            };
+            assert!(
+                message.sequence > last_on_stream,
+                "nothing comes twice on a stream"
+            );
+            last_on_stream = message.sequence;
+            if message.sequence <= self.received {
                 continue;
             }
             self.received += 1;
             assert_eq!(message.sequence, self.received, "numbers without gaps");
-            assert!(message.received <= self.sent, "acknowledges what was sent");
             if !self.message(body).await {
                 return;
+            }
+            if self.received.is_multiple_of(4) {
+                self.write(0, None).await;
             }
         }
     }
@@ -499,11 +591,18 @@ impl Backup {
 
     async fn say(&mut self, body: backup_down::Body) {
         self.sent += 1;
+        self.write(self.sent, Some(body)).await;
+    }
+
+    async fn write(&mut self, sequence: u64, body: Option<backup_down::Body>) {
         let message = BackupDown {
-            sequence: self.sent,
+            sequence,
             received: self.received,
-            body: Some(body),
+            body,
         };
+        if sequence > 0 {
+            self.kept.push(message.clone());
+        }
         let _ = self.down.send(Ok(message)).await;
     }
 }
@@ -517,12 +616,12 @@ async fn restore(
 ) {
     let mut sent = 0;
     let mut say = async |body| {
-        sent += 1;
         let message = RestoreDown {
             sequence: sent,
             received: 0,
             body: Some(body),
         };
+        sent += 1;
         let _ = down.send(Ok(message)).await;
     };
     let _hello = up.message().await;
@@ -530,10 +629,14 @@ async fn restore(
     say(restore_down::Body::Welcome(StreamWelcome::default())).await;
     let mut received = 0;
     let mut hear = async || -> Option<restore_up::Body> {
-        let message = up.message().await.ok()??;
-        received += 1;
-        assert_eq!(message.sequence, received, "numbers without gaps");
-        message.body
+        loop {
+            let message = up.message().await.ok()??;
+            if message.body.is_some() {
+                received += 1;
+                assert_eq!(message.sequence, received, "numbers without gaps");
+                return message.body;
+            }
+        }
     };
     let note = |body: restore_up::Body| {
         let mut told = told.lock().unwrap();

@@ -26,7 +26,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::media_agent::{MediaAgent, Script, backup_ticket, signed};
 
 /// One session as the test sees it.
-struct Session {
+pub(crate) struct Session {
     hello: Hello,
     orders: mpsc::Sender<Result<PrimaryMessage, Status>>,
     answers: Streaming<AgentMessage>,
@@ -70,7 +70,7 @@ impl Session {
             .unwrap();
     }
 
-    async fn welcome(&self, open: &[AttemptRef]) {
+    pub(crate) async fn welcome(&self, open: &[AttemptRef]) {
         self.say(Down::Welcome(Welcome {
             status_updates_ms: 50,
             open: open.to_vec(),
@@ -79,7 +79,7 @@ impl Session {
         .await;
     }
 
-    async fn admit(&self, ticket: &Ticket, address: SocketAddr) {
+    pub(crate) async fn admit(&self, ticket: &Ticket, address: SocketAddr) {
         self.say(Down::Admit(AdmitAttempt {
             ticket: Some(signed(ticket)),
             // The first address is nobody's.
@@ -89,7 +89,7 @@ impl Session {
     }
 
     /// The next message that `pick` takes.
-    async fn hear<T>(&mut self, pick: impl Fn(Up) -> Option<T>) -> T {
+    pub(crate) async fn hear<T>(&mut self, pick: impl Fn(Up) -> Option<T>) -> T {
         let heard = async {
             loop {
                 let message = self
@@ -117,7 +117,7 @@ impl Session {
     }
 
     /// Waits until a presence lists exactly `attempts`.
-    async fn running(&mut self, attempts: &[AttemptRef]) {
+    pub(crate) async fn running(&mut self, attempts: &[AttemptRef]) {
         self.hear(|body| match body {
             Up::Presence(presence) => {
                 let running: Vec<_> = presence.attempts.into_iter().filter_map(|p| p.attempt).collect();
@@ -130,15 +130,15 @@ impl Session {
 }
 
 /// A cluster of one leader and one media agent, without a client agent.
-struct World {
-    temp: tempfile::TempDir,
+pub(crate) struct World {
+    pub(crate) temp: tempfile::TempDir,
     authority: Authority,
     leader: SocketAddr,
     sessions: Mutex<mpsc::Receiver<Session>>,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let temp = tempfile::tempdir().unwrap();
         let (authority, ca) = Authority::create().unwrap();
         std::fs::write(temp.path().join("ca.pem"), ca.cert).unwrap();
@@ -174,7 +174,7 @@ impl World {
         Credentials::load(&self.files(kind, name)).unwrap()
     }
 
-    async fn media_agent(&self, agent: &MediaAgent) -> SocketAddr {
+    pub(crate) async fn media_agent(&self, agent: &MediaAgent) -> SocketAddr {
         serve(self.credentials(Kind::MediaAgent, "media-1"), agent.server()).await
     }
 
@@ -189,7 +189,7 @@ impl World {
         }
     }
 
-    fn start(&self) -> Process {
+    pub(crate) fn start(&self) -> Process {
         let shutdown = Shutdown::new();
         Process {
             running: tokio::spawn(run(self.config(), shutdown.clone())),
@@ -197,13 +197,13 @@ impl World {
         }
     }
 
-    async fn session(&self) -> Session {
+    pub(crate) async fn session(&self) -> Session {
         let mut sessions = self.sessions.lock().await;
         let next = tokio::time::timeout(Duration::from_secs(60), sessions.recv()).await;
         next.expect("no session").unwrap()
     }
 
-    fn tree(&self) -> PathBuf {
+    pub(crate) fn tree(&self) -> PathBuf {
         let tree = self.temp.path().join("tree");
         std::fs::create_dir_all(&tree).unwrap();
         std::fs::write(tree.join("file"), b"content").unwrap();
@@ -212,13 +212,13 @@ impl World {
 }
 
 /// A running client agent.
-struct Process {
+pub(crate) struct Process {
     running: tokio::task::JoinHandle<Result<(), RunError>>,
     shutdown: Shutdown,
 }
 
 impl Process {
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.shutdown.begin();
         let ended = tokio::time::timeout(Duration::from_secs(30), self.running).await;
         ended.expect("it does not end").unwrap().unwrap();
@@ -248,14 +248,14 @@ where
     address
 }
 
-fn attempt(number: u32) -> AttemptRef {
+pub(crate) fn attempt(number: u32) -> AttemptRef {
     AttemptRef {
         job: "7".to_owned(),
         attempt: number,
     }
 }
 
-fn ticket(item: &Path, number: u32) -> Ticket {
+pub(crate) fn ticket(item: &Path, number: u32) -> Ticket {
     Ticket {
         attempt: Some(attempt(number)),
         ..backup_ticket(&[item.to_owned()], &[])

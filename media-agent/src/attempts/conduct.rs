@@ -10,10 +10,11 @@ use outlast_proto::v1::AttemptMarked;
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::words::StatusCode;
 use outlast_repository::Repository;
-use tokio::sync::mpsc;
 
 use super::control::{Control, Halt};
 use super::ending::{Done, End, Ending, journal_end};
+use super::entrance::Entrance;
+use super::line::{Around, Line};
 use super::link::{AnyLink, Link, Protocol};
 use super::progress::Progress;
 use super::wire::Wire;
@@ -31,7 +32,7 @@ pub(super) struct Assignment {
     pub(super) ticket: Ticket,
     pub(super) control: Arc<Control>,
     pub(super) progress: Arc<Progress>,
-    pub(super) links: mpsc::Receiver<AnyLink>,
+    pub(super) entrance: Arc<Entrance>,
     /// How long to wait for the client; `None` if it is here.
     pub(super) client_wait: Option<Duration>,
     /// Superseded attempts of the job that are still ending.
@@ -48,12 +49,12 @@ pub(super) async fn conduct(mut assignment: Assignment) {
     let prepared = assignment.prepare().await;
     // The storage unit may take its time; the client's minute begins when it is ready.
     let (outcome, lock, link) = match prepared {
-        Err(fault) => (Err(End::Fault(fault)), None, assignment.links.try_recv().ok()),
+        Err(fault) => (Err(End::Fault(fault)), None, None),
         Ok((repository, lock)) => match assignment.client().await {
             Err(end) => (Err(end), Some(lock), None),
             Ok(link) => {
                 let (outcome, link) = assignment.work(repository, lock.clone(), link).await;
-                (outcome, Some(lock), Some(link))
+                (outcome, Some(lock), link)
             }
         },
     };
@@ -65,18 +66,17 @@ pub(super) async fn conduct(mut assignment: Assignment) {
         // Removing a lock file is disk work.
         let _ = tokio::task::spawn_blocking(move || drop(lock)).await;
     }
-    assignment.links.close();
-    let late = assignment.links.try_recv().ok();
+    let mut over = ending.over();
+    if !durable {
+        over.code = u32::from(StatusCode::CONNECTION_BROKEN.0);
+        over.text = "the media agent could not record how the attempt ended".to_owned();
+    }
+    let late = assignment.entrance.close(over.clone());
     for link in link.into_iter().chain(late) {
-        let mut over = ending.over();
-        if !durable {
-            over.code = u32::from(StatusCode::CONNECTION_BROKEN.0);
-            over.text = "the media agent could not record how the attempt ended".to_owned();
-        }
         assignment
             .context
             .tasks
-            .spawn(format!("goodbye of {id}"), link.finish(over));
+            .spawn(format!("goodbye of {id}"), link.finish(over.clone()));
     }
 }
 
@@ -96,15 +96,15 @@ impl Assignment {
     }
 
     /// Waits for the client's stream.
-    async fn client(&mut self) -> Result<AnyLink, End> {
+    async fn client(&self) -> Result<AnyLink, End> {
         let Some(wait) = self.client_wait else {
-            return self.links.recv().await.ok_or(End::Halted);
+            return Ok(self.entrance.take().await);
         };
         let contact =
             crate::contact::lost_too_long(self.context.contact.clone(), Arc::clone(&self.context.clock));
         tokio::select! {
             biased;
-            Some(link) = self.links.recv() => Ok(link),
+            link = self.entrance.take() => Ok(link),
             () = self.control.wait() => Err(End::Halted),
             grace = contact => Err(End::Fault(no_primary(grace))),
             () = tokio::time::sleep(wait) => {
@@ -119,21 +119,21 @@ impl Assignment {
 
     /// Marks the attempt and runs its engine over the stream.
     async fn work(
-        &mut self,
+        &self,
         repository: Repository,
         lock: AttemptLock,
         link: AnyLink,
-    ) -> (Result<Done, End>, AnyLink) {
+    ) -> (Result<Done, End>, Option<AnyLink>) {
         let marked = What::Marked(AttemptMarked {
             resilient: self.ticket.resilient,
-            client_start_id: link.client_start().to_owned(),
+            client_start_id: link.greeting().client_start.clone(),
         });
         let records = vec![
             NewRecord::Admitted(self.ticket.signed.clone()),
             self.context.event(self.ticket.id, marked),
         ];
         if let Err(error) = self.context.journal.append(records).await {
-            return (Err(End::Fault(error.into())), link);
+            return (Err(End::Fault(error.into())), Some(link));
         }
         let base = backup::Base {
             context: self.context.clone(),
@@ -143,37 +143,42 @@ impl Assignment {
             progress: Arc::clone(&self.progress),
         };
         match (link, self.ticket.work.clone()) {
-            (AnyLink::Backup(mut link), Work::Backup) => {
+            (AnyLink::Backup(link), Work::Backup) => {
                 let engine = move |wire| backup::run(BackupWork { base }, wire);
-                let outcome = self.pump(&mut link, lock, engine).await;
-                (outcome, AnyLink::Backup(link))
+                self.converse(link, lock, engine).await
             }
-            (AnyLink::Restore(mut link), Work::Restore { snapshot, paths }) => {
+            (AnyLink::Restore(link), Work::Restore { snapshot, paths }) => {
                 let work = RestoreWork {
                     base,
                     snapshot,
                     paths,
                 };
-                let outcome = self
-                    .pump(&mut link, lock, move |wire| restore::run(work, wire))
-                    .await;
-                (outcome, AnyLink::Restore(link))
+                self.converse(link, lock, move |wire| restore::run(work, wire))
+                    .await
             }
             (link, _) => {
                 let text = "the ticket is not for this kind of stream: backup and restore have one each";
-                (Err(End::Fault(Fault::access(text))), link)
+                (Err(End::Fault(Fault::access(text))), Some(link))
             }
         }
     }
 
     /// Runs the engine on a blocking thread, keeps its lock fresh, and ends it when it may not go on.
-    async fn pump<P: Protocol>(
+    async fn converse<P: Protocol>(
         &self,
-        link: &mut Link<P>,
+        link: Link<P>,
         lock: AttemptLock,
         engine: impl FnOnce(Wire<P>) -> Result<Done, End> + Send + 'static,
-    ) -> Result<Done, End> {
-        link.welcome(&self.context.start_id).await;
+    ) -> (Result<Done, End>, Option<AnyLink>) {
+        let around = Around {
+            attempt: self.ticket.id,
+            client: self.ticket.client.to_string(),
+            start_id: self.context.start_id.clone(),
+            reconnect_for: self.context.contact.borrow().reconnect_for,
+            control: Arc::clone(&self.control),
+            entrance: Arc::clone(&self.entrance),
+            tasks: self.context.tasks.clone(),
+        };
         let started = |wire| async move {
             tokio::task::spawn_blocking(move || engine(wire))
                 .await
@@ -183,7 +188,7 @@ impl Assignment {
                 })
         };
         tokio::select! {
-            outcome = link.pump(&self.control, started) => outcome,
+            ended = Line::open(around, link).carry(started) => ended,
             never = self.attend(lock) => match never {},
         }
     }

@@ -3,7 +3,7 @@
 //! A cloneable handle, a bounded channel, one loop. What an attempt does is `conduct`'s; whether a ticket is genuine is
 //! `tickets`' and was checked before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use outlast_kit::shutdown::Shutdown;
@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::conduct::{self, Assignment};
 use super::control::{Control, Halt};
 use super::ending::{Ending, journal_end};
+use super::entrance::Entrance;
 use super::link::AnyLink;
 use super::progress::Progress;
 use crate::attempt_id::AttemptId;
@@ -23,6 +24,8 @@ use crate::journal::{NewRecord, Standing};
 use crate::tickets::Ticket;
 
 const REQUESTS: usize = 64;
+/// Endings kept for clients whose stream broke before they heard.
+const ENDINGS: usize = 256;
 
 /// A running attempt, for presence and hello.
 #[derive(Clone)]
@@ -63,6 +66,7 @@ impl Desk {
         let owner = Owner {
             context: context.clone(),
             entries: BTreeMap::new(),
+            endings: VecDeque::new(),
             publish,
             over,
         };
@@ -116,16 +120,24 @@ impl Desk {
 struct Entry {
     control: Arc<Control>,
     progress: Arc<Progress>,
-    links: mpsc::Sender<AnyLink>,
+    entrance: Arc<Entrance>,
     /// Of the client process whose stream it has.
     client_start: Option<String>,
     /// Begun when the attempt's task has ended.
     ended: Shutdown,
 }
 
+/// How an attempt ended, for the client process that had its stream.
+struct Remembered {
+    id: AttemptId,
+    client_start: String,
+    over: AttemptOver,
+}
+
 struct Owner {
     context: Context,
     entries: BTreeMap<AttemptId, Entry>,
+    endings: VecDeque<Remembered>,
     publish: watch::Sender<Vec<Running>>,
     over: mpsc::UnboundedSender<AttemptId>,
 }
@@ -170,6 +182,14 @@ impl Owner {
     fn is_over(&mut self, id: AttemptId) {
         if let Some(entry) = self.entries.remove(&id) {
             entry.ended.begin();
+            if let (Some(client_start), Some(over)) = (entry.client_start, entry.entrance.ending()) {
+                self.endings.truncate(ENDINGS - 1);
+                self.endings.push_front(Remembered {
+                    id,
+                    client_start,
+                    over,
+                });
+            }
         }
         self.publish();
     }
@@ -195,38 +215,43 @@ impl Owner {
             let fault = Fault::new(StatusCode::FAILED_OVER, "the media agent is shutting down");
             return self.refuse(link, fault);
         }
-        if let Some(entry) = self.entries.get_mut(&id) {
-            match &entry.client_start {
-                None => {
-                    entry.client_start = Some(link.client_start().to_owned());
-                    if let Err(error) = entry.links.try_send(link) {
-                        let (mpsc::error::TrySendError::Full(link) | mpsc::error::TrySendError::Closed(link)) =
-                            error;
-                        self.refuse(link, Fault::access("the attempt is ending"));
-                    }
-                }
-                Some(start) if start == link.client_start() => {
-                    self.refuse(link, Fault::access("the attempt has an open stream already"));
-                }
-                Some(_) => {
-                    let text = "the client agent's process ended in mid-job and a new one has come";
-                    let fault = Fault::new(StatusCode::CLIENT_PROCESS_ABORTED, text);
-                    entry.control.halt(Halt::Fault(fault.clone()));
-                    self.refuse(link, fault);
-                }
+        let peer_start = &link.greeting().peer_start;
+        let is_foreign = !peer_start.is_empty() && *peer_start != self.context.start_id;
+        if let Some(entry) = self.entries.get_mut(&id).filter(|_| !is_foreign) {
+            let start = &link.greeting().client_start;
+            if entry.client_start.get_or_insert_with(|| start.clone()) != start {
+                let text = "the client agent's process ended in mid-job and a new one has come";
+                let fault = Fault::new(StatusCode::CLIENT_PROCESS_ABORTED, text);
+                entry.control.halt(Halt::Fault(fault.clone()));
+                self.refuse(link, fault);
+            } else if let Some((link, over)) = entry.entrance.put(link) {
+                self.tell(link, over);
             }
             return;
         }
+        if let Some(over) = self.remembered(id, &link).filter(|_| !is_foreign) {
+            return self.tell(link, over);
+        }
         match self.admissible(&ticket).await {
+            // What that process welcomed is not here to go on with (F-10).
+            Ok(()) if is_foreign => self.refuse(link, restarted()),
             Ok(()) => {
-                let start = link.client_start().to_owned();
+                let start = link.greeting().client_start.clone();
                 let entry = self.begin(ticket, None).await;
                 entry.client_start = Some(start);
-                // A new channel has room.
-                let _ = entry.links.try_send(link);
+                // A new entrance is open: nothing comes back.
+                drop(entry.entrance.put(link));
             }
             Err(refusal) => self.refuse(link, refusal.fault),
         }
+    }
+
+    /// How the attempt ended, if this stream goes on from one that it had.
+    fn remembered(&self, id: AttemptId, link: &AnyLink) -> Option<AttemptOver> {
+        let greeting = link.greeting();
+        let is_it = |ending: &&Remembered| ending.id == id && ending.client_start == greeting.client_start;
+        let ending = self.endings.iter().find(is_it)?;
+        (!greeting.peer_start.is_empty()).then(|| ending.over.clone())
     }
 
     /// Whether the journal lets the attempt start.
@@ -243,10 +268,7 @@ impl Owner {
                     fault: Fault::access(error.to_string()),
                     is_harmless: false,
                 }),
-            Ok(Standing::Open) => Err(harmless(Fault::new(
-                StatusCode::FAILED_OVER,
-                "the media agent was restarted; the attempt ends and goes on in a new one",
-            ))),
+            Ok(Standing::Open) => Err(harmless(restarted())),
             Ok(Standing::Closed) => Err(harmless(Fault::new(
                 StatusCode::SUPERSEDED,
                 format!("attempt {id} is over"),
@@ -271,11 +293,10 @@ impl Owner {
                 entry.ended.clone()
             })
             .collect();
-        let (links, received) = mpsc::channel(1);
         let entry = Entry {
             control: Arc::new(Control::new()),
             progress: Arc::default(),
-            links,
+            entrance: Arc::default(),
             client_start: None,
             ended: Shutdown::new(),
         };
@@ -284,7 +305,7 @@ impl Owner {
             ticket,
             control: Arc::clone(&entry.control),
             progress: Arc::clone(&entry.progress),
-            links: received,
+            entrance: Arc::clone(&entry.entrance),
             client_wait,
             predecessors,
         };
@@ -350,13 +371,11 @@ impl Owner {
             text = fault.text,
             "a client's stream is refused"
         );
-        self.context.tasks.spawn("refusal", async move {
-            let over = AttemptOver {
-                code: u32::from(fault.code.0),
-                text: fault.text,
-            };
-            link.finish(over).await;
-        });
+        self.tell(link, fault.over());
+    }
+
+    fn tell(&self, link: AnyLink, over: AttemptOver) {
+        self.context.tasks.spawn("refusal", link.finish(over));
     }
 
     fn publish(&self) {
@@ -366,6 +385,13 @@ impl Owner {
         });
         self.publish.send_replace(running.collect());
     }
+}
+
+fn restarted() -> Fault {
+    Fault::new(
+        StatusCode::FAILED_OVER,
+        "the media agent was restarted; the attempt ends and goes on in a new one",
+    )
 }
 
 /// Why an attempt may not start here.

@@ -1,13 +1,15 @@
 //! The attempts that run here: who may start, who is told to end, how each comes to its one end.
 //!
-//! `desk` is the owner of the list; `conduct` is the life of one attempt; `link` the stream with its client; `wire`
-//! what the blocking engines (`backup`, `restore`) see of it; `control` how an attempt is told to end; `progress` what
+//! `desk` is the owner of the list; `conduct` is the life of one attempt; `link` one stream with its client, `line`
+//! the conversation over one stream after another, `entrance` where they come in; `wire` what the blocking engines (`backup`, `restore`) see of it; `control` how an attempt is told to end; `progress` what
 //! it has done so far; `ending` the last events. `survey` settles what an earlier process left open.
 
 mod conduct;
 mod control;
 mod desk;
 mod ending;
+mod entrance;
+mod line;
 mod link;
 mod progress;
 mod survey;
@@ -16,7 +18,7 @@ mod wire;
 pub(crate) use control::{Control, Halt};
 pub(crate) use desk::Desk;
 pub(crate) use ending::{Done, End};
-pub(crate) use link::{AnyLink, BackupProtocol, Link, Protocol, RestoreProtocol};
+pub(crate) use link::{AnyLink, BackupProtocol, Greeting, Link, Protocol, RestoreProtocol};
 pub(crate) use progress::{Progress, counters_message, counters_of};
 pub(crate) use survey::settle_open_attempts;
 pub(crate) use wire::Wire;

@@ -1,6 +1,6 @@
 //! What an engine on its blocking thread sees of the stream: messages in, messages out, and the end of both.
 //!
-//! Bounded both ways, so that a slow disk slows the client down. Fed by `link`'s pumps.
+//! Bounded both ways, so that a slow disk slows the client down. Fed by `line`.
 
 use std::sync::Arc;
 

@@ -15,7 +15,7 @@ use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::attempts::{AnyLink, BackupProtocol, Desk, Link, Protocol, RestoreProtocol};
+use crate::attempts::{AnyLink, BackupProtocol, Desk, Greeting, Link, Protocol, RestoreProtocol};
 use crate::context::Context;
 
 /// Larger than any chunk with its frame of other fields would need by the cutting rule plus messages of 1 MiB.
@@ -118,14 +118,21 @@ async fn admit<P: Protocol>(
         Ok(Ok(None) | Err(_)) => return,
         Err(_) => None,
     };
-    let (start_id, signed) = match hello {
-        Some(hello) => (hello.start_id, hello.ticket.unwrap_or_default()),
+    let (greeting, signed) = match hello {
+        Some(hello) => {
+            let greeting = Greeting {
+                client_start: hello.start_id,
+                peer_start: hello.peer_start_id,
+                received: hello.received,
+            };
+            (greeting, hello.ticket.unwrap_or_default())
+        }
         None => {
-            let link = wrap(Link::new(up, down, String::new()));
+            let link = wrap(Link::new(up, down, Greeting::default()));
             return refuse(link, bearer, "the stream does not begin with a hello").await;
         }
     };
-    let link = wrap(Link::new(up, down, start_id));
+    let link = wrap(Link::new(up, down, greeting));
     let checked = context.verifier.verify(&signed).and_then(|ticket| {
         ticket.check_bearer(bearer)?;
         Ok(ticket)

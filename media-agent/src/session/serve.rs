@@ -65,6 +65,9 @@ impl SessionServer {
             if session.welcome.disruption_grace_seconds > 0 {
                 contact.grace = Duration::from_secs(session.welcome.disruption_grace_seconds);
             }
+            if session.welcome.reconnect_for_seconds > 0 {
+                contact.reconnect_for = Duration::from_secs(session.welcome.reconnect_for_seconds);
+            }
         });
         self.exchange(session).await;
         let now = self.context.clock.monotonic();

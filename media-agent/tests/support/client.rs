@@ -34,6 +34,9 @@ pub struct BackupStream {
     sequence: u64,
     due: u64,
     offers: u64,
+    /// What was sent, for a stream that goes on.
+    kept: Vec<BackupUp>,
+    peer_start: String,
 }
 
 impl BackupStream {
@@ -53,7 +56,39 @@ impl BackupStream {
             sequence: 0,
             due: 0,
             offers: 0,
+            kept: Vec::new(),
+            peer_start: String::new(),
         }
+    }
+
+    /// Goes on over a new stream: says what it has, and sends again what the media agent has not.
+    pub async fn reopen(self, credentials: &Credentials, address: &str, hello: StreamHello) -> Self {
+        let hello = StreamHello {
+            peer_start_id: self.peer_start.clone(),
+            received: self.due,
+            ..hello
+        };
+        let mut stream = Self::open(credentials, address, hello).await;
+        (stream.sequence, stream.due, stream.offers) = (self.sequence, self.due, self.offers);
+        (stream.kept, stream.peer_start) = (self.kept, self.peer_start.clone());
+        let backup_down::Body::Welcome(welcome) = stream.receive().await else {
+            panic!("no welcome")
+        };
+        assert_eq!(welcome.start_id, stream.peer_start);
+        assert!(welcome.received <= stream.sequence);
+        // The old one is still open so far, as far as the media agent can see.
+        drop((self.up, self.down));
+        for message in stream.kept.clone() {
+            if message.sequence > welcome.received {
+                stream.up.send(message).await.unwrap();
+            }
+        }
+        stream
+    }
+
+    /// The media agent's process.
+    pub fn peer_start(&self) -> &str {
+        &self.peer_start
     }
 
     pub async fn send(&mut self, body: backup_up::Body) {
@@ -67,17 +102,24 @@ impl BackupStream {
             received: self.due,
             body: Some(body),
         };
-        // After the end of the attempt nobody takes it.
+        self.kept.push(message.clone());
+        // After the end of the attempt, and of the stream, nobody takes it.
         let _ = self.up.send(message).await;
     }
 
     pub async fn receive(&mut self) -> backup_down::Body {
-        let message = tokio::time::timeout(PATIENCE, self.down.message())
-            .await
-            .expect("the media agent says nothing")
-            .expect("the stream broke")
-            .expect("the stream ended without a last word");
-        let body = message.body.unwrap();
+        let (message, body) = loop {
+            let message = tokio::time::timeout(PATIENCE, self.down.message())
+                .await
+                .expect("the media agent says nothing")
+                .expect("the stream broke")
+                .expect("the stream ended without a last word");
+            match message.body.clone() {
+                Some(body) => break (message, body),
+                // Only a confirmation.
+                None => assert_eq!(message.sequence, 0),
+            }
+        };
         if matches!(body, backup_down::Body::Welcome(_)) {
             assert_eq!(message.sequence, 0);
         } else {
@@ -89,7 +131,7 @@ impl BackupStream {
 
     pub async fn welcome(&mut self) {
         match self.receive().await {
-            backup_down::Body::Welcome(_) => {}
+            backup_down::Body::Welcome(welcome) => self.peer_start = welcome.start_id,
             other => panic!("{other:?} is no welcome"),
         }
     }
@@ -241,11 +283,10 @@ pub async fn restore(
     let mut skipped = Vec::new();
     let mut paths = BTreeMap::new();
     let mut names: Vec<String> = Vec::new();
-    let (mut sequence, mut through) = (0, 0);
-    let mut say = async |body| {
+    let (mut sequence, mut through, mut due) = (0, 0, 0);
+    let mut say = async |body, received| {
         sequence += 1;
         let body = Some(body);
-        let received = 0;
         up.send(RestoreUp {
             sequence,
             received,
@@ -259,7 +300,10 @@ pub async fn restore(
             .await
             .unwrap()
             .unwrap();
-        match message.unwrap().body.unwrap() {
+        let message = message.unwrap();
+        due = due.max(message.sequence);
+        let Some(body) = message.body else { continue };
+        match body {
             restore_down::Body::Welcome(_) => {}
             restore_down::Body::Entries(entries) => {
                 let mut wanted = Vec::new();
@@ -282,7 +326,7 @@ pub async fn restore(
                         }
                     }
                 }
-                say(restore_up::Body::Verdicts(Verdicts { through, wanted })).await;
+                say(restore_up::Body::Verdicts(Verdicts { through, wanted }), due).await;
             }
             restore_down::Body::Data(data) => {
                 let content = restored.get_mut(&paths[&data.node]).unwrap();
@@ -307,7 +351,7 @@ pub async fn restore(
                     files,
                     ..RestoreEnd::default()
                 };
-                say(restore_up::Body::End(end)).await;
+                say(restore_up::Body::End(end), due).await;
             }
             restore_down::Body::Over(over) => return (restored, skipped, over),
         }

@@ -1,7 +1,7 @@
 //! A media agent in this process, with a scripted primary and scripted clients around it, all over real TLS.
 //!
 //! `world` starts things, `primary` answers the session, `client` speaks the data streams, `source` makes walks,
-//! `restic` is the judge. Used by every test of this folder.
+//! `restic` is the judge, `proxy` cuts. Used by every test of this folder.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 #![allow(
     clippy::unwrap_used,
@@ -11,6 +11,8 @@
 
 pub mod client;
 pub mod primary;
+#[path = "../../../tests/support/proxy.rs"]
+pub mod proxy;
 pub mod restic;
 pub mod source;
 pub mod world;

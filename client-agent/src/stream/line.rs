@@ -1,0 +1,307 @@
+//! The line: keeps what is not confirmed, and finds a new stream when one breaks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use outlast_kit::resume::{Incoming, MEDIA_AGENT_KEEPS, Misnumbered, Outgoing};
+use outlast_proto::v1::{StreamHello, StreamWelcome};
+use outlast_proto::words::{Attempt, JobId};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tonic::Status;
+
+use super::link::{Link, Lost, Opened, heard};
+use super::protocol::Protocol;
+use crate::admission::Admission;
+use crate::attempt::{AttemptError, Surroundings, Violation};
+use crate::connect::{PATIENCE, Road};
+use crate::progress::Progress;
+
+/// Messages of up to 1 MiB between the line and its user.
+const UP_MESSAGES: usize = 4;
+const DOWN_MESSAGES: usize = 8;
+/// Everything the media agent may send without a confirmation has room: confirmations of ours would be stuck behind it.
+const HOLDS: usize = 2 * MEDIA_AGENT_KEEPS;
+/// How long a confirmation may wait for a message to go with.
+const CONFIRM_WITHIN: Duration = Duration::from_millis(200);
+/// Between two streams when the first was welcomed: a break is mended at once, but not more often than this.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
+/// Between two attempts to get a stream (F-10).
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// The end of a line that backup and restore hold.
+pub(crate) struct Wire<P: Protocol> {
+    pub(crate) up: mpsc::Sender<P::UpBody>,
+    pub(crate) down: mpsc::Receiver<P::DownBody>,
+}
+
+pub(crate) struct Line<P: Protocol> {
+    job: JobId,
+    attempt: Attempt,
+    road: Road,
+    /// As the first stream says it.
+    hello: StreamHello,
+    reconnect_for: Duration,
+    progress: Arc<Progress>,
+    link: Option<Link<P>>,
+    /// The media agent's process, once it has welcomed a stream.
+    peer_start: Option<String>,
+    outgoing: Outgoing<P::UpBody>,
+    /// None: a message of a newer media agent that we do not know. It counts.
+    incoming: Incoming<Option<P::DownBody>>,
+    to_user: mpsc::Sender<P::DownBody>,
+    from_user: mpsc::Receiver<P::UpBody>,
+    must_confirm: bool,
+    /// The last word has come.
+    is_over: bool,
+}
+
+/// What the loop woke up for.
+enum Event<P: Protocol> {
+    /// None: the user is gone.
+    Said(Option<P::UpBody>),
+    Room(Option<mpsc::OwnedPermit<P::Up>>),
+    Came(Result<Option<P::Down>, Status>),
+    UserReady(Option<mpsc::OwnedPermit<P::DownBody>>),
+    ConfirmNow,
+}
+
+impl<P: Protocol> Line<P> {
+    /// A line over `road`; nothing happens before it runs.
+    pub(crate) fn new(road: Road, admission: &Admission, around: &Surroundings) -> (Self, Wire<P>) {
+        let (up, from_user) = mpsc::channel(UP_MESSAGES);
+        let (to_user, down) = mpsc::channel(DOWN_MESSAGES);
+        let line = Self {
+            job: admission.job,
+            attempt: admission.attempt,
+            road,
+            hello: StreamHello {
+                ticket: Some(admission.signed.clone()),
+                start_id: around.start_id.0.clone(),
+                ..StreamHello::default()
+            },
+            reconnect_for: around.reconnect_for,
+            progress: Arc::clone(&around.progress),
+            link: None,
+            peer_start: None,
+            outgoing: Outgoing::new(P::KEEPS),
+            incoming: Incoming::default(),
+            to_user,
+            from_user,
+            must_confirm: false,
+            is_over: false,
+        };
+        (line, Wire { up, down })
+    }
+
+    /// Keeps the conversation going; returns why it cannot. After the last word it only waits.
+    pub(crate) async fn run(&mut self) -> AttemptError {
+        let mut broken_since = Instant::now();
+        loop {
+            let link = match self.reopen(broken_since).await {
+                Ok(link) => link,
+                Err(error) => return error,
+            };
+            let opened = Instant::now();
+            self.link = Some(link);
+            let why = match self.serve().await {
+                Lost::Final(error) => return error,
+                Lost::Broken(why) => why,
+            };
+            self.link = None;
+            self.progress.set_broken(true);
+            tracing::info!(job = %self.job, attempt = %self.attempt, why, "the data stream is broken and is opened again");
+            broken_since = Instant::now();
+            tokio::time::sleep_until(opened + SHORTEST_PAUSE).await;
+        }
+    }
+
+    /// Ends the stream in order: the media agent need not wait for another.
+    pub(crate) async fn close(&mut self) {
+        if let Some(link) = self.link.take() {
+            link.close().await;
+        }
+    }
+
+    /// Tries until there is a stream, or for too long.
+    async fn reopen(&mut self, broken_since: Instant) -> Result<Link<P>, AttemptError> {
+        // One that runs and never welcomed us has given up on us by then; for one that is started later the leader asks again.
+        let patience = self.peer_start.as_ref().map_or(PATIENCE, |_| self.reconnect_for);
+        let mut last_reason = String::new();
+        let was_welcomed = self.peer_start.is_some();
+        let (job, attempt) = (self.job, self.attempt);
+        let trying = async {
+            let mut pauses = pauses();
+            loop {
+                match self.try_open().await {
+                    Ok(link) => return Ok(link),
+                    Err(Lost::Final(error)) => return Err(error),
+                    Err(Lost::Broken(why)) => {
+                        if why != last_reason {
+                            tracing::info!(job = %job, attempt = %attempt, why, "there is no data stream to the media agent yet; trying on");
+                        }
+                        last_reason = why;
+                    }
+                }
+                tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+            }
+        };
+        let tried = tokio::time::timeout_at(broken_since + patience, trying).await;
+        match tried {
+            Ok(Ok(link)) => {
+                if was_welcomed {
+                    let broken_ms = u64::try_from(broken_since.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    tracing::warn!(job = %self.job, attempt = %self.attempt, broken_ms, "the data stream was broken and goes on");
+                }
+                self.progress.set_broken(false);
+                Ok(link)
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) if was_welcomed => Err(AttemptError::Broken {
+                seconds: patience.as_secs(),
+                why: last_reason,
+            }),
+            Err(_) => Err(AttemptError::Unwelcomed(last_reason)),
+        }
+    }
+
+    async fn try_open(&mut self) -> Result<Link<P>, Lost> {
+        let channel = self
+            .road
+            .travel()
+            .await
+            .map_err(|error| Lost::Broken(error.to_string()))?;
+        let hello = StreamHello {
+            peer_start_id: self.peer_start.clone().unwrap_or_default(),
+            received: self.incoming.resume(),
+            ..self.hello.clone()
+        };
+        let opened = Link::open(channel, hello).await?;
+        self.progress.heard();
+        match opened {
+            Opened::Welcome(link, welcome) => {
+                self.welcomed(welcome).map_err(Lost::Final)?;
+                Ok(*link)
+            }
+            Opened::Over(over) => {
+                self.is_over = true;
+                // The user ends with it, and with the user the line.
+                let _ = self.to_user.send(P::over(over)).await;
+                std::future::pending().await
+            }
+        }
+    }
+
+    fn welcomed(&mut self, welcome: StreamWelcome) -> Result<(), AttemptError> {
+        let start = self.peer_start.get_or_insert_with(|| welcome.start_id.clone());
+        if *start != welcome.start_id {
+            return Err(AttemptError::NewProcess);
+        }
+        self.outgoing
+            .resume(welcome.received)
+            .map_err(|error| Violation::from(error).into())
+    }
+
+    /// Moves messages over the present stream until it is lost.
+    async fn serve(&mut self) -> Lost {
+        let mut tick = tokio::time::interval(CONFIRM_WITHIN);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.must_confirm = false;
+        loop {
+            let event = self.wake(&mut tick).await;
+            let done = match event {
+                Event::Said(Some(body)) => {
+                    let bytes = P::up_bytes(&body);
+                    self.outgoing.push(body, bytes);
+                    Ok(())
+                }
+                // The user is ending and does not wait for us.
+                Event::Said(None) | Event::UserReady(None) => std::future::pending().await,
+                Event::Room(Some(permit)) => {
+                    self.write(permit);
+                    Ok(())
+                }
+                Event::Room(None) => Err(Lost::Broken("the connection is gone".to_owned())),
+                Event::Came(message) => heard(message).and_then(|message| self.take(message)),
+                Event::UserReady(Some(permit)) => {
+                    if let Some(Some(body)) = self.incoming.process() {
+                        permit.send(body);
+                    }
+                    Ok(())
+                }
+                Event::ConfirmNow => {
+                    self.must_confirm = true;
+                    Ok(())
+                }
+            };
+            if let Err(lost) = done {
+                return lost;
+            }
+        }
+    }
+
+    async fn wake(&mut self, tick: &mut Interval) -> Event<P> {
+        let must_write = self.outgoing.has_unwritten() || self.must_confirm || self.incoming.should_tell();
+        let is_open = !self.is_over;
+        let (up, down) = match &mut self.link {
+            Some(link) => (Some(link.up.clone()), Some(&mut link.down)),
+            None => (None, None),
+        };
+        let room = async {
+            match up {
+                Some(up) => up.reserve_owned().await.ok(),
+                None => std::future::pending().await,
+            }
+        };
+        let message = async {
+            match down {
+                Some(down) => down.message().await,
+                None => std::future::pending().await,
+            }
+        };
+        let to_user = self.to_user.clone();
+        tokio::select! {
+            said = self.from_user.recv(), if is_open && self.outgoing.has_room() => Event::Said(said),
+            permit = room, if is_open && must_write => Event::Room(permit),
+            came = message, if is_open && self.incoming.bytes() < HOLDS => Event::Came(came),
+            permit = to_user.reserve_owned(), if self.incoming.has_waiting() => Event::UserReady(permit.ok()),
+            _ = tick.tick(), if is_open && self.incoming.has_untold() => Event::ConfirmNow,
+            // The last word is with the user, who ends us.
+            else => std::future::pending().await,
+        }
+    }
+
+    fn write(&mut self, permit: mpsc::OwnedPermit<P::Up>) {
+        self.must_confirm = false;
+        let received = self.incoming.tell();
+        permit.send(match self.outgoing.write() {
+            Some((sequence, body)) => P::join(sequence, received, Some(body)),
+            None => P::join(0, received, None),
+        });
+    }
+
+    fn take(&mut self, message: P::Down) -> Result<(), Lost> {
+        self.progress.heard();
+        let (sequence, received, body) = P::split(message);
+        let refused = |error: Misnumbered| Lost::Final(Violation::from(error).into());
+        self.outgoing.confirm(received).map_err(refused)?;
+        if sequence == 0 && body.is_none() {
+            // Only a confirmation.
+            return Ok(());
+        }
+        self.is_over = body.as_ref().is_some_and(P::is_over);
+        let bytes = body.as_ref().map_or(0, P::down_bytes);
+        self.incoming.take(sequence, body, bytes).map_err(refused)
+    }
+}
+
+fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

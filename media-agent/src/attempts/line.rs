@@ -1,0 +1,330 @@
+//! The conversation of an engine with its client over one stream after another (F-10): breaks are not the engine's business.
+//!
+//! Numbers, keeps and repeats messages; what they mean is the engine's. Ends the attempt when no stream came for too long
+//! or the client breaks the rules. Used by `conduct`.
+
+use std::future::{Future, pending};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use outlast_kit::resume::{Incoming, MEDIA_AGENT_KEEPS, Misnumbered, Outgoing};
+use outlast_kit::tasks::Tasks;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tonic::Status;
+
+use super::control::{Control, Halt};
+use super::entrance::Entrance;
+use super::link::{AnyLink, GOODBYE, Link, Protocol};
+use super::wire::{ANSWERS, MESSAGES, Wire};
+use crate::attempt_id::AttemptId;
+use crate::fault::Fault;
+
+/// How long a confirmation may wait for a message to go with.
+const CONFIRM_WITHIN: Duration = Duration::from_millis(200);
+
+/// What a line has to do with the rest of the attempt.
+pub(super) struct Around {
+    pub(super) attempt: AttemptId,
+    /// For people.
+    pub(super) client: String,
+    /// Of this process.
+    pub(super) start_id: String,
+    pub(super) reconnect_for: Duration,
+    pub(super) control: Arc<Control>,
+    pub(super) entrance: Arc<Entrance>,
+    pub(super) tasks: Tasks,
+}
+
+pub(super) struct Line<P: Protocol> {
+    around: Around,
+    /// None while it is broken.
+    link: Option<Link<P>>,
+    broken_since: Instant,
+    outgoing: Outgoing<P::DownBody>,
+    incoming: Incoming<P::UpBody>,
+    /// A confirmation is due, with a message or without.
+    must_confirm: bool,
+}
+
+/// The line's ends of the engine's wire.
+struct Inner<P: Protocol> {
+    to_engine: mpsc::Sender<P::UpBody>,
+    from_engine: mpsc::Receiver<P::DownBody>,
+}
+
+/// What the loop woke up for.
+enum Event<P: Protocol> {
+    Halted,
+    NewStream(Box<AnyLink>),
+    /// The engine's message; none: it has ended.
+    Said(Option<P::DownBody>),
+    Room(Option<mpsc::OwnedPermit<Result<P::Down, Status>>>),
+    Came(Result<Option<P::Up>, Status>),
+    /// None: the engine wants no more.
+    EngineReady(Option<mpsc::OwnedPermit<P::UpBody>>),
+    ConfirmNow,
+    BrokenTooLong,
+}
+
+impl<P: Protocol> Line<P> {
+    /// A line whose first stream is `link`.
+    pub(super) fn open(around: Around, link: Link<P>) -> Self {
+        let mut line = Self {
+            around,
+            link: None,
+            broken_since: Instant::now(),
+            outgoing: Outgoing::new(MEDIA_AGENT_KEEPS),
+            incoming: Incoming::default(),
+            must_confirm: false,
+        };
+        line.switch_to(link);
+        line
+    }
+
+    /// Moves messages between the client and `engine` until the engine ends; the stream there is then, for the last word.
+    pub(super) async fn carry<T, F>(mut self, engine: impl FnOnce(Wire<P>) -> F) -> (T, Option<AnyLink>)
+    where
+        F: Future<Output = T>,
+    {
+        let (to_engine, inbox) = mpsc::channel(MESSAGES);
+        let (outbox, from_engine) = mpsc::channel(ANSWERS);
+        let wire = Wire {
+            inbox,
+            outbox,
+            control: Arc::clone(&self.around.control),
+        };
+        let inner = Inner {
+            to_engine,
+            from_engine,
+        };
+        let (outcome, ()) = tokio::join!(engine(wire), self.run(inner));
+        self.flush().await;
+        let (sent, received) = (self.outgoing.written(), self.incoming.tell());
+        let link = self.link.map(|mut link| {
+            (link.sent, link.received) = (sent, received);
+            P::wrap(link)
+        });
+        (outcome, link)
+    }
+
+    /// Until the engine has ended, by itself or because of the control.
+    async fn run(&mut self, mut inner: Inner<P>) {
+        let control = Arc::clone(&self.around.control);
+        let mut halted = pin!(control.wait());
+        let mut tick = tokio::time::interval(CONFIRM_WITHIN);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let done = match self.wake(&mut inner, halted.as_mut(), &mut tick).await {
+                Event::Halted => true,
+                Event::NewStream(link) => self.newcomer(*link),
+                Event::Said(Some(body)) => {
+                    let bytes = P::down_bytes(&body);
+                    self.outgoing.push(body, bytes);
+                    false
+                }
+                Event::Said(None) => return,
+                Event::Room(Some(permit)) => self.write(permit),
+                Event::Room(None) => self.broken("the connection is gone"),
+                Event::Came(came) => self.came(came),
+                Event::EngineReady(Some(permit)) => {
+                    if let Some(body) = self.incoming.process() {
+                        permit.send(body);
+                    }
+                    false
+                }
+                // Its last messages are still to be taken.
+                Event::EngineReady(None) => true,
+                Event::ConfirmNow => {
+                    self.must_confirm = true;
+                    false
+                }
+                Event::BrokenTooLong => self.give_up(),
+            };
+            if done {
+                break;
+            }
+        }
+        // The engine sees the end when it has taken what was under way. What it still says nobody needs after a halt.
+        drop(inner.to_engine);
+        while let Some(body) = inner.from_engine.recv().await {
+            if control.halted().is_none() && self.outgoing.has_room() {
+                let bytes = P::down_bytes(&body);
+                self.outgoing.push(body, bytes);
+            }
+        }
+    }
+
+    async fn wake(
+        &mut self,
+        inner: &mut Inner<P>,
+        halted: Pin<&mut impl Future<Output = ()>>,
+        tick: &mut Interval,
+    ) -> Event<P> {
+        let is_open = self.link.is_some();
+        let must_write = self.outgoing.has_unwritten() || self.must_confirm || self.incoming.should_tell();
+        let (up, down) = match &mut self.link {
+            Some(link) => (Some(&mut link.up), Some(link.down.clone())),
+            None => (None, None),
+        };
+        let room = async {
+            match down {
+                Some(down) => down.reserve_owned().await.ok(),
+                None => pending().await,
+            }
+        };
+        let message = async {
+            match up {
+                Some(up) => up.message().await,
+                None => pending().await,
+            }
+        };
+        let deadline = self.broken_since + self.around.reconnect_for;
+        let to_engine = inner.to_engine.clone();
+        tokio::select! {
+            () = halted => Event::Halted,
+            link = self.around.entrance.take() => Event::NewStream(Box::new(link)),
+            said = inner.from_engine.recv(), if self.outgoing.has_room() => Event::Said(said),
+            permit = room, if must_write => Event::Room(permit),
+            came = message, if self.incoming.bytes() < P::HOLDS => Event::Came(came),
+            permit = to_engine.reserve_owned(), if self.incoming.has_waiting() => Event::EngineReady(permit.ok()),
+            _ = tick.tick(), if is_open && self.incoming.has_untold() => Event::ConfirmNow,
+            () = tokio::time::sleep_until(deadline), if !is_open => Event::BrokenTooLong,
+        }
+    }
+
+    /// A further stream of the same client process. Whether the line is over.
+    fn newcomer(&mut self, link: AnyLink) -> bool {
+        let link = match P::unwrap(link) {
+            Ok(link) => link,
+            Err(other) => {
+                let text = "the ticket is not for this kind of stream: backup and restore have one each";
+                self.refuse(*other, Fault::access(text));
+                return false;
+            }
+        };
+        match self.outgoing.resume(link.greeting.received) {
+            Ok(()) => {
+                self.switch_to(link);
+                false
+            }
+            Err(Misnumbered::Forgotten { .. }) => {
+                let text =
+                    "the attempt has an open stream already, and this one does not go on from where that is";
+                self.refuse(P::wrap(link), Fault::access(text));
+                false
+            }
+            Err(error) => {
+                let fault = violation(error);
+                self.refuse(P::wrap(link), fault.clone());
+                self.halt(fault)
+            }
+        }
+    }
+
+    /// Takes the stream into use; the one before is dropped, half-open as it may be.
+    fn switch_to(&mut self, link: Link<P>) {
+        let received = self.incoming.resume();
+        link.welcome(&self.around.start_id, received);
+        if self.link.is_none() && !link.greeting.peer_start.is_empty() {
+            let id = self.around.attempt;
+            let broken_ms = u64::try_from(self.broken_since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(job = %id.job, attempt = %id.attempt, client = %self.around.client, broken_ms,
+                "the stream with the client was broken and goes on");
+        }
+        self.must_confirm = false;
+        self.link = Some(link);
+    }
+
+    fn write(&mut self, permit: mpsc::OwnedPermit<Result<P::Down, Status>>) -> bool {
+        self.must_confirm = false;
+        let received = self.incoming.tell();
+        permit.send(Ok(match self.outgoing.write() {
+            Some((sequence, body)) => P::join(sequence, received, Some(body)),
+            None => P::join(0, received, None),
+        }));
+        false
+    }
+
+    fn came(&mut self, came: Result<Option<P::Up>, Status>) -> bool {
+        let (sequence, received, body) = match came {
+            Ok(Some(message)) => P::split(message),
+            // A client that goes away for good says so; a break looks different.
+            Ok(None) => {
+                return self.halt(Fault::broken(
+                    "the client closed the stream before its work was done",
+                ));
+            }
+            Err(status) if status.code() == tonic::Code::OutOfRange => {
+                return self.halt(Fault::access("the client sent a message that is too large"));
+            }
+            Err(status) => return self.broken(status.message()),
+        };
+        let taken = self.outgoing.confirm(received).and_then(|()| match body {
+            None if sequence == 0 => Ok(()),
+            // A newer client may say more than we know; it must not rely on it, and here it would.
+            None => Err(Misnumbered::Sequence {
+                last: sequence,
+                got: sequence,
+            }),
+            Some(body) => {
+                let bytes = P::up_bytes(&body);
+                self.incoming.take(sequence, body, bytes)
+            }
+        });
+        taken.is_err_and(|error| self.halt(violation(error)))
+    }
+
+    fn broken(&mut self, why: &str) -> bool {
+        let id = self.around.attempt;
+        tracing::info!(job = %id.job, attempt = %id.attempt, client = %self.around.client, why,
+            "the stream with the client is broken; waiting for the client");
+        self.link = None;
+        self.broken_since = Instant::now();
+        false
+    }
+
+    fn give_up(&mut self) -> bool {
+        self.halt(Fault::broken(format!(
+            "the stream with client \"{}\" broke and did not come back within {} s; check the network between the client \
+             and this media agent, and that the client agent runs",
+            self.around.client,
+            self.around.reconnect_for.as_secs()
+        )))
+    }
+
+    fn halt(&self, fault: Fault) -> bool {
+        self.around.control.halt(Halt::Fault(fault));
+        true
+    }
+
+    fn refuse(&self, link: AnyLink, fault: Fault) {
+        tracing::info!(
+            code = fault.code.0,
+            text = fault.text,
+            "a client's stream is refused"
+        );
+        self.around.tasks.spawn("refusal", link.finish(fault.over()));
+    }
+
+    /// What the engine said last goes before the last word, if the client takes it.
+    async fn flush(&mut self) {
+        if self.around.control.halted().is_some() {
+            return;
+        }
+        let deadline = Instant::now() + GOODBYE;
+        while self.outgoing.has_unwritten() {
+            let Some(link) = &self.link else { return };
+            let room = link.down.clone().reserve_owned();
+            match tokio::time::timeout_at(deadline, room).await {
+                Ok(Ok(permit)) => drop(self.write(permit)),
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
+    }
+}
+
+fn violation(error: Misnumbered) -> Fault {
+    Fault::access(format!("the client broke the protocol: {error}"))
+}
