@@ -239,10 +239,10 @@ mod tests {
     fn the_clusters_own_folder_is_left_out() {
         let folder = tempfile::tempdir().unwrap();
         let real = folder.path().canonicalize().unwrap();
-        let root = real.join("work/out[1]");
+        let root = real.join("inner/out[1]");
         std::fs::create_dir_all(&root).unwrap();
         let item = real.to_str().unwrap().to_owned();
-        assert_eq!(own_folder(&root, &[item]).unwrap(), ["/work/out\\[1\\]/"]);
+        assert_eq!(own_folder(&root, &[item]).unwrap(), ["/inner/out\\[1\\]/"]);
         let inside = root.to_str().unwrap().to_owned();
         assert!(matches!(
             own_folder(&root, &[inside]),
