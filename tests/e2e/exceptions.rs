@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::cluster::{Cluster, outlast};
+use crate::cluster::{Cluster, outlast, wait_until};
 
 /// The kernel refuses to read some of these files to anyone, root included.
 const UNREADABLE: &str = "/sys/devices/virtual/net/lo";
@@ -124,4 +124,40 @@ fn a_bandwidth_limit_is_kept() {
     let took = time("ended_at").duration_since(time("started_at"));
     // 6 MiB at 2 MiB/s; a limit may let a first burst through, but not the file.
     assert!(took.as_secs_f64() > 1.5, "took {took:?}");
+}
+
+#[test]
+fn l02_progress_is_live_and_says_when_it_will_be_done() {
+    let cluster = Cluster::start();
+    let source = cluster.place("source");
+    std::fs::write(source.join("file"), crate::tree::noise(8 << 20, 10)).unwrap();
+    cluster.apply_policy("home", &[&source], "").expect(0);
+    cluster.run_job("home", 0);
+    cluster
+        .apply_policy("home", &[&source], "[limits]\nbandwidth = \"1MiB/s\"")
+        .expect(0);
+    let id = cluster.json(&["job", "run", "home", "--full"])["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let mut progress = serde_json::Value::Null;
+    wait_until("progress with an end in sight", || {
+        progress = cluster.json(&["job", "show", &id])["progress"].clone();
+        progress["eta_seconds"].is_u64()
+    });
+    assert!(
+        progress["bytes"].as_u64().unwrap() > 0 && progress["rate"].as_u64().unwrap() > 0,
+        "{progress:#}"
+    );
+    assert!(
+        progress["eta_seconds"].as_u64().unwrap() <= 8 << 20,
+        "{progress:#}"
+    );
+    wait_until("the path of the file under way", || {
+        let job = cluster.json(&["job", "show", &id]);
+        let path = job["progress"]["path"].as_str().map(ToOwned::to_owned);
+        assert_ne!(job["state"], "done", "the job ended before it named a path");
+        path.is_some_and(|path| path.ends_with("/file"))
+    });
+    cluster.json(&["job", "watch", &id]);
 }

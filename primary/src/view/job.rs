@@ -1,7 +1,7 @@
 //! Jobs as messages.
 
 use outlast_core::dispatch::{Presence, why_waiting};
-use outlast_core::rows::{Detail, Job, Running};
+use outlast_core::rows::{Detail, ItemRow, Job, JobTask, Running};
 use outlast_core::{ClusterState, rows::RestorePoint};
 use outlast_proto::v1;
 use outlast_proto::words::{JobState, SnapshotId};
@@ -41,7 +41,10 @@ pub(crate) fn message(state: &ClusterState, presence: &Presence, live: &Live, jo
         waiting: waiting(state, presence, job),
         // Stops, holds and the like come with their issue; until then nothing can be done to a job.
         actions: Vec::new(),
-        progress: job.running.as_ref().map(|running| progress(live, job, running)),
+        progress: job
+            .running
+            .as_ref()
+            .map(|running| progress(state, live, job, running)),
         items: items.collect(),
         attempts,
         parent: String::new(),
@@ -67,7 +70,7 @@ fn waiting(state: &ClusterState, presence: &Presence, job: &Job) -> Option<v1::W
     ))
 }
 
-fn progress(live: &Live, job: &Job, running: &Running) -> v1::Progress {
+fn progress(state: &ClusterState, live: &Live, job: &Job, running: &Running) -> v1::Progress {
     let report = live.of(job.id, running.attempt).unwrap_or_default();
     let counters = report.counters.unwrap_or_default();
     v1::Progress {
@@ -76,11 +79,40 @@ fn progress(live: &Live, job: &Job, running: &Running) -> v1::Progress {
         bytes_new: counters.bytes_new,
         rate: report.rate,
         path: report.path,
-        eta_seconds: report.eta_seconds,
+        eta_seconds: report
+            .eta_seconds
+            .or_else(|| eta(expected_bytes(state, job, running)?, counters.bytes, report.rate)),
         checkpoint_at: report
             .checkpoint_at
             .or(running.checkpoint.map(|(_, at)| at.into())),
     }
+}
+
+/// What the job will have processed when it is done, judged by what is known of it: for a backup the last restore points of
+/// its items, for a restore the restore point it reads. None for a first backup and for single paths.
+fn expected_bytes(state: &ClusterState, job: &Job, running: &Running) -> Option<u64> {
+    match &job.task {
+        JobTask::Restore { request, .. } => {
+            let point = state.restore_point(&request.restore_point)?;
+            request.paths.is_empty().then_some(point.bytes)
+        }
+        JobTask::Backup { .. } => {
+            let unit = &state.agent(&running.media_agent)?.media.as_ref()?.storage_unit;
+            let bytes_of = |item: &ItemRow| {
+                let id = state.parent_of(&job.client, &job.policy, &item.path, unit)?;
+                Some(state.restore_point(&id)?.bytes)
+            };
+            job.items.iter().map(bytes_of).sum()
+        }
+    }
+}
+
+/// Seconds to go at this rate; none where no end can be seen.
+fn eta(expected: u64, done: u64, rate: u64) -> Option<u64> {
+    expected
+        .checked_sub(done)
+        .filter(|_| rate > 0)
+        .map(|left| left.div_ceil(rate))
 }
 
 /// A line of details.
@@ -107,5 +139,23 @@ pub(crate) fn restore_point(id: &SnapshotId, point: &RestorePoint) -> v1::Restor
         bytes: point.bytes,
         snapshot: id.to_string(),
         storage_unit: point.storage_unit.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::eta;
+
+    #[test]
+    fn l02_an_eta_needs_a_rate_and_something_left() {
+        for (expected, done, rate, seconds) in [
+            (100, 0, 10, Some(10)),
+            (101, 0, 10, Some(11)),
+            (100, 100, 10, Some(0)),
+            (100, 40, 0, None),
+            (100, 101, 10, None),
+        ] {
+            assert_eq!(eta(expected, done, rate), seconds, "{expected} {done} {rate}");
+        }
     }
 }
