@@ -1,5 +1,7 @@
 //! Everything killed, everything stopped: what was recorded stays, and the work goes on.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::cluster::{Cluster, wait_until};
@@ -103,20 +105,7 @@ fn a_stopped_cluster_comes_back_with_everything() {
 fn t90_a_job_goes_on_after_dev_was_stopped_in_the_middle_of_it() {
     let mut cluster = Cluster::start();
     let source = cluster.place("source");
-    std::fs::write(source.join("big"), tree::noise(24 << 20, 5)).unwrap();
-    cluster
-        .apply_policy("slow", &[&source], "[limits]\nbandwidth = \"8MiB/s\"")
-        .expect(0);
-    let id = cluster.json(&["job", "run", "slow"])["id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    wait_until("data to flow", || {
-        cluster.json(&["job", "show", &id])["progress"]["bytes"]
-            .as_u64()
-            .unwrap_or(0)
-            > 0
-    });
+    let id = slow_job_under_way(&cluster, &source, 5);
     cluster.stop(rustix::process::Signal::TERM);
     cluster.start_dev();
     let job = cluster.run(&["-o", "json", "job", "watch", &id]).json();
@@ -129,20 +118,7 @@ fn t90_a_job_goes_on_after_dev_was_stopped_in_the_middle_of_it() {
 fn r04_a_job_goes_on_while_every_primary_is_down_and_the_truth_arrives_later() {
     let cluster = Cluster::start();
     let source = cluster.place("source");
-    std::fs::write(source.join("big"), tree::noise(24 << 20, 4)).unwrap();
-    cluster
-        .apply_policy("slow", &[&source], "[limits]\nbandwidth = \"8MiB/s\"")
-        .expect(0);
-    let id = cluster.json(&["job", "run", "slow"])["id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    wait_until("data to flow", || {
-        cluster.json(&["job", "show", &id])["progress"]["bytes"]
-            .as_u64()
-            .unwrap_or(0)
-            > 0
-    });
+    let id = slow_job_under_way(&cluster, &source, 4);
     let media = cluster.json(&["job", "show", &id])["attempts"][0]["media_agent"]
         .as_str()
         .unwrap()
@@ -169,4 +145,19 @@ fn r04_a_job_goes_on_while_every_primary_is_down_and_the_truth_arrives_later() {
         1
     );
     cluster.check_repository();
+}
+
+/// A job of some seconds whose data flows: 24 MiB at 8 MiB/s.
+fn slow_job_under_way(cluster: &Cluster, source: &Path, seed: u64) -> String {
+    std::fs::write(source.join("big"), tree::noise(24 << 20, seed)).unwrap();
+    cluster
+        .apply_policy("slow", &[source], "[limits]\nbandwidth = \"8MiB/s\"")
+        .expect(0);
+    let job = cluster.json(&["job", "run", "slow"]);
+    let id = job["id"].as_str().unwrap().to_owned();
+    wait_until("data to flow", || {
+        let bytes = &cluster.json(&["job", "show", &id])["progress"]["bytes"];
+        bytes.as_u64().unwrap_or(0) > 0
+    });
+    id
 }
