@@ -1,6 +1,6 @@
 //! The attempts this process has run or is running, one for each job: started once, stopped, fenced, reported on.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -175,10 +175,10 @@ impl Attempts {
     }
 
     /// Forgets ended attempts of jobs that are not in `open`.
-    pub(crate) fn retain(&self, open: &BTreeSet<JobId>) {
+    pub(crate) fn retain(&self, open: &BTreeMap<JobId, Attempt>) {
         self.known
             .lock()
-            .retain(|job, known| known.state == State::Running || open.contains(job));
+            .retain(|job, known| known.state == State::Running || open.contains_key(job));
     }
 
     /// The jobs of running attempts.

@@ -2,7 +2,7 @@
 //!
 //! Orders may come again at any time; each is answered again and done once.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,18 +80,20 @@ impl Orders {
             let reconnect_for = Duration::from_secs(welcome.reconnect_for_seconds);
             self.attempts.set_reconnect_for(reconnect_for);
         }
-        let open: BTreeSet<JobId> = welcome
-            .open
-            .iter()
-            .filter_map(|open| open.job.parse().ok())
-            .collect();
+        let open: BTreeMap<JobId, Attempt> = welcome.open.iter().filter_map(parsed).collect();
         self.attempts.retain(&open);
         let running = self.attempts.running_jobs();
-        let forgotten = self
-            .with_tickets(move |tickets| tickets.retain(&open, &running))
+        let earlier = self
+            .with_tickets(move |tickets| {
+                if let Err(error) = tickets.retain(&open, &running) {
+                    tracing::warn!(%error, "tickets of jobs that are over stay");
+                }
+                Ok(tickets.of_earlier_processes(&open))
+            })
             .await;
-        if let Err(error) = forgotten {
-            tracing::warn!(%error, "tickets of jobs that are over stay");
+        // Their media agents wait for a process that is gone: this one shows itself, and it is for them to say what follows (F-09).
+        for (admission, addresses) in earlier.unwrap_or_default() {
+            self.attempts.start(admission, addresses);
         }
     }
 
@@ -101,7 +103,8 @@ impl Orders {
             Some(Down::Stop(order)) => {
                 // A graceful stop is the media agent's: it begins no further item.
                 let is_graceful = order.how() == Stopped::Graceful && !order.cancel;
-                if let Some((job, attempt)) = parsed(order.attempt).filter(|_| !is_graceful) {
+                if let Some((job, attempt)) = order.attempt.as_ref().and_then(parsed).filter(|_| !is_graceful)
+                {
                     self.attempts.stop(job, attempt);
                 }
             }
@@ -148,8 +151,11 @@ impl Orders {
                 return Ok(());
             }
         };
-        let kept = admission.clone();
-        if let Err(error) = self.with_tickets(move |tickets| tickets.admit(&kept)).await {
+        let (kept, addresses) = (admission.clone(), order.data_addresses.clone());
+        let admitted = self
+            .with_tickets(move |tickets| tickets.admit(&kept, &addresses))
+            .await;
+        if let Err(error) = admitted {
             tracing::warn!(job = %admission.job, attempt = %admission.attempt, %error, "an attempt is refused");
             return Ok(());
         }
@@ -163,7 +169,7 @@ impl Orders {
     }
 
     async fn fence(&self, attempt: Option<AttemptRef>) {
-        let Some((job, attempt)) = parsed(attempt) else {
+        let Some((job, attempt)) = attempt.as_ref().and_then(parsed) else {
             return;
         };
         self.attempts.fence(job, attempt);
@@ -189,10 +195,10 @@ impl Orders {
     }
 
     /// The ticket store waits for the disk: not on the runtime's threads.
-    async fn with_tickets(
+    async fn with_tickets<T: Send + 'static>(
         &self,
-        act: impl FnOnce(&mut TicketStore) -> Result<(), TicketError> + Send + 'static,
-    ) -> Result<(), TicketError> {
+        act: impl FnOnce(&mut TicketStore) -> Result<T, TicketError> + Send + 'static,
+    ) -> Result<T, TicketError> {
         let tickets = Arc::clone(&self.tickets);
         let acted = tokio::task::spawn_blocking(move || act(&mut tickets.lock())).await;
         acted.unwrap_or_else(|error| {
@@ -204,8 +210,7 @@ impl Orders {
     }
 }
 
-fn parsed(attempt: Option<AttemptRef>) -> Option<(JobId, Attempt)> {
-    let attempt = attempt?;
+fn parsed(attempt: &AttemptRef) -> Option<(JobId, Attempt)> {
     Some((attempt.job.parse().ok()?, Attempt(attempt.attempt)))
 }
 

@@ -35,6 +35,9 @@ struct Record {
     start_id: String,
     #[prost(message, optional, tag = "5")]
     ticket: Option<SignedTicket>,
+    /// Where its media agent was said to be.
+    #[prost(string, repeated, tag = "6")]
+    addresses: Vec<String>,
 }
 
 /// The accepted tickets.
@@ -120,8 +123,8 @@ impl TicketStore {
         Ok(store)
     }
 
-    /// Accepts an attempt, durably. The same one again is fine.
-    pub(crate) fn admit(&mut self, admission: &Admission) -> Result<(), TicketError> {
+    /// Accepts an attempt, durably, whose media agent is at one of `addresses`. The same one again is fine.
+    pub(crate) fn admit(&mut self, admission: &Admission, addresses: &[String]) -> Result<(), TicketError> {
         let (job, attempt) = (admission.job, admission.attempt);
         self.usable(job)?;
         let mut fenced = 0;
@@ -137,7 +140,8 @@ impl TicketStore {
             if attempt.0 <= record.fenced {
                 return Err(TicketError::Fenced { job, attempt });
             }
-            if attempt == highest && record.start_id == self.start_id.0 {
+            let is_ours = attempt == highest && record.start_id == self.start_id.0;
+            if is_ours && record.addresses == addresses {
                 return Ok(());
             }
             fenced = record.fenced;
@@ -148,7 +152,25 @@ impl TicketStore {
             fenced,
             start_id: self.start_id.0.clone(),
             ticket: Some(admission.signed.clone()),
+            addresses: addresses.to_vec(),
         })
+    }
+
+    /// Those of `open` that an earlier process accepted, with the addresses of their media agents.
+    pub(crate) fn of_earlier_processes(
+        &self,
+        open: &BTreeMap<JobId, Attempt>,
+    ) -> Vec<(Admission, Vec<String>)> {
+        let earlier = self.records.iter().filter(|(job, record)| {
+            open.get(job) == Some(&Attempt(record.attempt))
+                && record.attempt > record.fenced
+                && record.start_id != self.start_id.0
+        });
+        let admission = |record: &Record| {
+            let admission = Admission::of_ticket(record.ticket.clone()?).ok()?;
+            Some((admission, record.addresses.clone()))
+        };
+        earlier.filter_map(|(_, record)| admission(record)).collect()
     }
 
     /// Refuses this attempt and lower ones from now on, durably.
@@ -170,12 +192,12 @@ impl TicketStore {
     /// Forgets the jobs that are neither in `open` nor in `running`.
     pub(crate) fn retain(
         &mut self,
-        open: &BTreeSet<JobId>,
+        open: &BTreeMap<JobId, Attempt>,
         running: &BTreeSet<JobId>,
     ) -> Result<(), TicketError> {
         let known = self.records.keys().chain(&self.corrupt);
         let gone: Vec<JobId> = known
-            .filter(|job| !open.contains(job) && !running.contains(job))
+            .filter(|job| !open.contains_key(job) && !running.contains(job))
             .copied()
             .collect();
         for job in gone {
@@ -241,7 +263,7 @@ fn read(path: &Path, job: JobId) -> Result<Record, TicketError> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::path::Path;
 
     use outlast_proto::v1::{AttemptRef, JobKind, SignedTicket, Ticket};
@@ -277,9 +299,9 @@ mod tests {
     fn f04a_lower_attempts_are_refused_also_after_a_restart() {
         let temp = tempfile::tempdir().unwrap();
         let mut before = store(temp.path(), "a");
-        before.admit(&admission(7, 2)).unwrap();
+        before.admit(&admission(7, 2), &[]).unwrap();
         for mut store in [before, store(temp.path(), "b")] {
-            let refused = store.admit(&admission(7, 1)).unwrap_err();
+            let refused = store.admit(&admission(7, 1), &[]).unwrap_err();
             assert!(
                 matches!(
                     refused,
@@ -290,19 +312,42 @@ mod tests {
                 ),
                 "{refused}"
             );
-            store.admit(&admission(7, 2)).unwrap();
-            store.admit(&admission(8, 1)).unwrap();
+            store.admit(&admission(7, 2), &[]).unwrap();
+            store.admit(&admission(8, 1), &[]).unwrap();
         }
         let mut after = store(temp.path(), "c");
-        after.admit(&admission(7, 3)).unwrap();
-        assert!(after.admit(&admission(7, 2)).is_err());
+        after.admit(&admission(7, 3), &[]).unwrap();
+        assert!(after.admit(&admission(7, 2), &[]).is_err());
+    }
+
+    #[test]
+    fn f09_what_an_earlier_process_accepted_and_is_still_open_is_known() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut first = store(temp.path(), "a");
+        let addresses = |job: u64| vec![format!("host:{job}")];
+        for job in 1..=5 {
+            first.admit(&admission(job, 2), &addresses(job)).unwrap();
+        }
+        first.fence(JobId(5), Attempt(2)).unwrap();
+        let mut second = store(temp.path(), "b");
+        second.admit(&admission(4, 2), &addresses(4)).unwrap();
+        // Job 2 is over, 3 has come to another attempt, 4 is this process's, 5 was fenced.
+        let open = [(1, 2), (3, 3), (4, 2), (5, 2)].map(|(job, attempt)| (JobId(job), Attempt(attempt)));
+        let earlier = second.of_earlier_processes(&BTreeMap::from(open));
+        let [(only, its)] = earlier.as_slice() else {
+            panic!("{earlier:?}")
+        };
+        assert_eq!(
+            (only.job, only.attempt, its),
+            (JobId(1), Attempt(2), &addresses(1))
+        );
     }
 
     #[test]
     fn f04_a_fenced_attempt_never_runs_again() {
         let temp = tempfile::tempdir().unwrap();
         let mut first = store(temp.path(), "a");
-        first.admit(&admission(7, 1)).unwrap();
+        first.admit(&admission(7, 1), &[]).unwrap();
         first.fence(JobId(7), Attempt(1)).unwrap();
         first.fence(JobId(9), Attempt(4)).unwrap();
         let mut second = store(temp.path(), "b");
@@ -313,7 +358,7 @@ mod tests {
             (9, 5, true),
             (7, 2, true),
         ] {
-            let admitted = second.admit(&admission(job, attempt));
+            let admitted = second.admit(&admission(job, attempt), &[]);
             assert_eq!(admitted.is_ok(), accepted, "attempt {attempt} of job {job}");
         }
     }
@@ -322,8 +367,8 @@ mod tests {
     fn f04a_a_torn_file_blocks_its_job_and_no_other() {
         let temp = tempfile::tempdir().unwrap();
         let mut first = store(temp.path(), "a");
-        first.admit(&admission(7, 3)).unwrap();
-        first.admit(&admission(8, 1)).unwrap();
+        first.admit(&admission(7, 3), &[]).unwrap();
+        first.admit(&admission(8, 1), &[]).unwrap();
         let path = temp.path().join("tickets/7");
         let whole = std::fs::read(&path).unwrap();
         let mut flipped = whole.clone();
@@ -331,18 +376,18 @@ mod tests {
         for torn in [&whole[..0], &whole[..11], &whole[..whole.len() - 1], &flipped] {
             std::fs::write(&path, torn).unwrap();
             let mut second = store(temp.path(), "b");
-            let refused = second.admit(&admission(7, 4)).unwrap_err();
+            let refused = second.admit(&admission(7, 4), &[]).unwrap_err();
             assert!(matches!(refused, TicketError::Corrupt { .. }), "{refused}");
             assert!(refused.to_string().contains("tickets/7"), "{refused}");
-            second.admit(&admission(8, 1)).unwrap();
+            second.admit(&admission(8, 1), &[]).unwrap();
         }
         // Once the job is over, so is its file.
         let mut third = store(temp.path(), "c");
         third
-            .retain(&BTreeSet::from([JobId(8)]), &BTreeSet::new())
+            .retain(&BTreeMap::from([(JobId(8), Attempt(1))]), &BTreeSet::new())
             .unwrap();
         assert!(!path.exists());
         assert!(temp.path().join("tickets/8").exists());
-        third.admit(&admission(7, 4)).unwrap();
+        third.admit(&admission(7, 4), &[]).unwrap();
     }
 }

@@ -7,6 +7,7 @@ mod cluster;
 mod exceptions;
 mod foreign_client;
 mod hosts;
+mod kill_loops;
 mod leader_loss;
 mod main_job;
 mod outage;

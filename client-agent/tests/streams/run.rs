@@ -299,7 +299,7 @@ async fn f04a_an_order_is_kept_answered_and_done_once() {
     // A new process runs nothing on its own; ordered again, it asks the media agent under its own start id.
     let second = world.start();
     let mut session = world.session().await;
-    session.welcome(&[attempt(2)]).await;
+    session.welcome(&[attempt(3)]).await;
     session.running(&[]).await;
     assert_eq!(agent.told().streams, 1);
     session.admit(&ticket(&world.tree(), 1), address).await;
@@ -319,6 +319,36 @@ async fn f04a_an_order_is_kept_answered_and_done_once() {
     session.running(&[]).await;
     assert!(!ticket_file.exists());
     third.end().await;
+}
+
+/// The media agent waits for a process that is gone; the new one shows itself, and where to it has from its disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t90_f09_a_new_process_shows_itself_to_the_media_agent_of_an_open_attempt() {
+    let world = World::new().await;
+    let agent = MediaAgent::new(Script {
+        is_silent: true,
+        ..Script::default()
+    });
+    let address = world.media_agent(&agent).await;
+    let first = world.start();
+    let mut session = world.session().await;
+    session.welcome(&[]).await;
+    session.admit(&ticket(&world.tree(), 2), address).await;
+    session.running(&[attempt(2)]).await;
+    while agent.told().streams == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    first.end().await;
+    let second = world.start();
+    let mut session = world.session().await;
+    // No order comes: as far as the leader knows the attempt is running.
+    session.welcome(&[attempt(2)]).await;
+    session.running(&[attempt(2)]).await;
+    while agent.told().streams == 1 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(agent.told().start_id, session.hello.start_id);
+    second.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
