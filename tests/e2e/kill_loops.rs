@@ -111,8 +111,8 @@ impl Scene {
         self.show(id)
     }
 
-    /// One history for each attempt, and the newest restore point is what the source is.
-    fn is_well(&self) {
+    /// One history for each attempt, and a further backup restores to what the source is.
+    fn assert_well(&self) {
         let histories = self.cluster.json(&["history", "list", "--limit", "1000"]);
         let mut of_attempts: Vec<_> = histories
             .as_array()
@@ -126,7 +126,7 @@ impl Scene {
         assert_eq!(of_attempts.len(), all, "{histories:#}");
         self.cluster.check_repository();
         let target = self.cluster.place("target");
-        let last = self.end(&self.cluster.run_job("slow", 0)["id"].as_str().unwrap().to_owned());
+        let last = self.cluster.run_job("slow", 0);
         let point = last["items"][0]["restore_point"].as_str().unwrap();
         self.restored(point, &target);
     }
@@ -186,7 +186,7 @@ fn f16_a_media_agent_is_killed_20_times() {
     let last = last.unwrap();
     let target = scene.cluster.place("last");
     scene.restored(last["items"][0]["restore_point"].as_str().unwrap(), &target);
-    scene.is_well();
+    scene.assert_well();
 }
 
 /// F-09: an attempt whose client came back as another process ends with 50, at once; one that had not begun just begins.
@@ -213,5 +213,5 @@ fn f09_a_client_agent_is_killed_20_times() {
     }
     println!("{aborted} of {KILLS} attempts ended with 50");
     assert!(aborted > 0);
-    scene.is_well();
+    scene.assert_well();
 }
