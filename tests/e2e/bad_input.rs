@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::cluster::{Cluster, Ran, outlast, wait_until};
+use crate::mounts::Mount;
 
 #[test]
 fn policies_and_names_that_cannot_be() {
@@ -239,25 +240,8 @@ fn s07_s11_a_full_storage_unit_is_129_and_leaves_a_clean_repository() {
     }
     let cluster = Cluster::unstarted();
     let storage = cluster.place("cluster/storage");
-    let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"])
-        .arg(&storage)
-        .status()
-        .unwrap();
-    assert!(mounted.success(), "mounting a tmpfs as root");
-    let _unmount = Unmount(storage);
+    let _mounted = Mount::tmpfs(&storage, "24m");
     full_unit(cluster);
-}
-
-struct Unmount(std::path::PathBuf);
-
-impl Drop for Unmount {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount")
-            .arg("--lazy")
-            .arg(&self.0)
-            .status();
-    }
 }
 
 fn full_unit(mut cluster: Cluster) {

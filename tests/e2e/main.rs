@@ -5,11 +5,13 @@
 mod bad_input;
 mod cluster;
 mod exceptions;
+mod filesystem;
 mod foreign_client;
 mod hosts;
 mod kill_loops;
 mod leader_loss;
 mod main_job;
+mod mounts;
 mod outage;
 #[path = "../support/proxy.rs"]
 mod proxy;

@@ -99,7 +99,7 @@ fn an_unchanged_tree_is_not_read_again(cluster: &Cluster, first: &Value) {
 }
 
 /// Where a restore puts an item.
-fn inside(target: &Path, item: &Path) -> std::path::PathBuf {
+pub(crate) fn inside(target: &Path, item: &Path) -> std::path::PathBuf {
     target.join(item.strip_prefix("/").unwrap())
 }
 

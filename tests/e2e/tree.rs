@@ -75,20 +75,8 @@ fn attribute(path: &Path, name: &str, value: &str) {
 
 /// The two folders are the same: data, types, owners, modes, times, hard links, attributes.
 pub(crate) fn assert_same(source: &Path, restored: &Path) {
-    let output = Command::new("rsync")
-        .args(["-aHAXnic", "--delete"])
-        .arg(format!("{}/", source.display()))
-        .arg(format!("{}/", restored.display()))
-        .output()
-        .expect("rsync is installed: apt-get install rsync");
-    let differences = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
     assert_eq!(
-        differences,
+        rsync(source, restored),
         "",
         "{} and {} differ",
         source.display(),
@@ -96,6 +84,22 @@ pub(crate) fn assert_same(source: &Path, restored: &Path) {
     );
     // rsync compares times of files to the second only.
     same_times(source, restored);
+}
+
+/// What rsync would do to make `restored` the same as `source`: a line for each difference.
+pub(crate) fn rsync(source: &Path, restored: &Path) -> String {
+    let output = Command::new("rsync")
+        .args(["-aHAXnic", "--delete"])
+        .arg(format!("{}/", source.display()))
+        .arg(format!("{}/", restored.display()))
+        .output()
+        .expect("rsync is installed: apt-get install rsync");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn same_times(source: &Path, restored: &Path) {
