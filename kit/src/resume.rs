@@ -5,6 +5,7 @@
 //! ends of a data stream.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// What a side keeps of what it sent until it is confirmed. Then it takes no more: that holds the sender back.
 pub const CLIENT_KEEPS: usize = 32 << 20;
@@ -12,6 +13,14 @@ pub const CLIENT_KEEPS: usize = 32 << 20;
 pub const MEDIA_AGENT_KEEPS: usize = 8 << 20;
 /// As [`CLIENT_KEEPS`], for a client that restores: it sends little.
 pub const RESTORING_CLIENT_KEEPS: usize = 4 << 20;
+
+/// What keeping a message costs beside its bytes. Both ends count it, so that many small messages are no way around a limit,
+/// and who waits for confirmations still has room for all the other side may keep.
+const PER_MESSAGE: usize = 128;
+
+/// A side that has nothing to say confirms at least this often, whether or not there is something to confirm: a connection can
+/// be alive while the process behind it stands still.
+pub const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 
 /// So much is processed before it is confirmed by a message of its own, unless there is one to send anyway.
 const CONFIRM_BYTES: usize = 1 << 20;
@@ -82,8 +91,7 @@ impl<T: Clone> Outgoing<T> {
 
     /// Takes the next message.
     pub fn push(&mut self, message: T, bytes: usize) {
-        // A message without content counts too: nothing is kept for free.
-        let bytes = bytes.max(1);
+        let bytes = bytes + PER_MESSAGE;
         self.bytes += bytes;
         self.kept.push_back((message, bytes));
     }
@@ -203,6 +211,7 @@ impl<T> Incoming<T> {
         }
         self.on_stream = sequence;
         if sequence > self.taken {
+            let bytes = bytes + PER_MESSAGE;
             self.taken = sequence;
             self.bytes += bytes;
             self.waiting.push_back((message, bytes));
@@ -253,7 +262,7 @@ impl<T> Incoming<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CONFIRM_BYTES, Incoming, Misnumbered, Outgoing};
+    use super::{CONFIRM_BYTES, Incoming, Misnumbered, Outgoing, PER_MESSAGE};
 
     fn three(limit: usize) -> Outgoing<&'static str> {
         let mut out = Outgoing::new(limit);
@@ -326,10 +335,21 @@ mod tests {
         assert!(!out.has_room(), "written is not confirmed");
         out.confirm(1).unwrap();
         assert!(out.has_room());
-        for _ in 0..10 {
-            out.push("", 0);
-        }
+        out.push("", 0);
         assert!(!out.has_room(), "what is empty counts too");
+    }
+
+    #[test]
+    fn t90_messages_without_content_fill_both_ends_alike() {
+        let limit = 100 * PER_MESSAGE;
+        let (mut out, mut incoming) = (Outgoing::new(limit), Incoming::default());
+        while out.has_room() {
+            out.push((), 0);
+        }
+        while let Some((number, message)) = out.write() {
+            incoming.take(number, message, 0).unwrap();
+        }
+        assert_eq!((out.written(), incoming.bytes()), (100, limit));
     }
 
     #[test]

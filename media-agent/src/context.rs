@@ -28,6 +28,8 @@ pub struct Timing {
     pub reconnect_for: Duration,
     /// For the first message of a stream.
     pub hello_wait: Duration,
+    /// For a message of a client whose stream is open: one that has nothing to say still confirms.
+    pub client_silence: Duration,
     /// Between refreshments of a lock.
     pub lock_refresh: Duration,
     /// For attempts to end at shutdown.
@@ -42,6 +44,7 @@ impl Default for Timing {
             client_wait: Duration::from_secs(60),
             reconnect_for: Duration::from_secs(300),
             hello_wait: Duration::from_secs(10),
+            client_silence: Duration::from_secs(60),
             lock_refresh: Duration::from_secs(5 * 60),
             attempts_end: Duration::from_secs(10),
             last_delivery: Duration::from_secs(2),

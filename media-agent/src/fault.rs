@@ -2,11 +2,14 @@
 //!
 //! The one table from errors of the repository and the journal to codes. Used by everything that runs attempts.
 
-use outlast_proto::v1::AttemptOver;
+use outlast_proto::v1::{AttemptOver, JobError};
 use outlast_proto::words::StatusCode;
 use outlast_repository::RepositoryError;
 
 use crate::journal::JournalError;
+
+/// Longest text of an end: it is journalled and goes through Raft, and a part of it may be a client's.
+const MAX_TEXT: usize = 2048;
 
 /// What ends an attempt before its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +22,7 @@ impl Fault {
     pub(crate) fn new(code: StatusCode, text: impl Into<String>) -> Self {
         Self {
             code,
-            text: text.into(),
+            text: shorten(text.into(), MAX_TEXT),
         }
     }
 
@@ -63,6 +66,33 @@ impl Fault {
     }
 }
 
+/// A failure as a client tells it, made one that can be journalled: its text is short, and its code stands for a failure.
+pub(crate) fn told_by_client(error: JobError) -> JobError {
+    let code = u16::try_from(error.code).map(StatusCode).ok().filter(|code| {
+        let is_no_failure = matches!(
+            *code,
+            StatusCode::SUCCESSFUL
+                | StatusCode::EXCEPTIONS
+                | StatusCode::CANCELED
+                | StatusCode::CANCELED_TIMED_OUT
+        );
+        code.entry().is_some() && !is_no_failure
+    });
+    JobError {
+        code: code.unwrap_or(StatusCode::FILE_READ_FAILED).0.into(),
+        text: shorten(error.text, MAX_TEXT),
+    }
+}
+
+/// The first `limit` bytes of a text that somebody else made as long as they liked.
+pub(crate) fn shorten(mut text: String, limit: usize) -> String {
+    if text.len() > limit {
+        text.truncate(text.floor_char_boundary(limit));
+        text.push('…');
+    }
+    text
+}
+
 impl From<JournalError> for Fault {
     fn from(error: JournalError) -> Self {
         let code = if error.is_full() {
@@ -76,10 +106,30 @@ impl From<JournalError> for Fault {
 
 #[cfg(test)]
 mod tests {
-    use super::Fault;
+    use super::{Fault, JobError, told_by_client};
     use outlast_repository::{BlobId, BlobKind, Damage, RepositoryError};
     use std::io::{Error, ErrorKind};
     use std::path::Path;
+
+    #[test]
+    fn t90_what_a_client_says_of_a_failure_can_be_journalled() {
+        for (said, code) in [
+            (71, 71),
+            (13, 13),
+            (0, 13),
+            (1, 13),
+            (150, 13),
+            (70_000, 13),
+            (12, 13),
+            (1150, 13),
+        ] {
+            let text = "ä".repeat(5000);
+            let told = told_by_client(JobError { code: said, text });
+            assert_eq!(told.code, code, "{said}");
+            assert!(told.text.len() < 2100, "{}", told.text.len());
+        }
+        assert!(Fault::access("x".repeat(1 << 20)).text.len() < 2100);
+    }
 
     #[test]
     fn s10_s11_every_storage_error_has_its_code_and_names_the_place() {

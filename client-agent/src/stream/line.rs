@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
-use outlast_kit::resume::{Incoming, MEDIA_AGENT_KEEPS, Misnumbered, Outgoing};
+use outlast_kit::resume::{Incoming, MEDIA_AGENT_KEEPS, Misnumbered, Outgoing, SIGN_OF_LIFE};
 use outlast_proto::v1::{StreamHello, StreamWelcome};
 use outlast_proto::words::{Attempt, JobId};
 use tokio::sync::mpsc;
@@ -54,6 +54,8 @@ pub(crate) struct Line<P: Protocol> {
     to_user: mpsc::Sender<P::DownBody>,
     from_user: mpsc::Receiver<P::UpBody>,
     must_confirm: bool,
+    /// The last time something was said.
+    told: Instant,
     /// The last word has come.
     is_over: bool,
 }
@@ -91,6 +93,7 @@ impl<P: Protocol> Line<P> {
             to_user,
             from_user,
             must_confirm: false,
+            told: Instant::now(),
             is_over: false,
         };
         (line, Wire { up, down })
@@ -209,6 +212,7 @@ impl<P: Protocol> Line<P> {
         let mut tick = tokio::time::interval(CONFIRM_WITHIN);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.must_confirm = false;
+        self.told = Instant::now();
         loop {
             let event = self.wake(&mut tick).await;
             let done = match event {
@@ -268,6 +272,7 @@ impl<P: Protocol> Line<P> {
             came = message, if is_open && self.incoming.bytes() < HOLDS => Event::Came(came),
             permit = to_user.reserve_owned(), if self.incoming.has_waiting() => Event::UserReady(permit.ok()),
             _ = tick.tick(), if is_open && self.incoming.has_untold() => Event::ConfirmNow,
+            () = tokio::time::sleep_until(self.told + SIGN_OF_LIFE), if is_open && !must_write => Event::ConfirmNow,
             // The last word is with the user, who ends us.
             else => std::future::pending().await,
         }
@@ -275,6 +280,7 @@ impl<P: Protocol> Line<P> {
 
     fn write(&mut self, permit: mpsc::OwnedPermit<P::Up>) {
         self.must_confirm = false;
+        self.told = Instant::now();
         let received = self.incoming.tell();
         permit.send(match self.outgoing.write() {
             Some((sequence, body)) => P::join(sequence, received, Some(body)),

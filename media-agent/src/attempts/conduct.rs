@@ -175,6 +175,7 @@ impl Assignment {
             client: self.ticket.client.to_string(),
             start_id: self.context.start_id.clone(),
             reconnect_for: self.context.contact.borrow().reconnect_for,
+            silence: self.context.timing.client_silence,
             control: Arc::clone(&self.control),
             entrance: Arc::clone(&self.entrance),
             tasks: self.context.tasks.clone(),

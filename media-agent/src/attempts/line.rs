@@ -8,8 +8,9 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use outlast_kit::resume::{Incoming, MEDIA_AGENT_KEEPS, Misnumbered, Outgoing};
+use outlast_kit::resume::{Incoming, MEDIA_AGENT_KEEPS, Misnumbered, Outgoing, SIGN_OF_LIFE};
 use outlast_kit::tasks::Tasks;
+use outlast_proto::words::StatusCode;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::Status;
@@ -32,6 +33,8 @@ pub(super) struct Around {
     /// Of this process.
     pub(super) start_id: String,
     pub(super) reconnect_for: Duration,
+    /// How long an open stream may be without a message of the client.
+    pub(super) silence: Duration,
     pub(super) control: Arc<Control>,
     pub(super) entrance: Arc<Entrance>,
     pub(super) tasks: Tasks,
@@ -46,6 +49,10 @@ pub(super) struct Line<P: Protocol> {
     incoming: Incoming<P::UpBody>,
     /// A confirmation is due, with a message or without.
     must_confirm: bool,
+    /// The last time the client said something, or was not listened to.
+    heard: Instant,
+    /// The last time it was told something.
+    told: Instant,
 }
 
 /// The line's ends of the engine's wire.
@@ -66,6 +73,7 @@ enum Event<P: Protocol> {
     EngineReady(Option<mpsc::OwnedPermit<P::UpBody>>),
     ConfirmNow,
     BrokenTooLong,
+    SilentTooLong,
 }
 
 impl<P: Protocol> Line<P> {
@@ -78,6 +86,8 @@ impl<P: Protocol> Line<P> {
             outgoing: Outgoing::new(MEDIA_AGENT_KEEPS),
             incoming: Incoming::default(),
             must_confirm: false,
+            heard: Instant::now(),
+            told: Instant::now(),
         };
         line.switch_to(link);
         line
@@ -141,6 +151,7 @@ impl<P: Protocol> Line<P> {
                     false
                 }
                 Event::BrokenTooLong => self.give_up(),
+                Event::SilentTooLong => self.stalled(),
             };
             if done {
                 break;
@@ -163,6 +174,10 @@ impl<P: Protocol> Line<P> {
         tick: &mut Interval,
     ) -> Event<P> {
         let is_open = self.link.is_some();
+        let is_listening = is_open && self.incoming.bytes() < P::HOLDS;
+        if !is_listening {
+            self.heard = Instant::now();
+        }
         let must_write = self.outgoing.has_unwritten() || self.must_confirm || self.incoming.should_tell();
         let (up, down) = match &mut self.link {
             Some(link) => (Some(&mut link.up), Some(link.down.clone())),
@@ -187,9 +202,11 @@ impl<P: Protocol> Line<P> {
             link = self.around.entrance.take() => Event::NewStream(Box::new(link)),
             said = inner.from_engine.recv(), if self.outgoing.has_room() => Event::Said(said),
             permit = room, if must_write => Event::Room(permit),
-            came = message, if self.incoming.bytes() < P::HOLDS => Event::Came(came),
+            came = message, if is_listening => Event::Came(came),
             permit = to_engine.reserve_owned(), if self.incoming.has_waiting() => Event::EngineReady(permit.ok()),
             _ = tick.tick(), if is_open && self.incoming.has_untold() => Event::ConfirmNow,
+            () = tokio::time::sleep_until(self.told + SIGN_OF_LIFE), if is_open && !must_write => Event::ConfirmNow,
+            () = tokio::time::sleep_until(self.heard + self.around.silence), if is_listening => Event::SilentTooLong,
             () = tokio::time::sleep_until(deadline), if !is_open => Event::BrokenTooLong,
         }
     }
@@ -234,11 +251,13 @@ impl<P: Protocol> Line<P> {
                 "the stream with the client was broken and goes on");
         }
         self.must_confirm = false;
+        (self.heard, self.told) = (Instant::now(), Instant::now());
         self.link = Some(link);
     }
 
     fn write(&mut self, permit: mpsc::OwnedPermit<Result<P::Down, Status>>) -> bool {
         self.must_confirm = false;
+        self.told = Instant::now();
         let received = self.incoming.tell();
         permit.send(Ok(match self.outgoing.write() {
             Some((sequence, body)) => P::join(sequence, received, Some(body)),
@@ -248,6 +267,7 @@ impl<P: Protocol> Line<P> {
     }
 
     fn came(&mut self, came: Result<Option<P::Up>, Status>) -> bool {
+        self.heard = Instant::now();
         let (sequence, received, body) = match came {
             Ok(Some(message)) => P::split(message),
             // A client that goes away for good says so; a break looks different.
@@ -292,6 +312,15 @@ impl<P: Protocol> Line<P> {
             self.around.client,
             self.around.reconnect_for.as_secs()
         )))
+    }
+
+    fn stalled(&mut self) -> bool {
+        let text = format!(
+            "client \"{}\" said nothing for {} s although its stream is open; its agent stands still",
+            self.around.client,
+            self.around.silence.as_secs()
+        );
+        self.halt(Fault::new(StatusCode::NETWORK_TIMED_OUT, text))
     }
 
     fn halt(&self, fault: Fault) -> bool {

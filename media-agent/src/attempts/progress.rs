@@ -9,6 +9,10 @@ use outlast_proto::words::Counters;
 use parking_lot::Mutex;
 
 use crate::attempt_id::AttemptId;
+use crate::fault::shorten;
+
+/// As much of a path as is shown.
+const MAX_PATH: usize = 8192;
 
 #[derive(Debug, Default)]
 struct State {
@@ -30,7 +34,8 @@ impl Progress {
     }
 
     pub(crate) fn set_path(&self, path: String) {
-        self.state.lock().path = path;
+        // It goes to the leader with every report.
+        self.state.lock().path = shorten(path, MAX_PATH);
     }
 
     pub(crate) fn counters(&self) -> Counters {

@@ -6,6 +6,8 @@ use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{ExceptionsFound, FileException};
 use outlast_proto::words::MAX_EXCEPTIONS;
 
+use crate::fault::shorten;
+
 /// When so many wait they are journalled before the item ends.
 const BATCH: usize = 100;
 /// A path can be 4 KiB and more; a reason is a sentence.
@@ -50,14 +52,6 @@ impl ExceptionLog {
             exceptions: std::mem::take(&mut self.waiting),
         }))
     }
-}
-
-fn shorten(mut text: String, limit: usize) -> String {
-    if text.len() > limit {
-        text.truncate(text.floor_char_boundary(limit));
-        text.push('…');
-    }
-    text
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::engine::{Base, Tally};
 use super::exceptions::ExceptionLog;
 use super::trees::WriterTrees;
 use crate::attempts::{BackupProtocol, End, Wire};
-use crate::fault::Fault;
+use crate::fault::{Fault, told_by_client};
 use crate::storage::owner_of;
 use crate::tickets::Item;
 use crate::tree_builder::{BuildError, ItemPath, TreeBuilder, find_in_parent};
@@ -86,7 +86,9 @@ impl<'a> ItemRun<'a> {
             match wire.receive()? {
                 Up::Path(path) => self.base.progress.set_path(path.path),
                 Up::ItemBegin(ItemBegin { item }) if !begun && item == number => begun = true,
-                Up::ItemEnd(ItemEnd { item, error }) if begun && item == number => return Ok(error),
+                Up::ItemEnd(ItemEnd { item, error }) if begun && item == number => {
+                    return Ok(error.map(told_by_client));
+                }
                 Up::Entries(entries) if begun => wire.send(self.entries(&entries)?)?,
                 Up::Offers(offers) if begun => wire.send(self.offers(&offers)?)?,
                 Up::Chunks(chunks) if begun => {

@@ -24,6 +24,10 @@ const MAX_MESSAGE: usize = 8 << 20;
 const MESSAGE_SLACK: usize = 64 << 10;
 /// Messages to a client that gRPC has not taken yet.
 const DOWN_MESSAGES: usize = 8;
+/// Longest start id of a client's process: it is journalled.
+const MAX_START_ID: usize = 64;
+/// Streams of one connection: a client needs one for each of its attempts.
+const MOST_STREAMS: u32 = 64;
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// What a client gets.
@@ -52,6 +56,7 @@ pub(crate) fn server(
         .tls_config(credentials.server())?
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .max_concurrent_streams(Some(MOST_STREAMS))
         .add_service(data);
     Ok(router)
 }
@@ -118,6 +123,7 @@ async fn admit<P: Protocol>(
         Ok(Ok(None) | Err(_)) => return,
         Err(_) => None,
     };
+    let hello = hello.filter(|hello| hello.start_id.len() <= MAX_START_ID);
     let (greeting, signed) = match hello {
         Some(hello) => {
             let greeting = Greeting {

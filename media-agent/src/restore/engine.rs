@@ -19,7 +19,7 @@ use super::content::Readers;
 use super::walk::{Step, Walk, is_damage};
 use crate::attempts::{Done, End, RestoreProtocol, Wire, counters_message};
 use crate::backup::{Base, ExceptionLog};
-use crate::fault::Fault;
+use crate::fault::{Fault, told_by_client};
 use crate::tree_builder::{ItemPath, node_from_tree};
 
 const BATCH_ENTRIES: usize = 256;
@@ -128,11 +128,14 @@ impl Engine<'_> {
         self.counters.bytes = end.bytes;
         self.publish();
         Ok(match end.error {
-            Some(error) => Done {
-                code: StatusCode(u16::try_from(error.code).unwrap_or(StatusCode::ACCESS_NOT_ALLOWED.0)),
-                text: error.text,
-                stopped: Stopped::Unspecified,
-            },
+            Some(error) => {
+                let error = told_by_client(error);
+                Done {
+                    code: StatusCode(u16::try_from(error.code).unwrap_or(StatusCode::ACCESS_NOT_ALLOWED.0)),
+                    text: error.text,
+                    stopped: Stopped::Unspecified,
+                }
+            }
             None if !missing.is_empty() && missing.len() == paths.len() => no_such_path(&show(&paths[0])),
             None => {
                 let code = if self.exceptions.count() > 0 {

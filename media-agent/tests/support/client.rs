@@ -19,7 +19,7 @@ use super::world::PATIENCE;
 
 const CHUNK: usize = 1 << 20;
 
-async fn data_client(credentials: &Credentials, address: &str) -> DataClient<tonic::transport::Channel> {
+pub async fn data_client(credentials: &Credentials, address: &str) -> DataClient<tonic::transport::Channel> {
     let channel = credentials
         .channel(address, &media_agent_server_name("media-1"))
         .unwrap();
@@ -42,12 +42,19 @@ pub struct BackupStream {
 impl BackupStream {
     /// Opens the stream and says hello.
     pub async fn open(credentials: &Credentials, address: &str, hello: StreamHello) -> Self {
-        let (up, messages) = mpsc::channel(64);
+        let stream = Self::connect(credentials, address).await;
         let first = BackupUp {
             body: Some(backup_up::Body::Hello(hello)),
             ..BackupUp::default()
         };
-        up.send(first).await.unwrap();
+        // One whose hello is refused while it is still under way shows it when it is read.
+        let _ = stream.up.send(first).await;
+        stream
+    }
+
+    /// Opens the stream and says nothing.
+    pub async fn connect(credentials: &Credentials, address: &str) -> Self {
+        let (up, messages) = mpsc::channel(64);
         let mut client = data_client(credentials, address).await;
         let answered = client.backup(ReceiverStream::new(messages)).await.unwrap();
         Self {
@@ -104,6 +111,15 @@ impl BackupStream {
         };
         self.kept.push(message.clone());
         // After the end of the attempt, and of the stream, nobody takes it.
+        let _ = self.up.send(message).await;
+    }
+
+    /// A message that only confirms.
+    pub async fn confirm(&mut self) {
+        let message = BackupUp {
+            received: self.due,
+            ..BackupUp::default()
+        };
         let _ = self.up.send(message).await;
     }
 
@@ -258,6 +274,85 @@ pub fn chunk(plain: &[u8]) -> Chunk {
         } else {
             plain.to_vec().into()
         },
+    }
+}
+
+/// A restore message by message.
+pub struct RestoreStream {
+    up: mpsc::Sender<RestoreUp>,
+    down: Streaming<RestoreDown>,
+    sequence: u64,
+}
+
+impl RestoreStream {
+    /// Opens the stream and says hello.
+    pub async fn open(credentials: &Credentials, address: &str, hello: StreamHello) -> Self {
+        let (up, messages) = mpsc::channel(64);
+        let first = RestoreUp {
+            body: Some(restore_up::Body::Hello(hello)),
+            ..RestoreUp::default()
+        };
+        up.send(first).await.unwrap();
+        let mut client = data_client(credentials, address).await;
+        let answered = client.restore(ReceiverStream::new(messages)).await.unwrap();
+        Self {
+            up,
+            down: answered.into_inner(),
+            sequence: 0,
+        }
+    }
+
+    pub async fn send(&mut self, body: restore_up::Body) {
+        self.sequence += 1;
+        let message = RestoreUp {
+            sequence: self.sequence,
+            received: 0,
+            body: Some(body),
+        };
+        let _ = self.up.send(message).await;
+    }
+
+    /// Reads on to the first entries: the last number, and the numbers of files.
+    pub async fn entries(&mut self) -> (u64, Vec<u64>) {
+        let entries = loop {
+            if let restore_down::Body::Entries(entries) = self.receive().await {
+                break entries.entries;
+            }
+        };
+        let mut last = 0;
+        let mut files = Vec::new();
+        for entry in entries {
+            match entry.kind.unwrap() {
+                entry::Kind::Enter(node) => last = node.number,
+                entry::Kind::Leave(_) => {}
+                entry::Kind::Node(node) => {
+                    last = node.number;
+                    files.push(node.number);
+                }
+            }
+        }
+        (last, files)
+    }
+
+    /// Reads on to the end of the attempt.
+    pub async fn over(mut self) -> AttemptOver {
+        loop {
+            if let restore_down::Body::Over(over) = self.receive().await {
+                let rest = self.down.message().await;
+                assert!(matches!(rest, Ok(None)), "after the last word: {rest:?}");
+                return over;
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> restore_down::Body {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.down.message()).await;
+            let message = message.expect("the media agent says nothing").unwrap().unwrap();
+            if let Some(body) = message.body {
+                return body;
+            }
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use outlast_kit::tls::Credentials;
 use outlast_proto::v1::agent_session_server::{AgentSession, AgentSessionServer};
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{
-    AgentMessage, Answer, Hello, JournalAck, JournalEvent, PrimaryMessage, Welcome, agent_message,
-    primary_message,
+    AgentMessage, Answer, AttemptProgress, Hello, JournalAck, JournalEvent, PrimaryMessage, Welcome,
+    agent_message, primary_message,
 };
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -29,6 +29,8 @@ struct State {
     down: Option<mpsc::Sender<Result<PrimaryMessage, Status>>>,
     acknowledged: std::collections::BTreeMap<String, u64>,
     violations: Vec<String>,
+    /// As the agent said last.
+    progress: Vec<AttemptProgress>,
     is_deaf: bool,
 }
 
@@ -84,6 +86,10 @@ impl Primary {
             .filter(of)
             .filter_map(|e| e.what.clone())
             .collect()
+    }
+
+    pub fn progress(&self) -> Vec<AttemptProgress> {
+        self.state.lock().progress.clone()
     }
 
     pub fn answers(&self) -> Vec<Answer> {
@@ -148,6 +154,10 @@ impl Primary {
                 Some(PrimaryMessage {
                     body: Some(primary_message::Body::JournalAck(ack)),
                 })
+            }
+            agent_message::Body::Presence(presence) => {
+                state.progress = presence.attempts;
+                None
             }
             agent_message::Body::Answer(answer) => {
                 state.answers.push(answer);
