@@ -160,12 +160,17 @@ impl Cluster {
 
     /// Applies a policy `name` for client `local` with these items.
     pub(crate) fn apply_policy(&self, name: &str, items: &[&Path], more: &str) -> Ran {
+        self.apply_policy_for("local", name, items, more)
+    }
+
+    /// Applies a policy `name` for a client with these items.
+    pub(crate) fn apply_policy_for(&self, client: &str, name: &str, items: &[&Path], more: &str) -> Ran {
         let items: Vec<_> = items
             .iter()
             .map(|item| format!("{:?}", item.to_str().unwrap()))
             .collect();
         let text = format!(
-            "name = \"{name}\"\nclients = [\"local\"]\nitems = [{}]\n{more}\n",
+            "name = \"{name}\"\nclients = [\"{client}\"]\nitems = [{}]\n{more}\n",
             items.join(", ")
         );
         let file = self.folder.path().join(format!("{name}.toml"));
@@ -260,6 +265,11 @@ impl Cluster {
 
     /// Runs restic on the storage unit; it must succeed.
     pub(crate) fn restic(&self, args: &[&str]) -> Ran {
+        self.try_restic(args).expect(0)
+    }
+
+    /// Runs restic on the storage unit.
+    pub(crate) fn try_restic(&self, args: &[&str]) -> Ran {
         let mut command = Command::new("restic");
         command
             .arg("--repo")
@@ -273,7 +283,6 @@ impl Cluster {
                 .output()
                 .expect("restic is installed: apt-get install restic"),
         )
-        .expect(0)
     }
 
     /// Every byte of the repository is right, as plain restic sees it.

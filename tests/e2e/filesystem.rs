@@ -1,7 +1,11 @@
 //! Everything a file system holds, through the whole path, restored by us and by plain restic (docs/file-systems.md).
 
 mod cases;
+mod changes;
 mod compare;
+mod long_paths;
+mod other_client;
+mod restores;
 
 use crate::cluster::Cluster;
 use crate::main_job::inside;

@@ -11,6 +11,22 @@ impl Mount {
         Self::new(at, &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
     }
 
+    /// A file with an empty ext4 file system in it.
+    pub(crate) fn make_image(image: &Path, size: u64) {
+        std::fs::File::create(image).unwrap().set_len(size).unwrap();
+        let made = Command::new("mkfs.ext4")
+            .args(["-q", "-b", "4096", "-O", "^has_journal"])
+            .arg(image)
+            .status()
+            .expect("mkfs.ext4 is installed: apt-get install e2fsprogs");
+        assert!(made.success(), "making a file system in {}", image.display());
+    }
+
+    /// The file system in a file.
+    pub(crate) fn image(at: &Path, image: &Path, mode: &str) -> Self {
+        Self::new(at, &["-o", &format!("loop,{mode}"), image.to_str().unwrap()])
+    }
+
     fn new(at: &Path, args: &[&str]) -> Self {
         let mounted = Command::new("mount").args(args).arg(at).status().unwrap();
         assert!(mounted.success(), "mounting at {}", at.display());
@@ -20,6 +36,10 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        // Something may still look at it; then it goes when that is over.
+        let unmount = |args: &[&str]| Command::new("umount").args(args).arg(&self.0).status();
+        if !unmount(&[]).is_ok_and(|status| status.success()) {
+            let _ = unmount(&["--lazy"]);
+        }
     }
 }

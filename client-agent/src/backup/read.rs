@@ -284,7 +284,7 @@ impl Reader {
     fn changed(&self, file: &WalkedFile, open: &OwnedFd, stat: &Stat) -> Node {
         Node {
             number: file.number,
-            xattrs: xattrs::of_open(open).unwrap_or_default(),
+            xattrs: xattrs::of_open(open).unwrap_or_default().attributes,
             ..node(&file.name, stat, &self.shared.owners)
         }
     }

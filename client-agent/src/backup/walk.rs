@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use outlast_proto::v1::{FileException, Node, NodeType};
 use rustix::fs::{AtFlags, Dir, Stat, fstatfs, readlinkat, statat};
-use rustix::io::Errno;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use super::batch::Batcher;
 use super::budget::Stopping;
@@ -17,11 +17,14 @@ use super::root::Root;
 use crate::host::beneath::{Beneath, open_folder};
 use crate::host::node::{Seen, kind, node};
 use crate::host::owners::Owners;
-use crate::host::paths::{join, shown};
+use crate::host::paths::{MOST_PATH, join, shown};
 use crate::host::xattrs;
 
 /// Directories above the current one that stay open; those further up are opened again when the walk returns to them.
 const OPEN_LEVELS: usize = 64;
+
+/// Directories below one another, as many as a media agent takes.
+const MOST_LEVELS: usize = 4096;
 
 /// File systems whose files are a view into the kernel: proc, sysfs, cgroup, cgroup2, devpts, debugfs, tracefs,
 /// securityfs, bpf, configfs, efivarfs, pstore, mqueue, binfmt_misc, selinux, autofs, fusectl, rpc_pipefs, nsfs.
@@ -142,6 +145,16 @@ impl<'a> Walk<'a> {
         stat: &Stat,
         parent_device: u64,
     ) -> Result<(), Stopping> {
+        if self.levels.len() >= MOST_LEVELS {
+            let reason =
+                format!("more than {MOST_LEVELS} directories deep; it is left out with all below it");
+            return self.exception_text(&relative, reason);
+        }
+        if self.root.base_path.len() + 1 + relative.len() > MOST_PATH {
+            let reason =
+                format!("its path is longer than {MOST_PATH} bytes; it is left out with all below it");
+            return self.exception_text(&relative, reason);
+        }
         let found = xattrs::of_entry(parent, name);
         let described = self.described(&relative, name, stat, found)?;
         self.out.enter(described)?;
@@ -188,11 +201,16 @@ impl<'a> Walk<'a> {
         relative: &[u8],
         name: &[u8],
         stat: &Stat,
-        found: Result<Vec<outlast_proto::v1::ExtendedAttribute>, Errno>,
+        found: Result<xattrs::Found, Errno>,
     ) -> Result<Node, Stopping> {
         let mut described = node(name, stat, self.owners);
         match found {
-            Ok(attributes) => described.xattrs = attributes,
+            Ok(xattrs::Found { attributes, left_out }) => {
+                described.xattrs = attributes;
+                if let Some(left_out) = left_out {
+                    self.exception_text(relative, format!("extended attributes are left out: {left_out}"))?;
+                }
+            }
             // Gone between stat and now: whoever reads it next will say so.
             Err(Errno::NOENT) => {}
             Err(error) => self.exception(relative, "its extended attributes cannot be read", error)?,
@@ -247,7 +265,8 @@ impl<'a> Walk<'a> {
 fn sorted_names(folder: &OwnedFd) -> (Vec<Vec<u8>>, Option<Errno>) {
     let mut names = Vec::new();
     let mut failed = None;
-    match Dir::read_from(folder) {
+    // Of the descriptor itself: opening "." in it needs the right to search, and then not even the names would be known.
+    match fcntl_dupfd_cloexec(folder, 0).and_then(Dir::new) {
         Ok(entries) => {
             for entry in entries {
                 match entry {

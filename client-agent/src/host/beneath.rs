@@ -35,8 +35,14 @@ impl Beneath {
         {
             return Ok(Arc::clone(folder));
         }
-        let mut folder = Arc::clone(&self.root);
-        for name in path.split(|byte| *byte == b'/') {
+        // Further down from where we were last, if that leads there.
+        let (mut folder, left) = match &self.last {
+            Some((known, folder)) if path.starts_with(known) && path.get(known.len()) == Some(&b'/') => {
+                (Arc::clone(folder), &path[known.len() + 1..])
+            }
+            _ => (Arc::clone(&self.root), path),
+        };
+        for name in left.split(|byte| *byte == b'/') {
             folder = Arc::new(open_folder(&folder, name)?);
         }
         self.last = Some((path.to_vec(), Arc::clone(&folder)));

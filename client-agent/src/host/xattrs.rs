@@ -6,16 +6,28 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use outlast_proto::v1::ExtendedAttribute;
 use rustix::buffer::spare_capacity;
-use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, lgetxattr, llistxattr, lsetxattr};
+use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, lgetxattr, listxattr, llistxattr, lsetxattr};
 use rustix::io::Errno;
+
+use super::paths::shown;
 
 /// The kernel's limits for a list of names and for a value.
 const MOST: usize = 64 << 10;
+/// What is kept of one file's attributes: as much as four of the longest.
+const MOST_KEPT: usize = 4 * MOST;
 /// Nearly every list and value fits in here; more is asked for when it does not.
 const USUAL: usize = 1 << 10;
 
+/// What was found on a file.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) attributes: Vec<ExtendedAttribute>,
+    /// Why some are left out.
+    pub(crate) left_out: Option<String>,
+}
+
 /// The attributes of the entry `name` of `folder`; the entry itself if it is a link.
-pub(crate) fn of_entry(folder: impl AsFd, name: &[u8]) -> Result<Vec<ExtendedAttribute>, Errno> {
+pub(crate) fn of_entry(folder: impl AsFd, name: &[u8]) -> Result<Found, Errno> {
     let path = by_descriptor(folder, name);
     let names = growing(|list| llistxattr(path.as_slice(), spare_capacity(list)))?;
     values(&names, |name, value| {
@@ -24,11 +36,44 @@ pub(crate) fn of_entry(folder: impl AsFd, name: &[u8]) -> Result<Vec<ExtendedAtt
 }
 
 /// The attributes of an open file or directory.
-pub(crate) fn of_open(file: impl AsFd) -> Result<Vec<ExtendedAttribute>, Errno> {
+pub(crate) fn of_open(file: impl AsFd) -> Result<Found, Errno> {
     let names = growing(|list| flistxattr(&file, spare_capacity(list)))?;
     values(&names, |name, value| {
         fgetxattr(&file, name, spare_capacity(value))
     })
+}
+
+/// The names of an open file's attributes.
+pub(crate) fn names_of_open(file: impl AsFd) -> Result<Vec<u8>, Errno> {
+    growing(|list| flistxattr(&file, spare_capacity(list)))
+}
+
+/// The names of the attributes of what a path in /proc leads to.
+pub(crate) fn names_of_path(path: &str) -> Result<Vec<u8>, Errno> {
+    growing(|list| listxattr(path, spare_capacity(list)))
+}
+
+/// Removes what is not among `kept`: access lists that came with the directory a file was made in, and what a directory
+/// had before it was restored. What the system's own guards put on files is theirs.
+pub(crate) fn remove_others(
+    names: Result<Vec<u8>, Errno>,
+    kept: &[ExtendedAttribute],
+    remove: impl Fn(&[u8]) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    let is_other = |name: &[u8]| {
+        let is_ours = name.starts_with(b"user.")
+            || name.starts_with(b"system.posix_acl_")
+            || name.starts_with(b"trusted.")
+            || name == b"security.capability";
+        is_ours && !kept.iter().any(|attribute| attribute.name == name)
+    };
+    for name in split(&names?).filter(|name| is_other(name)) {
+        match remove(name) {
+            Ok(()) | Err(Errno::NODATA) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Sets one attribute of an open file or directory.
@@ -49,25 +94,43 @@ fn by_descriptor(folder: impl AsFd, name: &[u8]) -> Vec<u8> {
     path
 }
 
-fn values(
-    names: &[u8],
-    get: impl Fn(&[u8], &mut Vec<u8>) -> Result<usize, Errno>,
-) -> Result<Vec<ExtendedAttribute>, Errno> {
-    let mut attributes = Vec::new();
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        match growing(|value| get(name, value)) {
-            Ok(value) => attributes.push(ExtendedAttribute {
+fn values(names: &[u8], get: impl Fn(&[u8], &mut Vec<u8>) -> Result<usize, Errno>) -> Result<Found, Errno> {
+    let mut found = Found::default();
+    let (mut bytes, mut left_out) = (0, Vec::new());
+    // The kernel lists them in no order; the same attributes shall give the same tree.
+    let mut names: Vec<_> = split(names).collect();
+    names.sort_unstable();
+    for name in names {
+        let value = match growing(|value| get(name, value)) {
+            Ok(value) => value,
+            // Removed since the list was made.
+            Err(Errno::NODATA) => continue,
+            Err(error) => return Err(error),
+        };
+        if bytes + name.len() + value.len() > MOST_KEPT {
+            left_out.push(format!("{}: more than {MOST_KEPT} bytes in all", shown(name)));
+        } else if std::str::from_utf8(name).is_err() {
+            left_out.push(format!("{}: its name is not UTF-8", shown(name)));
+        } else {
+            bytes += name.len() + value.len();
+            found.attributes.push(ExtendedAttribute {
                 name: name.to_vec().into(),
                 value: value.into(),
-            }),
-            // Removed since the list was made.
-            Err(Errno::NODATA) => {}
-            Err(error) => return Err(error),
+            });
         }
     }
-    // The kernel lists them in no order; the same attributes shall give the same tree.
-    attributes.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(attributes)
+    if let Some(first) = left_out.first() {
+        let more = left_out.len() - 1;
+        found.left_out = Some(match more {
+            0 => first.clone(),
+            more => format!("{first}; and {more} more"),
+        });
+    }
+    Ok(found)
+}
+
+fn split(names: &[u8]) -> impl Iterator<Item = &[u8]> {
+    names.split(|byte| *byte == 0).filter(|name| !name.is_empty())
 }
 
 /// File systems that know no attributes have none.

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use outlast_proto::v1::{FileTime, Node};
 use rustix::fs::{
     AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown,
-    futimens, setxattr, utimensat,
+    fremovexattr, futimens, removexattr, setxattr, utimensat,
 };
 use rustix::io::Errno;
 
@@ -24,6 +24,10 @@ const NOBODY: u32 = u32::MAX;
 pub(super) fn of_open(file: &OwnedFd, node: &Node) -> Vec<String> {
     let mut problems = Vec::new();
     let mode = owned(node, &mut problems, |uid, gid| fchown(file, uid, gid));
+    let removed = xattrs::remove_others(xattrs::names_of_open(file), &node.xattrs, |name| {
+        fremovexattr(file, name)
+    });
+    note(&mut problems, "attributes it is not to have", removed);
     for attribute in &node.xattrs {
         let set = xattrs::set_open(file, attribute);
         note_attribute(&mut problems, attribute, set);
@@ -49,6 +53,11 @@ pub(super) fn of_entry(
         chownat(path_only, "", uid, gid, AtFlags::EMPTY_PATH)
     });
     let itself = by_descriptor(path_only);
+    if !is_link {
+        let names = xattrs::names_of_path(&itself);
+        let removed = xattrs::remove_others(names, &node.xattrs, |name| removexattr(itself.as_str(), name));
+        note(&mut problems, "attributes it is not to have", removed);
+    }
     for attribute in &node.xattrs {
         let set = if is_link {
             xattrs::set_entry(folder, name, attribute)

@@ -53,7 +53,10 @@ pub(super) fn look(
     Ok(match (is_folder, found_folder) {
         (true, true) => Place::Folder,
         (false, true) => Place::InTheWay("a directory is in the way"),
-        (true, false) if !replaces => Place::InTheWay("something that is no directory is in the way"),
+        // What leads to the wanted path may be a link of the administrator's own: it is neither followed nor removed.
+        (true, false) if !replaces || node.on_the_way => {
+            Place::InTheWay("something that is no directory is in the way")
+        }
         (_, false) if replaces => Place::Replace,
         (false, false) | (true, false) => Place::Keep,
     })

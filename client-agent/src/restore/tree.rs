@@ -15,11 +15,9 @@ use super::restorer::Order;
 use super::settle::{Settling, Step, make_room};
 use crate::attempt::{MadeFolders, Violation};
 use crate::host::beneath::Beneath;
-use crate::host::paths::{is_entry_name, join, shown};
+use crate::host::paths::{MOST_PATH, is_entry_name, join, shown};
 
 const MOST_LEVELS: usize = 100_000;
-/// Longer paths below `TO` are not restored.
-const MOST_PATH: usize = 16 << 10;
 
 /// The tree so far.
 pub(super) struct Tree {
@@ -203,7 +201,9 @@ impl Tree {
         let is_described = match made {
             Ok((Place::Free | Place::Replace, _)) => true,
             // One an earlier attempt made is ours; another is overwritten as files are: never, always, or if the restored one is newer.
-            Ok((Place::Folder, folder)) => ours.contains(&path) || is_described(&folder, node, overwrite),
+            Ok((Place::Folder, folder)) => {
+                ours.contains(&path) || (!node.on_the_way && is_described(&folder, node, overwrite))
+            }
             Ok((Place::InTheWay(what), _)) => {
                 settling.exception(&path, what.to_owned());
                 return None;

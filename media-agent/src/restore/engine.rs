@@ -104,8 +104,9 @@ impl Engine<'_> {
             .repository
             .snapshot(&snapshot)
             .map_err(|error| base.storage_fault(&error))?;
-        let mut walk =
-            Walk::new(&base.repository, snapshot.tree, &paths).map_err(|error| base.storage_fault(&error))?;
+        let items = snapshot.paths.iter().filter_map(|item| ItemPath::parse(item));
+        let mut walk = Walk::new(&base.repository, snapshot.tree, items.collect(), &paths)
+            .map_err(|error| base.storage_fault(&error))?;
         std::thread::scope(|scope| {
             let readers = Readers::start(scope, &base.repository);
             self.stream(&mut walk, &readers)
@@ -199,9 +200,12 @@ impl Engine<'_> {
                 self.except(walk.path_of(None), reason)?;
                 return Ok(None);
             }
-            Step::Enter(node) => {
+            Step::Enter { node, on_the_way } => {
                 self.next_number += 1;
-                entry::Kind::Enter(node_from_tree(number, &node).unwrap_or_default())
+                entry::Kind::Enter(v1::Node {
+                    on_the_way,
+                    ..node_from_tree(number, &node).unwrap_or_default()
+                })
             }
             Step::Node(node) => {
                 let path = walk.path_of(Some(&node));

@@ -7,15 +7,19 @@ use std::collections::BTreeSet;
 
 use outlast_repository::{BlobId, Node, NodeKind, Repository, RepositoryError};
 
-use crate::tree_builder::{ItemPath, show_bytes};
+use crate::tree_builder::{ItemPath, check_name, is_meant, show_bytes};
 
 /// One step of the walk.
 #[derive(Debug)]
 pub(super) enum Step {
-    Enter(Node),
+    Enter {
+        node: Node,
+        /// Only something below it is wanted.
+        on_the_way: bool,
+    },
     Leave,
     Node(Node),
-    /// A directory whose entries cannot be read; it was entered and will be left empty.
+    /// Entries of the directory entered last cannot be read.
     Unreadable {
         reason: String,
     },
@@ -25,9 +29,11 @@ pub(super) enum Step {
 #[derive(Clone, Debug)]
 enum Selection {
     All,
-    /// Index of the wanted path and what is left of it below here.
-    Paths(Vec<(usize, Vec<Vec<u8>>)>),
+    Paths(Wanted),
 }
+
+/// Index of each wanted path and what is left of it below here.
+type Wanted = Vec<(usize, Vec<Vec<u8>>)>;
 
 struct Frame {
     nodes: std::vec::IntoIter<Node>,
@@ -41,20 +47,31 @@ pub(super) struct Walk<'a> {
     /// A directory that was entered and not opened yet.
     entered: Option<(Option<BlobId>, Selection)>,
     found: BTreeSet<usize>,
+    /// The items of the snapshot: nothing was backed up of the directories above them.
+    items: Vec<ItemPath>,
 }
 
 impl<'a> Walk<'a> {
-    /// A walk through the tree `root`. No paths: everything.
+    /// A walk through the tree `root`, which holds `items`. No paths: everything.
     pub(super) fn new(
         repository: &'a Repository,
         root: BlobId,
+        items: Vec<ItemPath>,
         paths: &[ItemPath],
     ) -> Result<Self, RepositoryError> {
         let all = paths.is_empty() || paths.iter().any(|path| path.parts().is_empty());
         let selection = if all {
             Selection::All
         } else {
-            Selection::Paths(paths.iter().map(|p| p.parts().to_vec()).enumerate().collect())
+            let wanted: Wanted = paths.iter().map(|p| p.parts().to_vec()).enumerate().collect();
+            // Directories on the way to nothing are not made.
+            let there = existing(repository, root, wanted.clone())?;
+            Selection::Paths(
+                wanted
+                    .into_iter()
+                    .filter(|(index, _)| there.contains(index))
+                    .collect(),
+            )
         };
         let nodes = repository.load_tree(&root)?.nodes.into_iter();
         let found = if all {
@@ -68,6 +85,7 @@ impl<'a> Walk<'a> {
             names: Vec::new(),
             entered: None,
             found,
+            items,
         })
     }
 
@@ -117,14 +135,26 @@ impl<'a> Walk<'a> {
             let Some((selection, found)) = frame.selection.below(&node.name) else {
                 continue;
             };
+            if check_name(&node.name).is_err() {
+                let name = show_bytes(&node.name);
+                let reason = format!("{name:?}, which it lists, is no name of a file; it is left out");
+                return Ok(Some(Step::Unreadable { reason }));
+            }
             self.found.extend(found);
             if node.kind != NodeKind::Dir {
                 return Ok(Some(Step::Node(node)));
             }
             self.names.push(node.name.clone());
+            let on_the_way = matches!(selection, Selection::Paths(_)) || self.is_above_an_item();
             self.entered = Some((node.subtree, selection));
-            return Ok(Some(Step::Enter(node)));
+            return Ok(Some(Step::Enter { node, on_the_way }));
         }
+    }
+
+    fn is_above_an_item(&self) -> bool {
+        let above =
+            |item: &ItemPath| item.parts().len() > self.names.len() && item.parts().starts_with(&self.names);
+        self.items.iter().any(above)
     }
 }
 
@@ -134,15 +164,13 @@ impl Selection {
         let Selection::Paths(paths) = self else {
             return Some((Selection::All, Vec::new()));
         };
-        let shown = show_bytes(name);
         let mut left = Vec::new();
         let mut found = Vec::new();
         for (index, parts) in paths {
-            // A person can only name bytes that are not UTF-8 as they are shown.
             let Some((first, rest)) = parts.split_first() else {
                 continue;
             };
-            if first.as_slice() == name || first.as_slice() == shown.as_bytes() {
+            if is_meant(name, first) {
                 if rest.is_empty() {
                     found.push(*index);
                 } else {
@@ -157,6 +185,38 @@ impl Selection {
         }
         (!left.is_empty()).then_some((Selection::Paths(left), found))
     }
+}
+
+/// Which of the wanted paths are there.
+fn existing(
+    repository: &Repository,
+    root: BlobId,
+    wanted: Wanted,
+) -> Result<BTreeSet<usize>, RepositoryError> {
+    let mut found = BTreeSet::new();
+    let mut waiting = vec![(root, wanted)];
+    while let Some((tree, wanted)) = waiting.pop() {
+        let tree = match repository.load_tree(&tree) {
+            Ok(tree) => tree,
+            // The walk will come here and say so.
+            Err(error) if is_damage(&error) => {
+                found.extend(wanted.iter().map(|(index, _)| *index));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let selection = Selection::Paths(wanted);
+        for node in tree.nodes {
+            let Some((below, ends)) = selection.below(&node.name) else {
+                continue;
+            };
+            found.extend(ends);
+            if let (Selection::Paths(left), Some(subtree)) = (below, node.subtree) {
+                waiting.push((subtree, left));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Whether the data is wrong or gone for good, rather than out of reach.

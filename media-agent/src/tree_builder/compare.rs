@@ -5,6 +5,7 @@
 use outlast_repository::{BlobId, Node, NodeKind, RepositoryError, Tree};
 
 use super::Trees;
+use super::nodes::is_meant;
 use super::path::ItemPath;
 
 /// The entries of the parent's directory, passed over in step with the walk: both are sorted.
@@ -60,10 +61,12 @@ pub(crate) fn find_in_parent(
         let Some(subtree) = found.subtree else {
             return Ok(None);
         };
-        let Some(next) = load(trees, &subtree)?.nodes.into_iter().find(|n| n.name == *part) else {
+        let mut nodes = load(trees, &subtree)?.nodes;
+        let same = nodes.iter().position(|node| node.name == *part);
+        let Some(at) = same.or_else(|| nodes.iter().position(|node| is_meant(&node.name, part))) else {
             return Ok(None);
         };
-        found = next;
+        found = nodes.swap_remove(at);
     }
     Ok(Some(found))
 }

@@ -15,7 +15,7 @@ mod tests;
 
 pub(crate) use builder::{Built, TreeBuilder};
 pub(crate) use compare::find_in_parent;
-pub(crate) use nodes::{node_from_tree, show_bytes};
+pub(crate) use nodes::{check_name, is_meant, node_from_tree, show_bytes};
 pub(crate) use path::ItemPath;
 
 use outlast_repository::{BlobId, RepositoryError, Tree};

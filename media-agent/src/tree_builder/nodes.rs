@@ -63,7 +63,7 @@ pub(super) fn node_of_message(message: &v1::Node) -> Result<Node, BuildError> {
 }
 
 /// Whether a name can be that of an entry of a directory.
-pub(super) fn check_name(name: &[u8]) -> Result<(), BuildError> {
+pub(crate) fn check_name(name: &[u8]) -> Result<(), BuildError> {
     let odd = name.is_empty()
         || name == b"."
         || name == b".."
@@ -118,6 +118,7 @@ pub(crate) fn node_from_tree(number: u64, node: &Node) -> Option<v1::Node> {
                 value: xattr.value.clone().into(),
             })
             .collect(),
+        on_the_way: false,
     })
 }
 
@@ -132,6 +133,13 @@ pub(crate) fn show_bytes(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+/// Whether somebody who says `said` means the entry `name`: bytes that are not UTF-8 can only be named as they are shown.
+pub(crate) fn is_meant(name: &[u8], said: &[u8]) -> bool {
+    name == said
+        || (name.utf8_chunks().any(|chunk| !chunk.invalid().is_empty())
+            && show_bytes(name).as_bytes() == said)
 }
 
 fn time(message: Option<&v1::FileTime>) -> Timestamp {
