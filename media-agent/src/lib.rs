@@ -18,6 +18,8 @@ mod data;
 mod data_dir;
 mod error;
 mod fault;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod journal;
 mod known_chunks;
 mod restore;

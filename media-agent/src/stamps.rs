@@ -6,20 +6,12 @@ use outlast_proto::words::Timestamp;
 
 /// As messages carry it.
 pub(crate) fn to_message(time: Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp {
-        seconds: time.0.div_euclid(1_000_000),
-        nanos: i32::try_from(time.0.rem_euclid(1_000_000) * 1000).expect("below 10^9"),
-    }
+    time.into()
 }
 
 /// From a message; what is missing is 1970.
 pub(crate) fn of_message(time: Option<&prost_types::Timestamp>) -> Timestamp {
-    let (seconds, nanos) = time.map_or((0, 0), |t| (t.seconds, t.nanos));
-    Timestamp(
-        seconds
-            .saturating_mul(1_000_000)
-            .saturating_add(i64::from(nanos / 1000)),
-    )
+    time.map_or_else(Timestamp::default, Timestamp::from)
 }
 
 /// From the repository's own.

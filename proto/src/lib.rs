@@ -7,6 +7,9 @@ pub mod words;
 #[cfg(feature = "grpc")]
 pub mod convert;
 
+#[cfg(all(feature = "grpc", any(test, fuzzing)))]
+pub mod fuzz;
+
 #[cfg(feature = "grpc")]
 pub mod v1 {
     //! Messages, clients and servers of package `outlast.v1`.

@@ -3,6 +3,8 @@
 //! Defaults come from `words::Policy::with_defaults`, judgement from `words::Policy::validate`; neither is repeated here.
 //! Called by `policy apply` and `policy show`.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod keys;
 mod values;
 

@@ -9,6 +9,7 @@ mod filesystem;
 mod foreign_client;
 mod hosts;
 mod kill_loops;
+mod large_directory;
 mod leader_loss;
 mod main_job;
 mod mounts;

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::io::Read;
 
+use bytes::Bytes;
 use zstd::bulk::Decompressor;
 
 use crate::error::{Damage, RepositoryError, Result};
@@ -15,6 +16,9 @@ pub const MAX_BLOB: u32 = 1 << 30;
 pub const MAX_CHUNK: u32 = 64 << 20;
 /// Indexes and snapshots are smaller than this when plain.
 const MAX_OBJECT: u64 = 512 << 20;
+/// A block of zstd has at least a head of three bytes and at most this much content.
+const LEAST_BLOCK: usize = 3;
+const MOST_PLAIN: usize = 128 << 10;
 
 thread_local! {
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
@@ -45,7 +49,8 @@ pub fn verify_compressed(
     Ok(())
 }
 
-/// Decompresses into `plain`, which has exactly `expected` bytes afterwards; never writes or allocates more.
+/// Decompresses into `plain`, which has exactly `expected` bytes afterwards; never writes or allocates more, nor more than
+/// the compressed bytes can stand for.
 pub(crate) fn decompress_exactly(
     compressed: &[u8],
     expected: u32,
@@ -55,6 +60,9 @@ pub(crate) fn decompress_exactly(
         expected: u64::from(expected),
     };
     let length = expected as usize;
+    if length > (compressed.len() / LEAST_BLOCK + 1).saturating_mul(MOST_PLAIN) {
+        return Err(bad());
+    }
     if plain.len() < length {
         plain.resize(length, 0);
     }
@@ -69,6 +77,16 @@ pub(crate) fn decompress_exactly(
             _ => Err(bad()),
         }
     })
+}
+
+/// The plain bytes of a blob that has `plain_len` of them if it is compressed.
+pub(crate) fn plain_bytes(stored: Bytes, plain_len: Option<u32>) -> Result<Bytes, Damage> {
+    let Some(plain_len) = plain_len else {
+        return Ok(stored);
+    };
+    let mut plain = Vec::new();
+    decompress_exactly(&stored, plain_len, &mut plain)?;
+    Ok(plain.into())
 }
 
 /// Decompresses an index, snapshot or lock, whose plain length is not known beforehand.
@@ -87,7 +105,7 @@ pub(crate) fn decompress_object(compressed: &[u8]) -> Result<Vec<u8>, Damage> {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_CHUNK, decompress_object, verify_compressed};
+    use super::{MAX_BLOB, MAX_CHUNK, decompress_exactly, decompress_object, verify_compressed};
     use crate::id::BlobId;
 
     #[test]
@@ -109,6 +127,18 @@ mod tests {
         assert!(verify_compressed(&id, &good[..good.len() - 1], length, &mut scratch).is_err());
         assert!(verify_compressed(&id, b"", length, &mut scratch).is_err());
         verify_compressed(&id, &good, length, &mut scratch).unwrap();
+    }
+
+    #[test]
+    fn t90_no_more_is_allocated_than_the_bytes_can_stand_for() {
+        let zeros = zstd::bulk::compress(&vec![0u8; 50 << 20], 19).unwrap();
+        let mut plain = Vec::new();
+        decompress_exactly(&zeros, 50 << 20, &mut plain).unwrap();
+        for compressed in [&b""[..], b"\x28\xb5\x2f\xfd", &zeros[..100]] {
+            let mut plain = Vec::new();
+            assert!(decompress_exactly(compressed, MAX_BLOB, &mut plain).is_err());
+            assert_eq!(plain.capacity(), 0, "{} bytes", compressed.len());
+        }
     }
 
     #[test]

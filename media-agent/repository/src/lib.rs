@@ -9,6 +9,8 @@
 mod compress;
 mod crypto;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod id;
 mod index;
 mod lock;
@@ -33,5 +35,8 @@ pub use repository::{InitOptions, Repository, SnapshotList};
 pub use snapshot::{Snapshot, SnapshotSummary};
 pub use storage::{CONFIG_NAME, FileKind, LocalStorage, Storage};
 pub use time::{InvalidTime, Timestamp};
-pub use tree::{ExtendedAttribute, Node, NodeKind, Tree, go_mode_from_st_mode, st_mode_from_go_mode};
+pub use tree::{
+    ExtendedAttribute, Node, NodeKind, Tree, TreeEncoder, TreeReader, go_mode_from_st_mode,
+    st_mode_from_go_mode,
+};
 pub use writer::{Added, Flushed, Writer, WriterOptions};

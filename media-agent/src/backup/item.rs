@@ -57,9 +57,8 @@ impl<'a> ItemRun<'a> {
         };
         let root = match &parent {
             None => None,
-            Some((_, tree)) => {
-                find_in_parent(&trees, tree, &path).map_err(|error| base.storage_fault(&error))?
-            }
+            Some((_, tree)) => find_in_parent(|id| base.repository.open_tree(id), tree, &path)
+                .map_err(|error| base.storage_fault(&error))?,
         };
         Ok(Some(Self {
             base,

@@ -14,4 +14,3 @@ mod trees;
 
 pub(crate) use engine::{BackupWork, Base, run};
 pub(crate) use exceptions::ExceptionLog;
-pub(crate) use trees::ReadOnlyTrees;

@@ -71,8 +71,8 @@ impl Header {
         }
         Ok(Self {
             journal: uuid::Uuid::from_slice(&bytes[12..28]).map_err(|_| BadHeader::Damaged)?,
-            number: read_u64(bytes, 28).ok_or(BadHeader::Damaged)?,
-            first_sequence: read_u64(bytes, 36).ok_or(BadHeader::Damaged)?,
+            number: read_number(bytes, 28).ok_or(BadHeader::Damaged)?,
+            first_sequence: read_number(bytes, 36).ok_or(BadHeader::Damaged)?,
         })
     }
 }
@@ -146,11 +146,16 @@ pub(crate) fn encode_frame(header: &Header, offset: u64, records: &[Record]) -> 
         });
         out.extend_from_slice(&body);
     }
-    let length = u32::try_from(out.len() - FRAME_HEAD).unwrap_or(u32::MAX);
-    out[..4].copy_from_slice(&length.to_le_bytes());
-    let sum = checksum(header, offset, &out[FRAME_HEAD..]);
-    out[4..8].copy_from_slice(&sum.to_le_bytes());
+    fill_head(header, offset, &mut out);
     (out, spans)
+}
+
+/// Length and checksum of the frame whose payload is there already.
+pub(super) fn fill_head(header: &Header, offset: u64, frame: &mut [u8]) {
+    let length = u32::try_from(frame.len() - FRAME_HEAD).unwrap_or(u32::MAX);
+    frame[..4].copy_from_slice(&length.to_le_bytes());
+    let sum = checksum(header, offset, &frame[FRAME_HEAD..]);
+    frame[4..8].copy_from_slice(&sum.to_le_bytes());
 }
 
 /// The payload of the valid frame at `offset` of a whole file, if there is one.
@@ -197,6 +202,8 @@ fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-fn read_u64(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+/// A number that counts from 1 and can be counted on.
+fn read_number(bytes: &[u8], at: usize) -> Option<u64> {
+    let number = u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?);
+    (1..=u64::MAX / 2).contains(&number).then_some(number)
 }

@@ -6,6 +6,8 @@
 
 mod error;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod handle;
 mod kept;
 mod known;

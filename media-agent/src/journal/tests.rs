@@ -14,8 +14,10 @@ use prost::Message as _;
 
 use super::Journal;
 use super::error::JournalError;
+use super::format::{Header, Record};
+use super::kept::KeptState;
 use super::known::Standing;
-use super::segment::file_name;
+use super::segment::{Segment, file_name};
 use super::store::{NewEvent, NewRecord, ROTATE_AT, Store};
 use crate::attempt_id::AttemptId;
 
@@ -165,6 +167,27 @@ fn other_files_and_newer_formats_are_refused() {
         matches!(error, JournalError::NewerFormat { version: 2, .. }),
         "{error}"
     );
+}
+
+#[test]
+fn t90_a_file_whose_numbers_cannot_be_counted_on_is_damaged() {
+    for (number, first_sequence, usable) in [
+        (1, 1, true),
+        (1, 0, false),
+        (1, u64::MAX, false),
+        (u64::MAX, 1, false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let header = Header {
+            journal: uuid::Uuid::from_u128(7),
+            number,
+            first_sequence,
+        };
+        Segment::create(dir.path(), header, &[Record::Kept(KeptState::default())]).unwrap();
+        let opened = open(dir.path());
+        assert_eq!(opened.is_ok(), usable, "{number} {first_sequence}");
+        assert!(usable || matches!(opened, Err(JournalError::Damaged { offset: 0, .. })));
+    }
 }
 
 #[test]

@@ -9,6 +9,8 @@
 //! written up to 40 for moments. For the agent: about 250 bytes a snapshot of the storage unit.
 
 mod cache;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod own;
 mod reach;
 mod set;

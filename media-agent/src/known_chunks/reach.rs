@@ -39,7 +39,7 @@ impl<'a> Reach<'a> {
             if (self.is_halted)() {
                 return Err(LoadError::Halted);
             }
-            let tree = match self.repository.load_tree(&id) {
+            let tree = match self.repository.open_tree(&id) {
                 Ok(tree) => tree,
                 Err(error @ (RepositoryError::Damaged { .. } | RepositoryError::MissingBlob { .. })) => {
                     tracing::warn!(%error, "a tree cannot be read; the chunks below it are sent again");
@@ -48,9 +48,17 @@ impl<'a> Reach<'a> {
                 }
                 Err(error) => return Err(error.into()),
             };
-            for node in &tree.nodes {
-                node.content.iter().flatten().for_each(|chunk| set.insert(chunk));
-                waiting.extend(node.subtree);
+            for node in tree {
+                match node {
+                    Ok(node) => {
+                        node.content.iter().flatten().for_each(|chunk| set.insert(chunk));
+                        waiting.extend(node.subtree);
+                    }
+                    Err(error) => {
+                        tracing::warn!(tree = %id, %error, "a tree cannot be read further; the chunks of the rest are sent again");
+                        self.is_whole = false;
+                    }
+                }
             }
         }
         // Which later snapshots share an unreadable tree is not known, so none counts as whole from here on.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use outlast_repository::{BlobId, Node, NodeKind, Repository, RepositoryError};
+use outlast_repository::{BlobId, Node, NodeKind, Repository, RepositoryError, Tree, TreeReader};
 
 use crate::tree_builder::{ItemPath, check_name, is_meant, show_bytes};
 
@@ -36,7 +36,7 @@ enum Selection {
 type Wanted = Vec<(usize, Vec<Vec<u8>>)>;
 
 struct Frame {
-    nodes: std::vec::IntoIter<Node>,
+    nodes: TreeReader,
     selection: Selection,
 }
 
@@ -73,7 +73,7 @@ impl<'a> Walk<'a> {
                     .collect(),
             )
         };
-        let nodes = repository.load_tree(&root)?.nodes.into_iter();
+        let nodes = repository.open_tree(&root)?;
         let found = if all {
             (0..paths.len()).collect()
         } else {
@@ -107,18 +107,14 @@ impl<'a> Walk<'a> {
     pub(super) fn next(&mut self) -> Result<Option<Step>, RepositoryError> {
         if let Some((subtree, selection)) = self.entered.take() {
             let loaded = match subtree {
-                Some(subtree) => self.repository.load_tree(&subtree).map(|tree| tree.nodes),
-                None => Ok(Vec::new()),
+                Some(subtree) => self.repository.open_tree(&subtree),
+                None => Ok(Tree::default().into()),
             };
             let (nodes, step) = match loaded {
                 Ok(nodes) => (nodes, None),
-                Err(error) if is_damage(&error) => {
-                    let reason = format!("its list of entries is damaged in the storage unit: {error}");
-                    (Vec::new(), Some(Step::Unreadable { reason }))
-                }
+                Err(error) if is_damage(&error) => (Tree::default().into(), Some(unreadable(&error))),
                 Err(error) => return Err(error),
             };
-            let nodes = nodes.into_iter();
             self.frames.push(Frame { nodes, selection });
             if step.is_some() {
                 return Ok(step);
@@ -128,9 +124,13 @@ impl<'a> Walk<'a> {
             let Some(frame) = self.frames.last_mut() else {
                 return Ok(None);
             };
-            let Some(node) = frame.nodes.next() else {
-                self.frames.pop();
-                return Ok(self.names.pop().map(|_| Step::Leave));
+            let node = match frame.nodes.next() {
+                Some(Ok(node)) => node,
+                Some(Err(damage)) => return Ok(Some(unreadable(&damage))),
+                None => {
+                    self.frames.pop();
+                    return Ok(self.names.pop().map(|_| Step::Leave));
+                }
             };
             let Some((selection, found)) = frame.selection.below(&node.name) else {
                 continue;
@@ -156,6 +156,11 @@ impl<'a> Walk<'a> {
             |item: &ItemPath| item.parts().len() > self.names.len() && item.parts().starts_with(&self.names);
         self.items.iter().any(above)
     }
+}
+
+fn unreadable(error: &dyn std::fmt::Display) -> Step {
+    let reason = format!("its list of entries is damaged in the storage unit: {error}");
+    Step::Unreadable { reason }
 }
 
 impl Selection {
@@ -196,8 +201,8 @@ fn existing(
     let mut found = BTreeSet::new();
     let mut waiting = vec![(root, wanted)];
     while let Some((tree, wanted)) = waiting.pop() {
-        let tree = match repository.load_tree(&tree) {
-            Ok(tree) => tree,
+        let entries = match repository.open_tree(&tree) {
+            Ok(entries) => entries,
             // The walk will come here and say so.
             Err(error) if is_damage(&error) => {
                 found.extend(wanted.iter().map(|(index, _)| *index));
@@ -205,8 +210,13 @@ fn existing(
             }
             Err(error) => return Err(error),
         };
+        let indexes: Vec<usize> = wanted.iter().map(|(index, _)| *index).collect();
         let selection = Selection::Paths(wanted);
-        for node in tree.nodes {
+        for node in entries {
+            let Ok(node) = node else {
+                found.extend(&indexes);
+                break;
+            };
             let Some((below, ends)) = selection.below(&node.name) else {
                 continue;
             };

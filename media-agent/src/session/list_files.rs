@@ -10,7 +10,6 @@ use outlast_proto::words::StatusCode;
 use outlast_repository::{Node, NodeKind, RepositoryError, SnapshotId, st_mode_from_go_mode};
 use tokio::sync::mpsc;
 
-use crate::backup::ReadOnlyTrees;
 use crate::storage::StorageUnit;
 use crate::tree_builder::{ItemPath, find_in_parent, show_bytes};
 
@@ -23,24 +22,39 @@ pub(super) fn answer(
     asked: &ListFilesQuestion,
     up: &mpsc::Sender<AgentMessage>,
 ) {
-    match list(unit, asked) {
-        Ok(files) => {
-            let mut batches = files.chunks(BATCH).peekable();
-            if batches.peek().is_none() {
-                send(id, Body::Files(ListFilesResponse::default()), true, up);
-            }
-            while let Some(batch) = batches.next() {
-                let files = ListFilesResponse {
-                    files: batch.to_vec(),
-                };
-                if !send(id, Body::Files(files), batches.peek().is_none(), up) {
-                    return;
-                }
-            }
-        }
-        Err(error) => {
-            send(id, Body::Error(error), true, up);
-        }
+    let mut batches = Batches {
+        id,
+        up,
+        files: Vec::new(),
+    };
+    match list(unit, asked, &mut batches) {
+        Ok(()) => batches.end(),
+        Err(error) => drop(send(id, Body::Error(error), true, up)),
+    }
+}
+
+/// Files on their way to whoever asked.
+struct Batches<'a> {
+    id: u64,
+    up: &'a mpsc::Sender<AgentMessage>,
+    files: Vec<FileInfo>,
+}
+
+impl Batches<'_> {
+    /// Whether somebody still listens.
+    fn push(&mut self, file: FileInfo) -> bool {
+        let is_wanted = self.files.len() < BATCH || self.send(false);
+        self.files.push(file);
+        is_wanted
+    }
+
+    fn send(&mut self, last: bool) -> bool {
+        let files = std::mem::take(&mut self.files);
+        send(self.id, Body::Files(ListFilesResponse { files }), last, self.up)
+    }
+
+    fn end(mut self) {
+        self.send(true);
     }
 }
 
@@ -61,7 +75,7 @@ fn send(id: u64, body: Body, last: bool, up: &mpsc::Sender<AgentMessage>) -> boo
     up.blocking_send(AgentMessage { body }).is_ok()
 }
 
-fn list(unit: &StorageUnit, asked: &ListFilesQuestion) -> Result<Vec<FileInfo>, JobError> {
+fn list(unit: &StorageUnit, asked: &ListFilesQuestion, into: &mut Batches<'_>) -> Result<(), JobError> {
     let away = |error: RepositoryError| JobError {
         code: u32::from(StatusCode::STORAGE_UNIT_NOT_AVAILABLE.0),
         text: format!("storage unit \"{}\": {error}", unit.name),
@@ -96,7 +110,7 @@ fn list(unit: &StorageUnit, asked: &ListFilesQuestion) -> Result<Vec<FileInfo>, 
     };
     let no_such = || missing(format!("\"{path}\" is not in this restore point"));
     let parsed = ItemPath::parse(&path).ok_or_else(no_such)?;
-    let found = find_in_parent(&ReadOnlyTrees(&repository), &snapshot.tree, &parsed)
+    let found = find_in_parent(|id| repository.open_tree(id), &snapshot.tree, &parsed)
         .map_err(away)?
         .ok_or_else(no_such)?;
     let above: String = parsed
@@ -104,16 +118,23 @@ fn list(unit: &StorageUnit, asked: &ListFilesQuestion) -> Result<Vec<FileInfo>, 
         .iter()
         .map(|part| format!("/{}", show_bytes(part)))
         .collect();
-    match found.subtree {
-        None => Ok(vec![info(above, &found)]),
-        Some(subtree) => {
-            let tree = repository.load_tree(&subtree).map_err(away)?;
-            let entries = tree.nodes.iter();
-            Ok(entries
-                .map(|node| info(format!("{above}/{}", show_bytes(&node.name)), node))
-                .collect())
+    let Some(subtree) = found.subtree else {
+        into.push(info(above, &found));
+        return Ok(());
+    };
+    for node in repository.open_tree(&subtree).map_err(away)? {
+        let node = node.map_err(|damage| JobError {
+            code: u32::from(StatusCode::STORAGE_UNIT_NOT_AVAILABLE.0),
+            text: format!(
+                "storage unit \"{}\": the list of \"{path}\" is damaged: {damage}",
+                unit.name
+            ),
+        })?;
+        if !into.push(info(format!("{above}/{}", show_bytes(&node.name)), &node)) {
+            break;
         }
     }
+    Ok(())
 }
 
 fn info(path: String, node: &Node) -> FileInfo {

@@ -1,13 +1,13 @@
 //! Follows one item's walk in pre-order and emits its trees bottom-up.
 //!
-//! A directory is stored as soon as it was left and none of its files waits for content, so memory holds the open
-//! directories and those with files under way. Every rule of the walk is checked here; see the module's head.
+//! A directory is stored as soon as it was left and none of its files waits for content, and what stands before the first
+//! that waits is written at once, so memory holds the files under way and what follows them, not whole directories. Every rule of the walk is checked here; see the module's head.
 
 use std::collections::BTreeMap;
 
 use outlast_proto::v1;
 use outlast_proto::words::Counters;
-use outlast_repository::{BlobId, Node, NodeKind};
+use outlast_repository::{BlobId, Node, NodeKind, RepositoryError};
 
 use super::compare::{ParentCursor, unchanged_content};
 use super::directory::{Directory, DirectoryKey, Place};
@@ -90,6 +90,11 @@ impl<T: Trees> TreeBuilder<T> {
         self.directories.len()
     }
 
+    #[cfg(test)]
+    pub(crate) fn entries_in_memory(&self) -> usize {
+        self.directories.values().map(Directory::entries_in_memory).sum()
+    }
+
     /// Files, directories, bytes and bytes read so far.
     pub(crate) fn counters(&self) -> Counters {
         Counters {
@@ -125,7 +130,8 @@ impl<T: Trees> TreeBuilder<T> {
         let key = DirectoryKey(self.next_key);
         self.next_key += 1;
         self.counters.directories += 1;
-        self.directories.insert(key, Directory::new(node, place, cursor));
+        let directory = Directory::new(node, place, cursor, self.trees.new_tree());
+        self.directories.insert(key, directory);
         self.open.push(key);
         Ok(())
     }
@@ -276,7 +282,7 @@ impl<T: Trees> TreeBuilder<T> {
                 Ok(())
             }
             Some(place) => {
-                self.directory(place.directory)?.fill(place, node);
+                self.directory(place.directory)?.fill(place, node)?;
                 self.settle(place.directory)
             }
         }
@@ -289,14 +295,14 @@ impl<T: Trees> TreeBuilder<T> {
                 break;
             };
             let (mut node, place, tree) = directory.into_tree();
-            node.subtree = Some(self.trees.save(&tree)?);
+            node.subtree = Some(self.trees.save(tree)?);
             match place {
                 None => {
                     self.root = Root::Whole(Some(Box::new(node)));
                     break;
                 }
                 Some(place) => {
-                    self.directory(place.directory)?.fill(place, Some(node));
+                    self.directory(place.directory)?.fill(place, Some(node))?;
                     key = place.directory;
                 }
             }
@@ -326,11 +332,16 @@ impl<T: Trees> TreeBuilder<T> {
         let time = root.mtime;
         let mut top = root;
         for name in self.path.above().iter().rev() {
-            let subtree = self.trees.save(&outlast_repository::Tree { nodes: vec![top] })?;
+            let subtree = save_alone(&self.trees, &top)?;
             top = directory_above(name, subtree, time);
         }
-        Ok(Built::Tree(
-            self.trees.save(&outlast_repository::Tree { nodes: vec![top] })?,
-        ))
+        Ok(Built::Tree(save_alone(&self.trees, &top)?))
     }
+}
+
+/// A directory with one entry.
+fn save_alone(trees: &impl Trees, node: &Node) -> Result<BlobId, RepositoryError> {
+    let mut tree = trees.new_tree();
+    tree.push(node)?;
+    trees.save(tree)
 }

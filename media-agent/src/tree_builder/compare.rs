@@ -2,27 +2,45 @@
 //!
 //! Reads trees as the walk enters directories; decides nothing about content that is offered. Used by `builder`.
 
-use outlast_repository::{BlobId, Node, NodeKind, RepositoryError, Tree};
+use outlast_repository::{BlobId, Node, NodeKind, RepositoryError, Tree, TreeReader};
 
 use super::Trees;
 use super::nodes::is_meant;
 use super::path::ItemPath;
 
-/// The entries of the parent's directory, passed over in step with the walk: both are sorted.
+/// The entries of the parent's directory, read in step with the walk: both are sorted.
 #[derive(Debug)]
 pub(super) struct ParentCursor {
-    nodes: std::iter::Peekable<std::vec::IntoIter<Node>>,
+    nodes: std::iter::Peekable<Entries>,
+}
+
+/// Entries up to the first that cannot be read.
+#[derive(Debug)]
+struct Entries(TreeReader);
+
+impl Iterator for Entries {
+    type Item = Node;
+
+    fn next(&mut self) -> Option<Node> {
+        match self.0.next()? {
+            Ok(node) => Some(node),
+            Err(error) => {
+                tracing::warn!(%error, "a tree of the parent snapshot cannot be read further; its files are read again");
+                None
+            }
+        }
+    }
 }
 
 impl ParentCursor {
     /// Beside the directory that `parent` was.
     pub(super) fn enter(trees: &impl Trees, parent: Option<&Node>) -> Result<Self, RepositoryError> {
         let nodes = match parent.and_then(|node| node.subtree) {
-            Some(subtree) => load(trees, &subtree)?.nodes,
-            None => Vec::new(),
+            Some(subtree) => open(|id| trees.open(id), &subtree)?,
+            None => Entries(Tree::default().into()),
         };
         Ok(Self {
-            nodes: nodes.into_iter().peekable(),
+            nodes: nodes.peekable(),
         })
     }
 
@@ -46,9 +64,9 @@ pub(super) fn unchanged_content(trees: &impl Trees, parent: Option<Node>, now: &
         .filter(|content| same && content.iter().all(|id| trees.has_chunk(id)))
 }
 
-/// What lies at `path` in the snapshot whose root tree is `root`. The root itself for `/`.
+/// What lies at `path` in the snapshot whose root tree is `root`. The root itself for `/`. `tree` opens trees.
 pub(crate) fn find_in_parent(
-    trees: &impl Trees,
+    tree: impl Fn(&BlobId) -> Result<TreeReader, RepositoryError>,
     root: &BlobId,
     path: &ItemPath,
 ) -> Result<Option<Node>, RepositoryError> {
@@ -61,23 +79,36 @@ pub(crate) fn find_in_parent(
         let Some(subtree) = found.subtree else {
             return Ok(None);
         };
-        let mut nodes = load(trees, &subtree)?.nodes;
-        let same = nodes.iter().position(|node| node.name == *part);
-        let Some(at) = same.or_else(|| nodes.iter().position(|node| is_meant(&node.name, part))) else {
+        let Some(next) = named(open(&tree, &subtree)?, part) else {
             return Ok(None);
         };
-        found = nodes.swap_remove(at);
+        found = next;
     }
     Ok(Some(found))
 }
 
+/// The entry of that name, or else the first that is shown so.
+fn named(mut entries: Entries, name: &[u8]) -> Option<Node> {
+    let mut shown = None;
+    let same = entries.find(|node| {
+        if shown.is_none() && node.name != name && is_meant(&node.name, name) {
+            shown = Some(node.clone());
+        }
+        node.name == name
+    });
+    same.or(shown)
+}
+
 /// A damaged tree of an old snapshot is no reason not to back up: then everything in it counts as changed.
-fn load(trees: &impl Trees, id: &BlobId) -> Result<Tree, RepositoryError> {
-    match trees.load(id) {
+fn open(
+    tree: impl Fn(&BlobId) -> Result<TreeReader, RepositoryError>,
+    id: &BlobId,
+) -> Result<Entries, RepositoryError> {
+    match tree(id) {
         Err(error @ (RepositoryError::Damaged { .. } | RepositoryError::MissingBlob { .. })) => {
             tracing::warn!(%error, "a tree of the parent snapshot cannot be read; its files are read again");
-            Ok(Tree::default())
+            Ok(Entries(Tree::default().into()))
         }
-        other => other,
+        other => other.map(Entries),
     }
 }

@@ -1,8 +1,11 @@
-//! One directory on its way to being a tree: its entries, in order, some of which wait for their content.
+//! One directory on its way to being a tree: entries come in order, some of them wait for their content. What stands
+//! before the first that waits is written at once, so that only those behind it are in memory.
 //!
 //! Only bookkeeping; `builder` decides when it is whole.
 
-use outlast_repository::{Node, Tree};
+use std::collections::VecDeque;
+
+use outlast_repository::{Node, RepositoryError, TreeEncoder};
 
 use super::compare::ParentCursor;
 
@@ -22,22 +25,32 @@ pub(super) struct Directory {
     pub(super) node: Node,
     pub(super) place: Option<Place>,
     pub(super) parent: ParentCursor,
+    tree: TreeEncoder,
     last_name: Vec<u8>,
-    entries: Vec<Option<Node>>,
-    /// Entries that are not whole yet.
-    waiting: usize,
+    /// From the first that waits on.
+    entries: VecDeque<Entry>,
+    /// How many were taken off the front of `entries`.
+    written: usize,
     left: bool,
 }
 
+#[derive(Debug)]
+enum Entry {
+    Waits,
+    Whole(Box<Node>),
+    LeftOut,
+}
+
 impl Directory {
-    pub(super) fn new(node: Node, place: Option<Place>, parent: ParentCursor) -> Self {
+    pub(super) fn new(node: Node, place: Option<Place>, parent: ParentCursor, tree: TreeEncoder) -> Self {
         Self {
             node,
             place,
             parent,
+            tree,
             last_name: Vec::new(),
-            entries: Vec::new(),
-            waiting: 0,
+            entries: VecDeque::new(),
+            written: 0,
             left: false,
         }
     }
@@ -50,30 +63,41 @@ impl Directory {
     /// A place for the next entry.
     pub(super) fn reserve(&mut self, key: DirectoryKey, name: &[u8]) -> Place {
         name.clone_into(&mut self.last_name);
-        self.entries.push(None);
-        self.waiting += 1;
+        self.entries.push_back(Entry::Waits);
         Place {
             directory: key,
-            slot: self.entries.len() - 1,
+            slot: self.written + self.entries.len() - 1,
         }
     }
 
     /// The entry at `place` is whole, or left out.
-    pub(super) fn fill(&mut self, place: Place, node: Option<Node>) {
-        self.entries[place.slot] = node;
-        self.waiting -= 1;
+    pub(super) fn fill(&mut self, place: Place, node: Option<Node>) -> Result<(), RepositoryError> {
+        self.entries[place.slot - self.written] =
+            node.map_or(Entry::LeftOut, |node| Entry::Whole(Box::new(node)));
+        while let Some(entry) = self.entries.pop_front_if(|entry| !matches!(entry, Entry::Waits)) {
+            self.written += 1;
+            if let Entry::Whole(node) = entry {
+                self.tree.push(&node)?;
+            }
+        }
+        Ok(())
     }
 
+    #[cfg(test)]
+    pub(super) fn entries_in_memory(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// No further entry comes.
     pub(super) fn leave(&mut self) {
         self.left = true;
     }
 
     pub(super) fn is_whole(&self) -> bool {
-        self.left && self.waiting == 0
+        self.left && self.entries.is_empty()
     }
 
-    pub(super) fn into_tree(self) -> (Node, Option<Place>, Tree) {
-        let nodes = self.entries.into_iter().flatten().collect();
-        (self.node, self.place, Tree { nodes })
+    pub(super) fn into_tree(self) -> (Node, Option<Place>, TreeEncoder) {
+        (self.node, self.place, self.tree)
     }
 }

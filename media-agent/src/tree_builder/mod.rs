@@ -18,16 +18,18 @@ pub(crate) use compare::find_in_parent;
 pub(crate) use nodes::{check_name, is_meant, node_from_tree, show_bytes};
 pub(crate) use path::ItemPath;
 
-use outlast_repository::{BlobId, RepositoryError, Tree};
+use outlast_repository::{BlobId, RepositoryError, TreeEncoder, TreeReader};
 
 /// What the builder needs of a repository.
 pub(crate) trait Trees {
     /// A tree of the parent snapshot.
-    fn load(&self, id: &BlobId) -> Result<Tree, RepositoryError>;
+    fn open(&self, id: &BlobId) -> Result<TreeReader, RepositoryError>;
     /// Whether a chunk is stored or being stored.
     fn has_chunk(&self, id: &BlobId) -> bool;
+    /// A tree to be written entry by entry.
+    fn new_tree(&self) -> TreeEncoder;
     /// Stores a finished directory.
-    fn save(&self, tree: &Tree) -> Result<BlobId, RepositoryError>;
+    fn save(&self, tree: TreeEncoder) -> Result<BlobId, RepositoryError>;
 }
 
 /// The walk cannot go on.

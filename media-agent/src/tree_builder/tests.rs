@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use outlast_proto::v1::{self, Entry, FileEnd, FileTime, LeaveDirectory, NodeType, entry};
-use outlast_repository::{BlobId, Damage, Node, NodeKind, ObjectKind, RepositoryError, Tree};
+use outlast_repository::{
+    BlobId, Damage, Node, NodeKind, ObjectKind, RepositoryError, Tree, TreeEncoder, TreeReader,
+};
 
 use super::{BuildError, Built, ItemPath, TreeBuilder, Trees, find_in_parent, show_bytes};
 
@@ -17,7 +19,7 @@ struct Memory {
 }
 
 impl Trees for &Memory {
-    fn load(&self, id: &BlobId) -> Result<Tree, RepositoryError> {
+    fn open(&self, id: &BlobId) -> Result<TreeReader, RepositoryError> {
         let damaged = RepositoryError::Damaged {
             kind: ObjectKind::Blob(outlast_repository::BlobKind::Tree),
             name: id.to_string(),
@@ -27,16 +29,21 @@ impl Trees for &Memory {
         if self.damaged.contains(id) {
             return Err(damaged);
         }
-        Ok(self.trees.borrow()[id].clone())
+        Ok(self.trees.borrow()[id].clone().into())
     }
 
     fn has_chunk(&self, id: &BlobId) -> bool {
         self.chunks.contains(id)
     }
 
-    fn save(&self, tree: &Tree) -> Result<BlobId, RepositoryError> {
-        let id = BlobId::of(&tree.encode());
-        self.trees.borrow_mut().insert(id, tree.clone());
+    fn new_tree(&self) -> TreeEncoder {
+        TreeEncoder::new(1)
+    }
+
+    fn save(&self, tree: TreeEncoder) -> Result<BlobId, RepositoryError> {
+        let bytes = tree.into_bytes()?;
+        let id = BlobId::of(&bytes);
+        self.trees.borrow_mut().insert(id, Tree::decode(&bytes).unwrap());
         Ok(id)
     }
 }
@@ -286,7 +293,7 @@ fn s01_only_what_differs_from_the_parent_is_wanted() {
     for (case, change, wanted) in rows {
         let mut memory = Memory::default();
         let root = parent(&mut memory);
-        let home = find_in_parent(&&memory, &root, &path("/srv/home")).unwrap();
+        let home = find_in_parent(|id| (&memory).open(id), &root, &path("/srv/home")).unwrap();
         let mut builder = TreeBuilder::new(&memory, path("/srv/home"), home);
         let mut changed = node(2, "f", NodeType::File, 7);
         change(&mut changed);
@@ -316,7 +323,7 @@ fn f10_a_file_whose_chunks_are_gone_is_wanted_again() {
     let mut memory = Memory::default();
     let root = parent(&mut memory);
     memory.chunks.clear();
-    let home = find_in_parent(&&memory, &root, &path("/srv/home")).unwrap();
+    let home = find_in_parent(|id| (&memory).open(id), &root, &path("/srv/home")).unwrap();
     let mut builder = TreeBuilder::new(&memory, path("/srv/home"), home);
     let entries = [enter(0, "home"), enter(1, "d"), file(2, "f", 7), leave(), leave()];
     assert_eq!(walk(&mut builder, &entries).unwrap(), [2]);
@@ -326,8 +333,8 @@ fn f10_a_file_whose_chunks_are_gone_is_wanted_again() {
 fn a_damaged_parent_tree_makes_its_files_wanted() {
     let mut memory = Memory::default();
     let root = parent(&mut memory);
-    let home = find_in_parent(&&memory, &root, &path("/srv/home")).unwrap();
-    let d = find_in_parent(&&memory, &root, &path("/srv/home/d"))
+    let home = find_in_parent(|id| (&memory).open(id), &root, &path("/srv/home")).unwrap();
+    let d = find_in_parent(|id| (&memory).open(id), &root, &path("/srv/home/d"))
         .unwrap()
         .unwrap();
     memory.damaged.insert(d.subtree.unwrap());
@@ -353,7 +360,9 @@ fn directories_above_the_item_are_in_the_tree() {
         let Built::Tree(root) = builder.finish().unwrap() else {
             panic!()
         };
-        let found = find_in_parent(&&memory, &root, &path(item)).unwrap().unwrap();
+        let found = find_in_parent(|id| (&memory).open(id), &root, &path(item))
+            .unwrap()
+            .unwrap();
         assert_eq!(found.kind, NodeKind::Dir);
         assert_eq!(memory.trees.borrow().len(), above + 2, "{item}");
         assert!(memory.trees.borrow().values().all(|tree| tree.nodes.len() == 1));
@@ -369,7 +378,9 @@ fn directories_above_the_item_are_in_the_tree() {
     let Built::Tree(root) = builder.finish().unwrap() else {
         panic!()
     };
-    let fifo = find_in_parent(&&memory, &root, &path("/fifo")).unwrap().unwrap();
+    let fifo = find_in_parent(|id| (&memory).open(id), &root, &path("/fifo"))
+        .unwrap()
+        .unwrap();
     assert_eq!((fifo.kind, fifo.size), (NodeKind::Fifo, 0));
 }
 
@@ -400,7 +411,9 @@ fn s02_skipped_and_changed_files() {
     let Built::Tree(root) = builder.finish().unwrap() else {
         panic!()
     };
-    let home = find_in_parent(&&memory, &root, &path("/home")).unwrap().unwrap();
+    let home = find_in_parent(|id| (&memory).open(id), &root, &path("/home"))
+        .unwrap()
+        .unwrap();
     let nodes = memory.trees.borrow()[&home.subtree.unwrap()].nodes.clone();
     let [b]: [Node; 1] = nodes.try_into().unwrap();
     // The older ctime makes the next backup read it again.
@@ -441,4 +454,48 @@ fn paths_and_names_for_people() {
         assert_eq!(ItemPath::parse(bad), None, "{bad:?}");
     }
     assert_eq!(show_bytes(b"a\xff\xc3\xa4"), "a\\xff\u{e4}");
+}
+
+#[test]
+fn t90_a_large_directory_is_not_kept_in_memory() {
+    let mut memory = Memory::default();
+    let mut parent = None;
+    // The first time the content of every tenth file comes in late; then nothing is wanted.
+    for wanted in [true, false] {
+        let mut builder = TreeBuilder::new(&memory, path("/home"), parent.take());
+        builder.entry(&enter(0, "home")).unwrap();
+        let mut under_way = std::collections::VecDeque::new();
+        for number in 1..=20_000u64 {
+            let size = u64::from(number % 10 == 0);
+            under_way.extend(
+                builder
+                    .entry(&file(number, &format!("{number:08}"), size))
+                    .unwrap(),
+            );
+            if under_way.len() > 5 {
+                let first = under_way.pop_front().unwrap();
+                builder.offer(first, BlobId::of(b"x"), 1).unwrap();
+                builder.file_end(&end(first, 1)).unwrap();
+            }
+            assert!(builder.entries_in_memory() <= 60);
+        }
+        assert_eq!(under_way.is_empty(), !wanted);
+        for number in under_way {
+            builder.offer(number, BlobId::of(b"x"), 1).unwrap();
+            builder.file_end(&end(number, 1)).unwrap();
+        }
+        builder.entry(&leave()).unwrap();
+        let Built::Tree(root) = builder.finish().unwrap() else {
+            panic!()
+        };
+        let home = find_in_parent(|id| (&memory).open(id), &root, &path("/home")).unwrap();
+        assert_eq!(
+            memory.trees.borrow()[&home.as_ref().unwrap().subtree.unwrap()]
+                .nodes
+                .len(),
+            20_000
+        );
+        parent = home;
+        memory.chunks.insert(BlobId::of(b"x"));
+    }
 }

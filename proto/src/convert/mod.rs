@@ -77,11 +77,9 @@ impl From<words::Timestamp> for prost_types::Timestamp {
 
 impl From<&prost_types::Timestamp> for words::Timestamp {
     fn from(at: &prost_types::Timestamp) -> Self {
-        Self(
-            at.seconds
-                .saturating_mul(1_000_000)
-                .saturating_add(i64::from(at.nanos) / 1000),
-        )
+        let micros = i128::from(at.seconds) * 1_000_000 + i128::from(at.nanos / 1000);
+        let nearest = micros.clamp(i64::MIN.into(), i64::MAX.into());
+        Self(i64::try_from(nearest).expect("clamped"))
     }
 }
 
@@ -159,5 +157,22 @@ impl words::SnapshotId {
     #[must_use]
     pub fn to_wire(self) -> bytes::Bytes {
         bytes::Bytes::copy_from_slice(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::words::Timestamp;
+
+    #[test]
+    fn t90_the_first_and_the_last_moments_stay_as_they_are() {
+        for micros in [i64::MIN, i64::MIN + 224_192, -1, 0, 1, i64::MAX] {
+            let message = prost_types::Timestamp::from(Timestamp(micros));
+            assert_eq!(Timestamp::from(&message), Timestamp(micros));
+        }
+        for (seconds, micros) in [(i64::MIN, i64::MIN), (i64::MAX, i64::MAX)] {
+            let message = prost_types::Timestamp { seconds, nanos: 7 };
+            assert_eq!(Timestamp::from(&message), Timestamp(micros));
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! A policy: what to back up, from where, to where, and how (CLI.md "A policy").
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{AgentName, PolicyName, PoolName, Schedule, Seconds, word_enum};
@@ -284,17 +286,31 @@ fn plain(item: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
-fn first_double<T: PartialEq>(values: &[T]) -> Option<&T> {
-    values
-        .iter()
-        .enumerate()
-        .find(|(i, value)| values[..*i].contains(value))
-        .map(|(_, value)| value)
+fn first_double<T: Ord>(values: &[T]) -> Option<&T> {
+    let mut seen = BTreeSet::new();
+    values.iter().find(|value| !seen.insert(*value))
 }
 
 #[cfg(test)]
 mod tests {
     use super::Policy;
+
+    /// As many as a message of the API holds: comparing each with each took minutes.
+    #[test]
+    fn t90_many_items_are_judged_at_once() {
+        let items = |last: &str| {
+            let numbered = (0..400_000).map(|n| format!("/{n}"));
+            numbered.chain([last.to_owned()]).collect()
+        };
+        let policy = |last| {
+            let name = "p".parse().expect("a name");
+            let (client, pool) = ("c".parse().expect("a name"), "d".parse().expect("a name"));
+            Policy::with_defaults(name, vec![client], items(last), pool)
+        };
+        policy("/x").validate().expect("all differ");
+        let wrong = policy("/7").validate().expect_err("one is named twice");
+        assert_eq!(wrong.reason, "\"/7\" is named twice");
+    }
 
     #[test]
     fn t90_an_item_is_the_same_however_its_path_is_written() {

@@ -11,7 +11,8 @@ use crate::id::BlobId;
 use crate::password::{Password, wipe};
 use crate::time::Timestamp;
 
-/// scrypt is asked for at most this much memory, however large the numbers in a key file are.
+/// scrypt is asked for at most this much memory, and to fill at most this much in all its rounds, however large the
+/// numbers in a key file are.
 const MEMORY_LIMIT: u64 = 1 << 30;
 
 #[derive(Serialize, Deserialize)]
@@ -79,6 +80,19 @@ impl KeyFile {
         }
     }
 
+    /// Bytes that a derivation fills.
+    fn work(&self) -> Option<u64> {
+        let blocks = self.n.checked_mul(u64::from(self.r))?;
+        blocks.checked_mul(128)?.checked_mul(u64::from(self.p))
+    }
+
+    /// Whether it is opened in a moment.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn is_cheap(&self) -> bool {
+        self.work()
+            .is_none_or(|work| work <= 1 << 16 || work > MEMORY_LIMIT)
+    }
+
     fn derive(&self, password: &Password, salt: &[u8]) -> Result<MasterKey, Damage> {
         if self.kdf != "scrypt" {
             return Err(Damage::malformed(format_args!(
@@ -87,12 +101,8 @@ impl KeyFile {
             )));
         }
         let unusable = || Damage::malformed("unusable scrypt parameters");
-        let memory = self
-            .n
-            .checked_mul(u64::from(self.r))
-            .and_then(|blocks| blocks.checked_mul(128));
-        let limited = memory.is_some_and(|memory| memory <= MEMORY_LIMIT) && (1..=16).contains(&self.p);
-        if !limited || !self.n.is_power_of_two() || self.n < 2 {
+        let limited = self.work().is_some_and(|work| work <= MEMORY_LIMIT);
+        if !limited || !(1..=16).contains(&self.p) || !self.n.is_power_of_two() || self.n < 2 {
             return Err(unusable());
         }
         let log_n = u8::try_from(self.n.trailing_zeros()).map_err(|_| unusable())?;
@@ -122,6 +132,7 @@ mod tests {
             (1 << 40, 8, 1),
             (u64::MAX, u32::MAX, 1),
             (16, 8, 1000),
+            (1 << 20, 8, 2),
             (0, 8, 1),
             (17, 8, 1),
             (16, 0, 1),

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::compress::{MAX_BLOB, decompress_exactly};
+use crate::compress::{MAX_BLOB, plain_bytes};
 use crate::crypto::OVERHEAD;
 use crate::error::{Damage, RepositoryError, Result};
 use crate::id::{BlobId, BlobKind, PackId};
@@ -11,7 +11,7 @@ use crate::index::Location;
 use crate::pack::{PackedBlob, parse_header, plain_len};
 use crate::repository::Repository;
 use crate::storage::FileKind;
-use crate::tree::Tree;
+use crate::tree::{Tree, TreeReader};
 
 /// The format limits pack headers to this.
 const MAX_HEADER: u32 = 16 << 20;
@@ -25,10 +25,45 @@ impl Repository {
 
     /// The plain bytes of a blob. If it was stored more than once, an undamaged copy is enough.
     pub fn read_blob(&self, kind: BlobKind, id: &BlobId) -> Result<Bytes> {
+        self.of_copies(kind, id, |stored, plain_len| {
+            let bytes = plain_bytes(stored, plain_len)?;
+            if BlobId::of(&bytes) == *id {
+                Ok(bytes)
+            } else {
+                Err(Damage::HashMismatch)
+            }
+        })
+    }
+
+    /// The entries of a directory.
+    pub fn load_tree(&self, id: &BlobId) -> Result<Tree> {
+        let blob = self.read_blob(BlobKind::Tree, id)?;
+        Tree::decode(&blob)
+            .map_err(|damage| RepositoryError::damaged_blob(self.location(), BlobKind::Tree, id, damage))
+    }
+
+    /// The entries of a directory one by one. What is kept of a long one is its compressed form.
+    pub fn open_tree(&self, id: &BlobId) -> Result<TreeReader> {
+        self.of_copies(BlobKind::Tree, id, |stored, plain_len| {
+            TreeReader::open(id, stored, plain_len)
+        })
+    }
+
+    /// Takes the first copy of a blob that is as it should be, given its stored form and plain length if compressed.
+    fn of_copies<T>(
+        &self,
+        kind: BlobKind,
+        id: &BlobId,
+        take: impl Fn(Bytes, Option<u32>) -> Result<T, Damage>,
+    ) -> Result<T> {
         let mut first_error = None;
         for location in self.index().locations(kind, id) {
-            match self.read_at(kind, id, &location) {
-                Ok(bytes) => return Ok(bytes),
+            let taken = self.stored_at(kind, id, &location).and_then(|stored| {
+                take(stored, location.compressed_from)
+                    .map_err(|damage| RepositoryError::damaged_blob(self.location(), kind, id, damage))
+            });
+            match taken {
+                Ok(taken) => return Ok(taken),
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
@@ -38,13 +73,6 @@ impl Repository {
             id: *id,
             location,
         }))
-    }
-
-    /// The entries of a directory.
-    pub fn load_tree(&self, id: &BlobId) -> Result<Tree> {
-        let blob = self.read_blob(BlobKind::Tree, id)?;
-        Tree::decode(&blob)
-            .map_err(|damage| RepositoryError::damaged_blob(self.location(), BlobKind::Tree, id, damage))
     }
 
     /// Which blobs the pack file itself says it holds. `size` is the size of the file, as a listing gives it.
@@ -68,7 +96,8 @@ impl Repository {
         parse_header(&header[plain], header_at).map_err(damaged)
     }
 
-    fn read_at(&self, kind: BlobKind, id: &BlobId, location: &Location) -> Result<Bytes> {
+    /// The opened form of a blob as it is stored.
+    fn stored_at(&self, kind: BlobKind, id: &BlobId, location: &Location) -> Result<Bytes> {
         let name = location.pack.to_string();
         let damaged = |damage| RepositoryError::damaged_blob(self.location(), kind, id, damage);
         let length = location.length as usize;
@@ -94,17 +123,6 @@ impl Repository {
                 read => read?,
             };
         let plain = self.key().open_in_place(&mut sealed).map_err(damaged)?;
-        let bytes = match location.compressed_from {
-            None => Bytes::from(sealed).slice(plain),
-            Some(plain_len) => {
-                let mut bytes = Vec::new();
-                decompress_exactly(&sealed[plain], plain_len, &mut bytes).map_err(damaged)?;
-                Bytes::from(bytes)
-            }
-        };
-        if BlobId::of(&bytes) != *id {
-            return Err(damaged(Damage::HashMismatch));
-        }
-        Ok(bytes)
+        Ok(Bytes::from(sealed).slice(plain))
     }
 }

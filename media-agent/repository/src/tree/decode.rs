@@ -77,6 +77,13 @@ pub(super) fn tree(blob: &[u8]) -> Result<Tree, Damage> {
     Ok(Tree { nodes })
 }
 
+/// One entry, cut out of a tree.
+pub(super) fn entry(text: &[u8]) -> Result<Node, Damage> {
+    serde_json::from_slice(text)
+        .map_err(Damage::malformed)
+        .and_then(node)
+}
+
 fn node(json: NodeJson<'_>) -> Result<Node, Damage> {
     let name = unquote(&json.name)
         .ok_or_else(|| Damage::malformed(format_args!("the name {:?} has a wrong escape", json.name)))?;

@@ -11,21 +11,24 @@ use crate::time::Timestamp;
 use crate::tree::Node;
 use crate::tree::quote::quote;
 
+pub(super) const BEGIN: &str = "{\"nodes\":[";
+pub(super) const END: &str = "]}\n";
+
 pub(super) fn tree(nodes: &[&Node]) -> Vec<u8> {
     let mut out = String::with_capacity(16 + nodes.len() * 400);
     let mut quoted = String::new();
-    out.push_str("{\"nodes\":[");
+    out.push_str(BEGIN);
     for (at, node) in nodes.iter().enumerate() {
         if at > 0 {
             out.push(',');
         }
         push_node(&mut out, node, &mut quoted);
     }
-    out.push_str("]}\n");
+    out.push_str(END);
     out.into_bytes()
 }
 
-fn push_node(out: &mut String, node: &Node, quoted: &mut String) {
+pub(super) fn push_node(out: &mut String, node: &Node, quoted: &mut String) {
     quoted.clear();
     quote(&node.name, quoted);
     out.push_str("{\"name\":");

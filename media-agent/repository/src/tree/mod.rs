@@ -1,15 +1,22 @@
 //! Trees: the entries of one directory, as a blob.
-//! `node` is one entry, `mode` and `quote` its odd encodings, `encode` and `decode` the JSON.
+//! `node` is one entry, `mode` and `quote` its odd encodings, `encode` and `decode` the JSON; `encoder` and `reader` go
+//! through it entry by entry (`pieces` cuts the text), for directories of any length.
 //! Called by `repository`, `writer` and the media agent.
 
 mod decode;
 mod encode;
+mod encoder;
 mod mode;
 mod node;
+mod pieces;
 mod quote;
+mod reader;
 
+pub(crate) use encoder::EncodedTree;
+pub use encoder::TreeEncoder;
 pub use mode::{go_mode_from_st_mode, st_mode_from_go_mode};
 pub use node::{ExtendedAttribute, Node, NodeKind};
+pub use reader::TreeReader;
 
 use crate::error::Damage;
 

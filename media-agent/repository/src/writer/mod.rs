@@ -25,7 +25,7 @@ use crate::id::{BlobId, BlobKind};
 use crate::lock::LockGuard;
 use crate::pack::Payload;
 use crate::repository::Repository;
-use crate::tree::Tree;
+use crate::tree::{EncodedTree, Tree, TreeEncoder};
 use crate::writer::shared::Shared;
 use crate::writer::slots::Slots;
 use crate::writer::threads::{QueuedPack, WriterThreads};
@@ -144,6 +144,25 @@ impl Writer {
         let blob = tree.encode();
         let id = BlobId::of(&blob);
         Ok((id, self.add_blob(BlobKind::Tree, id, &blob)?))
+    }
+
+    /// A tree to be written entry by entry.
+    pub fn new_tree(&self) -> TreeEncoder {
+        TreeEncoder::new(self.shared.zstd_level)
+    }
+
+    /// Adds a tree that was written entry by entry and gives its id.
+    pub fn add_encoded_tree(&self, tree: TreeEncoder) -> Result<(BlobId, Added)> {
+        let kind = BlobKind::Tree;
+        match tree.finish()? {
+            EncodedTree::Plain(blob) => {
+                let id = BlobId::of(&blob);
+                Ok((id, self.add_blob(kind, id, &blob)?))
+            }
+            EncodedTree::Compressed { id, frame, plain_len } => {
+                Ok((id, self.add_compressed(kind, id, &frame, plain_len)?))
+            }
+        }
     }
 
     /// Whether the blob is in a loaded index or was added to this writer.

@@ -15,6 +15,7 @@ use crate::writer::{Flushed, WriterOptions};
 pub(super) struct Shared {
     pub(super) repository: Repository,
     pub(super) pack_size: usize,
+    pub(super) zstd_level: i32,
     pub(super) buffers: Buffers,
     pub(super) progress: Progress,
     pub(super) pending: Pending,
@@ -35,6 +36,7 @@ impl Shared {
         Shared {
             repository,
             pack_size,
+            zstd_level: options.zstd_level,
             buffers,
             progress: Progress::default(),
             pending: Pending::new(),

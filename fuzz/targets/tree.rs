@@ -1,0 +1,3 @@
+#![no_main]
+
+outlast_fuzz::target!();

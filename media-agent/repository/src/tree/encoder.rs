@@ -1,0 +1,191 @@
+//! A tree that is written entry by entry, so that the entries of a directory of a million are never in memory together:
+//! what is written is compressed as soon as it is long. Called by whoever backs up; `Writer::add_encoded_tree` stores it.
+
+use std::io::Write;
+
+use sha2::{Digest, Sha256};
+use zstd::stream::write::Encoder;
+
+use crate::compress::{MAX_BLOB, decompress_exactly};
+use crate::error::{Damage, RepositoryError, Result};
+use crate::id::{BlobId, BlobKind};
+use crate::tree::Node;
+use crate::tree::encode::{BEGIN, END, push_node};
+
+/// Text beyond this is compressed; a shorter tree is when it is stored, as all other blobs.
+const MOST_PLAIN: usize = 256 << 10;
+
+/// A tree in the making.
+pub struct TreeEncoder {
+    zstd_level: i32,
+    is_empty: bool,
+    text: String,
+    quoted: String,
+    /// Where the beginning of the text went, once it was long.
+    long: Option<Long>,
+}
+
+struct Long {
+    hasher: Sha256,
+    encoder: Encoder<'static, Vec<u8>>,
+    plain_len: usize,
+}
+
+/// A whole tree as a blob.
+pub(crate) enum EncodedTree {
+    Plain(Vec<u8>),
+    Compressed {
+        id: BlobId,
+        frame: Vec<u8>,
+        plain_len: u32,
+    },
+}
+
+impl TreeEncoder {
+    pub fn new(zstd_level: i32) -> TreeEncoder {
+        TreeEncoder {
+            zstd_level,
+            is_empty: true,
+            text: BEGIN.to_owned(),
+            quoted: String::new(),
+            long: None,
+        }
+    }
+
+    /// Adds an entry. Its name must come after the one before it.
+    pub fn push(&mut self, node: &Node) -> Result<()> {
+        if !std::mem::take(&mut self.is_empty) {
+            self.text.push(',');
+        }
+        push_node(&mut self.text, node, &mut self.quoted);
+        if self.text.len() > MOST_PLAIN {
+            self.compress()?;
+        }
+        Ok(())
+    }
+
+    fn compress(&mut self) -> Result<()> {
+        let long = match &mut self.long {
+            Some(long) => long,
+            None => self.long.insert(Long::begin(self.zstd_level)?),
+        };
+        long.take(self.text.as_bytes())?;
+        self.text.clear();
+        Ok(())
+    }
+
+    pub(crate) fn finish(mut self) -> Result<EncodedTree> {
+        self.text.push_str(END);
+        if self.long.is_some() {
+            self.compress()?;
+        }
+        match self.long {
+            Some(long) => long.finish(),
+            None => Ok(EncodedTree::Plain(self.text.into_bytes())),
+        }
+    }
+
+    /// The plain bytes of the whole tree.
+    pub fn into_bytes(self) -> Result<Vec<u8>> {
+        match self.finish()? {
+            EncodedTree::Plain(bytes) => Ok(bytes),
+            EncodedTree::Compressed { id, frame, plain_len } => {
+                let mut bytes = Vec::new();
+                let refused = |damage| refused(id, damage);
+                decompress_exactly(&frame, plain_len, &mut bytes).map_err(refused)?;
+                Ok(bytes)
+            }
+        }
+    }
+}
+
+impl Long {
+    fn begin(zstd_level: i32) -> Result<Long> {
+        let encoder = Encoder::new(Vec::new(), zstd_level).map_err(|error| failed(0, &error))?;
+        Ok(Long {
+            hasher: Sha256::new(),
+            encoder,
+            plain_len: 0,
+        })
+    }
+
+    fn take(&mut self, text: &[u8]) -> Result<()> {
+        self.plain_len += text.len();
+        if self.plain_len > MAX_BLOB as usize {
+            let limit = u64::from(MAX_BLOB);
+            let id = BlobId::from_bytes(self.hasher.clone().finalize().into());
+            return Err(refused(id, Damage::TooLarge { limit }));
+        }
+        self.hasher.update(text);
+        let plain_len = self.plain_len;
+        self.encoder
+            .write_all(text)
+            .map_err(|error| failed(plain_len, &error))
+    }
+
+    fn finish(self) -> Result<EncodedTree> {
+        let frame = self
+            .encoder
+            .finish()
+            .map_err(|error| failed(self.plain_len, &error))?;
+        Ok(EncodedTree::Compressed {
+            id: BlobId::from_bytes(self.hasher.finalize().into()),
+            frame,
+            plain_len: u32::try_from(self.plain_len).expect("not above MAX_BLOB"),
+        })
+    }
+}
+
+impl std::fmt::Debug for TreeEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let plain_len = self.long.as_ref().map_or(0, |long| long.plain_len) + self.text.len();
+        f.debug_struct("TreeEncoder")
+            .field("plain_len", &plain_len)
+            .finish_non_exhaustive()
+    }
+}
+
+fn failed(length: usize, error: &std::io::Error) -> RepositoryError {
+    let reason = error.to_string();
+    RepositoryError::Compression { length, reason }
+}
+
+fn refused(id: BlobId, damage: Damage) -> RepositoryError {
+    let kind = BlobKind::Tree;
+    RepositoryError::Refused { kind, id, damage }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EncodedTree, TreeEncoder};
+    use crate::id::BlobId;
+    use crate::tree::{Node, Tree};
+
+    #[test]
+    fn a_tree_written_entry_by_entry_is_the_same_blob() {
+        for count in [0, 1, 2, 500, 5000] {
+            let nodes = (0..count).map(|n| Node {
+                name: format!("name {n:06}").into_bytes(),
+                inode: n * 7919,
+                content: Some(vec![BlobId::of(&n.to_le_bytes())]),
+                ..Node::default()
+            });
+            let tree = Tree {
+                nodes: nodes.collect(),
+            };
+            let mut encoder = TreeEncoder::new(1);
+            tree.nodes.iter().for_each(|node| encoder.push(node).unwrap());
+            let whole = tree.encode();
+            match encoder.finish().unwrap() {
+                EncodedTree::Plain(bytes) => assert!(count < 1000 && bytes == whole),
+                EncodedTree::Compressed { id, frame, plain_len } => {
+                    assert!(count > 1000 && frame.len() < whole.len() / 2);
+                    assert_eq!((id, plain_len as usize), (BlobId::of(&whole), whole.len()));
+                }
+            }
+            let mut encoder = TreeEncoder::new(1);
+            tree.nodes.iter().for_each(|node| encoder.push(node).unwrap());
+            assert_eq!(encoder.into_bytes().unwrap(), whole);
+        }
+    }
+}
