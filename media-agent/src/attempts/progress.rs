@@ -71,31 +71,10 @@ impl Progress {
 
 /// As messages carry them.
 pub(crate) fn counters_message(counters: &Counters) -> v1::Counters {
-    v1::Counters {
-        files: counters.files,
-        directories: counters.directories,
-        bytes: counters.bytes,
-        bytes_read: counters.bytes_read,
-        bytes_new: counters.bytes_new,
-        bytes_stored: counters.bytes_stored,
-        bytes_carried_over: counters.bytes_carried_over,
-        bytes_resent: counters.bytes_resent,
-        exceptions: counters.exceptions,
-    }
+    (*counters).into()
 }
 
 /// From a message.
 pub(crate) fn counters_of(message: Option<&v1::Counters>) -> Counters {
-    let c = message.copied().unwrap_or_default();
-    Counters {
-        files: c.files,
-        directories: c.directories,
-        bytes: c.bytes,
-        bytes_read: c.bytes_read,
-        bytes_new: c.bytes_new,
-        bytes_stored: c.bytes_stored,
-        bytes_carried_over: c.bytes_carried_over,
-        bytes_resent: c.bytes_resent,
-        exceptions: c.exceptions,
-    }
+    message.map(Counters::from).unwrap_or_default()
 }

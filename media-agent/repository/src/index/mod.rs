@@ -1,7 +1,8 @@
 //! The index: in which pack, and where in it, every blob is.
-//! `file` is the form on disk, `table` the compact one in memory, this file what keeps the two in step.
+//! `file` is the form on disk, `table` the compact one in memory (`blobs` most of it), this file what keeps the two in step.
 //! Called by `repository` and `writer`.
 
+mod blobs;
 mod file;
 mod table;
 
