@@ -238,13 +238,15 @@ fn s07_s11_a_full_storage_unit_is_129_and_leaves_a_clean_repository() {
         println!("skipped: mounting a small file system needs root");
         return;
     }
-    let cluster = Cluster::unstarted();
+    let mut cluster = Cluster::unstarted();
     let storage = cluster.place("cluster/storage");
     let _mounted = Mount::tmpfs(&storage, "24m");
-    full_unit(cluster);
+    full_unit(&mut cluster);
+    // Before its storage is unmounted; otherwise the folder could not be removed.
+    cluster.stop(rustix::process::Signal::TERM);
 }
 
-fn full_unit(mut cluster: Cluster) {
+fn full_unit(cluster: &mut Cluster) {
     cluster.start_dev();
     let (small, large) = (cluster.place("small"), cluster.place("large"));
     std::fs::write(small.join("file"), crate::tree::noise(1 << 20, 5)).unwrap();
