@@ -10,6 +10,7 @@ pub mod files;
 pub mod host;
 pub mod identity;
 pub mod leader;
+pub mod listen;
 pub mod resume;
 pub mod session;
 pub mod shutdown;

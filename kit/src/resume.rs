@@ -117,6 +117,12 @@ impl<T: Clone> Outgoing<T> {
         self.written
     }
 
+    /// The number of the last message the other side has.
+    #[must_use]
+    pub fn confirmed(&self) -> u64 {
+        self.confirmed
+    }
+
     /// The other side has everything up to `through`; a lower number than before says nothing new.
     ///
     /// # Errors
@@ -240,6 +246,12 @@ impl<T> Incoming<T> {
         Some(message)
     }
 
+    /// How many messages were processed.
+    #[must_use]
+    pub fn processed(&self) -> u64 {
+        self.processed
+    }
+
     /// The number for the next message to the other side.
     pub fn tell(&mut self) -> u64 {
         self.told = self.processed;
@@ -260,9 +272,44 @@ impl<T> Incoming<T> {
     }
 }
 
+/// Since when a conversation does not get on (F-10): streams that come back and break again at once are no end of a break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GettingOn {
+    at: Duration,
+    reached: (u64, u64),
+}
+
+impl GettingOn {
+    /// A conversation that begins at `now` (monotonic).
+    #[must_use]
+    pub fn begin(now: Duration) -> Self {
+        Self {
+            at: now,
+            reached: (0, 0),
+        }
+    }
+
+    /// A stream that was opened at `opened` broke at `now`: since when the conversation does not get on. It does if a message
+    /// arrived on either side, or if the stream lived, for there may be nothing to say.
+    pub fn broken<S: Clone, R>(
+        &mut self,
+        (opened, now): (Duration, Duration),
+        outgoing: &Outgoing<S>,
+        incoming: &Incoming<R>,
+    ) -> Duration {
+        let reached = (outgoing.confirmed(), incoming.processed());
+        if reached != self.reached || now.saturating_sub(opened) >= SIGN_OF_LIFE {
+            *self = Self { at: now, reached };
+        }
+        self.at
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{CONFIRM_BYTES, Incoming, Misnumbered, Outgoing, PER_MESSAGE};
+    use std::time::Duration;
+
+    use super::{CONFIRM_BYTES, GettingOn, Incoming, Misnumbered, Outgoing, PER_MESSAGE};
 
     fn three(limit: usize) -> Outgoing<&'static str> {
         let mut out = Outgoing::new(limit);
@@ -337,6 +384,32 @@ mod tests {
         assert!(out.has_room());
         out.push("", 0);
         assert!(!out.has_room(), "what is empty counts too");
+    }
+
+    #[test]
+    fn t90_streams_that_break_at_once_are_no_progress() {
+        let seconds = Duration::from_secs;
+        let (mut out, mut incoming) = (three(100), Incoming::<()>::default());
+        written(&mut out);
+        let mut progress = GettingOn::begin(seconds(0));
+        // Opened, broke, confirmed by then, processed by then: since when it does not get on.
+        for (opened, broke, confirmed, processed, since) in [
+            (0, 1, 1, 0, 1),
+            (2, 3, 1, 0, 1),
+            (4, 5, 1, 0, 1),
+            (6, 7, 2, 0, 7),
+            (8, 9, 2, 1, 9),
+            (10, 11, 2, 1, 9),
+            (12, 22, 2, 1, 22),
+        ] {
+            out.confirm(confirmed).unwrap();
+            while incoming.processed() < processed {
+                incoming.take(processed, (), 0).unwrap();
+                incoming.process();
+            }
+            let at = progress.broken((seconds(opened), seconds(broke)), &out, &incoming);
+            assert_eq!(at, seconds(since), "broke at {broke}");
+        }
     }
 
     #[test]

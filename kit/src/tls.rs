@@ -8,6 +8,9 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, ServerTl
 
 use crate::identity::{Identity, IdentityError};
 
+/// How long whoever connects may take to show a certificate.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
 /// The name every primary's certificate carries beside its own.
 pub const ANY_PRIMARY: &str = "primary.outlast";
 
@@ -102,6 +105,7 @@ impl Credentials {
         ServerTlsConfig::new()
             .identity(self.own.clone())
             .client_ca_root(self.ca.clone())
+            .timeout(HANDSHAKE)
     }
 
     /// A connection to `address` (`host:port`) that must prove to be `server_name`. Dead peers are noticed within 15 s.

@@ -1,10 +1,12 @@
-//! What the primary told about the cluster and what must be known without it: its id and the key of its tickets.
+//! What the primary told about the cluster and what must be known without it: its id, the key of its tickets, how long to wait.
 //!
 //! Kept on disk so that tickets are verified while no primary answers. Written by the session, read by `tickets`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use outlast_proto::v1::Welcome;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,18 @@ struct Content {
     cluster_id: String,
     /// Ed25519, hexadecimal.
     ticket_key: String,
+    /// The waiting times in force; none in files of earlier versions, or if the primary did not say.
+    #[serde(default)]
+    reconnect_for_seconds: Option<u64>,
+    #[serde(default)]
+    disruption_grace_seconds: Option<u64>,
+}
+
+/// How long things are waited for, as the primary said last (F-10, R-03).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WaitingTimes {
+    pub(crate) reconnect_for: Option<Duration>,
+    pub(crate) disruption_grace: Option<Duration>,
 }
 
 /// Which cluster this agent belongs to, once known.
@@ -56,10 +70,13 @@ impl Cluster {
     }
 
     /// Takes in what a welcome says. Durable when it returns.
-    pub(crate) fn learn(&self, cluster_id: &str, ticket_key: &[u8]) -> Result<(), LearnError> {
+    pub(crate) fn learn(&self, welcome: &Welcome) -> Result<(), LearnError> {
+        let said = |seconds: u64| Some(seconds).filter(|seconds| *seconds > 0);
         let new = Content {
-            cluster_id: cluster_id.to_owned(),
-            ticket_key: hex::encode(ticket_key),
+            cluster_id: welcome.cluster_id.clone(),
+            ticket_key: hex::encode(&welcome.ticket_key),
+            reconnect_for_seconds: said(welcome.reconnect_for_seconds),
+            disruption_grace_seconds: said(welcome.disruption_grace_seconds),
         };
         let mut known = self.known.write();
         if let Some(old) = known.as_ref() {
@@ -73,7 +90,7 @@ impl Cluster {
                 return Ok(());
             }
         }
-        let content = serde_json::to_vec(&new).expect("two strings are always JSON");
+        let content = serde_json::to_vec(&new).expect("strings and numbers are always JSON");
         outlast_kit::files::write_durably(&self.path, &content, 0o600).map_err(|source| {
             LearnError::Write {
                 path: self.path.clone(),
@@ -82,6 +99,16 @@ impl Cluster {
         })?;
         *known = Some(new);
         Ok(())
+    }
+
+    /// What was said last, also to an earlier process.
+    pub(crate) fn waiting_times(&self) -> WaitingTimes {
+        let known = self.known.read();
+        let seconds = |of: fn(&Content) -> Option<u64>| known.as_ref().and_then(of).map(Duration::from_secs);
+        WaitingTimes {
+            reconnect_for: seconds(|content| content.reconnect_for_seconds),
+            disruption_grace: seconds(|content| content.disruption_grace_seconds),
+        }
     }
 
     /// Id and ticket key, once a primary has told them.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use outlast_kit::clock::SharedClock;
 use tokio::sync::watch;
 
+use crate::cluster::WaitingTimes;
+
 /// The state of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Contact {
@@ -25,6 +27,12 @@ impl Contact {
             grace: Duration::from_secs(20),
             reconnect_for,
         }
+    }
+
+    /// Takes over what a primary has said.
+    pub(crate) fn take(&mut self, said: WaitingTimes) {
+        self.grace = said.disruption_grace.unwrap_or(self.grace);
+        self.reconnect_for = said.reconnect_for.unwrap_or(self.reconnect_for);
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outlast_kit::clock::SharedClock;
+use outlast_kit::listen::Limits;
 use outlast_kit::shutdown::Shutdown;
 use outlast_kit::tasks::Tasks;
 use outlast_proto::v1::journal_event::What;
@@ -28,8 +29,11 @@ pub struct Timing {
     pub reconnect_for: Duration,
     /// For the first message of a stream.
     pub hello_wait: Duration,
-    /// For a message of a client whose stream is open: one that has nothing to say still confirms.
+    /// For a message of a client whose stream is open: one that has nothing to say still confirms. Long enough for the largest
+    /// message (8 MiB) over a slow line.
     pub client_silence: Duration,
+    /// Of clients: how many, and how long one may be silent.
+    pub connections: Limits,
     /// Between refreshments of a lock.
     pub lock_refresh: Duration,
     /// For attempts to end at shutdown.
@@ -44,7 +48,8 @@ impl Default for Timing {
             client_wait: Duration::from_secs(60),
             reconnect_for: Duration::from_secs(300),
             hello_wait: Duration::from_secs(10),
-            client_silence: Duration::from_secs(60),
+            client_silence: Duration::from_secs(600),
+            connections: Limits::default(),
             lock_refresh: Duration::from_secs(5 * 60),
             attempts_end: Duration::from_secs(10),
             last_delivery: Duration::from_secs(2),

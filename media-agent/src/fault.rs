@@ -78,9 +78,15 @@ pub(crate) fn told_by_client(error: JobError) -> JobError {
         );
         code.entry().is_some() && !is_no_failure
     });
+    let code = code.unwrap_or(StatusCode::FILE_READ_FAILED);
+    let text = if error.text.is_empty() {
+        code.text().to_owned()
+    } else {
+        shorten(error.text, MAX_TEXT)
+    };
     JobError {
-        code: code.unwrap_or(StatusCode::FILE_READ_FAILED).0.into(),
-        text: shorten(error.text, MAX_TEXT),
+        code: code.0.into(),
+        text,
     }
 }
 

@@ -39,9 +39,12 @@ static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
     use ring::signature::KeyPair as _;
     let file = std::env::temp_dir().join(format!("outlast-fuzz-cluster-{}", std::process::id()));
     let cluster = Cluster::load(file.clone()).expect("there is no such file yet");
-    cluster
-        .learn("c", KEY.public_key().as_ref())
-        .expect("there is room");
+    let welcome = outlast_proto::v1::Welcome {
+        cluster_id: "c".to_owned(),
+        ticket_key: KEY.public_key().as_ref().to_vec().into(),
+        ..Default::default()
+    };
+    cluster.learn(&welcome).expect("there is room");
     std::fs::remove_file(file).expect("it was written above");
     Verifier {
         cluster,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use outlast_kit::clock::SystemClock;
 use outlast_kit::leader::Primaries;
+use outlast_kit::listen::Incoming;
 use outlast_kit::session;
 use outlast_kit::shutdown::Shutdown;
 use outlast_kit::tasks::Tasks;
@@ -17,7 +18,6 @@ use outlast_kit::tls::Credentials;
 use outlast_proto::v1::{AgentKind, Hello};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tonic::transport::server::TcpIncoming;
 
 use crate::attempts::{Desk, settle_open_attempts};
 use crate::cluster::Cluster;
@@ -84,7 +84,9 @@ pub async fn start_with(config: Config, shutdown: Shutdown, timing: Timing) -> R
     let (journal, open) = Journal::open(&data_dir.journal(), &tasks)?;
     let sent = Arc::new(AtomicU64::new(journal.status().last));
     let clock = SystemClock::shared();
-    let contact = watch::Sender::new(Contact::none_yet(clock.monotonic(), timing.reconnect_for));
+    let mut contact = Contact::none_yet(clock.monotonic(), timing.reconnect_for);
+    contact.take(cluster.waiting_times());
+    let contact = watch::Sender::new(contact);
     let context = Context {
         agent: config.name.clone(),
         start_id: uuid::Uuid::new_v4().to_string(),
@@ -195,8 +197,7 @@ fn serve_data(
         reason: error.to_string(),
     })?;
     let shutdown = context.shutdown.clone();
-    // The server's own switch for this does not reach connections we accept ourselves; without it small answers wait.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = Incoming::new(listener, context.timing.connections);
     let serving = router.serve_with_incoming_shutdown(incoming, async move {
         shutdown.begun().await;
     });

@@ -13,6 +13,11 @@ use outlast_proto::v1::{
     JobError, Node, NodeType, RestoreEnd, StreamHello, Verdicts, backup_down, backup_up, entry, restore_up,
 };
 
+use outlast_repository::{
+    LocalStorage, Node as StoredNode, NodeKind, Password, Repository, Snapshot, Timestamp, Tree,
+    WriterOptions,
+};
+
 use support::client::{BackupStream, RestoreStream};
 use support::source::{Source, dir, file, noise, walk};
 use support::world::{RunningAgent, World};
@@ -386,5 +391,56 @@ async fn a_flood_of_streams_holds_up_only_its_own_connection() {
             assert!(answer.body.is_some_and(is_refused));
         }
     }
+    agent.stop().await;
+}
+
+/// A snapshot from elsewhere, made by hand: names that would lead out of the target are exceptions, the rest is restored.
+#[tokio::test(flavor = "multi_thread")]
+async fn f17_names_that_lead_elsewhere_do_not_leave_the_repository() {
+    let world = World::new().await;
+    let agent = world.agent("media-1").await;
+    bystander_backup(&world, &agent).await;
+    let storage = std::sync::Arc::new(LocalStorage::new(world.storage()));
+    let password = Password::new(support::world::PASSWORD.to_owned());
+    let repository = Repository::open(storage, &password).unwrap();
+    let writer = repository.writer(WriterOptions::default()).unwrap();
+    let inner = StoredNode {
+        name: b"inner".to_vec(),
+        kind: NodeKind::File,
+        content: Some(Vec::new()),
+        ..StoredNode::default()
+    };
+    let mut nodes = vec![inner];
+    let (below, _) = writer.add_tree(&Tree { nodes: nodes.clone() }).unwrap();
+    let odd: [&[u8]; 7] = [b"", b".", b"..", b"../out", b"/etc/passwd", b"a/b", b"a\0b"];
+    for name in odd {
+        let file = StoredNode {
+            name: name.to_vec(),
+            ..nodes[0].clone()
+        };
+        let folder = StoredNode {
+            kind: NodeKind::Dir,
+            content: None,
+            subtree: Some(below),
+            ..file.clone()
+        };
+        nodes.extend([file, folder]);
+    }
+    let (tree, _) = writer.add_tree(&Tree { nodes }).unwrap();
+    writer.finish().unwrap();
+    let snapshot = Snapshot::new(Timestamp::now(), tree, vec!["/".to_owned()], "laptop".to_owned());
+    let snapshot = repository.save_snapshot(&snapshot).unwrap();
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let ticket = world.restore_ticket(2, snapshot.as_bytes(), &[]);
+    let (restored, _, over) = support::client::restore(&laptop, &agent.address, world.hello(&ticket)).await;
+    assert_eq!(over.code, 1, "{}", over.text);
+    assert_eq!(restored.into_keys().collect::<Vec<_>>(), ["//inner"]);
+    let found = world.primary.end_of(2, 1).await;
+    assert_eq!(code_of(&found), 1);
+    let exceptions = world.primary.events(2, 1).into_iter().map(|event| match event {
+        What::Exceptions(found) => found.exceptions.len(),
+        _ => 0,
+    });
+    assert_eq!(exceptions.sum::<usize>(), 2 * odd.len());
     agent.stop().await;
 }

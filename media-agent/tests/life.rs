@@ -17,7 +17,8 @@ use outlast_media_agent::{RunError, Timing};
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::primary_message::Body;
 use outlast_proto::v1::{
-    FenceAttempt, ListFilesQuestion, Question, StartAttempt, StopAttempt, Stopped, answer, question,
+    FenceAttempt, ListFilesQuestion, Question, StartAttempt, StopAttempt, Stopped, StreamGoodbye, answer,
+    backup_up, question,
 };
 use support::client::{BackupStream, restore};
 use support::source::{Source, dir, file, noise};
@@ -232,7 +233,9 @@ async fn f09_a_client_that_goes_away_or_comes_anew_ends_its_attempt() {
     let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
     stream.welcome().await;
     stream.begin(0, &home(), "home").await;
-    drop(stream);
+    stream
+        .send_as(0, backup_up::Body::Goodbye(StreamGoodbye {}))
+        .await;
     let What::Ended(ended) = world.primary.end_of(2, 1).await else {
         panic!()
     };

@@ -176,3 +176,65 @@ async fn x01_an_attempt_that_waits_for_its_client_ends_when_told_to() {
     agent.stop().await;
     assert!(matches!(world.primary.end_of(2, 1).await, What::Interrupted(_)));
 }
+
+/// A connection that was lost may end like one that was closed: a client that goes for good says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn t90_f10_an_end_without_goodbye_is_a_break() {
+    let world = World::new().await;
+    let agent = world.agent("media-1").await;
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let ticket = world.ticket(1, 1, &[Path::new(ITEM)]);
+    let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+    stream.welcome().await;
+    let (wanted, contents) = stream.begin(0, &home(), "home").await;
+    let mut stream = stream
+        .lose()
+        .reopen(&laptop, &agent.address, world.hello(&ticket))
+        .await;
+    for node in &wanted {
+        let files = [(*node, contents[node].as_slice())];
+        let needed = stream.offer(&files).await;
+        stream.chunks(needed).await;
+        stream.file_ends(&files).await;
+    }
+    stream.end_item(0).await;
+    assert_eq!(stream.over().await.code, 0);
+    world.assert_clean();
+    agent.stop().await;
+}
+
+/// Streams that come back and break again, and nothing gets through: that is one break, and it lasts too long.
+#[tokio::test(flavor = "multi_thread")]
+async fn t90_f10_streams_that_only_come_and_go_end_the_attempt() {
+    let world = World::new().await;
+    let timing = Timing {
+        reconnect_for: Duration::from_secs(1),
+        ..Timing::default()
+    };
+    let agent = world.agent_with("media-1", timing).await;
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let ticket = world.ticket(1, 1, &[Path::new(ITEM)]);
+    let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+    stream.welcome().await;
+    stream.begin(0, &home(), "home").await;
+    let hello = StreamHello {
+        peer_start_id: stream.peer_start().into(),
+        received: stream.received(),
+        ..world.hello(&ticket)
+    };
+    drop(stream);
+    let over = loop {
+        let mut next = BackupStream::open(&laptop, &agent.address, hello.clone()).await;
+        match next.receive().await {
+            backup_down::Body::Over(over) => break over,
+            backup_down::Body::Welcome(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            other => panic!("{other:?} is new"),
+        }
+    };
+    assert_eq!(over.code, 40, "{}", over.text);
+    let What::Ended(ended) = world.primary.end_of(1, 1).await else {
+        panic!()
+    };
+    assert_eq!(ended.status_code, 40, "{}", ended.text);
+    agent.stop().await;
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use outlast_kit::clock::SystemClock;
 use outlast_kit::identity::Kind;
+use outlast_kit::listen::{Incoming, Limits};
 use outlast_kit::shutdown::Shutdown;
 use outlast_kit::tasks::Tasks;
 use outlast_kit::tls::{ANY_PRIMARY, Credentials};
@@ -18,7 +19,6 @@ use outlast_raft::{
 use tokio::net::TcpListener;
 use tonic::service::RoutesBuilder;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server};
 
 use crate::api::{Api, only};
@@ -110,8 +110,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     );
     let (registry, live) = (Registry::new(), Live::new());
 
-    // The server's own switch for this does not reach connections we accept ourselves.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = Incoming::new(listener, Limits::default());
     // The others need our answers until leadership is handed over.
     let serving_over = Shutdown::new();
     let routes = routes(&brain, &registry, &live, &tasks, &config).await?;

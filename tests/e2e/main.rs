@@ -7,6 +7,7 @@ mod cluster;
 mod exceptions;
 mod filesystem;
 mod foreign_client;
+mod hostile;
 mod hosts;
 mod kill_loops;
 mod large_directory;

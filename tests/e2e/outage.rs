@@ -148,7 +148,7 @@ fn r04_a_job_goes_on_while_every_primary_is_down_and_the_truth_arrives_later() {
 }
 
 /// A job of some seconds whose data flows: 24 MiB at 8 MiB/s.
-fn slow_job_under_way(cluster: &Cluster, source: &Path, seed: u64) -> String {
+pub(crate) fn slow_job_under_way(cluster: &Cluster, source: &Path, seed: u64) -> String {
     std::fs::write(source.join("big"), tree::noise(24 << 20, seed)).unwrap();
     cluster
         .apply_policy("slow", &[source], "[limits]\nbandwidth = \"8MiB/s\"")

@@ -1,11 +1,12 @@
 //! F-10: the connection between client and media agent is cut, and nobody notices but the log.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, wait_until};
+use crate::outage::slow_job_under_way;
 use crate::proxy::Proxy;
 use crate::tree;
 
 /// Where a child's config says that it listens.
-fn listen(cluster: &Cluster, child: &str) -> String {
+pub(crate) fn listen(cluster: &Cluster, child: &str) -> String {
     let file = cluster.data_dir().join("config").join(format!("{child}.toml"));
     let text = std::fs::read_to_string(&file).unwrap();
     let line = text.lines().find(|line| line.starts_with("listen"));
@@ -16,15 +17,20 @@ fn listen(cluster: &Cluster, child: &str) -> String {
 /// A cluster whose client reaches each media agent through a proxy.
 fn behind_proxies() -> (Cluster, Vec<Proxy>) {
     let cluster = Cluster::start();
+    let proxies = with_proxies(&cluster);
+    (cluster, proxies)
+}
+
+pub(crate) fn with_proxies(cluster: &Cluster) -> Vec<Proxy> {
     let proxies = ["media-1", "media-2"].map(|child| {
         let proxy = Proxy::start();
-        proxy.lead_to(&listen(&cluster, child));
+        proxy.lead_to(&listen(cluster, child));
         cluster.kill(&[child]);
         let advertise = format!("[{:?}]", proxy.address());
         cluster.restart_with(child, &[("OUTLAST_MEDIA_AGENT__ADVERTISE", &advertise)]);
         proxy
     });
-    (cluster, proxies.into())
+    proxies.into()
 }
 
 #[test]
@@ -50,13 +56,81 @@ fn f10_a_hundred_cuts_end_no_attempt_and_spoil_nothing() {
         panic!("{points:#}")
     };
 
-    // And back the same way.
+    // And back the same way: cut on the way of the data, now and then on that of the answers.
+    let before: usize = cuts.iter().sum();
     for proxy in &proxies {
         proxy.cut();
-        proxy.plan([20_000, 3_000, 6_000, 5_000]);
+        proxy.plan_down((0..40).map(|n| if n % 4 == 3 { 4_000_000 } else { 5_000 + n * 10_000 }));
     }
     let target = cluster.place("target");
     let point = point["id"].as_str().unwrap();
-    cluster.run(&["restore", point, "--to", target.to_str().unwrap(), "--wait"]);
+    let ran = cluster.run(&[
+        "-o",
+        "json",
+        "restore",
+        point,
+        "--to",
+        target.to_str().unwrap(),
+        "--wait",
+    ]);
+    let job = ran.json();
+    assert_eq!(job["attempts"].as_array().unwrap().len(), 1, "{job:#}");
+    let cuts: usize = proxies.iter().map(Proxy::cuts).sum();
+    assert!(cuts - before >= 40, "{cuts} after {before}");
     tree::assert_same(&source, &target.join(source.strip_prefix("/").unwrap()));
+}
+
+/// What the children say of a broken stream.
+fn breaks(cluster: &Cluster) -> [usize; 2] {
+    let count = |child: &str, text: &str| {
+        let log = cluster.data_dir().join("log").join(format!("{child}.log"));
+        std::fs::read_to_string(log).unwrap().matches(text).count()
+    };
+    let of_media = "the stream with the client is broken";
+    let of_client = "the data stream is broken and is opened again";
+    [
+        count("media-1", of_media) + count("media-2", of_media),
+        count("client-1", of_client),
+    ]
+}
+
+/// Half-open: nothing is closed and nothing comes through. Both sides notice by themselves, and go on when it is over.
+#[test]
+fn f10_a_network_that_falls_silent_is_noticed_by_both_sides_and_ends_no_attempt() {
+    let (cluster, proxies) = behind_proxies();
+    let source = cluster.place("source");
+    let id = slow_job_under_way(&cluster, &source, 6);
+    proxies.iter().for_each(|proxy| proxy.be_silent(true));
+    wait_until("both sides to notice", || breaks(&cluster) == [1, 1]);
+    assert_eq!(cluster.json(&["job", "show", &id])["state"], "active");
+    proxies.iter().for_each(|proxy| proxy.be_silent(false));
+    let job = cluster.run(&["-o", "json", "job", "watch", &id]).json();
+    assert_eq!(job["status"], "successful", "{job:#}");
+    assert_eq!(job["attempts"].as_array().unwrap().len(), 1, "{job:#}");
+    cluster.check_repository();
+}
+
+/// F-18, where there is nobody to move to: 40, after `reconnect_for` as the cluster has it, which a media agent knows from its
+/// disk when it was started again.
+#[test]
+fn f18_a_network_that_stays_silent_ends_the_attempt_with_40() {
+    let cluster = Cluster::start();
+    cluster.run(&["cluster", "set", "--reconnect-for", "3s"]);
+    cluster.kill(&["client-1"]);
+    cluster.restart("client-1");
+    let proxies = with_proxies(&cluster);
+    let source = cluster.place("source");
+    let id = slow_job_under_way(&cluster, &source, 7);
+    proxies.iter().for_each(|proxy| proxy.be_silent(true));
+    let job = cluster
+        .try_run(&["-o", "json", "job", "watch", &id])
+        .expect(1)
+        .json();
+    assert_eq!(job["attempts"][0]["status_code"], 40, "{job:#}");
+    let text = job["attempts"][0]["error"]["text"].as_str().unwrap();
+    assert!(text.contains("3 s"), "{text}");
+    cluster.check_repository();
+    // The next job is none the worse for it.
+    proxies.iter().for_each(|proxy| proxy.be_silent(false));
+    cluster.run_job("slow", 0);
 }

@@ -1,25 +1,40 @@
-//! A TCP proxy that cuts connections: each in turn after so many bytes, or all of them on command.
+//! A TCP proxy that cuts connections: each in turn after so many bytes of one direction, or all of them on command; or that
+//! stops carrying without closing anything, as a network does that fails.
 //!
 //! Included by the tests of both agents and by ring 3; it knows nothing of what it carries.
 
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 pub(crate) struct Proxy {
     address: SocketAddr,
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// After so many bytes of this direction a connection is cut.
+#[derive(Clone, Copy)]
+enum Limit {
+    Up(u64),
+    Down(u64),
 }
 
 #[derive(Default)]
 struct State {
     target: Option<SocketAddr>,
-    /// Bytes to the target after which the next connections are cut.
-    plan: VecDeque<u64>,
+    /// For the next connections.
+    plan: VecDeque<Limit>,
     cuts: usize,
     open: Vec<(TcpStream, TcpStream)>,
     is_closed: bool,
+    is_silent: bool,
     has_ended: bool,
 }
 
@@ -29,11 +44,14 @@ impl Proxy {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(Mutex::new(State::default()));
-        let shared = Arc::clone(&state);
+        let proxy = Self {
+            address,
+            shared: Arc::default(),
+        };
+        let shared = Arc::clone(&proxy.shared);
         std::thread::spawn(move || {
             for incoming in listener.incoming() {
-                if shared.lock().unwrap().has_ended {
+                if shared.lock().has_ended {
                     return;
                 }
                 if let Ok(incoming) = incoming {
@@ -41,7 +59,7 @@ impl Proxy {
                 }
             }
         });
-        Self { address, state }
+        proxy
     }
 
     pub(crate) fn address(&self) -> String {
@@ -49,39 +67,51 @@ impl Proxy {
     }
 
     pub(crate) fn lead_to(&self, target: &str) {
-        self.state.lock().unwrap().target = Some(target.parse().unwrap());
+        self.shared.lock().target = Some(target.parse().unwrap());
     }
 
-    /// Cuts one connection after each of these numbers of bytes; those after them live.
+    /// Cuts one connection after each of these numbers of bytes to the target; those after them live.
     pub(crate) fn plan(&self, bytes: impl IntoIterator<Item = u64>) {
-        self.state.lock().unwrap().plan = bytes.into_iter().collect();
+        self.shared.lock().plan = bytes.into_iter().map(Limit::Up).collect();
+    }
+
+    /// As [`Proxy::plan`], with bytes from the target.
+    pub(crate) fn plan_down(&self, bytes: impl IntoIterator<Item = u64>) {
+        self.shared.lock().plan = bytes.into_iter().map(Limit::Down).collect();
     }
 
     /// Cuts what is open.
     pub(crate) fn cut(&self) {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.shared.lock();
         state.cuts += usize::from(!state.open.is_empty());
         state.open.drain(..).for_each(|pair| close(&pair));
     }
 
     /// Cuts what is open and lets nobody in until [`Proxy::open`].
     pub(crate) fn close(&self) {
-        self.state.lock().unwrap().is_closed = true;
+        self.shared.lock().is_closed = true;
         self.cut();
     }
 
     pub(crate) fn open(&self) {
-        self.state.lock().unwrap().is_closed = false;
+        self.shared.lock().is_closed = false;
+    }
+
+    /// Carries nothing any more, in neither direction and over new connections neither, and closes none; or goes on.
+    pub(crate) fn be_silent(&self, is_silent: bool) {
+        self.shared.lock().is_silent = is_silent;
+        self.shared.changed.notify_all();
     }
 
     pub(crate) fn cuts(&self) -> usize {
-        self.state.lock().unwrap().cuts
+        self.shared.lock().cuts
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.state.lock().unwrap().has_ended = true;
+        self.shared.lock().has_ended = true;
+        self.shared.changed.notify_all();
         self.cut();
         // The listener wakes up and sees it.
         let _ = TcpStream::connect(self.address);
@@ -93,37 +123,51 @@ fn close((from, to): &(TcpStream, TcpStream)) {
     let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
 }
 
-fn accept(incoming: TcpStream, shared: &Arc<Mutex<State>>) {
-    let mut state = shared.lock().unwrap();
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn wait_for_sound(&self) {
+        let is_silent = |state: &mut State| state.is_silent && !state.has_ended;
+        drop(self.changed.wait_while(self.lock(), is_silent).unwrap());
+    }
+}
+
+fn accept(incoming: TcpStream, shared: &Arc<Shared>) {
+    let mut state = shared.lock();
     let target = state.target.filter(|_| !state.is_closed);
     let Some(outgoing) = target.and_then(|target| TcpStream::connect(target).ok()) else {
         return;
     };
     let _ = (incoming.set_nodelay(true), outgoing.set_nodelay(true));
     let pair = || (incoming.try_clone().unwrap(), outgoing.try_clone().unwrap());
-    let limit = state.plan.pop_front();
+    let (most_up, most_down) = match state.plan.pop_front() {
+        Some(Limit::Up(bytes)) => (Some(bytes), None),
+        Some(Limit::Down(bytes)) => (None, Some(bytes)),
+        None => (None, None),
+    };
     state.open.push(pair());
-    let (up, down) = (pair(), pair());
+    let (up, (client, server)) = (pair(), pair());
     drop(state);
-    let counter = Arc::clone(shared);
-    std::thread::spawn(move || {
-        if carry(&up, limit) {
-            counter.lock().unwrap().cuts += 1;
-        }
-        close(&up);
-    });
-    std::thread::spawn(move || {
-        carry(&(down.1.try_clone().unwrap(), down.0.try_clone().unwrap()), None);
-        close(&down);
-    });
+    for (way, most) in [(up, most_up), ((server, client), most_down)] {
+        let shared = Arc::clone(shared);
+        std::thread::spawn(move || {
+            if carry(&way, most, &shared) {
+                shared.lock().cuts += 1;
+            }
+            close(&way);
+        });
+    }
 }
 
-/// Copies until an end, or `limit`; whether it was that.
-fn carry((from, to): &(TcpStream, TcpStream), limit: Option<u64>) -> bool {
+/// Copies until an end, or `most` bytes; whether it was that.
+fn carry((from, to): &(TcpStream, TcpStream), most: Option<u64>, shared: &Shared) -> bool {
     let (mut from, mut to) = (from, to);
     let mut buffer = [0; 16 << 10];
-    let mut left = limit.unwrap_or(u64::MAX);
+    let mut left = most.unwrap_or(u64::MAX);
     while let Ok(read @ 1..) = from.read(&mut buffer) {
+        shared.wait_for_sound();
         let taken = read.min(usize::try_from(left).unwrap_or(usize::MAX));
         if to.write_all(&buffer[..taken]).is_err() {
             return false;
@@ -133,5 +177,7 @@ fn carry((from, to): &(TcpStream, TcpStream), limit: Option<u64>) -> bool {
             return true;
         }
     }
+    // An end does not come through either.
+    shared.wait_for_sound();
     false
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
-use outlast_kit::resume::{Incoming, MEDIA_AGENT_KEEPS, Misnumbered, Outgoing, SIGN_OF_LIFE};
+use outlast_kit::resume::{GettingOn, Incoming, MEDIA_AGENT_KEEPS, Misnumbered, Outgoing, SIGN_OF_LIFE};
 use outlast_proto::v1::{StreamHello, StreamWelcome};
 use outlast_proto::words::{Attempt, JobId};
 use tokio::sync::mpsc;
@@ -101,7 +101,9 @@ impl<P: Protocol> Line<P> {
 
     /// Keeps the conversation going; returns why it cannot. After the last word it only waits.
     pub(crate) async fn run(&mut self) -> AttemptError {
-        let mut broken_since = Instant::now();
+        let began = Instant::now();
+        let mut getting_on = GettingOn::begin(Duration::ZERO);
+        let mut broken_since = began;
         loop {
             let link = match self.reopen(broken_since).await {
                 Ok(link) => link,
@@ -116,7 +118,8 @@ impl<P: Protocol> Line<P> {
             self.link = None;
             self.progress.set_broken(true);
             tracing::info!(job = %self.job, attempt = %self.attempt, why, "the data stream is broken and is opened again");
-            broken_since = Instant::now();
+            let span = (opened - began, began.elapsed());
+            broken_since = began + getting_on.broken(span, &self.outgoing, &self.incoming);
             tokio::time::sleep_until(opened + SHORTEST_PAUSE).await;
         }
     }

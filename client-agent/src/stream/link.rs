@@ -72,8 +72,13 @@ impl<P: Protocol> Link<P> {
 
     /// Tells the media agent that nobody will go on with this: unlike a break, nothing is to be waited for.
     pub(super) async fn close(mut self) {
-        drop(self.up);
-        let rest = async { while let Ok(Some(_)) = self.down.message().await {} };
+        let goodbye = P::join(0, 0, Some(P::goodbye()));
+        let rest = async {
+            // One that cannot be said is a break, and the media agent finds out in time.
+            let _ = self.up.send(goodbye).await;
+            drop(self.up);
+            while let Ok(Some(_)) = self.down.message().await {}
+        };
         let _ = tokio::time::timeout(GOODBYE, rest).await;
     }
 }

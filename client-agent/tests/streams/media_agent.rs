@@ -415,6 +415,9 @@ impl Backup {
                 assert_eq!(message.sequence, 0, "only a confirmation");
                 continue;
             };
+            if let backup_up::Body::Goodbye(_) = body {
+                return;
+            }
             assert!(
                 message.sequence > last_on_stream,
                 "nothing comes twice on a stream"
@@ -500,7 +503,9 @@ impl Backup {
             }
             backup_up::Body::ItemEnd(end) => self.item_end(end).await,
             backup_up::Body::Path(_) => {}
-            backup_up::Body::Hello(_) => panic!("a second hello"),
+            backup_up::Body::Hello(_) | backup_up::Body::Goodbye(_) => {
+                panic!("a second hello, or a message after the last")
+            }
         }
         true
     }
@@ -607,6 +612,10 @@ impl Backup {
     }
 }
 
+fn is_goodbye(message: &RestoreUp) -> bool {
+    matches!(message.body, Some(restore_up::Body::Goodbye(_)))
+}
+
 /// One restore stream, seen from the media agent: content only of what is wanted.
 async fn restore(
     script: Arc<Script>,
@@ -630,7 +639,7 @@ async fn restore(
     let mut received = 0;
     let mut hear = async || -> Option<restore_up::Body> {
         loop {
-            let message = up.message().await.ok()??;
+            let message = up.message().await.ok()?.filter(|message| !is_goodbye(message))?;
             if message.body.is_some() {
                 received += 1;
                 assert_eq!(message.sequence, received, "numbers without gaps");
@@ -647,7 +656,7 @@ async fn restore(
             }
             restore_up::Body::Exceptions(exceptions) => told.exceptions.extend(exceptions.exceptions),
             restore_up::Body::End(end) => told.restored = Some(end),
-            restore_up::Body::Progress(_) | restore_up::Body::Hello(_) => {}
+            restore_up::Body::Progress(_) | restore_up::Body::Hello(_) | restore_up::Body::Goodbye(_) => {}
         }
         false
     };

@@ -8,7 +8,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use outlast_kit::resume::{Incoming, MEDIA_AGENT_KEEPS, Misnumbered, Outgoing, SIGN_OF_LIFE};
+use outlast_kit::resume::{GettingOn, Incoming, MEDIA_AGENT_KEEPS, Misnumbered, Outgoing, SIGN_OF_LIFE};
 use outlast_kit::tasks::Tasks;
 use outlast_proto::words::StatusCode;
 use tokio::sync::mpsc;
@@ -45,6 +45,10 @@ pub(super) struct Line<P: Protocol> {
     /// None while it is broken.
     link: Option<Link<P>>,
     broken_since: Instant,
+    began: Instant,
+    /// When the present stream came, since `began`.
+    opened: Duration,
+    getting_on: GettingOn,
     outgoing: Outgoing<P::DownBody>,
     incoming: Incoming<P::UpBody>,
     /// A confirmation is due, with a message or without.
@@ -83,6 +87,9 @@ impl<P: Protocol> Line<P> {
             around,
             link: None,
             broken_since: Instant::now(),
+            began: Instant::now(),
+            opened: Duration::ZERO,
+            getting_on: GettingOn::begin(Duration::ZERO),
             outgoing: Outgoing::new(MEDIA_AGENT_KEEPS),
             incoming: Incoming::default(),
             must_confirm: false,
@@ -223,8 +230,12 @@ impl<P: Protocol> Line<P> {
         };
         match self.outgoing.resume(link.greeting.received) {
             Ok(()) => {
+                if self.link.is_some() {
+                    self.broken("a newer one has come");
+                }
+                let is_hopeless = self.broken_since.elapsed() > self.around.reconnect_for;
                 self.switch_to(link);
-                false
+                is_hopeless && self.give_up()
             }
             Err(Misnumbered::Forgotten { .. }) => {
                 let text =
@@ -252,6 +263,7 @@ impl<P: Protocol> Line<P> {
         }
         self.must_confirm = false;
         (self.heard, self.told) = (Instant::now(), Instant::now());
+        self.opened = self.began.elapsed();
         self.link = Some(link);
     }
 
@@ -270,17 +282,18 @@ impl<P: Protocol> Line<P> {
         self.heard = Instant::now();
         let (sequence, received, body) = match came {
             Ok(Some(message)) => P::split(message),
-            // A client that goes away for good says so; a break looks different.
-            Ok(None) => {
-                return self.halt(Fault::broken(
-                    "the client closed the stream before its work was done",
-                ));
-            }
+            // A client that goes away for good says so. A connection that was lost may look like an end, too.
+            Ok(None) => return self.broken("it ended without a word"),
             Err(status) if status.code() == tonic::Code::OutOfRange => {
                 return self.halt(Fault::access("the client sent a message that is too large"));
             }
             Err(status) => return self.broken(status.message()),
         };
+        if body.as_ref().is_some_and(P::is_goodbye) {
+            return self.halt(Fault::broken(
+                "the client closed the stream before its work was done",
+            ));
+        }
         let taken = self.outgoing.confirm(received).and_then(|()| match body {
             None if sequence == 0 => Ok(()),
             // A newer client may say more than we know; it must not rely on it, and here it would.
@@ -301,7 +314,8 @@ impl<P: Protocol> Line<P> {
         tracing::info!(job = %id.job, attempt = %id.attempt, client = %self.around.client, why,
             "the stream with the client is broken; waiting for the client");
         self.link = None;
-        self.broken_since = Instant::now();
+        let span = (self.opened, self.began.elapsed());
+        self.broken_since = self.began + self.getting_on.broken(span, &self.outgoing, &self.incoming);
         false
     }
 

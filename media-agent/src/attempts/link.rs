@@ -29,6 +29,7 @@ pub(crate) trait Protocol: Sized + Send + 'static {
     fn up_bytes(body: &Self::UpBody) -> usize;
     fn down_bytes(body: &Self::DownBody) -> usize;
     fn hello(body: Self::UpBody) -> Option<StreamHello>;
+    fn is_goodbye(body: &Self::UpBody) -> bool;
     fn welcome(welcome: StreamWelcome) -> Self::DownBody;
     fn over(over: AttemptOver) -> Self::DownBody;
     fn wrap(link: Link<Self>) -> AnyLink;
@@ -70,6 +71,9 @@ macro_rules! protocol {
                     v1::$up_mod::Body::Hello(hello) => Some(hello),
                     _ => None,
                 }
+            }
+            fn is_goodbye(body: &Self::UpBody) -> bool {
+                matches!(body, v1::$up_mod::Body::Goodbye(_))
             }
             fn welcome(welcome: StreamWelcome) -> Self::DownBody {
                 v1::$down_mod::Body::Welcome(welcome)

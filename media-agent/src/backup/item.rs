@@ -114,7 +114,8 @@ impl<'a> ItemRun<'a> {
                 | Up::Offers(_)
                 | Up::Chunks(_)
                 | Up::FileEnds(_)
-                | Up::Exceptions(_) => {
+                | Up::Exceptions(_)
+                | Up::Goodbye(_) => {
                     let text =
                         format!("the client broke the protocol: a message does not belong to item {number}");
                     return Err(Fault::access(text).into());

@@ -325,7 +325,7 @@ impl Engine<'_> {
                 self.publish();
             }
             Up::End(end) if self.end.is_none() => self.end = Some(end),
-            Up::Verdicts(_) | Up::End(_) | Up::Hello(_) => {
+            Up::Verdicts(_) | Up::End(_) | Up::Hello(_) | Up::Goodbye(_) => {
                 return Err(protocol("a message came out of turn").into());
             }
         }

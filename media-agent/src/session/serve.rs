@@ -51,23 +51,14 @@ impl SessionServer {
 
     /// Serves until the session ends.
     pub(crate) async fn serve(self, session: Session) {
-        if let Err(error) = self
-            .context
-            .verifier
-            .cluster
-            .learn(&session.welcome.cluster_id, &session.welcome.ticket_key)
-        {
+        let cluster = &self.context.verifier.cluster;
+        if let Err(error) = cluster.learn(&session.welcome) {
             tracing::error!(%error, "this session is not used");
             return self.pause().await;
         }
         self.contact.send_modify(|contact| {
             contact.lost_at = None;
-            if session.welcome.disruption_grace_seconds > 0 {
-                contact.grace = Duration::from_secs(session.welcome.disruption_grace_seconds);
-            }
-            if session.welcome.reconnect_for_seconds > 0 {
-                contact.reconnect_for = Duration::from_secs(session.welcome.reconnect_for_seconds);
-            }
+            contact.take(cluster.waiting_times());
         });
         self.exchange(session).await;
         let now = self.context.clock.monotonic();

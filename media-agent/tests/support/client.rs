@@ -93,6 +93,18 @@ impl BackupStream {
         stream
     }
 
+    /// Ends the stream as one ends whose process is killed: without a word.
+    pub fn lose(mut self) -> Self {
+        let (up, _) = mpsc::channel(1);
+        self.up = up;
+        self
+    }
+
+    /// The last message of the media agent that was read.
+    pub fn received(&self) -> u64 {
+        self.due
+    }
+
     /// The media agent's process.
     pub fn peer_start(&self) -> &str {
         &self.peer_start
