@@ -1,5 +1,6 @@
 //! The whole client agent, from its settings to its end.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +14,15 @@ use outlast_proto::v1::{AgentKind, Hello};
 use outlast_proto::words::StartId;
 use parking_lot::Mutex;
 
+use crate::attempt::MadeFolders;
 use crate::attempts::Attempts;
 use crate::config::{Config, ConfigError};
 use crate::lock::{DataDirLock, LockError};
 use crate::session::Orders;
 use crate::tickets::{TicketError, TicketStore};
 
+/// How long the targets of earlier restores may take to answer.
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
 /// How long running attempts may take to end when the process does.
 const FINISH: Duration = Duration::from_secs(15);
 
@@ -39,6 +43,19 @@ pub enum RunError {
     Primaries(#[from] TlsError),
 }
 
+/// Puts right what a process left that was killed in the middle of a restore; a target that does not answer is left alone.
+async fn left_by_earlier_processes(data_dir: &Path) -> MadeFolders {
+    let data_dir = data_dir.to_owned();
+    let opening = tokio::task::spawn_blocking(move || MadeFolders::open(&data_dir));
+    match tokio::time::timeout(OPEN_WITHIN, opening).await {
+        Ok(Ok(made)) => made,
+        Ok(Err(_)) | Err(_) => {
+            tracing::warn!("what earlier restores left cannot be looked at now; the next start tries again");
+            MadeFolders::default()
+        }
+    }
+}
+
 /// Runs a client agent until `shutdown`.
 ///
 /// # Errors
@@ -55,6 +72,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         start_id.clone(),
         SystemClock::shared(),
         tasks.clone(),
+        left_by_earlier_processes(&config.data_dir).await,
     );
     let orders = Orders {
         name: config.name.clone(),

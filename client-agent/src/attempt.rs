@@ -3,7 +3,6 @@
 //! Used by the agent for every admitted attempt, and by tests with a connection of their own. It never decides how an attempt
 //! ended: the media agent does.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +10,12 @@ use outlast_kit::resume::Misnumbered;
 use outlast_kit::shutdown::Shutdown;
 use outlast_proto::v1::AttemptOver;
 use outlast_proto::words::StartId;
-use parking_lot::Mutex;
 use tonic::transport::Channel;
 
 use crate::admission::{Admission, Work};
 use crate::connect::Road;
 use crate::progress::Progress;
+pub use crate::unfinished::MadeFolders;
 use crate::{backup, restore};
 
 /// How long a stopped attempt waits for the media agent to say that it is over.
@@ -42,28 +41,10 @@ pub struct Surroundings {
     pub progress: Arc<Progress>,
     /// How it is ended.
     pub ends: Ends,
-    /// What earlier attempts of the job left unfinished.
+    /// What earlier attempts, and restores of earlier processes, left unfinished.
     pub made: MadeFolders,
     /// How long its stream may be broken (F-10).
     pub reconnect_for: Duration,
-}
-
-/// The directories a job's restore has made and not described yet, of all its attempts: they are its own, not the user's.
-#[derive(Clone, Debug, Default)]
-pub struct MadeFolders(Arc<Mutex<HashSet<Arc<[u8]>>>>);
-
-impl MadeFolders {
-    pub(crate) fn insert(&self, path: &Arc<[u8]>) {
-        self.0.lock().insert(Arc::clone(path));
-    }
-
-    pub(crate) fn remove(&self, path: &[u8]) {
-        self.0.lock().remove(path);
-    }
-
-    pub(crate) fn contains(&self, path: &[u8]) -> bool {
-        self.0.lock().contains(path)
-    }
 }
 
 /// How the stream ended, in order.

@@ -29,6 +29,7 @@ pub(crate) struct Attempts {
     reconnect_for: Arc<Mutex<Duration>>,
     clock: SharedClock,
     tasks: Tasks,
+    made: MadeFolders,
 }
 
 /// The highest attempt of a job that this process has run.
@@ -38,7 +39,6 @@ struct Known {
     addresses: Arc<Mutex<Vec<String>>>,
     progress: Arc<Progress>,
     ends: Ends,
-    made: MadeFolders,
     state: State,
 }
 
@@ -65,6 +65,7 @@ impl Attempts {
         start_id: StartId,
         clock: SharedClock,
         tasks: Tasks,
+        made: MadeFolders,
     ) -> Self {
         Self {
             known: Arc::default(),
@@ -73,6 +74,7 @@ impl Attempts {
             reconnect_for: Arc::new(Mutex::new(RECONNECT_FOR)),
             clock,
             tasks,
+            made,
         }
     }
 
@@ -88,16 +90,15 @@ impl Attempts {
         let progress = Arc::new(Progress::new(Arc::clone(&self.clock)));
         let ends = Ends::default();
         let addresses = Arc::new(Mutex::new(addresses));
-        let mut now = Known {
+        let now = Known {
             attempt,
             media_agent: admission.media_agent.clone(),
             addresses: Arc::clone(&addresses),
             progress: Arc::clone(&progress),
             ends: ends.clone(),
-            made: MadeFolders::default(),
             state: State::Running,
         };
-        let made = {
+        {
             let mut known = self.known.lock();
             if let Some(before) = known.get(&job) {
                 if !before.gives_way_to(attempt) {
@@ -107,17 +108,14 @@ impl Attempts {
                     return;
                 }
                 before.ends.now.begin();
-                now.made = before.made.clone();
             }
-            let made = now.made.clone();
             known.insert(job, now);
-            made
-        };
+        }
         let around = Surroundings {
             start_id: self.start_id.clone(),
             progress,
             ends,
-            made,
+            made: self.made.clone(),
             reconnect_for: *self.reconnect_for.lock(),
         };
         let road = Road::Addresses(Addresses {

@@ -19,6 +19,7 @@ mod session;
 mod stream;
 mod threads;
 mod tickets;
+mod unfinished;
 
 pub use agent::{RunError, run};
 pub use config::{Config, ConfigError};

@@ -215,3 +215,61 @@ fn f09_a_client_agent_is_killed_20_times() {
     assert!(aborted > 0);
     scene.assert_well();
 }
+
+fn temporary_names(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => temporary_names(&entry.path()),
+            _ => usize::from(
+                entry
+                    .file_name()
+                    .to_string_lossy()
+                    .starts_with(".outlast-restore-"),
+            ),
+        })
+        .sum()
+}
+
+/// A restore is never begun again by itself when its client was lost (F-17); what it left is put right all the same: temporary
+/// names go when the client is back, and a later restore that overwrites nothing describes the directories that were left.
+#[test]
+fn t90_f17_what_a_killed_restore_left_is_put_right() {
+    let cluster = Cluster::start();
+    let proxies = crate::stream::with_proxies(&cluster);
+    let source = cluster.place("source");
+    tree::make(&source);
+    let deep = source.join("docs/deep");
+    let time = std::fs::metadata(&deep).unwrap().modified().unwrap();
+    std::fs::write(deep.join("zz"), tree::noise(48 << 20, 4)).unwrap();
+    std::fs::File::open(&deep).unwrap().set_modified(time).unwrap();
+    cluster.apply_policy("home", &[&source], "").expect(0);
+    let backup = cluster.run_job("home", 0);
+    let point = backup["items"][0]["restore_point"].as_str().unwrap();
+    let target = cluster.place("target");
+    let restored = target.join(source.strip_prefix("/").unwrap());
+    let to = target.to_str().unwrap();
+    let job = cluster.json(&["restore", point, "--to", to]);
+    let id = job["id"].as_str().unwrap();
+    // Nothing more comes as soon as the large file has begun.
+    for _ in 0..100_000 {
+        if temporary_names(&restored.join("docs/deep")) > 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    proxies.iter().for_each(|proxy| proxy.be_silent(true));
+    cluster.kill(&["client-1"]);
+    assert!(temporary_names(&target) > 0, "it was killed in the middle");
+    proxies.iter().for_each(|proxy| proxy.be_silent(false));
+    cluster.restart("client-1");
+    let ended = cluster
+        .try_run(&["-o", "json", "job", "watch", id])
+        .expect(1)
+        .json();
+    assert_eq!(ended["attempts"][0]["status_code"], 50, "{ended:#}");
+    assert_eq!(temporary_names(&target), 0);
+    cluster.run(&["restore", point, "--to", to, "--overwrite", "never", "--wait"]);
+    tree::assert_same(&source, &restored);
+    assert_eq!(temporary_names(&target), 0);
+}

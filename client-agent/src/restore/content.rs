@@ -3,7 +3,6 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use outlast_proto::words::JobId;
 use rustix::fs::{AtFlags, Mode, OFlags, ftruncate, openat, unlinkat};
 use rustix::io::{Errno, pwrite};
 
@@ -17,11 +16,6 @@ pub(super) struct Writing {
     pub(super) folder: Arc<OwnedFd>,
     pub(super) temporary: Vec<u8>,
     position: u64,
-}
-
-/// The name a node has until it is complete. The same job finds and removes its own leftovers in a later attempt.
-pub(super) fn temporary_name(job: JobId, node: u64) -> Vec<u8> {
-    format!(".outlast-restore-{job}-{node}").into_bytes()
 }
 
 /// Removes what an earlier attempt may have left under a temporary name.
@@ -133,7 +127,8 @@ mod tests {
 
     use outlast_proto::words::JobId;
 
-    use super::{BLOCK, Writing, temporary_name};
+    use super::{BLOCK, Writing};
+    use crate::unfinished::temporary_name;
 
     #[test]
     fn t90_zero_runs_become_holes_wherever_pieces_end() {

@@ -7,8 +7,9 @@ use outlast_proto::words::JobId;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, mknodat, openat, symlinkat, unlinkat};
 use rustix::io::Errno;
 
-use super::content::{Writing, remove_leftover, temporary_name};
+use super::content::{Writing, remove_leftover};
 use super::metadata;
+use crate::unfinished::temporary_name;
 
 /// Makes `node` in `folder` under its temporary name, which is returned with what could not be set.
 pub(super) fn create(

@@ -8,13 +8,14 @@ use outlast_proto::words::JobId;
 use prost::Message as _;
 use rustix::io::Errno;
 
-use super::content::{Writing, temporary_name};
+use super::content::Writing;
 use super::metadata;
 use super::settle::{Settling, Step};
 use crate::attempt::Violation;
 use crate::host::beneath::Beneath;
 use crate::host::paths::join;
 use crate::progress::Progress;
+use crate::unfinished::temporary_name;
 
 /// Memory for what waits: about a million nodes.
 const MOST_BYTES: usize = 512 << 20;
@@ -171,6 +172,7 @@ impl Queue {
         }
         self.progress.set_path(&join(&self.to, &join(folder, &node.name)));
         let Target { beneath, settling } = target;
+        settling.ledger.works_in(folder);
         let mut open = || Writing::create(beneath.folder(folder)?, temporary_name(self.job, number));
         let mut opened = open();
         if matches!(opened, Err(Errno::MFILE | Errno::NFILE)) {

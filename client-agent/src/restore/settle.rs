@@ -11,12 +11,12 @@ use outlast_proto::words::{JobId, Overwrite};
 use rustix::fs::{AtFlags, RenameFlags, fstat, fsync, linkat, renameat, renameat_with, syncfs, unlinkat};
 use rustix::io::Errno;
 
-use super::content::{Writing, remove_leftover, temporary_name};
+use super::content::{Writing, remove_leftover};
 use super::restorer::Order;
 use super::{create, metadata};
-use crate::attempt::MadeFolders;
 use crate::host::beneath::Beneath;
 use crate::host::paths::{join, shown};
+use crate::unfinished::{Ledger, temporary_name};
 
 /// A batch is settled when it holds so many open files, bytes or steps.
 const MOST_FILES: usize = 128;
@@ -60,7 +60,7 @@ type Place = (Arc<[u8]>, Vec<u8>);
 pub(super) struct Settling {
     job: JobId,
     overwrite: Overwrite,
-    made: MadeFolders,
+    pub(super) ledger: Ledger,
     to: Vec<u8>,
     beneath: Beneath,
     steps: Vec<Step>,
@@ -79,7 +79,7 @@ impl Settling {
         Self {
             job: order.job,
             overwrite: order.overwrite,
-            made: order.made.clone(),
+            ledger: order.made.ledger(order.job, &order.to),
             to: order.to.as_bytes().to_vec(),
             beneath: Beneath::new(Arc::clone(target)),
             steps: Vec::new(),
@@ -130,6 +130,7 @@ impl Settling {
             }
         }
         (self.files, self.bytes) = (0, 0);
+        self.ledger.settled();
     }
 
     /// Makes renames and metadata durable too. Nothing is gathered any more.
@@ -194,6 +195,7 @@ impl Settling {
     }
 
     fn create(&mut self, path: &Arc<[u8]>, node: &Node) {
+        self.ledger.works_in(path);
         let made = self
             .beneath
             .folder(path)
@@ -217,7 +219,8 @@ impl Settling {
         }
     }
 
-    fn link(&mut self, path: &[u8], node: &Node) {
+    fn link(&mut self, path: &Arc<[u8]>, node: &Node) {
+        self.ledger.works_in(path);
         let Some((first_path, first_name)) = self.first_names.get(&(node.device_id, node.inode)).cloned()
         else {
             let reason = "the file it is another name of could not be restored".to_owned();
@@ -257,7 +260,7 @@ impl Settling {
         match self.beneath.folder(path) {
             Ok(folder) => {
                 let problems = metadata::of_open(&folder, node);
-                self.made.remove(path);
+                self.ledger.remove(path);
                 self.wrote_to(&folder);
                 self.problems(path, &problems);
             }

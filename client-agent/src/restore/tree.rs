@@ -13,7 +13,7 @@ use super::place::{Place, look, open_target, replaces};
 use super::queue::{Queue, Target};
 use super::restorer::Order;
 use super::settle::{Settling, Step, make_room};
-use crate::attempt::{MadeFolders, Violation};
+use crate::attempt::Violation;
 use crate::host::beneath::Beneath;
 use crate::host::paths::{MOST_PATH, is_entry_name, join, shown};
 
@@ -22,7 +22,6 @@ const MOST_LEVELS: usize = 100_000;
 /// The tree so far.
 pub(super) struct Tree {
     overwrite: Overwrite,
-    made: MadeFolders,
     /// An error if `TO` cannot be used: then nothing is wanted, and the end says why.
     pub(super) target: Result<Target, JobError>,
     queue: Queue,
@@ -53,7 +52,6 @@ impl Tree {
         });
         Self {
             overwrite: order.overwrite,
-            made: order.made.clone(),
             target,
             queue: Queue::new(order.job, &order.to, Arc::clone(&order.progress)),
             next_number: 0,
@@ -186,7 +184,6 @@ impl Tree {
             settling.exception(&path, "its path is too long".to_owned());
             return None;
         }
-        let ours = &self.made;
         let made = beneath.folder(parent).and_then(|folder| {
             let place = look(&folder, node, true, overwrite)?;
             if place == Place::Replace {
@@ -194,7 +191,7 @@ impl Tree {
             }
             if matches!(place, Place::Free | Place::Replace) {
                 mkdirat(&folder, node.name.as_ref(), Mode::RWXU)?;
-                ours.insert(&path);
+                settling.ledger.insert(&path, &folder, &node.name);
             }
             Ok((place, folder))
         });
@@ -202,7 +199,8 @@ impl Tree {
             Ok((Place::Free | Place::Replace, _)) => true,
             // One an earlier attempt made is ours; another is overwritten as files are: never, always, or if the restored one is newer.
             Ok((Place::Folder, folder)) => {
-                ours.contains(&path) || (!node.on_the_way && is_described(&folder, node, overwrite))
+                settling.ledger.contains(&path, &folder, &node.name)
+                    || (!node.on_the_way && is_described(&folder, node, overwrite))
             }
             Ok((Place::InTheWay(what), _)) => {
                 settling.exception(&path, what.to_owned());
