@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use outlast_kit::errors::cause_of;
 use outlast_kit::leader::Primaries;
 use outlast_kit::tls::Credentials;
 use outlast_proto::v1;
@@ -113,7 +114,7 @@ impl Connection {
             for (address, channel) in self.primaries.channels() {
                 let said = match tokio::time::timeout(STALE_TRY.min(self.timeout), call(channel)).await {
                     Ok(Ok(answer)) => return Ok(answer),
-                    Ok(Err(status)) if is_silence(&status) => innermost(&status),
+                    Ok(Err(status)) if is_silence(&status) => cause_of(&status),
                     Ok(Err(status)) => return Err(CliError::Refused(status)),
                     Err(_) => "no answer in time".to_owned(),
                 };
@@ -133,17 +134,6 @@ pub(crate) fn is_silence(status: &Status) -> bool {
         status.code(),
         Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded
     ) || (status.code() == Code::Unknown && std::error::Error::source(status).is_some())
-}
-
-/// "transport error" alone helps nobody.
-pub(crate) fn innermost(status: &Status) -> String {
-    let mut text = status.message().to_owned();
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        text = error.to_string();
-        source = error.source();
-    }
-    text
 }
 
 /// A fresh id for a write; the same for all its repetitions.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use outlast_kit::errors::innermost;
 use outlast_kit::tls::{Credentials, media_agent_server_name};
 use outlast_proto::words::AgentName;
 use parking_lot::Mutex;
@@ -76,13 +77,4 @@ async fn once(credentials: &Credentials, media_agent: &AgentName, address: &str)
         .endpoint(address, &name)
         .map_err(|error| error.to_string())?;
     endpoint.connect().await.map_err(|error| innermost(&error))
-}
-
-/// "transport error" alone helps nobody.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }

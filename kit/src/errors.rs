@@ -1,4 +1,4 @@
-//! gRPC statuses that carry our own [`ErrorDetail`]: code, leader, field.
+//! gRPC statuses that carry our own [`ErrorDetail`]: code, leader, field; and what errors come from.
 
 use outlast_proto::v1::ErrorDetail;
 use prost::Message as _;
@@ -37,5 +37,24 @@ pub fn not_leader(leader: Option<(&str, &str)>) -> Status {
             "there is no leader at the moment",
             &ErrorDetail::default(),
         ),
+    }
+}
+
+/// What an error comes from in the end: "transport error" alone helps nobody.
+#[must_use]
+pub fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+/// What a status comes from in the end; its own text if it came from the other side.
+#[must_use]
+pub fn cause_of(status: &Status) -> String {
+    match std::error::Error::source(status) {
+        Some(source) => innermost(source),
+        None => status.message().to_owned(),
     }
 }

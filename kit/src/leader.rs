@@ -191,21 +191,10 @@ fn sort_out<T>(status: Status) -> Try<T> {
         }
         Code::Unavailable if from_server => Try::Elsewhere(None, status.message().to_owned()),
         // Made up by our own side of the connection: refused, reset, TLS failure, shut down in mid-call.
-        Code::Unavailable | Code::Cancelled => Try::Dead(cause_of(&status)),
-        Code::Unknown if std::error::Error::source(&status).is_some() => Try::Dead(cause_of(&status)),
+        Code::Unavailable | Code::Cancelled => Try::Dead(errors::cause_of(&status)),
+        Code::Unknown if std::error::Error::source(&status).is_some() => Try::Dead(errors::cause_of(&status)),
         _ => Try::Refused(status),
     }
-}
-
-/// The innermost reason of a transport error: "transport error" alone helps nobody.
-fn cause_of(status: &Status) -> String {
-    let mut text = status.message().to_owned();
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        text = error.to_string();
-        source = error.source();
-    }
-    text
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -5,7 +5,7 @@ use outlast_proto::v1;
 use outlast_proto::v1::restore_points_client::RestorePointsClient;
 
 use super::Desk;
-use crate::connection::{Connection, all_pages, innermost, is_silence, rpc};
+use crate::connection::{Connection, all_pages, is_silence, rpc};
 use crate::documents::{FileDocument, RestorePointDocument};
 use crate::error::CliError;
 use crate::human::{or_dash, size, time};
@@ -88,7 +88,7 @@ async fn files(
             Ok(Some(part)) => files.extend(part.files.iter().map(FileDocument::from)),
             Ok(None) => return Ok(files),
             Err(status) if is_silence(&status) => {
-                let reason = innermost(&status);
+                let reason = outlast_kit::errors::cause_of(&status);
                 return Err(CliError::BrokenAnswer { reason });
             }
             Err(status) => return Err(CliError::Refused(status)),

@@ -467,11 +467,8 @@ fn t90_a_large_directory_is_not_kept_in_memory() {
         let mut under_way = std::collections::VecDeque::new();
         for number in 1..=20_000u64 {
             let size = u64::from(number % 10 == 0);
-            under_way.extend(
-                builder
-                    .entry(&file(number, &format!("{number:08}"), size))
-                    .unwrap(),
-            );
+            let entry = file(number, &format!("{number:08}"), size);
+            under_way.extend(builder.entry(&entry).unwrap());
             if under_way.len() > 5 {
                 let first = under_way.pop_front().unwrap();
                 builder.offer(first, BlobId::of(b"x"), 1).unwrap();
