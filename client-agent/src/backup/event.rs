@@ -20,6 +20,8 @@ pub(super) enum Event {
     Hashed(Hashed),
     /// A file was read to its end, or given up.
     FileRead(Box<FileRead>),
+    /// Several at once.
+    Several(Vec<Event>),
     /// Needed chunks are ready to be sent.
     Packed(Packed),
 }

@@ -120,15 +120,23 @@ impl Item {
         if self.ended {
             return;
         }
+        if let Event::RootFailed(error) = event {
+            return self.end(Some(error));
+        }
+        self.note(event);
+        self.go_on();
+    }
+
+    fn note(&mut self, event: Event) {
         match event {
-            Event::RootFailed(error) => return self.end(Some(error)),
+            Event::RootFailed(_) => {}
+            Event::Several(events) => events.into_iter().for_each(|event| self.note(event)),
             Event::Walked(batch) => self.walked(batch),
             Event::WalkEnded => self.walk_ended = true,
             Event::Hashed(hashed) => self.hashed(hashed),
             Event::FileRead(read) => self.file_read(*read),
             Event::Packed(packed) => self.packed(packed),
         }
-        self.go_on();
     }
 
     /// The media agent's verdicts: wanted files are read, the others are done.

@@ -6,6 +6,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use outlast_kit::shutdown::Shutdown;
@@ -30,6 +31,12 @@ use crate::host::paths::{join, shown};
 use crate::host::xattrs;
 use crate::progress::Progress;
 
+/// So much is told at once.
+const MOST_UNTOLD: usize = 64;
+const MOST_UNTOLD_BYTES: usize = 512 << 10;
+/// On slow disks no file waits for more than this and the next one.
+const TELL_WITHIN: Duration = Duration::from_millis(20);
+
 /// What the readers of one item share.
 pub(super) struct Shared {
     /// Set before the first file is known.
@@ -48,6 +55,10 @@ pub(super) struct Reader {
     shared: Arc<Shared>,
     jobs: Sender<Job>,
     beneath: Option<Beneath>,
+    /// What the stream's owner was not told yet: waking it for each small file would cost more than the file.
+    untold: Vec<Event>,
+    untold_bytes: usize,
+    told: Instant,
 }
 
 /// Why a file's reading ended early.
@@ -78,12 +89,15 @@ impl Reader {
             shared,
             jobs,
             beneath: None,
+            untold: Vec::new(),
+            untold_bytes: 0,
+            told: Instant::now(),
         }
     }
 
     /// Reads files until the channel is closed or the attempt ends.
     pub(super) fn work(mut self, files: &Receiver<WalkedFile>) {
-        for file in files {
+        while let Some(file) = self.next(files) {
             if self.shared.stop.has_begun() {
                 return;
             }
@@ -103,10 +117,41 @@ impl Reader {
                     exception: Some(exception(&path, reason)),
                 },
             };
-            if self.shared.events.send(Event::FileRead(Box::new(read))).is_err() {
+            if self.tell(Event::FileRead(Box::new(read))).is_err() {
                 return;
             }
         }
+    }
+
+    /// The next file; before it is waited for, everything is told.
+    fn next(&mut self, files: &Receiver<WalkedFile>) -> Option<WalkedFile> {
+        if let Ok(file) = files.try_recv() {
+            return Some(file);
+        }
+        self.tell_all().ok()?;
+        files.recv().ok()
+    }
+
+    fn tell(&mut self, event: Event) -> Result<(), Stopping> {
+        self.untold.push(event);
+        let is_much = self.untold.len() >= MOST_UNTOLD || self.untold_bytes >= MOST_UNTOLD_BYTES;
+        if is_much || self.told.elapsed() >= TELL_WITHIN {
+            return self.tell_all();
+        }
+        Ok(())
+    }
+
+    fn tell_all(&mut self) -> Result<(), Stopping> {
+        if self.untold.is_empty() {
+            return Ok(());
+        }
+        self.untold_bytes = 0;
+        self.told = Instant::now();
+        let events = std::mem::take(&mut self.untold);
+        self.shared
+            .events
+            .send(Event::Several(events))
+            .map_err(|_| Stopping)
     }
 
     fn file(&mut self, file: &WalkedFile) -> Result<(u32, FileEnd, Option<String>), Trouble> {
@@ -160,7 +205,7 @@ impl Reader {
         opened
     }
 
-    fn content(&self, node: u64, open: &OwnedFd, mut stat: Stat) -> Result<Content, Trouble> {
+    fn content(&mut self, node: u64, open: &OwnedFd, mut stat: Stat) -> Result<Content, Trouble> {
         let mut is_second = false;
         loop {
             let size = Seen::of(&stat).size;
@@ -192,15 +237,14 @@ impl Reader {
     }
 
     /// A file that was read in one piece.
-    fn short(&self, node: u64, bytes: Vec<u8>) -> Result<(u32, u64), Stopping> {
+    fn short(&mut self, node: u64, bytes: Vec<u8>) -> Result<(u32, u64), Stopping> {
         let size = bytes.len();
         if size == 0 {
             return Ok((0, 0));
         }
         if size > SHORTEST {
-            let chunks = self
-                .pieces(node, 0, Slab::pooled(bytes, &self.shared.slabs), true)?
-                .0;
+            let slab = Slab::pooled(bytes, &self.shared.slabs);
+            let chunks = self.pieces(node, 0, slab, true)?.0;
             return Ok((chunks, size as u64));
         }
         self.paid(node, size)?;
@@ -212,15 +256,13 @@ impl Reader {
             id,
             data,
         };
-        self.shared
-            .events
-            .send(Event::Hashed(hashed))
-            .map_err(|_| Stopping)?;
+        self.untold_bytes += size;
+        self.tell(Event::Hashed(hashed))?;
         Ok((1, size as u64))
     }
 
     /// A file of more than one slab, up to the length it had when it was opened.
-    fn long(&self, node: u64, open: &OwnedFd, stat: Stat) -> Result<Content, Trouble> {
+    fn long(&mut self, node: u64, open: &OwnedFd, stat: Stat) -> Result<Content, Trouble> {
         let size = Seen::of(&stat).size;
         let (mut chunks, mut done, mut rest) = (0, 0_u64, Vec::new());
         loop {
@@ -254,7 +296,7 @@ impl Reader {
 
     /// Cuts a slab and has its chunks hashed; the number of the next chunk, and where the uncut rest begins.
     fn pieces(
-        &self,
+        &mut self,
         node: u64,
         first: u32,
         slab: Arc<Slab>,
@@ -274,9 +316,16 @@ impl Reader {
     }
 
     /// Waits for the policy's limit and for room among the chunks that wait for an answer.
-    fn paid(&self, node: u64, bytes: usize) -> Result<(), Stopping> {
-        self.shared.throttle.pay(bytes)?;
-        self.shared.budget.take(node, bytes)?;
+    fn paid(&mut self, node: u64, bytes: usize) -> Result<(), Stopping> {
+        if self.shared.throttle.is_limited() {
+            self.tell_all()?;
+            self.shared.throttle.pay(bytes)?;
+        }
+        if !self.shared.budget.try_take(bytes) {
+            // Room comes from chunks the stream's owner knows of.
+            self.tell_all()?;
+            self.shared.budget.take(node, bytes)?;
+        }
         self.shared.progress.read(bytes as u64);
         Ok(())
     }

@@ -32,6 +32,11 @@ impl Throttle {
         Self { limit, stop }
     }
 
+    /// Whether anybody may have to wait.
+    pub(super) fn is_limited(&self) -> bool {
+        self.limit.is_some()
+    }
+
     /// Accounts for `bytes` that were read.
     pub(super) fn pay(&self, bytes: usize) -> Result<(), Stopping> {
         let Some(limit) = &self.limit else { return Ok(()) };

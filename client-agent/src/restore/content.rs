@@ -1,14 +1,21 @@
 //! A regular file while it is written, under a temporary name; long runs of zeros become holes.
+//!
+//! Long files are written past the page cache where the file system can: its pages would cost more than the disk does.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use outlast_direct_io::{AlignedBuffer, BLOCK, is_refusal, set_direct};
 use rustix::fs::{AtFlags, Mode, OFlags, ftruncate, openat, unlinkat};
 use rustix::io::{Errno, pwrite};
 
 /// What file systems keep as one: a block of this length that is all zeros is not written.
-const BLOCK: usize = 4 << 10;
 static ZEROS: [u8; BLOCK] = [0; BLOCK];
+static TWO_BLOCKS: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
+
+/// Files from this length on are written past the page cache, gathered into pieces of [`PIECE`].
+const DIRECT_FROM: u64 = 1 << 20;
+const PIECE: usize = 4 << 20;
 
 /// An open file that has no name of its own yet.
 pub(super) struct Writing {
@@ -16,7 +23,22 @@ pub(super) struct Writing {
     pub(super) folder: Arc<OwnedFd>,
     pub(super) temporary: Vec<u8>,
     position: u64,
+    /// None: what comes is written at once, through the page cache.
+    gathered: Option<Gathered>,
 }
+
+/// The end of what came, not written yet. It begins where a block of the file does, and zeros may follow it.
+struct Gathered {
+    buffer: AlignedBuffer,
+    /// Where in the file the buffer's first byte belongs.
+    start: u64,
+    length: usize,
+    zeros: u64,
+}
+
+/// The buffer for the file that is written now: they come one after the other.
+#[derive(Default)]
+pub(super) struct PieceBuffer(Option<AlignedBuffer>);
 
 /// Removes what an earlier attempt may have left under a temporary name.
 pub(super) fn remove_leftover(folder: &OwnedFd, temporary: &[u8]) -> Result<(), Errno> {
@@ -37,7 +59,21 @@ impl Writing {
             folder,
             temporary,
             position: 0,
+            gathered: None,
         })
+    }
+
+    /// Prepares for `size` bytes of content. The buffer is given back by [`Writing::finish`].
+    pub(super) fn expect(&mut self, size: u64, spare: &mut PieceBuffer) {
+        if size >= DIRECT_FROM && set_direct(&self.file, true).is_ok() {
+            let buffer = spare.0.take().unwrap_or_else(|| AlignedBuffer::new(PIECE));
+            self.gathered = Some(Gathered {
+                buffer,
+                start: self.position,
+                length: 0,
+                zeros: 0,
+            });
+        }
     }
 
     /// How far the content has come.
@@ -52,17 +88,22 @@ impl Writing {
         let mut data = without_zeros_at_the_end(data);
         while !data.is_empty() {
             let (zeros, rest) = data.split_at(zeros(data));
-            self.position += zeros.len() as u64;
+            self.skip(zeros.len() as u64);
             let (full, rest) = rest.split_at(up_to_zeros(rest, self.position));
-            self.write_all(full)?;
+            self.append(full)?;
             data = rest;
         }
-        self.position = end;
+        self.skip(end - self.position);
         Ok(())
     }
 
-    /// Gives the file its length: it may end in a hole.
-    pub(super) fn finish(&self) -> Result<(), Errno> {
+    /// Writes what is left and gives the file its length: it may end in a hole.
+    pub(super) fn finish(&mut self, spare: &mut PieceBuffer) -> Result<(), Errno> {
+        if let Some(mut gathered) = self.gathered.take() {
+            let written = gathered.write(&self.file);
+            spare.0 = Some(gathered.buffer);
+            written?;
+        }
         ftruncate(&self.file, self.position)
     }
 
@@ -72,20 +113,93 @@ impl Writing {
         let _ = unlinkat(&self.folder, self.temporary.as_slice(), AtFlags::empty());
     }
 
-    fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), Errno> {
+    fn skip(&mut self, zeros: u64) {
+        self.position += zeros;
+        if let Some(gathered) = &mut self.gathered {
+            gathered.zeros += zeros;
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), Errno> {
+        if self.gathered.is_none() {
+            write_at(&self.file, bytes, self.position)?;
+        } else {
+            self.gather_zeros()?;
+            self.gather(bytes)?;
+        }
+        self.position += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Turns the zeros before the present position into a hole, if they fill a block, or else into gathered bytes.
+    fn gather_zeros(&mut self) -> Result<(), Errno> {
+        let Some(gathered) = &mut self.gathered else {
+            return Ok(());
+        };
+        let block = BLOCK as u64;
+        let zeros = std::mem::take(&mut gathered.zeros);
+        let hole = (self.position - zeros).next_multiple_of(block);
+        let mut fill = zeros;
+        if hole + block <= self.position {
+            gathered.write(&self.file)?;
+            fill = self.position % block;
+            gathered.start = self.position - fill;
+        }
+        self.gather(&TWO_BLOCKS[..usize::try_from(fill).unwrap_or(0)])
+    }
+
+    fn gather(&mut self, mut bytes: &[u8]) -> Result<(), Errno> {
+        let Some(gathered) = &mut self.gathered else {
+            return Ok(());
+        };
         while !bytes.is_empty() {
-            match pwrite(&self.file, bytes, self.position) {
-                Ok(0) => return Err(Errno::IO),
-                Ok(count) => {
-                    self.position += count as u64;
-                    bytes = &bytes[count..];
-                }
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error),
+            let length = gathered.length;
+            let (now, later) = bytes.split_at(bytes.len().min(PIECE - length));
+            gathered.buffer.bytes_mut()[length..length + now.len()].copy_from_slice(now);
+            gathered.length += now.len();
+            bytes = later;
+            if gathered.length == PIECE {
+                gathered.write(&self.file)?;
             }
         }
         Ok(())
     }
+}
+
+impl Gathered {
+    /// Writes what is gathered. If that ends inside a block, zeros are written to the end of that, and only a hole or the end
+    /// of the file may follow.
+    fn write(&mut self, file: &OwnedFd) -> Result<(), Errno> {
+        let length = std::mem::take(&mut self.length);
+        let whole = length.next_multiple_of(BLOCK);
+        self.buffer.bytes_mut()[length..whole].fill(0);
+        let bytes = &self.buffer.bytes()[..whole];
+        match write_at(file, bytes, self.start) {
+            Err(error) if is_refusal(error) => {
+                // Some file systems say only now that they cannot.
+                set_direct(file, false)?;
+                write_at(file, bytes, self.start)?;
+            }
+            written => written?,
+        }
+        self.start += length as u64;
+        Ok(())
+    }
+}
+
+fn write_at(file: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match pwrite(file, bytes, offset) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(count) => {
+                offset += count as u64;
+                bytes = &bytes[count..];
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// How many bytes at the beginning of `data` are zeros.
@@ -127,7 +241,7 @@ mod tests {
 
     use outlast_proto::words::JobId;
 
-    use super::{BLOCK, Writing};
+    use super::{BLOCK, DIRECT_FROM, PIECE, PieceBuffer, Writing};
     use crate::unfinished::temporary_name;
 
     #[test]
@@ -140,19 +254,31 @@ mod tests {
         content[300 * BLOCK - 1..300 * BLOCK + 1].fill(9);
         content.extend_from_slice(b"end");
         content.extend_from_slice(&[0; 16 * BLOCK]);
-        for piece in [1000, BLOCK, 3 * BLOCK + 17, 1 << 20, usize::MAX] {
+        // Longer than a piece, and ending inside a block.
+        content.extend(std::iter::repeat_n(5, PIECE + 77));
+        content.extend_from_slice(&[0; 100]);
+        let mut spare = PieceBuffer::default();
+        let pieces = [1000, BLOCK, 3 * BLOCK + 17, 1 << 20, usize::MAX];
+        for (piece, expected) in pieces
+            .into_iter()
+            .flat_map(|piece| [(piece, 0), (piece, DIRECT_FROM)])
+        {
             let mut file = Writing::create(Arc::clone(&folder), temporary_name(JobId(1), 2)).unwrap();
+            file.expect(expected, &mut spare);
             for data in content.chunks(piece.min(content.len())) {
                 file.write(data).unwrap();
             }
-            file.finish().unwrap();
+            file.finish(&mut spare).unwrap();
             let path = temp.path().join(".outlast-restore-1-2");
-            assert!(std::fs::read(&path).unwrap() == content, "pieces of {piece}");
-            // 12 blocks hold something; the file system may need one for itself.
+            assert!(
+                std::fs::read(&path).unwrap() == content,
+                "pieces of {piece}, {expected} expected"
+            );
+            // 14 blocks hold something beside the long run; the file system may need one for itself.
             let blocks = std::os::unix::fs::MetadataExt::blocks(&path.metadata().unwrap());
             assert!(
-                blocks * 512 <= 13 * BLOCK as u64,
-                "{blocks} blocks in pieces of {piece}"
+                blocks * 512 <= (15 * BLOCK + PIECE) as u64,
+                "{blocks} blocks in pieces of {piece}, {expected} expected"
             );
             file.abandon();
             assert!(!path.exists());

@@ -8,7 +8,7 @@ use outlast_proto::words::JobId;
 use prost::Message as _;
 use rustix::io::Errno;
 
-use super::content::Writing;
+use super::content::{PieceBuffer, Writing};
 use super::metadata;
 use super::settle::{Settling, Step};
 use crate::attempt::Violation;
@@ -36,6 +36,7 @@ pub(super) struct Queue {
     bytes: usize,
     /// The first file, once it is open. An error is said at its end.
     writing: Option<Result<Writing, Errno>>,
+    buffer: PieceBuffer,
 }
 
 enum Waiting {
@@ -65,6 +66,7 @@ impl Queue {
             items: VecDeque::new(),
             bytes: 0,
             writing: None,
+            buffer: PieceBuffer::default(),
         }
     }
 
@@ -118,7 +120,7 @@ impl Queue {
         self.open_front(end.node, target)?;
         if let (Some(Waiting::Content { folder, node }), Some(writing)) = (self.pop(), self.writing.take()) {
             let path = join(&folder, &node.name);
-            match complete(writing, end) {
+            match complete(writing, end, &mut self.buffer) {
                 Ok(writing) => {
                     let problems = metadata::of_open(&writing.file, &node);
                     target.settling.problems(&path, &problems);
@@ -170,6 +172,7 @@ impl Queue {
         if self.writing.is_some() {
             return Ok(());
         }
+        let size = node.size;
         self.progress.set_path(&join(&self.to, &join(folder, &node.name)));
         let Target { beneath, settling } = target;
         settling.ledger.works_in(folder);
@@ -179,6 +182,9 @@ impl Queue {
             // The files that wait for a common sync are what fills the table.
             settling.settle();
             opened = open();
+        }
+        if let Ok(writing) = &mut opened {
+            writing.expect(size, &mut self.buffer);
         }
         self.writing = Some(opened);
         Ok(())
@@ -192,15 +198,19 @@ impl Drop for Queue {
 }
 
 /// The file if it is whole, else why it is not.
-fn complete(writing: Result<Writing, Errno>, end: &FileEnd) -> Result<Writing, String> {
+fn complete(
+    writing: Result<Writing, Errno>,
+    end: &FileEnd,
+    buffer: &mut PieceBuffer,
+) -> Result<Writing, String> {
     let unwritten = |error: Errno| format!("it could not be written: {}", std::io::Error::from(error));
-    let writing = writing.map_err(unwritten)?;
+    let mut writing = writing.map_err(unwritten)?;
     let wrong = if end.skipped {
         Some("the media agent could not read its content".to_owned())
     } else if writing.position() != end.size {
         Some(format!("{} of its {} bytes came", writing.position(), end.size))
     } else {
-        writing.finish().err().map(unwritten)
+        writing.finish(buffer).err().map(unwritten)
     };
     match wrong {
         None => Ok(writing),

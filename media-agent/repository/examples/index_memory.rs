@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outlast_repository::{
-    BlobId, BlobKind, FileKind, LocalStorage, Password, Repository, Result, Storage, WriterOptions,
+    AlignedBuffer, BlobId, BlobKind, FileKind, LocalStorage, Password, Repository, Result, Storage,
+    WriterOptions,
 };
 
 /// A folder that forgets packs.
@@ -27,8 +28,17 @@ impl Storage for WithoutPacks {
     fn read(&self, kind: FileKind, name: &str) -> Result<Vec<u8>> {
         self.0.read(kind, name)
     }
-    fn read_range(&self, kind: FileKind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>> {
-        self.0.read_range(kind, name, offset, length)
+    fn size(&self, kind: FileKind, name: &str) -> Result<u64> {
+        self.0.size(kind, name)
+    }
+    fn read_range(
+        &self,
+        kind: FileKind,
+        name: &str,
+        range: std::ops::Range<u64>,
+        buffer: &mut AlignedBuffer,
+    ) -> Result<std::ops::Range<usize>> {
+        self.0.read_range(kind, name, range, buffer)
     }
     fn write(&self, kind: FileKind, name: &str, data: &[u8]) -> Result<()> {
         if kind == FileKind::Pack {

@@ -80,12 +80,12 @@ pub(crate) fn decompress_exactly(
 }
 
 /// The plain bytes of a blob that has `plain_len` of them if it is compressed.
-pub(crate) fn plain_bytes(stored: Bytes, plain_len: Option<u32>) -> Result<Bytes, Damage> {
+pub(crate) fn plain_bytes(stored: &[u8], plain_len: Option<u32>) -> Result<Bytes, Damage> {
     let Some(plain_len) = plain_len else {
-        return Ok(stored);
+        return Ok(Bytes::copy_from_slice(stored));
     };
     let mut plain = Vec::new();
-    decompress_exactly(&stored, plain_len, &mut plain)?;
+    decompress_exactly(stored, plain_len, &mut plain)?;
     Ok(plain.into())
 }
 

@@ -2,10 +2,13 @@
 //! signature. Only in builds for fuzzing and in this crate's own tests; called by `fuzz/` and by the test below.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+
+use outlast_direct_io::AlignedBuffer;
 
 use crate::compress::verify_compressed;
 use crate::crypto::{Config, KeyFile, MasterKey};
@@ -17,7 +20,7 @@ use crate::pack::{PackBuilder, PackedBlob, Payload};
 use crate::password::Password;
 use crate::repository::{InitOptions, Repository};
 use crate::snapshot::{Snapshot, SnapshotSummary};
-use crate::storage::{AlignedBuffer, FileKind, Storage};
+use crate::storage::{FileKind, Storage};
 use crate::time::Timestamp;
 use crate::tree::{ExtendedAttribute, Node, NodeKind, Tree, TreeEncoder, TreeReader};
 use crate::{RepositoryError, Result};
@@ -368,11 +371,24 @@ impl Storage for Memory {
         self.with(kind, name, |file| Some(file.to_vec()))
     }
 
-    fn read_range(&self, kind: FileKind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>> {
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        self.with(kind, name, |file| {
-            Some(file.get(start..start.checked_add(length)?)?.to_vec())
-        })
+    fn size(&self, kind: FileKind, name: &str) -> Result<u64> {
+        self.with(kind, name, |file| Some(file.len() as u64))
+    }
+
+    fn read_range(
+        &self,
+        kind: FileKind,
+        name: &str,
+        range: Range<u64>,
+        buffer: &mut AlignedBuffer,
+    ) -> Result<Range<usize>> {
+        let at = |end| usize::try_from(end).unwrap_or(usize::MAX);
+        let bytes = self.with(kind, name, |file| {
+            Some(file.get(at(range.start)..at(range.end))?.to_vec())
+        })?;
+        *buffer = AlignedBuffer::new(bytes.len());
+        buffer.bytes_mut().copy_from_slice(&bytes);
+        Ok(0..bytes.len())
     }
 
     fn write(&self, kind: FileKind, name: &str, data: &[u8]) -> Result<()> {

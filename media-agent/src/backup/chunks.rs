@@ -12,7 +12,7 @@ use std::thread::Scope;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use outlast_proto::v1;
-use outlast_repository::{BlobId, BlobKind, RepositoryError, SnapshotId, Writer, verify_compressed};
+use outlast_repository::{Added, BlobId, BlobKind, RepositoryError, SnapshotId, Writer, verify_compressed};
 use parking_lot::{Condvar, Mutex};
 
 use super::engine::Base;
@@ -24,7 +24,8 @@ use crate::known_chunks::{LoadError, OwnChunks};
 const MAX_CHUNK: u32 = 8 << 20;
 /// Chunks asked for and not stored yet; the client's own bounds keep it far below.
 const MAX_OUTSTANDING: usize = 65_536;
-const QUEUED: usize = 16;
+/// Messages, each of about a MiB of chunks.
+const QUEUED: usize = 8;
 const MAX_WORKERS: usize = 4;
 
 /// A chunk the client was asked for.
@@ -52,12 +53,17 @@ struct Shared {
     changed: Condvar,
 }
 
+/// The chunks of one message.
+type Batch = Vec<(BlobId, v1::Chunk)>;
+/// A chunk with its length and what storing it came to; none if it was not tried.
+type Stowed = (BlobId, u32, Option<Result<Added, RepositoryError>>);
+
 pub(super) struct Chunks<'a> {
     shared: Arc<Shared>,
     base: &'a Base,
     writer: &'a Writer,
     control: &'a Arc<Control>,
-    queue: Sender<(BlobId, v1::Chunk)>,
+    queue: Sender<Batch>,
     /// Number of the last offers; they are counted over the whole stream.
     last_offers: Cell<u64>,
 }
@@ -182,22 +188,28 @@ impl<'a> Chunks<'a> {
         Ok(true)
     }
 
-    /// Takes a chunk in; waits while the disk is slow.
-    pub(super) fn take(&self, chunk: v1::Chunk) -> Result<(), Fault> {
-        let id = blob_id(&chunk.id)?;
+    /// Takes the chunks of a message in; waits while the disk is slow.
+    pub(super) fn take(&self, chunks: Vec<v1::Chunk>) -> Result<(), Fault> {
+        let mut batch = Vec::with_capacity(chunks.len());
         {
             let mut state = self.shared.state.lock();
             if let Some(fault) = &state.fault {
                 return Err(fault.clone());
             }
-            match state.needed.get_mut(&id) {
-                Some(needed) if !needed.has_come && needed.length == chunk.length => needed.has_come = true,
-                _ => return Err(protocol(format!("chunk {id} was sent but not needed"))),
+            for chunk in chunks {
+                let id = blob_id(&chunk.id)?;
+                match state.needed.get_mut(&id) {
+                    Some(needed) if !needed.has_come && needed.length == chunk.length => {
+                        needed.has_come = true;
+                    }
+                    _ => return Err(protocol(format!("chunk {id} was sent but not needed"))),
+                }
+                batch.push((id, chunk));
             }
-            state.under_way += 1;
+            state.under_way += batch.len();
         }
         self.queue
-            .send((id, chunk))
+            .send(batch)
             .map_err(|_| Fault::access("the threads that store chunks have ended"))
     }
 
@@ -248,7 +260,7 @@ fn protocol(text: String) -> Fault {
 
 struct Worker<'a> {
     shared: Arc<Shared>,
-    jobs: Receiver<(BlobId, v1::Chunk)>,
+    jobs: Receiver<Batch>,
     unit: String,
     writer: &'a Writer,
     control: &'a Arc<Control>,
@@ -257,20 +269,20 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn run(self) {
         let mut scratch = Vec::new();
-        while let Ok((id, chunk)) = self.jobs.recv() {
-            let failed = self.shared.state.lock().fault.is_some();
-            // After a fault the rest is only taken out of the way.
-            let stored = (!failed).then(|| self.store(id, &chunk, &mut scratch));
-            self.note(id, chunk.length, stored);
+        while let Ok(batch) = self.jobs.recv() {
+            let mut failed = self.shared.state.lock().fault.is_some();
+            let stowed = batch.into_iter().map(|(id, chunk)| {
+                // After a fault the rest is only taken out of the way.
+                let stored = (!failed).then(|| self.store(id, &chunk, &mut scratch));
+                failed |= matches!(stored, Some(Err(_)));
+                (id, chunk.length, stored)
+            });
+            let stowed = stowed.collect();
+            self.note(stowed);
         }
     }
 
-    fn store(
-        &self,
-        id: BlobId,
-        chunk: &v1::Chunk,
-        scratch: &mut Vec<u8>,
-    ) -> Result<outlast_repository::Added, RepositoryError> {
+    fn store(&self, id: BlobId, chunk: &v1::Chunk, scratch: &mut Vec<u8>) -> Result<Added, RepositoryError> {
         if chunk.compressed {
             verify_compressed(&id, &chunk.data, chunk.length, scratch)?;
             return self
@@ -284,35 +296,32 @@ impl Worker<'_> {
                 damage: outlast_repository::Damage::HashMismatch,
             });
         }
-        self.writer.add_blob(BlobKind::Data, id, &chunk.data)
+        self.writer.add_uncompressed(BlobKind::Data, id, &chunk.data)
     }
 
-    fn note(
-        &self,
-        id: BlobId,
-        length: u32,
-        stored: Option<Result<outlast_repository::Added, RepositoryError>>,
-    ) {
+    fn note(&self, stowed: Vec<Stowed>) {
         let mut state = self.shared.state.lock();
-        state.under_way -= 1;
-        match stored {
-            Some(Ok(added)) => {
-                state.needed.remove(&id);
-                if let Some(own) = &mut state.own {
-                    own.prove(&id);
+        state.under_way -= stowed.len();
+        for (id, length, stored) in stowed {
+            match stored {
+                Some(Ok(added)) => {
+                    state.needed.remove(&id);
+                    if let Some(own) = &mut state.own {
+                        own.prove(&id);
+                    }
+                    if added.new {
+                        state.bytes_new += u64::from(length);
+                        state.bytes_stored += added.stored_bytes;
+                    }
                 }
-                if added.new {
-                    state.bytes_new += u64::from(length);
-                    state.bytes_stored += added.stored_bytes;
+                Some(Err(error)) => {
+                    let fault = Fault::storage(&self.unit, &error);
+                    // The engine may be waiting for the client, who may be waiting for nothing.
+                    self.control.halt(Halt::Fault(fault.clone()));
+                    state.fault.get_or_insert(fault);
                 }
+                None => {}
             }
-            Some(Err(error)) => {
-                let fault = Fault::storage(&self.unit, &error);
-                // The engine may be waiting for the client, who may be waiting for nothing.
-                self.control.halt(Halt::Fault(fault.clone()));
-                state.fault.get_or_insert(fault);
-            }
-            None => {}
         }
         drop(state);
         self.shared.changed.notify_all();

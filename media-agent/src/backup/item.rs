@@ -90,11 +90,7 @@ impl<'a> ItemRun<'a> {
                 }
                 Up::Entries(entries) if begun => wire.send(self.entries(&entries)?)?,
                 Up::Offers(offers) if begun => wire.send(self.offers(&offers)?)?,
-                Up::Chunks(chunks) if begun => {
-                    for chunk in chunks.chunks {
-                        self.chunks.take(chunk)?;
-                    }
-                }
+                Up::Chunks(chunks) if begun => self.chunks.take(chunks.chunks)?,
                 Up::FileEnds(ends) if begun => {
                     for end in &ends.ends {
                         self.builder.file_end(end).map_err(|error| self.fault(error))?;

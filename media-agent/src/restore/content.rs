@@ -3,11 +3,12 @@
 //! Bounded by count and bytes. Used by `engine`.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::thread::Scope;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use outlast_repository::{BlobId, BlobKind, Repository, RepositoryError};
+use outlast_repository::{BlobId, BlobKind, BlobReader, Repository, RepositoryError};
 
 const READERS: usize = 3;
 const MAX_AHEAD: usize = 32;
@@ -28,12 +29,13 @@ impl<'a> Readers<'a> {
     {
         // Never holds more than `MAX_AHEAD`, by the one who sends.
         let (jobs, queue) = unbounded::<(BlobId, Sender<Answer>)>();
+        let reader: Arc<BlobReader> = Arc::new(repository.reader());
         for _ in 0..READERS {
-            let queue = queue.clone();
+            let (queue, reader) = (queue.clone(), Arc::clone(&reader));
             scope.spawn(move || {
                 while let Ok((id, answer)) = queue.recv() {
                     // Whoever asked may have given up.
-                    let _ = answer.send(repository.read_blob(BlobKind::Data, &id));
+                    let _ = answer.send(reader.read_blob(BlobKind::Data, &id));
                 }
             });
         }

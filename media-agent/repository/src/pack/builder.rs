@@ -1,6 +1,7 @@
 //! A pack being filled: compresses, seals and hashes each blob where it will be written from, so that bytes are
 //! touched while they are in the cache. No locks, no files. One worker at a time owns it; called by `writer::slots`.
 
+use outlast_direct_io::AlignedBuffer;
 use sha2::{Digest, Sha256};
 use zstd::bulk::Compressor;
 
@@ -9,7 +10,6 @@ use crate::error::{RepositoryError, Result};
 use crate::id::{BlobId, BlobKind, PackId};
 use crate::pack::PackedBlob;
 use crate::pack::header::{COMPRESSED_ENTRY, push_entry};
-use crate::storage::AlignedBuffer;
 
 /// A pack is sealed when it has this many blobs, so that its header stays far below the 16 MiB readers accept.
 pub(crate) const MAX_ENTRIES: usize = 40_000;
@@ -21,8 +21,9 @@ const TRAILER: usize = OVERHEAD + 4;
 pub(crate) enum Payload<'a> {
     /// Compressed here if that saves something.
     Plain(&'a [u8]),
-    /// A zstd frame that is known to decompress to this many bytes with the right checksum.
-    Compressed { frame: &'a [u8], plain_len: u32 },
+    /// To be stored as it is: a zstd frame that is known to decompress to `plain_len` bytes with the right checksum, or
+    /// the plain bytes if there is no such length.
+    Ready { bytes: &'a [u8], plain_len: Option<u32> },
 }
 
 pub(crate) struct PackBuilder {
@@ -47,7 +48,7 @@ impl Payload<'_> {
         OVERHEAD
             + match self {
                 Payload::Plain(plain) => zstd::zstd_safe::compress_bound(plain.len()),
-                Payload::Compressed { frame, .. } => frame.len(),
+                Payload::Ready { bytes, .. } => bytes.len(),
             }
     }
 
@@ -94,9 +95,9 @@ impl PackBuilder {
         let text = &mut slot[OVERHEAD / 2..];
         let (text_len, compressed_from) = match *payload {
             Payload::Plain(plain) => place_plain(plain, text, compressor)?,
-            Payload::Compressed { frame, plain_len } => {
-                text[..frame.len()].copy_from_slice(frame);
-                (frame.len(), Some(plain_len))
+            Payload::Ready { bytes, plain_len } => {
+                text[..bytes.len()].copy_from_slice(bytes);
+                (bytes.len(), plain_len)
             }
         };
         let sealed = &mut slot[..text_len + OVERHEAD];

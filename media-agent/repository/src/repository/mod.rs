@@ -1,9 +1,10 @@
 //! A repository that was opened: the handle through which everything else goes.
-//! `init` opens and initialises, `read` reads blobs, `snapshots` keeps snapshots; locks and the writer have files of
+//! `init` opens and initialises, `read` reads blobs, `reader` many of them, `snapshots` keeps snapshots; locks and the writer have files of
 //! their own. Called by the media agent.
 
 mod init;
 mod read;
+mod reader;
 mod snapshots;
 
 use std::sync::{Arc, Once};
@@ -13,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use init::InitOptions;
+pub use reader::BlobReader;
 pub use snapshots::SnapshotList;
 
 use crate::crypto::{Config, MasterKey};

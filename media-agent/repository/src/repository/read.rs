@@ -1,7 +1,11 @@
 //! Reads blobs, trees and pack headers back, trusting nothing: every length, signature and checksum is checked.
 //! Called by the media agent for restores, and for comparing with parent snapshots.
 
+use std::cell::RefCell;
+use std::ops::Range;
+
 use bytes::Bytes;
+use outlast_direct_io::{AlignedBuffer, BLOCK};
 
 use crate::compress::{MAX_BLOB, plain_bytes};
 use crate::crypto::OVERHEAD;
@@ -15,6 +19,16 @@ use crate::tree::{Tree, TreeReader};
 
 /// The format limits pack headers to this.
 const MAX_HEADER: u32 = 16 << 20;
+/// A thread keeps its buffer for sealed blobs unless it got larger than this.
+const KEPT_BUFFER: usize = 16 << 20;
+
+thread_local! {
+    static SEALED: RefCell<AlignedBuffer> = RefCell::new(AlignedBuffer::new(BLOCK));
+}
+
+/// Reads a range of a pack into a buffer and says where it lies there.
+pub(super) trait Fetch: Fn(&str, Range<u64>, &mut AlignedBuffer) -> Result<Range<usize>> {}
+impl<F: Fn(&str, Range<u64>, &mut AlignedBuffer) -> Result<Range<usize>>> Fetch for F {}
 
 impl Repository {
     /// The length of a blob when plain, if a loaded index names it.
@@ -25,7 +39,14 @@ impl Repository {
 
     /// The plain bytes of a blob. If it was stored more than once, an undamaged copy is enough.
     pub fn read_blob(&self, kind: BlobKind, id: &BlobId) -> Result<Bytes> {
-        self.of_copies(kind, id, |stored, plain_len| {
+        self.read_through(kind, id, |name, range, buffer| {
+            self.storage().read_range(FileKind::Pack, name, range, buffer)
+        })
+    }
+
+    /// As [`Repository::read_blob`]; `fetch` reads a range of a pack.
+    pub(super) fn read_through(&self, kind: BlobKind, id: &BlobId, fetch: impl Fetch) -> Result<Bytes> {
+        self.of_copies(kind, id, fetch, |stored, plain_len| {
             let bytes = plain_bytes(stored, plain_len)?;
             if BlobId::of(&bytes) == *id {
                 Ok(bytes)
@@ -44,8 +65,11 @@ impl Repository {
 
     /// The entries of a directory one by one. What is kept of a long one is its compressed form.
     pub fn open_tree(&self, id: &BlobId) -> Result<TreeReader> {
-        self.of_copies(BlobKind::Tree, id, |stored, plain_len| {
-            TreeReader::open(id, stored, plain_len)
+        let fetch = |name: &str, range, buffer: &mut AlignedBuffer| {
+            self.storage().read_range(FileKind::Pack, name, range, buffer)
+        };
+        self.of_copies(BlobKind::Tree, id, fetch, |stored, plain_len| {
+            TreeReader::open(id, Bytes::copy_from_slice(stored), plain_len)
         })
     }
 
@@ -54,15 +78,12 @@ impl Repository {
         &self,
         kind: BlobKind,
         id: &BlobId,
-        take: impl Fn(Bytes, Option<u32>) -> Result<T, Damage>,
+        fetch: impl Fetch,
+        take: impl Fn(&[u8], Option<u32>) -> Result<T, Damage>,
     ) -> Result<T> {
         let mut first_error = None;
         for location in self.index().locations(kind, id) {
-            let taken = self.stored_at(kind, id, &location).and_then(|stored| {
-                take(stored, location.compressed_from)
-                    .map_err(|damage| RepositoryError::damaged_blob(self.location(), kind, id, damage))
-            });
-            match taken {
+            match self.stored_at(kind, id, &location, &fetch, &take) {
                 Ok(taken) => return Ok(taken),
                 Err(error) => first_error = first_error.or(Some(error)),
             }
@@ -81,36 +102,42 @@ impl Repository {
         let damaged = |damage| RepositoryError::damaged_file(self.location(), FileKind::Pack, &name, damage);
         let too_short = || damaged(Damage::TooShort { length: size });
         let length_at = size.checked_sub(4).ok_or_else(too_short)?;
-        let bytes = self.storage().read_range(FileKind::Pack, &name, length_at, 4)?;
-        let length = u32::from_le_bytes(bytes.try_into().map_err(|_| too_short())?);
+        let mut buffer = AlignedBuffer::new(BLOCK);
+        let read = |range, buffer: &mut AlignedBuffer| {
+            self.storage().read_range(FileKind::Pack, &name, range, buffer)
+        };
+        let at = read(length_at..size, &mut buffer)?;
+        let length = u32::from_le_bytes(buffer.bytes()[at].try_into().map_err(|_| too_short())?);
         if length > MAX_HEADER {
             return Err(damaged(Damage::TooLarge {
                 limit: u64::from(MAX_HEADER),
             }));
         }
         let header_at = length_at.checked_sub(u64::from(length)).ok_or_else(too_short)?;
-        let mut header = self
-            .storage()
-            .read_range(FileKind::Pack, &name, header_at, length as usize)?;
-        let plain = self.key().open_in_place(&mut header).map_err(damaged)?;
+        let at = read(header_at..length_at, &mut buffer)?;
+        let header = &mut buffer.bytes_mut()[at];
+        let plain = self.key().open_in_place(header).map_err(damaged)?;
         parse_header(&header[plain], header_at).map_err(damaged)
     }
 
-    /// The opened form of a blob as it is stored.
-    fn stored_at(&self, kind: BlobKind, id: &BlobId, location: &Location) -> Result<Bytes> {
+    /// Gives the opened form of a blob as it is stored to `take`.
+    fn stored_at<T>(
+        &self,
+        kind: BlobKind,
+        id: &BlobId,
+        location: &Location,
+        fetch: &impl Fetch,
+        take: &impl Fn(&[u8], Option<u32>) -> Result<T, Damage>,
+    ) -> Result<T> {
         let name = location.pack.to_string();
-        let damaged = |damage| RepositoryError::damaged_blob(self.location(), kind, id, damage);
-        let length = location.length as usize;
-        if length > MAX_BLOB as usize + OVERHEAD {
-            return Err(damaged(Damage::TooLarge {
-                limit: u64::from(MAX_BLOB),
-            }));
+        if location.length as usize > MAX_BLOB as usize + OVERHEAD {
+            let limit = u64::from(MAX_BLOB);
+            let damage = Damage::TooLarge { limit };
+            return Err(RepositoryError::damaged_blob(self.location(), kind, id, damage));
         }
-        let mut sealed =
-            match self
-                .storage()
-                .read_range(FileKind::Pack, &name, u64::from(location.offset), length)
-            {
+        let start = u64::from(location.offset);
+        SEALED.with_borrow_mut(|buffer| {
+            let at = match fetch(&name, start..start + u64::from(location.length), buffer) {
                 Err(error) if error.is_not_found() => {
                     let damage = Damage::Missing;
                     return Err(RepositoryError::damaged_file(
@@ -122,7 +149,15 @@ impl Repository {
                 }
                 read => read?,
             };
-        let plain = self.key().open_in_place(&mut sealed).map_err(damaged)?;
-        Ok(Bytes::from(sealed).slice(plain))
+            let sealed = &mut buffer.bytes_mut()[at];
+            let taken = self
+                .key()
+                .open_in_place(sealed)
+                .and_then(|plain| take(&sealed[plain], location.compressed_from));
+            if buffer.capacity() > KEPT_BUFFER {
+                *buffer = AlignedBuffer::new(BLOCK);
+            }
+            taken.map_err(|damage| RepositoryError::damaged_blob(self.location(), kind, id, damage))
+        })
     }
 }

@@ -7,15 +7,14 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use outlast_direct_io::{AlignedBuffer, BLOCK, is_aligned, refuses_direct, set_direct};
 use rustix::fs::OFlags;
-use rustix::io::Errno;
 
 use crate::error::{RepositoryError, Result};
-use crate::storage::aligned::{AlignedBuffer, BLOCK, is_aligned};
 
 /// Part of the name of every temporary file of ours, so that they can be told from those of others.
 pub(super) const TEMPORARY_MARK: &str = ".outlast-tmp-";
-/// Below this a write through the page cache is as good.
+/// Below this the page cache is as good.
 const DIRECT_FROM: usize = 64 * 1024;
 
 /// What to do if the final name is taken.
@@ -27,20 +26,31 @@ pub(super) enum IfTaken {
 
 /// Whether the file system takes O_DIRECT; learnt at the first refusal.
 #[derive(Debug)]
-pub(super) struct DirectWrites(AtomicBool);
+pub(super) struct DirectAccess(AtomicBool);
 
-impl DirectWrites {
-    pub(super) fn new(allowed: bool) -> DirectWrites {
-        DirectWrites(AtomicBool::new(allowed))
+impl DirectAccess {
+    pub(super) fn new(allowed: bool) -> DirectAccess {
+        DirectAccess(AtomicBool::new(allowed))
     }
 
     fn worth_trying(&self, data: &[u8]) -> bool {
         data.len() >= DIRECT_FROM && is_aligned(data) && self.0.load(Ordering::Relaxed)
     }
 
+    /// Opens a file of which `length` bytes at once are wanted.
+    pub(super) fn open_to_read(&self, path: &Path, length: usize) -> io::Result<File> {
+        if length >= DIRECT_FROM && self.0.load(Ordering::Relaxed) {
+            match with_flags(OpenOptions::new().read(true), OFlags::DIRECT)?.open(path) {
+                Err(error) if refuses_direct(&error) => self.refused(path),
+                opened => return opened,
+            }
+        }
+        File::open(path)
+    }
+
     fn refused(&self, directory: &Path) {
         if self.0.swap(false, Ordering::Relaxed) {
-            tracing::debug!(directory = %directory.display(), "file system takes no direct writes");
+            tracing::debug!(directory = %directory.display(), "the file system cannot go past the page cache");
         }
     }
 }
@@ -51,7 +61,7 @@ pub(super) fn write(
     name: &str,
     data: &[u8],
     if_taken: IfTaken,
-    direct: &DirectWrites,
+    direct: &DirectAccess,
 ) -> Result<()> {
     let nonce = u64::from_le_bytes(crate::crypto::random()?);
     let temporary = directory.join(format!(
@@ -81,7 +91,7 @@ pub(super) fn sync_directory(directory: &Path) -> Result<()> {
         .map_err(|error| RepositoryError::from_io(directory, error))
 }
 
-fn fill(temporary: &Path, data: &[u8], direct: &DirectWrites) -> io::Result<()> {
+fn fill(temporary: &Path, data: &[u8], direct: &DirectAccess) -> io::Result<()> {
     let mut file = if direct.worth_trying(data) {
         match open(temporary, true) {
             Err(error) if refuses_direct(&error) => {
@@ -106,18 +116,17 @@ fn fill(temporary: &Path, data: &[u8], direct: &DirectWrites) -> io::Result<()> 
 
 fn open(path: &Path, direct: bool) -> io::Result<File> {
     let flags = if direct { OFlags::DIRECT } else { OFlags::empty() };
+    with_flags(OpenOptions::new().write(true).create_new(true).mode(0o600), flags)?.open(path)
+}
+
+fn with_flags(options: &mut OpenOptions, flags: OFlags) -> io::Result<&mut OpenOptions> {
     let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .custom_flags(flags)
-        .open(path)
+    Ok(options.custom_flags(flags))
 }
 
 /// Writes whole blocks from `data` itself and the rest from a padded block that is cut off afterwards. Gives the file
 /// back empty and without O_DIRECT if the file system refuses only now.
-fn write_direct(file: File, data: &[u8], path: &Path, direct: &DirectWrites) -> io::Result<File> {
+fn write_direct(file: File, data: &[u8], path: &Path, direct: &DirectAccess) -> io::Result<File> {
     let whole = data.len() - data.len() % BLOCK;
     let written = file.write_all_at(&data[..whole], 0).and_then(|()| {
         if whole == data.len() {
@@ -131,8 +140,7 @@ fn write_direct(file: File, data: &[u8], path: &Path, direct: &DirectWrites) -> 
     match written {
         Err(error) if refuses_direct(&error) => {
             direct.refused(path);
-            let flags = rustix::fs::fcntl_getfl(&file)?;
-            rustix::fs::fcntl_setfl(&file, flags - OFlags::DIRECT)?;
+            set_direct(&file, false)?;
             file.set_len(0)?;
             Ok(file)
         }
@@ -161,10 +169,6 @@ fn publish(temporary: &Path, target: &Path, if_taken: IfTaken) -> io::Result<()>
         )
         .map_err(io::Error::from),
     }
-}
-
-fn refuses_direct(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::OPNOTSUPP))
 }
 
 /// Some file systems cannot sync; then there is nothing more we could do.

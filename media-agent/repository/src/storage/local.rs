@@ -1,14 +1,17 @@
 //! A repository in a directory, local or mounted (NFS). The layout is restic's.
 //! How one file is written safely is in `atomic_file`. Created by the media agent and by tests.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use outlast_direct_io::{AlignedBuffer, read_range, refuses_direct, set_direct};
+
 use crate::error::{Damage, RepositoryError, Result};
-use crate::storage::atomic_file::{self, DirectWrites, IfTaken};
+use crate::storage::atomic_file::{self, DirectAccess, IfTaken};
 use crate::storage::{CONFIG_NAME, FileKind, Storage};
 
 const KINDS_WITH_DIRECTORY: [FileKind; 5] = [
@@ -28,7 +31,7 @@ const MAX_WHOLE_FILE: u64 = 512 << 20;
 pub struct LocalStorage {
     root: PathBuf,
     location: String,
-    direct: DirectWrites,
+    direct: DirectAccess,
 }
 
 impl LocalStorage {
@@ -37,14 +40,14 @@ impl LocalStorage {
         LocalStorage {
             location: root.display().to_string(),
             root,
-            direct: DirectWrites::new(true),
+            direct: DirectAccess::new(true),
         }
     }
 
-    /// The same, but every write goes through the page cache.
-    pub fn without_direct_writes(root: impl Into<PathBuf>) -> LocalStorage {
+    /// The same, but everything goes through the page cache.
+    pub fn without_direct_access(root: impl Into<PathBuf>) -> LocalStorage {
         LocalStorage {
-            direct: DirectWrites::new(false),
+            direct: DirectAccess::new(false),
             ..LocalStorage::new(root)
         }
     }
@@ -158,26 +161,41 @@ impl Storage for LocalStorage {
         fs::read(&path).map_err(failed)
     }
 
-    fn read_range(&self, kind: FileKind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>> {
+    fn size(&self, kind: FileKind, name: &str) -> Result<u64> {
+        let path = self.path(kind, name);
+        let metadata = fs::metadata(&path).map_err(|error| self.error(kind, name, &path, error))?;
+        Ok(metadata.len())
+    }
+
+    fn read_range(
+        &self,
+        kind: FileKind,
+        name: &str,
+        range: Range<u64>,
+        buffer: &mut AlignedBuffer,
+    ) -> Result<Range<usize>> {
         let path = self.path(kind, name);
         let failed = |error| self.error(kind, name, &path, error);
-        let file = File::open(&path).map_err(failed)?;
+        let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        let file = self.direct.open_to_read(&path, length).map_err(failed)?;
         // Looked at first, so that a wrong index cannot make us allocate for bytes that are not there.
         let available = file.metadata().map_err(failed)?.len();
         let too_short = || {
             RepositoryError::damaged_file(&self.location, kind, name, Damage::TooShort { length: available })
         };
-        if offset
-            .checked_add(length as u64)
-            .is_none_or(|end| end > available)
-        {
+        if range.end > available {
             return Err(too_short());
         }
-        let mut bytes = vec![0u8; length];
-        match file.read_exact_at(&mut bytes, offset) {
-            Ok(()) => Ok(bytes),
+        let read = match read_range(&file, range.start, length, buffer) {
+            // Some file systems say only now that they cannot do it past the page cache.
+            Err(error) if refuses_direct(&error) => set_direct(&file, false)
+                .map_err(io::Error::from)
+                .and_then(|()| read_range(&file, range.start, length, buffer)),
+            read => read,
+        };
+        match read {
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(too_short()),
-            Err(error) => Err(failed(error)),
+            read => read.map_err(failed),
         }
     }
 

@@ -1,15 +1,15 @@
 //! Where a repository's files are: a small interface, so that the same code works on directories and object stores.
 //! Nothing here knows what the files contain. Called by `repository`, `writer`, `lock`.
 
-mod aligned;
 mod atomic_file;
 mod local;
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
-pub(crate) use aligned::AlignedBuffer;
 pub use local::LocalStorage;
+use outlast_direct_io::AlignedBuffer;
 
 use crate::error::Result;
 
@@ -41,8 +41,17 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// A whole file. `RepositoryError::NotFound` if there is none of that name.
     fn read(&self, kind: FileKind, name: &str) -> Result<Vec<u8>>;
 
-    /// Exactly `length` bytes from `offset`.
-    fn read_range(&self, kind: FileKind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>>;
+    /// The length of a file. `RepositoryError::NotFound` if there is none of that name.
+    fn size(&self, kind: FileKind, name: &str) -> Result<u64>;
+
+    /// Exactly the bytes of `range`, read into `buffer`, which is made larger if needed; gives where in it they lie.
+    fn read_range(
+        &self,
+        kind: FileKind,
+        name: &str,
+        range: Range<u64>,
+        buffer: &mut AlignedBuffer,
+    ) -> Result<Range<usize>>;
 
     /// Writes a file that appears whole or not at all, and is durable when this returns. An existing `Config` is
     /// never replaced (`RepositoryError::AlreadyExists`); the other names are checksums, so replacing changes nothing.

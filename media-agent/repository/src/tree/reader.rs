@@ -36,7 +36,7 @@ impl TreeReader {
     pub(crate) fn open(id: &BlobId, stored: Bytes, plain_len: Option<u32>) -> Result<TreeReader, Damage> {
         let length = plain_len.map_or(stored.len(), |length| length as usize);
         if length <= MOST_WHOLE {
-            let plain = crate::compress::plain_bytes(stored, plain_len)?;
+            let plain = crate::compress::plain_bytes(&stored, plain_len)?;
             check(id, Sha256::digest(&plain).into())?;
             return Ok(Tree::decode(&plain)?.into());
         }

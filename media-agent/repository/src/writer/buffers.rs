@@ -1,9 +1,8 @@
 //! The pack buffers: a fixed number, made when first needed, used again and again. Taking one waits until one is free;
 //! this is what slows clients down to the speed of the disk. Called by `writer` and `threads`.
 
+use outlast_direct_io::AlignedBuffer;
 use parking_lot::{Condvar, Mutex};
-
-use crate::storage::AlignedBuffer;
 
 pub(super) struct Buffers {
     /// Room for a pack of the wanted size, the blob that goes over it, and the header.

@@ -123,7 +123,23 @@ impl Writer {
             // The format writes "not compressed" as a plain length of zero.
             return self.add(kind, id, &Payload::Plain(&[]));
         }
-        self.add(kind, id, &Payload::Compressed { frame, plain_len })
+        let plain_len = Some(plain_len);
+        self.add(
+            kind,
+            id,
+            &Payload::Ready {
+                bytes: frame,
+                plain_len,
+            },
+        )
+    }
+
+    /// Adds a blob, whose `id` the caller computed from `plain`, and stores it as it is: somebody found that compressing it
+    /// does not pay.
+    pub fn add_uncompressed(&self, kind: BlobKind, id: BlobId, plain: &[u8]) -> Result<Added> {
+        refuse_too_large(kind, id, plain.len())?;
+        let (bytes, plain_len) = (plain, None);
+        self.add(kind, id, &Payload::Ready { bytes, plain_len })
     }
 
     /// Checks a chunk as a client sent it and adds it. It is checked also if it is known already: the client has to

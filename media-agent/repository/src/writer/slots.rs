@@ -1,6 +1,7 @@
 //! The open packs. A thread takes one, has it alone while it adds a blob, and puts it back; the one used last is given
 //! out first, so that few threads fill few packs. Called by `writer`.
 
+use outlast_direct_io::AlignedBuffer;
 use parking_lot::{Condvar, Mutex};
 use zstd::bulk::Compressor;
 
@@ -8,7 +9,6 @@ use crate::crypto::MasterKey;
 use crate::error::{RepositoryError, Result};
 use crate::id::{BlobId, BlobKind};
 use crate::pack::{PackBuilder, Payload};
-use crate::storage::AlignedBuffer;
 use crate::writer::shared::Shared;
 
 pub(super) struct Slots {

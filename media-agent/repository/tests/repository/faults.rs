@@ -1,11 +1,13 @@
 //! A storage whose writes fail or stall where the test wants it.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use outlast_repository::{
-    FileKind, LocalStorage, LockOptions, Repository, RepositoryError as Error, Result, Storage, WriterOptions,
+    AlignedBuffer, FileKind, LocalStorage, LockOptions, Repository, RepositoryError as Error, Result,
+    Storage, WriterOptions,
 };
 use tempfile::TempDir;
 
@@ -39,8 +41,17 @@ impl Storage for Faulty {
     fn read(&self, kind: FileKind, name: &str) -> Result<Vec<u8>> {
         self.real.read(kind, name)
     }
-    fn read_range(&self, kind: FileKind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>> {
-        self.real.read_range(kind, name, offset, length)
+    fn size(&self, kind: FileKind, name: &str) -> Result<u64> {
+        self.real.size(kind, name)
+    }
+    fn read_range(
+        &self,
+        kind: FileKind,
+        name: &str,
+        range: Range<u64>,
+        buffer: &mut AlignedBuffer,
+    ) -> Result<Range<usize>> {
+        self.real.read_range(kind, name, range, buffer)
     }
     fn write(&self, kind: FileKind, name: &str, data: &[u8]) -> Result<()> {
         (self.before_write)(kind, data)?;

@@ -95,7 +95,7 @@ fn blobs_of_all_sizes_come_back() {
     let test = TestRepository::new();
     store_and_read_all_sizes(&test, test.reopen());
     let test = TestRepository::new();
-    let buffered = LocalStorage::without_direct_writes(test.directory.path());
+    let buffered = LocalStorage::without_direct_access(test.directory.path());
     let repository = Repository::open(Arc::new(buffered), &password()).unwrap();
     store_and_read_all_sizes(&test, repository);
 }

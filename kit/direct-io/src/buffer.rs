@@ -1,18 +1,25 @@
 //! A buffer whose memory begins at a page boundary, as O_DIRECT demands, and that never moves or grows.
-//! Called by `writer::buffers` for packs and by `atomic_file` for their last block.
 
-/// Memory, file offsets and lengths of O_DIRECT writes are multiples of this.
-pub(crate) const BLOCK: usize = 4096;
+/// Memory, file offsets and lengths of direct reads and writes are multiples of this.
+pub const BLOCK: usize = 4096;
 
-pub(crate) struct AlignedBuffer {
+/// Memory for direct reads and writes.
+pub struct AlignedBuffer {
     memory: Vec<u8>,
     start: usize,
     capacity: usize,
 }
 
+impl std::fmt::Debug for AlignedBuffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AlignedBuffer({})", self.capacity)
+    }
+}
+
 impl AlignedBuffer {
     /// Zeroed memory; the kernel gives pages only when they are first written.
-    pub(crate) fn new(capacity: usize) -> AlignedBuffer {
+    #[must_use]
+    pub fn new(capacity: usize) -> AlignedBuffer {
         let memory = vec![0u8; capacity + BLOCK];
         let address = memory.as_ptr().addr();
         AlignedBuffer {
@@ -22,20 +29,27 @@ impl AlignedBuffer {
         }
     }
 
-    pub(crate) fn capacity(&self) -> usize {
+    /// In bytes.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
         self.capacity
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
+    /// All of it.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
         &self.memory[self.start..self.start + self.capacity]
     }
 
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+    /// All of it.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.memory[self.start..self.start + self.capacity]
     }
 }
 
-pub(crate) fn is_aligned(data: &[u8]) -> bool {
+/// Whether `data` begins where direct reads and writes want it.
+#[must_use]
+pub fn is_aligned(data: &[u8]) -> bool {
     data.as_ptr().addr().is_multiple_of(BLOCK)
 }
 
