@@ -254,7 +254,7 @@ mod tests {
         content[160 * BLOCK + 5] = 1;
         content[300 * BLOCK - 1..300 * BLOCK + 1].fill(9);
         content.extend_from_slice(b"end");
-        content.extend_from_slice(&[0; 16 * BLOCK]);
+        content.extend_from_slice(&[0; 24 * BLOCK]);
         // Longer than a piece, and ending inside a block.
         content.extend(std::iter::repeat_n(5, PIECE + 77));
         content.extend_from_slice(&[0; 100]);
