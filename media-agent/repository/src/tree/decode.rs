@@ -67,6 +67,10 @@ struct AttributeJson<'a> {
 }
 
 pub(super) fn tree(blob: &[u8]) -> Result<Tree, Damage> {
+    // A list would be taken for the members of the object in their order.
+    if blob.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Damage::malformed("the tree is no list of entries"));
+    }
     let json: TreeJson<'_> = serde_json::from_slice(blob).map_err(Damage::malformed)?;
     let nodes = json
         .nodes
@@ -133,7 +137,7 @@ fn attribute(json: AttributeJson<'_>) -> Result<ExtendedAttribute, Damage> {
 mod tests {
     use crate::id::BlobId;
     use crate::time::Timestamp;
-    use crate::tree::{ExtendedAttribute, Node, NodeKind, Tree};
+    use crate::tree::{ExtendedAttribute, Node, NodeKind, Tree, TreeReader};
 
     fn sample() -> Tree {
         let file = Node {
@@ -208,6 +212,20 @@ mod tests {
         assert_eq!(tree.nodes[0].name, "nä".as_bytes());
         assert_eq!(tree.nodes[0].kind, NodeKind::Irregular);
         assert_eq!(Tree::decode(b"{\"nodes\":null}").unwrap(), Tree::default());
+    }
+
+    #[test]
+    fn t90_a_bare_list_is_no_tree_however_it_is_read() {
+        for (text, is_tree) in [
+            ("[[]]", false),
+            ("[null]", false),
+            ("", false),
+            (" {\"nodes\":[]}", true),
+        ] {
+            assert_eq!(Tree::decode(text.as_bytes()).is_ok(), is_tree, "{text}");
+            let in_pieces = TreeReader::in_pieces(text.as_bytes()).all(|entry| entry.is_ok());
+            assert_eq!(in_pieces, is_tree, "{text}");
+        }
     }
 
     #[test]
