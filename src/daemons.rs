@@ -21,6 +21,9 @@ pub(crate) enum DaemonError {
     Problem { file: String, problem: String },
     #[error("{0}")]
     Run(String),
+    /// A node that may not take part; starting it again changes nothing.
+    #[error("{0}")]
+    Refused(String),
     #[error("signals cannot be handled: {0}")]
     Signals(std::io::Error),
 }
@@ -30,8 +33,30 @@ impl DaemonError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             DaemonError::Config(_) | DaemonError::Problem { .. } => exit::WRONG_USAGE,
+            DaemonError::Refused(_) => exit::REFUSED,
             DaemonError::Run(_) | DaemonError::Signals(_) => exit::FAILED,
         }
+    }
+}
+
+impl From<outlast_primary::RunError> for DaemonError {
+    fn from(error: outlast_primary::RunError) -> Self {
+        match error {
+            outlast_primary::RunError::MustRejoin(text) => DaemonError::Refused(text),
+            other => DaemonError::Run(other.to_string()),
+        }
+    }
+}
+
+impl From<outlast_media_agent::RunError> for DaemonError {
+    fn from(error: outlast_media_agent::RunError) -> Self {
+        DaemonError::Run(error.to_string())
+    }
+}
+
+impl From<outlast_client_agent::RunError> for DaemonError {
+    fn from(error: outlast_client_agent::RunError) -> Self {
+        DaemonError::Run(error.to_string())
     }
 }
 
@@ -71,16 +96,14 @@ fn check<T, E: Display>(args: &DaemonArgs, checked: Result<T, E>) -> Result<(), 
 async fn go<F, E>(args: &DaemonArgs, daemon: impl FnOnce(Shutdown) -> F) -> Result<(), DaemonError>
 where
     F: Future<Output = Result<(), E>>,
-    E: Display,
+    DaemonError: From<E>,
 {
     if args.check {
         remark(&format!("{} is in order", shown(&args.config)));
         return Ok(());
     }
     let shutdown = Shutdown::on_signals().map_err(DaemonError::Signals)?;
-    daemon(shutdown)
-        .await
-        .map_err(|error| DaemonError::Run(error.to_string()))
+    Ok(daemon(shutdown).await?)
 }
 
 fn shown(path: &Path) -> String {

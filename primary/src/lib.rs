@@ -10,6 +10,7 @@ mod leader;
 mod live;
 mod machine;
 mod node;
+mod rejoin;
 mod sessions;
 mod timing;
 mod view;

@@ -14,7 +14,7 @@ use outlast_proto::v1::FILE_DESCRIPTOR_SET;
 use outlast_proto::v1::agent_session_server::AgentSessionServer;
 use outlast_proto::words::Timing;
 use outlast_raft::{
-    Connect, ConnectError, InitializeError, Peer, RaftNode, RaftOptions, StartError, StopReason,
+    Connect, ConnectError, Exclusion, InitializeError, Peer, RaftNode, RaftOptions, StartError, StopReason,
 };
 use tokio::net::TcpListener;
 use tonic::service::RoutesBuilder;
@@ -27,6 +27,7 @@ use crate::config::{Config, ConfigProblem};
 use crate::leader;
 use crate::live::Live;
 use crate::machine::SharedState;
+use crate::rejoin;
 use crate::sessions::{Registry, SessionService};
 use crate::timing;
 
@@ -56,10 +57,13 @@ pub enum RunError {
     },
     /// The Raft node did not start.
     #[error(transparent)]
-    Raft(#[from] StartError),
+    Raft(StartError),
+    /// This node may not take part under its number; the text says what to do.
+    #[error("{0}")]
+    MustRejoin(String),
     /// The group could not be formed.
     #[error("the group could not be formed: {0}")]
-    Form(#[from] InitializeError),
+    Form(InitializeError),
     /// The server could not be set up or broke.
     #[error("the gRPC server failed: {0}")]
     Server(#[from] tonic::transport::Error),
@@ -100,7 +104,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         })?;
 
     let state = SharedState::new();
-    let raft = RaftNode::start(raft_options(&config, credentials.clone()), state.clone()).await?;
+    let raft = RaftNode::start(raft_options(&config, credentials.clone()), state.clone()).await;
+    let raft = raft.map_err(|error| match rejoin::of_start(&error, &config) {
+        Some(text) => RunError::MustRejoin(text),
+        None => RunError::Raft(error),
+    })?;
     let tasks = Tasks::new(shutdown.clone());
     let brain = Brain::new(
         raft.clone(),
@@ -133,21 +141,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         "leader",
         leader::follow(brain, registry, live, tasks.clone(), shutdown.clone()),
     );
-    if !config.initial_members.is_empty() {
-        let members = config
-            .initial_members
-            .iter()
-            .map(|m| (m.node_id, peer(&m.name, &m.address)));
-        raft.initialize(members.collect()).await?;
-    }
     tracing::info!(node = %config.name, listen = %config.listen, "primary is up");
 
     let ended = tokio::select! {
         () = shutdown.begun() => Ok(()),
-        reason = raft.stopped() => Err(RunError::Stopped(match reason {
-            StopReason::Failed { reason } => reason,
-            StopReason::Shutdown => "replication was shut down".into(),
-        })),
+        Err(error) = take_part(&raft, &config) => Err(error),
     };
     hand_over(&raft).await;
     shutdown.begin();
@@ -157,6 +155,44 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     }
     raft.shutdown().await;
     ended
+}
+
+/// Forms the group, if that is this node's part, and belongs to it; returns why it cannot go on.
+async fn take_part(raft: &RaftNode, config: &Config) -> Result<(), RunError> {
+    let formed = tokio::select! {
+        formed = form(raft, config) => formed,
+        _ = raft.stopped() => Ok(()),
+    };
+    let reason = match formed {
+        Ok(()) => raft.stopped().await,
+        Err(InitializeError::Excluded(exclusion)) => StopReason::Excluded(exclusion),
+        Err(error) => return Err(RunError::Form(error)),
+    };
+    match reason {
+        StopReason::Failed { reason } => Err(RunError::Stopped(reason)),
+        StopReason::Shutdown => Err(RunError::Stopped("replication was shut down".into())),
+        StopReason::Excluded(exclusion @ Exclusion::Removed { .. }) => {
+            // Not a failure: somebody wanted it so. Whoever asks this node is told, until it is stopped.
+            let what = rejoin::of_exclusion(&exclusion, config);
+            tracing::error!(node = %config.name, %what, "this node is no member any more");
+            raft.shutdown().await;
+            std::future::pending().await
+        }
+        StopReason::Excluded(exclusion) => {
+            Err(RunError::MustRejoin(rejoin::of_exclusion(&exclusion, config)))
+        }
+    }
+}
+
+/// The first members' group is founded by the one with the lowest number; the others are called by it.
+async fn form(raft: &RaftNode, config: &Config) -> Result<(), InitializeError> {
+    let members = config.initial_members.iter();
+    let founder = members.clone().map(|m| m.node_id).min();
+    if founder != Some(config.node_id) {
+        return Ok(());
+    }
+    let members = members.map(|m| (m.node_id, peer(&m.name, &m.address)));
+    raft.initialize(members.collect()).await.map(drop)
 }
 
 /// Before an orderly stop: the others need not wait for an election then.
@@ -215,7 +251,7 @@ async fn routes(
         registry: registry.clone(),
         live: live.clone(),
         tasks: tasks.clone(),
-        me: config.me(),
+        config: config.clone(),
     };
     api.add_to(&mut routes);
     let reflection = tonic_reflection::server::Builder::configure()

@@ -206,6 +206,17 @@ fn is_of_leader(status: &v1::ClusterStatus) -> bool {
 /// Any node answers this question, so a follower's answer is turned into the refusal other calls get from it: the
 /// search for the leader goes on where it points.
 fn elsewhere(status: &v1::ClusterStatus) -> Status {
+    let mut refusal = refusal(status);
+    // By this the search tells a node that answers from one that does not.
+    let answered = MetadataValue::from_static("application/grpc");
+    refusal.metadata_mut().insert("content-type", answered);
+    refusal
+}
+
+fn refusal(status: &v1::ClusterStatus) -> Status {
+    if !status.notice.is_empty() {
+        return Status::unavailable(&status.notice);
+    }
     let leader = status
         .members
         .iter()
@@ -213,14 +224,13 @@ fn elsewhere(status: &v1::ClusterStatus) -> Status {
             !status.leader.is_empty() && member.name == status.leader && !member.address.is_empty()
         })
         .map(|member| (member.name.as_str(), member.address.as_str()));
-    let mut refusal = errors::not_leader(leader);
-    // By this the search tells a node that answers from one that does not.
-    let answered = MetadataValue::from_static("application/grpc");
-    refusal.metadata_mut().insert("content-type", answered);
-    refusal
+    errors::not_leader(leader)
 }
 
 fn view(status: &ClusterDocument) -> String {
+    if let Some(notice) = &status.notice {
+        return format!("{}: {notice}\n", or_dash(status.answered_by.as_ref()));
+    }
     let head = facts(&[
         ("Cluster", or_dash(status.cluster_id.as_ref())),
         ("Leader", or_dash(status.leader.as_ref())),

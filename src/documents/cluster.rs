@@ -14,6 +14,8 @@ pub(crate) struct ClusterDocument {
     pub(crate) members: Vec<MemberDocument>,
     /// Whose view this is.
     pub(crate) answered_by: Option<String>,
+    /// Why that one takes part no more, and what to do.
+    pub(crate) notice: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -43,6 +45,7 @@ impl From<&v1::ClusterStatus> for ClusterDocument {
             version: text(&status.version),
             members: members.collect(),
             answered_by: text(&status.answered_by),
+            notice: text(&status.notice),
         }
     }
 }

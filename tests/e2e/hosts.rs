@@ -1,157 +1,12 @@
 //! A primary's group built by hand, as on real hosts: certificates, init, join, transfer, remove, rolling restart.
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::io::Read;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Ran, outlast, wait_until};
-
-/// A node of the primary, ended with the test.
-struct Node {
-    name: String,
-    address: String,
-    config: PathBuf,
-    process: Option<Child>,
-}
-
-impl Node {
-    fn start(&mut self) {
-        let log = std::fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(self.config.with_extension("log"))
-            .unwrap();
-        let mut command = outlast();
-        command
-            .args(["primary", "--config"])
-            .arg(&self.config)
-            .stdout(Stdio::null())
-            .stderr(log);
-        self.process = Some(command.spawn().unwrap());
-        wait_until("the node to listen", || {
-            std::net::TcpStream::connect(&self.address).is_ok()
-        });
-    }
-
-    fn end(&mut self, signal: rustix::process::Signal) {
-        if let Some(mut process) = self.process.take() {
-            let pid = rustix::process::Pid::from_child(&process);
-            rustix::process::kill_process(pid, signal).ok();
-            wait_until("the node to end", || process.try_wait().unwrap().is_some());
-        }
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            if std::thread::panicking() {
-                let log = std::fs::read_to_string(self.config.with_extension("log")).unwrap_or_default();
-                eprintln!("--- {}\n{log}", self.name);
-            }
-            process.kill().ok();
-            process.wait().ok();
-        }
-    }
-}
-
-/// Hosts in a folder.
-struct Hosts {
-    folder: tempfile::TempDir,
-}
-
-impl Hosts {
-    fn new() -> Self {
-        let hosts = Self {
-            folder: tempfile::tempdir().unwrap(),
-        };
-        hosts.authority(&["create"]).expect(0);
-        hosts.authority(&["issue", "operator", "admin"]).expect(0);
-        hosts
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn authority(&self, args: &[&str]) -> Ran {
-        let tls = self.path("tls");
-        Ran::of(
-            outlast()
-                .arg("authority")
-                .args(args)
-                .arg("--folder")
-                .arg(tls)
-                .output()
-                .unwrap(),
-        )
-    }
-
-    /// A node that waits for init or join.
-    fn node(&self, id: u64, name: &str) -> Node {
-        if !self.path(&format!("tls/{name}.pem")).exists() {
-            self.authority(&["issue", "primary", name]).expect(0);
-        }
-        let (address, data) = (free_address(), self.path(&format!("data-{id}")));
-        let config = self.path(&format!("node-{id}.toml"));
-        let text = format!(
-            "name = {name:?}\nnode_id = {id}\ndata_dir = {data:?}\nlisten = {address:?}\n{}",
-            tls(&self.path("tls"), name)
-        );
-        std::fs::write(&config, text).unwrap();
-        Node {
-            name: name.to_owned(),
-            address,
-            config,
-            process: None,
-        }
-    }
-
-    /// Takes a node into the group under a number.
-    fn join(&self, nodes: &[&Node], id: &str, node: &Node) -> Ran {
-        let to = ["--node-id", id, "--name", &node.name, "--address", &node.address];
-        self.run(nodes, &[&["cluster", "join"], &to[..]].concat())
-    }
-
-    /// The command line, knowing these nodes.
-    fn run(&self, nodes: &[&Node], args: &[&str]) -> Ran {
-        let context = self.path(&format!("context-{}.toml", nodes.len()));
-        let addresses: Vec<_> = nodes.iter().map(|node| node.address.as_str()).collect();
-        let mut text = format!("primaries = {addresses:?}\n");
-        text.write_str(&tls(&self.path("tls"), "admin")).unwrap();
-        std::fs::write(&context, text).unwrap();
-        Ran::of(
-            outlast()
-                .args(["-o", "json", "--context"])
-                .arg(context)
-                .args(args)
-                .output()
-                .unwrap(),
-        )
-    }
-}
-
-fn tls(folder: &Path, name: &str) -> String {
-    let file = |name: &str| folder.join(name);
-    format!(
-        "[tls]\nca = {:?}\ncert = {:?}\nkey = {:?}\n",
-        file("ca.pem"),
-        file(&format!("{name}.pem")),
-        file(&format!("{name}-key.pem"))
-    )
-}
-
-/// Below the range of ports given out for outgoing connections, so that it stays free until the node takes it.
-fn free_address() -> String {
-    loop {
-        let port = 10_240 + (uuid::Uuid::new_v4().as_u128() % 22_000) as u16;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return format!("127.0.0.1:{port}");
-        }
-    }
-}
+use crate::cluster::{PATIENCE, Ran, outlast};
+use crate::group::{Hosts, Node};
 
 fn names(members: &Value) -> Vec<&str> {
     let mut names: Vec<_> = members
@@ -206,6 +61,8 @@ fn a_group_is_founded_grows_hands_over_and_shrinks() {
     let refused = join("3", &three).expect(5);
     assert!(refused.stderr.contains("not used twice"), "{}", refused.stderr);
     three.end(rustix::process::Signal::TERM);
+    // What it promised under its old number must not come back under another.
+    three.lose_disk();
     let mut again = hosts.node(4, "three");
     again.start();
     join("4", &again).expect(0);
@@ -313,4 +170,45 @@ fn the_files_of_deploy_pass_their_own_check() {
         let checked = Ran::of(check.output().unwrap()).expect(0);
         assert!(checked.stderr.contains("is in order"), "{}", checked.stderr);
     }
+}
+
+#[test]
+fn a_connection_that_shows_no_certificate_is_closed() {
+    let hosts = Hosts::new();
+    let mut one = hosts.node(1, "one");
+    one.start();
+    hosts.run(&[&one], &["cluster", "init"]).expect(0);
+    let mut media = hosts.media_agent(&[&one], "media");
+    media.start();
+    for node in [&one, &media] {
+        let mut silent = std::net::TcpStream::connect(&node.address).unwrap();
+        silent.set_read_timeout(Some(PATIENCE)).unwrap();
+        // Nothing was sent, so there is nothing to answer: what comes is the end.
+        match silent.read(&mut [0; 64]) {
+            Ok(0) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+            other => panic!("{}: {other:?}", node.name),
+        }
+    }
+}
+
+#[test]
+fn t90_a_node_that_does_not_run_is_not_taken_in() {
+    let hosts = Hosts::new();
+    let (mut one, mut two, three) = (hosts.node(1, "one"), hosts.node(2, "two"), hosts.node(3, "three"));
+    one.start();
+    hosts.run(&[&one], &["cluster", "init"]).expect(0);
+    let refused = hosts.join(&[&one], "3", &three).expect(5);
+    assert!(refused.stderr.contains("does not answer"), "{}", refused.stderr);
+    // Another one answers there.
+    two.start();
+    let refused = hosts.join(&[&one], "4", &two).expect(5);
+    assert!(
+        refused.stderr.contains("node 2 answers there"),
+        "{}",
+        refused.stderr
+    );
+    let members = hosts.run(&[&one], &["cluster", "members"]).expect(0).json();
+    assert_eq!(names(&members), ["one"]);
+    hosts.join(&[&one], "2", &two).expect(0);
 }

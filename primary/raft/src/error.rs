@@ -7,6 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::machine::MachineError;
+use crate::node::Exclusion;
 use crate::peer::{NodeId, Peer};
 
 const REJOIN: &str = "a node that forgot what it promised must not come back under its old number: remove it from \
@@ -174,6 +175,9 @@ pub enum InitializeError {
         /// This node.
         node_id: NodeId,
     },
+    /// There is a group already.
+    #[error(transparent)]
+    Excluded(#[from] Exclusion),
     /// This node stopped, or is stopping.
     #[error("this node has stopped: {reason}")]
     Stopped {
@@ -196,6 +200,24 @@ pub enum MembershipError {
     NotAMember {
         /// The number.
         node_id: NodeId,
+    },
+    /// Its process must run, and answer at its address.
+    #[error("node {node_id} does not answer at {address}: {reason}")]
+    NoAnswer {
+        /// The number.
+        node_id: NodeId,
+        /// Where it was asked.
+        address: String,
+        /// What came instead.
+        reason: String,
+    },
+    /// It has a data directory of another group, or one it had here is gone.
+    #[error("node {node_id} cannot come in: {reason}")]
+    Unfit {
+        /// The number.
+        node_id: NodeId,
+        /// Why.
+        reason: &'static str,
     },
     /// Only a voter can lead, and there is no other one.
     #[error("there is no other voter to hand leadership to")]

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::peer::{NodeId, Peer};
+use crate::peer::{NodeId, Seat};
 use crate::types::{LogId, Membership, StoredMembership};
 
 #[derive(Debug, Error)]
@@ -77,14 +77,14 @@ impl From<LogIdForm> for LogId {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MembersForm {
     pub(crate) voters: Vec<BTreeSet<NodeId>>,
-    pub(crate) nodes: BTreeMap<NodeId, Peer>,
+    pub(crate) nodes: BTreeMap<NodeId, Seat>,
 }
 
 impl From<&Membership> for MembersForm {
     fn from(members: &Membership) -> Self {
         Self {
             voters: members.get_joint_config().clone(),
-            nodes: members.nodes().map(|(id, peer)| (*id, peer.clone())).collect(),
+            nodes: members.nodes().map(|(id, seat)| (*id, seat.clone())).collect(),
         }
     }
 }

@@ -10,6 +10,9 @@
 //! What is on disk in the data directory: `lock`, `identity` (`files`), `mark` and `log/` (`log`),
 //! `state/` and `snapshot/` (`state`).
 
+#[cfg(test)]
+extern crate self as outlast_raft;
+
 mod error;
 mod files;
 mod format;
@@ -25,6 +28,6 @@ mod types;
 pub use error::{InitializeError, LossKind, MembershipError, ProposeError, StartError};
 pub use machine::{Applied, Machine, MachineError};
 pub use net::RaftService;
-pub use node::{Leadership, Member, RaftNode, RaftStatus, Role, StopReason};
+pub use node::{Exclusion, Leadership, Member, RaftNode, RaftStatus, Role, StopReason};
 pub use options::{Connect, ConnectError, MAX_COMMAND, RaftOptions, Timing};
 pub use peer::{NodeId, Peer};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use openraft::impls::leader_id_std::LeaderId;
 use serde::{Deserialize, Serialize};
 
-use crate::peer::{NodeId, Peer};
+use crate::peer::{NodeId, Seat};
 use crate::state::{SnapshotFile, StateStore};
 
 openraft::declare_raft_types!(
@@ -14,7 +14,7 @@ openraft::declare_raft_types!(
         D = Command,
         R = Reply,
         NodeId = NodeId,
-        Node = Peer,
+        Node = Seat,
         // One leader per term, as in the paper.
         LeaderId = LeaderId<u64, NodeId>,
         AsyncRuntime = openraft::TokioRuntime,
@@ -25,7 +25,7 @@ pub(crate) type LogId = openraft::alias::LogIdOf<Config>;
 pub(crate) type Vote = openraft::alias::VoteOf<Config>;
 pub(crate) type Entry = openraft::alias::EntryOf<Config>;
 pub(crate) type Payload = openraft::alias::PayloadOf<Config>;
-pub(crate) type Membership = openraft::Membership<NodeId, Peer>;
+pub(crate) type Membership = openraft::Membership<NodeId, Seat>;
 pub(crate) type StoredMembership = openraft::alias::StoredMembershipOf<Config>;
 pub(crate) type SnapshotMeta = openraft::alias::SnapshotMetaOf<Config>;
 pub(crate) type Snapshot = openraft::alias::SnapshotOf<Config, SnapshotFile>;

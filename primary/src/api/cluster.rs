@@ -6,10 +6,11 @@ use outlast_proto::v1::{
     InitResponse, JoinRequest, JoinResponse, Member, RemoveRequest, RemoveResponse, Settings,
     TransferLeaderRequest, TransferLeaderResponse,
 };
-use outlast_raft::RaftStatus;
+use outlast_raft::{RaftStatus, StopReason};
 use tonic::{Request, Response, Status};
 
 use super::Api;
+use crate::rejoin;
 
 #[tonic::async_trait]
 impl Cluster for Api {
@@ -34,6 +35,10 @@ impl Cluster for Api {
                 .map(|member| member_view(&raft, member))
                 .collect(),
             answered_by: self.brain.name().to_owned(),
+            notice: match self.brain.raft().stop_reason() {
+                Some(StopReason::Excluded(exclusion)) => rejoin::of_exclusion(&exclusion, &self.config),
+                _ => String::new(),
+            },
         }))
     }
 

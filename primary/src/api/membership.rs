@@ -10,6 +10,7 @@ use outlast_raft::{Member, MembershipError, Peer};
 use tonic::Status;
 
 use super::Api;
+use crate::config::MemberConfig;
 use crate::view::errors;
 
 /// A new group elects its only member and founds the cluster within moments.
@@ -20,16 +21,25 @@ const HANDED_OVER_WITHIN: Duration = Duration::from_secs(5);
 impl Api {
     /// Makes a group of this node alone.
     pub(super) async fn found_group(&self) -> Result<InitResponse, Status> {
-        let me = (
-            self.me.node_id,
-            Peer {
-                name: self.me.name.clone(),
-                address: self.me.address.clone(),
-            },
-        );
-        let formed = self.brain.raft().initialize([me].into()).await;
-        if !formed.map_err(|error| Status::internal(error.to_string()))? {
-            let text = format!("node \"{}\" belongs to a group already", self.me.name);
+        let MemberConfig {
+            node_id,
+            name,
+            address,
+        } = self.me();
+        if !self.config.initial_members.is_empty() {
+            let text =
+                format!("the file of node \"{name}\" names the first members: it forms the group with them");
+            return Err(Status::failed_precondition(text));
+        }
+        let text = format!("node \"{name}\" belongs to a group already");
+        let formed = self
+            .brain
+            .raft()
+            .initialize([(node_id, Peer { name, address })].into());
+        if !formed
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?
+        {
             return Err(Status::failed_precondition(text));
         }
         let mut changes = self.brain.changes();
@@ -62,20 +72,22 @@ impl Api {
                 "node_id is above 0, name is not empty, address is host:port",
             ));
         }
+        self.fresh(false).await?;
         let raft = self.brain.raft();
         let there = self.member(|member| member.id == node_id);
-        self.submit(
-            request_id,
-            Command::AdmitMember {
-                node_id,
-                name: name.clone(),
-            },
-        )
-        .await?;
+        let peer = Peer {
+            name: name.clone(),
+            address,
+        };
+        // Numbers are spent for good: not for a node that is not there.
+        let spent = self.brain.read().members().any(|(id, _)| id == node_id);
+        if !spent {
+            raft.meet(node_id, &peer).await.map_err(of_membership)?;
+        }
+        self.submit(request_id, Command::AdmitMember { node_id, name })
+            .await?;
         if there.as_ref().is_none_or(|member| !member.voter) {
-            raft.add_learner(node_id, Peer { name, address })
-                .await
-                .map_err(of_membership)?;
+            raft.add_learner(node_id, peer).await.map_err(of_membership)?;
             raft.promote(node_id).await.map_err(of_membership)?;
         }
         Ok(())
@@ -113,8 +125,8 @@ impl Api {
                 Some(member.ok_or_else(|| errors::not_found("node", name))?.id)
             }
         };
-        if to == Some(self.me.node_id) {
-            return Ok(self.me.name.clone());
+        if to == Some(self.config.node_id) {
+            return Ok(self.config.name.clone());
         }
         let mut leadership = raft.leadership();
         raft.transfer_leader(to).await.map_err(of_membership)?;
@@ -168,9 +180,10 @@ fn of_membership(error: MembershipError) -> Status {
                 .map(|(_, peer)| (peer.name.as_str(), peer.address.as_str())),
         ),
         MembershipError::NotAMember { .. } => Status::not_found(error.to_string()),
-        MembershipError::NoSuccessor | MembershipError::Refused { .. } => {
-            Status::failed_precondition(error.to_string())
-        }
+        MembershipError::NoSuccessor
+        | MembershipError::Refused { .. }
+        | MembershipError::NoAnswer { .. }
+        | MembershipError::Unfit { .. } => Status::failed_precondition(error.to_string()),
         MembershipError::Timeout { .. } => Status::deadline_exceeded(format!(
             "{error}; is the node running and reachable at its address? The command can be given again"
         )),

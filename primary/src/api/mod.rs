@@ -25,7 +25,7 @@ use tonic::Status;
 use tonic::service::RoutesBuilder;
 
 use crate::brain::Brain;
-use crate::config::MemberConfig;
+use crate::config::{Config, MemberConfig};
 use crate::live::Live;
 use crate::sessions::Registry;
 use crate::view::errors;
@@ -42,8 +42,7 @@ pub(crate) struct Api {
     pub(crate) registry: Registry,
     pub(crate) live: Live,
     pub(crate) tasks: Tasks,
-    /// This node as the others see it.
-    pub(crate) me: MemberConfig,
+    pub(crate) config: Config,
 }
 
 impl Api {
@@ -97,6 +96,11 @@ impl Api {
             Reply::Refused(refusal) => Err(errors::of_refusal(&refusal)),
             reply => Ok(reply),
         }
+    }
+
+    /// This node as the others see it.
+    fn me(&self) -> MemberConfig {
+        self.config.me()
     }
 
     /// The registry, if this node leads and so knows who is connected.

@@ -17,6 +17,8 @@ use crate::sessions::Registry;
 
 /// Between two tries to take up leadership.
 const RETRY: Duration = Duration::from_millis(50);
+/// Between two tries to bind members to their data directories.
+const BIND_AGAIN: Duration = Duration::from_secs(5);
 
 /// Takes up and lays down leadership as the Raft group decides, until shutdown.
 pub(crate) async fn follow(brain: Brain, registry: Registry, live: Live, tasks: Tasks, shutdown: Shutdown) {
@@ -75,6 +77,7 @@ async fn establish(
         "dispatcher",
         dispatcher::run(brain.clone(), registry.clone(), live.clone(), term_over.clone()),
     );
+    tasks.spawn("members", bind_members(brain.clone(), term_over.clone()));
     true
 }
 
@@ -100,6 +103,21 @@ async fn found_cluster(brain: &Brain) -> bool {
         timing: brain.configured_timing(),
     };
     brain.propose(command).await.is_ok()
+}
+
+/// Members from before data directories had incarnations get theirs written down, as soon as all of them can say it.
+async fn bind_members(brain: Brain, term_over: Shutdown) {
+    loop {
+        match brain.raft().bind_members().await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => tracing::info!(%error, "members are not bound to their data directories yet"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(BIND_AGAIN) => {}
+            () = term_over.begun() => return,
+        }
+    }
 }
 
 /// Members that formed the group have numbers from the start; they are written down like those that join later.

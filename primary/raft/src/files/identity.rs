@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{LossKind, StartError};
 use crate::files::durable;
-use crate::peer::NodeId;
+use crate::peer::{Incarnation, NodeId};
 
 const FORMAT: u32 = 1;
 
@@ -33,6 +33,9 @@ struct Facts {
     node_id: NodeId,
     cluster: String,
     stage: Stage,
+    /// Not in directories made before there were incarnations.
+    #[serde(default)]
+    incarnation: Option<Incarnation>,
 }
 
 /// The identity file. JSON, for the eyes of operators.
@@ -41,6 +44,7 @@ pub(crate) struct Identity {
     path: PathBuf,
     facts: Mutex<Facts>,
     member: AtomicBool,
+    incarnation: Incarnation,
 }
 
 impl Identity {
@@ -68,6 +72,12 @@ impl Identity {
             return Err(lost(format!("format {} is not known", facts.format)));
         }
         if facts.node_id != node_id || facts.cluster != cluster {
+            if facts.stage != Stage::Member {
+                // Nothing was promised under the old number.
+                return Self::claim(dir, node_id, cluster)
+                    .map(Some)
+                    .map_err(StartError::io("claiming", dir));
+            }
             return Err(StartError::WrongIdentity {
                 dir: dir.to_path_buf(),
                 found: facts.node_id,
@@ -76,12 +86,14 @@ impl Identity {
                 expected_cluster: cluster.to_string(),
             });
         }
-        let member = AtomicBool::new(facts.stage == Stage::Member);
-        Ok(Some(Self {
-            path,
-            facts: Mutex::new(facts),
-            member,
-        }))
+        let (stage, known) = (facts.stage, facts.incarnation);
+        let identity = Self::of(path, facts);
+        if known.is_none() {
+            identity
+                .advance(stage)
+                .map_err(StartError::io("completing the identity in", dir))?;
+        }
+        Ok(Some(identity))
     }
 
     /// Claims an empty directory.
@@ -91,14 +103,30 @@ impl Identity {
             node_id,
             cluster: cluster.to_string(),
             stage: Stage::Creating,
+            incarnation: None,
         };
-        let identity = Self {
-            path: dir.join("identity"),
-            facts: Mutex::new(facts),
-            member: AtomicBool::new(false),
-        };
+        let identity = Self::of(dir.join("identity"), facts);
         identity.advance(Stage::Creating)?;
         Ok(identity)
+    }
+
+    fn of(path: PathBuf, mut facts: Facts) -> Self {
+        let incarnation = *facts.incarnation.get_or_insert_with(Incarnation::new);
+        Self {
+            path,
+            member: AtomicBool::new(facts.stage == Stage::Member),
+            facts: Mutex::new(facts),
+            incarnation,
+        }
+    }
+
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// Whether the node ever voted or accepted an entry.
+    pub(crate) fn has_promised(&self) -> bool {
+        self.member.load(Ordering::Acquire)
     }
 
     pub(crate) fn stage(&self) -> Stage {
@@ -123,7 +151,7 @@ impl Identity {
 
     /// Called before every promise; writes only before the first one.
     pub(crate) fn promise(&self) -> io::Result<()> {
-        if self.member.load(Ordering::Acquire) {
+        if self.has_promised() {
             Ok(())
         } else {
             self.advance(Stage::Member)

@@ -69,6 +69,11 @@ impl LogStore {
         self.shared.mark.sync()
     }
 
+    /// Whose log it is.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.shared.identity
+    }
+
     pub(crate) fn vote(&self) -> io::Result<Option<Vote>> {
         Ok(open(&self.shared.log.read().map_err(poisoned)?)?
             .log_state()

@@ -24,9 +24,9 @@ use outlast_proto::v1::raft_client::RaftClient;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::net::wire::{self, MAX_FRAME, SLICE, SnapshotStart, WireError};
+use crate::net::wire::{self, Addressee, MAX_FRAME, SLICE, SnapshotStart, WireError};
 use crate::options::{Connect, ConnectError};
-use crate::peer::{NodeId, Peer};
+use crate::peer::{NodeId, Seat};
 use crate::state::{SnapshotFile, blocking};
 use crate::types::{Config, Snapshot, Vote};
 
@@ -47,7 +47,7 @@ pub(crate) struct Network {
     pub(crate) connect: Arc<dyn Connect>,
     /// How long opening a stream may take, connecting included.
     pub(crate) patience: Duration,
-    channels: HashMap<(NodeId, Lane), (Peer, Channel)>,
+    channels: HashMap<(NodeId, Lane), (Seat, Channel)>,
 }
 
 impl Network {
@@ -60,8 +60,8 @@ impl Network {
         }
     }
 
-    fn client(&mut self, target: NodeId, peer: &Peer, lane: Lane) -> PeerClient {
-        let channel = self.channel(target, peer, lane);
+    fn client(&mut self, target: NodeId, seat: &Seat, lane: Lane) -> PeerClient {
+        let channel = self.channel(target, seat, lane);
         if let Err(error) = &channel {
             tracing::error!(node = target, %error, "peer cannot be reached as it is configured");
         }
@@ -72,22 +72,25 @@ impl Network {
         });
         PeerClient {
             me: self.me,
-            target,
+            target: Addressee {
+                node: target,
+                incarnation: seat.incarnation,
+            },
             client,
             patience: self.patience,
         }
     }
 
-    fn channel(&mut self, target: NodeId, peer: &Peer, lane: Lane) -> Result<Channel, ConnectError> {
+    fn channel(&mut self, target: NodeId, seat: &Seat, lane: Lane) -> Result<Channel, ConnectError> {
         // Lazy and self-healing: kept until the peer moves to another address.
         if let Some((known, channel)) = self.channels.get(&(target, lane))
-            && known == peer
+            && known == seat
         {
             return Ok(channel.clone());
         }
-        let channel = self.connect.channel(peer)?;
+        let channel = self.connect.channel(&seat.peer())?;
         self.channels
-            .insert((target, lane), (peer.clone(), channel.clone()));
+            .insert((target, lane), (seat.clone(), channel.clone()));
         Ok(channel)
     }
 }
@@ -95,15 +98,15 @@ impl Network {
 impl RaftNetworkFactory<Config> for Network {
     type Network = PeerClient;
 
-    async fn new_client(&mut self, target: NodeId, node: &Peer) -> PeerClient {
+    async fn new_client(&mut self, target: NodeId, node: &Seat) -> PeerClient {
         self.client(target, node, Lane::Log)
     }
 
-    async fn new_heartbeat_client(&mut self, target: NodeId, node: &Peer) -> PeerClient {
+    async fn new_heartbeat_client(&mut self, target: NodeId, node: &Seat) -> PeerClient {
         self.client(target, node, Lane::Heartbeat)
     }
 
-    async fn new_snapshot_client(&mut self, target: NodeId, node: &Peer) -> PeerClient {
+    async fn new_snapshot_client(&mut self, target: NodeId, node: &Seat) -> PeerClient {
         self.client(target, node, Lane::Snapshot)
     }
 }
@@ -111,7 +114,7 @@ impl RaftNetworkFactory<Config> for Network {
 /// Talks to one peer over one lane.
 pub(crate) struct PeerClient {
     me: NodeId,
-    target: NodeId,
+    target: Addressee,
     client: Result<RaftClient<Channel>, ConnectError>,
     patience: Duration,
 }
@@ -139,7 +142,7 @@ impl PeerClient {
         Timeout {
             action,
             id: self.me,
-            target: self.target,
+            target: self.target.node,
             timeout,
         }
     }

@@ -2,12 +2,14 @@
 //! openraft calls the client; the primary mounts the service on its TLS port.
 
 mod client;
+mod door;
 mod heard;
 mod receive;
 mod service;
 mod wire;
 
 pub(crate) use client::Network;
+pub(crate) use door::{Door, Known};
 pub(crate) use heard::Heard;
 pub use service::RaftService;
 pub(crate) use wire::MAX_FRAME;

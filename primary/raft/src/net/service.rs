@@ -2,39 +2,38 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::stream::{self, Stream, StreamExt};
+use openraft::ReadPolicy;
 use openraft::errors::{Fatal, RaftError};
 use openraft::raft::{AppendEntriesRequest, VoteRequest};
-use outlast_proto::v1::RaftFrame;
 use outlast_proto::v1::raft_server::Raft as RaftRpc;
+use outlast_proto::v1::{HelloRequest, HelloResponse, RaftFrame};
 use serde::Serialize;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::net::door::{Door, Known};
 use crate::net::heard::Heard;
 use crate::net::receive;
 use crate::net::wire::{self, WireError};
-use crate::peer::NodeId;
 use crate::state::StateStore;
-use crate::types::{Config, Raft, Snapshot};
+use crate::types::{Config, Snapshot};
+
+/// How long a majority may take to confirm a leader that is asked who it is.
+const CONFIRMED_WITHIN: Duration = Duration::from_millis(500);
 
 /// Answers the other nodes. Made by [`RaftNode::service`](crate::RaftNode::service).
 #[derive(Clone)]
 pub struct RaftService {
-    me: NodeId,
-    raft: Raft,
+    door: Door,
     state: StateStore,
     heard: Heard,
 }
 
 impl RaftService {
-    pub(crate) fn new(me: NodeId, raft: Raft, state: StateStore, heard: Heard) -> Self {
-        Self {
-            me,
-            raft,
-            state,
-            heard,
-        }
+    pub(crate) fn new(door: Door, state: StateStore, heard: Heard) -> Self {
+        Self { door, state, heard }
     }
 }
 
@@ -48,8 +47,8 @@ impl RaftRpc for RaftService {
         &self,
         request: Request<Streaming<RaftFrame>>,
     ) -> Result<Response<Answers>, Status> {
-        let (requests, fault) = until_fault(self.me, request.into_inner(), self.heard.clone());
-        let answers = self.raft.stream_append(requests).map(|result| match result {
+        let (requests, fault) = until_fault(self.door.clone(), request.into_inner(), self.heard.clone());
+        let answers = self.door.raft.stream_append(requests).map(|result| match result {
             Ok(answer) => Ok(wire::pack(&answer)?),
             Err(fatal) => Err(stopped(&fatal)),
         });
@@ -60,20 +59,20 @@ impl RaftRpc for RaftService {
     }
 
     async fn vote(&self, request: Request<RaftFrame>) -> Result<Response<RaftFrame>, Status> {
-        let request: VoteRequest<Config> = wire::accept(self.me, request.get_ref())?;
-        answer(self.raft.vote(request).await.map_err(fatal))
+        let request: VoteRequest<Config> = self.door.admit(request.get_ref())?;
+        answer(self.door.raft.vote(request).await.map_err(fatal))
     }
 
     async fn pre_vote(&self, request: Request<RaftFrame>) -> Result<Response<RaftFrame>, Status> {
-        let request: VoteRequest<Config> = wire::accept(self.me, request.get_ref())?;
-        answer(self.raft.pre_vote(request).await.map_err(fatal))
+        let request: VoteRequest<Config> = self.door.admit(request.get_ref())?;
+        answer(self.door.raft.pre_vote(request).await.map_err(fatal))
     }
 
     async fn install_snapshot(
         &self,
         request: Request<Streaming<RaftFrame>>,
     ) -> Result<Response<RaftFrame>, Status> {
-        let received = receive::receive(self.me, &self.state, request.into_inner()).await?;
+        let received = receive::receive(&self.door, &self.state, request.into_inner()).await?;
         let meta = received
             .snapshot
             .meta()
@@ -82,12 +81,37 @@ impl RaftRpc for RaftService {
             meta,
             snapshot: received.snapshot.clone(),
         };
-        answer(self.raft.install_full_snapshot(received.vote, snapshot).await)
+        answer(
+            self.door
+                .raft
+                .install_full_snapshot(received.vote, snapshot)
+                .await,
+        )
     }
 
     async fn transfer_leader(&self, request: Request<RaftFrame>) -> Result<Response<RaftFrame>, Status> {
-        let request = wire::accept(self.me, request.get_ref())?;
-        answer(self.raft.handle_transfer_leader(request).await)
+        let request = self.door.admit(request.get_ref())?;
+        answer(self.door.raft.handle_transfer_leader(request).await)
+    }
+
+    async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
+        let asker = request.into_inner().node_id;
+        let leads = self.door.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+        let leads = tokio::time::timeout(CONFIRMED_WITHIN, leads).await;
+        let leads = leads.is_ok_and(|confirmed| confirmed.is_ok());
+        let (known, committed) = self.door.knows(asker);
+        let identity = self.door.log.identity();
+        Ok(Response::new(HelloResponse {
+            node_id: self.door.me,
+            incarnation: identity.incarnation().to_string(),
+            promised: identity.has_promised(),
+            leads: leads && committed,
+            knows_you: known != Known::No,
+            your_incarnation: match known {
+                Known::As(incarnation) => incarnation.to_string(),
+                Known::No | Known::Unbound => String::new(),
+            },
+        }))
     }
 }
 
@@ -95,14 +119,14 @@ type Requests = Pin<Box<dyn Stream<Item = AppendEntriesRequest<Config>> + Send>>
 
 /// The requests up to the first one that cannot be taken. Skipping it would leave a hole in the log.
 fn until_fault(
-    me: NodeId,
+    door: Door,
     frames: Streaming<RaftFrame>,
     heard: Heard,
 ) -> (Requests, Arc<Mutex<Option<Status>>>) {
     let fault = Arc::new(Mutex::new(None));
     let note = fault.clone();
     let requests = frames.scan((), move |(), frame| {
-        let request = frame.and_then(|frame| Ok(append(me, &frame)?));
+        let request = frame.and_then(|frame| Ok(append(&door, &frame)?));
         if request.is_ok() {
             heard.now();
         }
@@ -117,8 +141,8 @@ fn until_fault(
 }
 
 /// openraft takes it for granted that entries follow each other.
-fn append(me: NodeId, frame: &RaftFrame) -> Result<AppendEntriesRequest<Config>, WireError> {
-    let request: AppendEntriesRequest<Config> = wire::accept(me, frame)?;
+fn append(door: &Door, frame: &RaftFrame) -> Result<AppendEntriesRequest<Config>, WireError> {
+    let request: AppendEntriesRequest<Config> = door.admit(frame)?;
     let first = request.prev_log_id.map_or(0, |id| id.index.saturating_add(1));
     let consecutive = (first..)
         .zip(&request.entries)

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tonic::Status;
 
-use crate::peer::NodeId;
+use crate::peer::{Incarnation, NodeId};
 use crate::types::Vote;
 
 const FORMAT: u32 = 1;
@@ -31,23 +31,43 @@ pub(crate) enum WireError {
     Impossible { what: &'static str },
     #[error("meant for node {to}, this is node {me}")]
     Misdirected { to: NodeId, me: NodeId },
+    #[error("meant for node {me} with the data directory {to}, this one has the directory {mine}")]
+    OtherIncarnation {
+        me: NodeId,
+        to: Incarnation,
+        mine: Incarnation,
+    },
+    #[error("this node never took part, and the message does not say for which data directory it is")]
+    NoIncarnation,
 }
 
 impl From<WireError> for Status {
     fn from(error: WireError) -> Self {
         match error {
-            WireError::Misdirected { .. } => Status::failed_precondition(error.to_string()),
+            WireError::Misdirected { .. } | WireError::OtherIncarnation { .. } | WireError::NoIncarnation => {
+                Status::failed_precondition(error.to_string())
+            }
             WireError::Encode(_) => Status::internal(error.to_string()),
             _ => Status::invalid_argument(error.to_string()),
         }
     }
 }
 
-/// A request, with whom it is for: an address can have been given to another node.
+/// Whom a request is for: an address can have been given to another node, and a node can have lost its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Addressee {
+    pub(crate) node: NodeId,
+    /// None: the group is from before there were incarnations.
+    pub(crate) incarnation: Option<Incarnation>,
+}
+
+/// A request, with whom it is for.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Addressed<T> {
-    pub(crate) to: NodeId,
-    pub(crate) body: T,
+struct Addressed<T> {
+    to: NodeId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    incarnation: Option<Incarnation>,
+    body: T,
 }
 
 /// The first frame of a snapshot.
@@ -69,17 +89,26 @@ pub(crate) fn unpack<T: DeserializeOwned>(frame: &RaftFrame) -> Result<T, WireEr
     Ok(rmp_serde::from_slice(raw(frame)?)?)
 }
 
-pub(crate) fn address<T: Serialize>(to: NodeId, body: T) -> Result<RaftFrame, WireError> {
-    pack(&Addressed { to, body })
+pub(crate) fn address<T: Serialize>(to: Addressee, body: T) -> Result<RaftFrame, WireError> {
+    pack(&Addressed {
+        to: to.node,
+        incarnation: to.incarnation,
+        body,
+    })
 }
 
-pub(crate) fn accept<T: DeserializeOwned>(me: NodeId, frame: &RaftFrame) -> Result<T, WireError> {
-    let Addressed { to, body } = unpack(frame)?;
-    if to == me {
-        Ok(body)
-    } else {
-        Err(WireError::Misdirected { to, me })
-    }
+/// Whether the addressee is this node decides [`Door`](super::door::Door).
+pub(crate) fn open<T: DeserializeOwned>(frame: &RaftFrame) -> Result<(Addressee, T), WireError> {
+    let Addressed {
+        to,
+        incarnation,
+        body,
+    } = unpack(frame)?;
+    let to = Addressee {
+        node: to,
+        incarnation,
+    };
+    Ok((to, body))
 }
 
 pub(crate) fn slice(bytes: Bytes) -> RaftFrame {

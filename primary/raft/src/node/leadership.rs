@@ -3,6 +3,7 @@
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
+use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -30,18 +31,67 @@ pub enum StopReason {
         /// What failed.
         reason: String,
     },
+    /// It may not take part under its number, now or later.
+    Excluded(Exclusion),
 }
 
-type Watched = (
-    JoinHandle<()>,
-    watch::Receiver<Leadership>,
-    watch::Receiver<Option<StopReason>>,
-);
+/// Why a node may not take part under its number.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Exclusion {
+    /// It would have forgotten votes it gave and entries it acknowledged.
+    #[error(
+        "the group knows node {node_id} with another data directory than this new one: its disk was lost or emptied, \
+         and a node that forgot what it promised must not come back under its old number"
+    )]
+    LostDisk {
+        /// This node.
+        node_id: NodeId,
+    },
+    /// A leader said so.
+    #[error("node {node_id} was removed from the group")]
+    Removed {
+        /// This node.
+        node_id: NodeId,
+    },
+    /// It would have formed a group with somebody who has one.
+    #[error("{by} belongs to a group already, and node {node_id} is not in it")]
+    Unknown {
+        /// This node.
+        node_id: NodeId,
+        /// Who has a group.
+        by: String,
+    },
+}
+
+/// Why the node stopped, once it did: the first reason counts.
+#[derive(Clone)]
+pub(crate) struct Stop(watch::Sender<Option<StopReason>>);
+
+impl Stop {
+    pub(super) fn new() -> Self {
+        Self(watch::Sender::new(None))
+    }
+
+    pub(crate) fn give(&self, reason: StopReason) {
+        self.0.send_if_modified(|known| {
+            let first = known.is_none();
+            if first {
+                *known = Some(reason);
+            }
+            first
+        });
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Option<StopReason>> {
+        self.0.subscribe()
+    }
+}
+
+type Watched = (JoinHandle<()>, watch::Receiver<Leadership>);
 
 /// Starts the task. Its end means that the node has stopped; the owner aborts it when it goes.
-pub(super) fn watch(me: NodeId, raft: Raft) -> Watched {
+pub(super) fn watch(me: NodeId, raft: Raft, stop: Stop) -> Watched {
     let (lead_tx, lead_rx) = watch::channel(leadership(&raft.metrics().borrow_watched(), me));
-    let (stop_tx, stop_rx) = watch::channel(None);
     let mut metrics = raft.metrics();
     let task = tokio::spawn(async move {
         loop {
@@ -65,12 +115,12 @@ pub(super) fn watch(me: NodeId, raft: Raft) -> Watched {
             };
             lead_tx.send_if_modified(|old| std::mem::replace(old, now) != now);
             if let Err(fatal) = state {
-                stop_tx.send_replace(Some(reason(me, &fatal)));
+                stop.give(reason(me, &fatal));
                 return;
             }
         }
     });
-    (task, lead_rx, stop_rx)
+    (task, lead_rx)
 }
 
 /// openraft's core is gone; if it did not leave a reason, any call to it gives one.

@@ -11,7 +11,7 @@ use openraft::errors::{ChangeMembershipError, ClientWriteError, Fatal, ForwardTo
 
 use crate::error::MembershipError;
 use crate::node::{RaftNode, leader};
-use crate::peer::{NodeId, Peer};
+use crate::peer::{Incarnation, NodeId, Peer, Seat};
 use crate::types::Config;
 
 /// A new node may have to be sent a whole snapshot first.
@@ -21,12 +21,89 @@ impl RaftNode {
     /// Adds a node without a vote and waits until it has everything up to its own admission. Its number must never have
     /// been used before.
     pub async fn add_learner(&self, id: NodeId, peer: Peer) -> Result<(), MembershipError> {
+        let seat = Seat::of(peer.clone(), Some(self.fit(id, &peer).await?));
         let admitted = async {
             // Not openraft's blocking form: that is content with a node that lags by no more than a whole snapshot.
-            let admission = self.inner.raft.add_learner(id, peer, false).await?.log_id.index;
+            let admission = self.inner.raft.add_learner(id, seat, false).await?.log_id.index;
             self.caught_up(id, admission).await
         };
         finish(id, CHANGE_DEADLINE, admitted).await
+    }
+
+    /// Whether a node answers there and could come in under this number; nothing is changed.
+    pub async fn meet(&self, id: NodeId, peer: &Peer) -> Result<(), MembershipError> {
+        self.fit(id, peer).await.map(drop)
+    }
+
+    /// Asks a node that is to come in, and judges whether it can: new, or the one that is in already.
+    async fn fit(&self, node_id: NodeId, peer: &Peer) -> Result<Incarnation, MembershipError> {
+        let answer = self.inner.asker.ask(node_id, peer).await;
+        let answer = answer.map_err(|error| MembershipError::NoAnswer {
+            node_id,
+            address: peer.address.clone(),
+            reason: error.to_string(),
+        })?;
+        let unfit = |reason| Err(MembershipError::Unfit { node_id, reason });
+        match self.seats().get(&node_id) {
+            None if answer.promised => unfit("its data directory is of another group; empty it"),
+            Some(seat) if seat.incarnation.is_some_and(|known| known != answer.incarnation) => unfit(
+                "its disk was lost or emptied since it was taken in; remove it, and join it under a new number",
+            ),
+            None | Some(_) => Ok(answer.incarnation),
+        }
+    }
+
+    /// Everyone in the membership this node knows of.
+    pub(super) fn seats(&self) -> BTreeMap<NodeId, Seat> {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let nodes = metrics.membership_config.nodes();
+        nodes.map(|(id, seat)| (*id, seat.clone())).collect()
+    }
+
+    /// Writes down the incarnations of members from before there were any, once all of them answer: an older version
+    /// would drop them from what it stores. To be called on the leader until it is true.
+    pub async fn bind_members(&self) -> Result<bool, MembershipError> {
+        let mut seats = self.seats();
+        let unbound = |seats: &BTreeMap<NodeId, Seat>| seats.values().any(|seat| seat.incarnation.is_none());
+        if !unbound(&seats) {
+            return Ok(true);
+        }
+        for (id, seat) in &mut seats {
+            let found = if *id == self.inner.id {
+                Ok(self.inner.asker.door.incarnation())
+            } else {
+                self.inner
+                    .asker
+                    .ask(*id, &seat.peer())
+                    .await
+                    .map_err(|e| e.to_string())
+                    .and_then(|answer| {
+                        // The group counts on what it promised.
+                        let lost = "its data directory is empty; remove it, and join it under a new number";
+                        answer
+                            .promised
+                            .then_some(answer.incarnation)
+                            .ok_or_else(|| lost.to_owned())
+                    })
+            };
+            match found {
+                Ok(found) => seat.incarnation = seat.incarnation.or(Some(found)),
+                Err(error) => {
+                    tracing::warn!(node = *id, name = %seat.name, %error, "member is not bound to its data directory yet")
+                }
+            }
+        }
+        if unbound(&seats) {
+            return Ok(false);
+        }
+        self.change(self.inner.id, ChangeMembers::SetNodes(seats)).await?;
+        tracing::info!("members are bound to their data directories");
+        // The streams that are open go on without; a new leader's do not.
+        if let Err(error) = self.transfer_leader(None).await {
+            tracing::info!(%error, "leadership was not handed over");
+        }
+        Ok(true)
     }
 
     /// Waits until a node has this entry on its disk; ends early when leadership does.
@@ -85,11 +162,13 @@ impl RaftNode {
 
     /// Tells the group a member's new name or address.
     pub async fn update_peer(&self, id: NodeId, peer: Peer) -> Result<(), MembershipError> {
-        self.change(id, ChangeMembers::SetNodes(BTreeMap::from([(id, peer)])))
+        let known = self.seats().get(&id).and_then(|seat| seat.incarnation);
+        let seat = Seat::of(peer, known);
+        self.change(id, ChangeMembers::SetNodes(BTreeMap::from([(id, seat)])))
             .await
     }
 
-    async fn change(&self, id: NodeId, change: ChangeMembers<NodeId, Peer>) -> Result<(), MembershipError> {
+    async fn change(&self, id: NodeId, change: ChangeMembers<NodeId, Seat>) -> Result<(), MembershipError> {
         finish(
             id,
             CHANGE_DEADLINE,

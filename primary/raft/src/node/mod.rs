@@ -1,11 +1,17 @@
 //! One running node: starting it, proposing, reading, stopping it. What it is made of lives in the other rooms; the
-//! opening of a data directory in [`start`], membership changes in [`members`], what is seen from outside in
-//! [`status`] and [`leadership`]. Called by the primary.
+//! opening of a data directory in [`start`], membership changes in [`members`], asking the other nodes in [`acquaint`],
+//! what is seen from outside in [`status`] and [`leadership`]. Called by the primary.
 
+mod acquaint;
 mod leadership;
 mod members;
 pub(crate) mod start;
 mod status;
+#[cfg(test)]
+#[path = "../../tests/support/mod.rs"]
+mod support;
+#[cfg(test)]
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,13 +28,15 @@ use tokio::task::JoinHandle;
 use crate::error::{InitializeError, ProposeError, StartError};
 use crate::log::LogStore;
 use crate::machine::Machine;
-use crate::net::{Heard, MAX_FRAME, Network, RaftService};
+use crate::net::{Door, Heard, MAX_FRAME, Network, RaftService};
+use crate::node::acquaint::Asker;
 use crate::options::{MAX_COMMAND, RaftOptions, Timing};
 use crate::peer::{NodeId, Peer};
 use crate::state::StateStore;
 use crate::types::{Command, Config, Raft};
 
-pub use leadership::{Leadership, StopReason};
+pub(crate) use leadership::Stop;
+pub use leadership::{Exclusion, Leadership, StopReason};
 pub use status::{Member, RaftStatus, Role};
 
 /// A handle to one running node. Clones are the same node. It runs until [`RaftNode::shutdown`], until the last
@@ -47,7 +55,9 @@ struct Inner {
     heard: Heard,
     leadership: watch::Receiver<Leadership>,
     stop: watch::Receiver<Option<StopReason>>,
+    asker: Asker,
     watcher: JoinHandle<()>,
+    belonging: JoinHandle<()>,
 }
 
 impl RaftNode {
@@ -58,7 +68,8 @@ impl RaftNode {
     pub async fn start(options: RaftOptions, machine: impl Machine) -> Result<RaftNode, StartError> {
         let config = Arc::new(options.raft_config()?);
         let (id, timing, dir) = (options.node_id, options.timing, options.data_dir.clone());
-        let network = Network::new(id, options.connect.clone(), timing.patience());
+        let connect = options.connect.clone();
+        let network = Network::new(id, connect.clone(), timing.patience());
         let opening = tokio::task::spawn_blocking(move || start::open(&options, Box::new(machine))).await;
         let opened = opening.map_err(|panic| StartError::Raft {
             dir: dir.clone(),
@@ -66,11 +77,22 @@ impl RaftNode {
         })??;
         let raft = Raft::new(id, config, network, opened.log.clone(), opened.state.clone()).await;
         let raft = raft.map_err(|fatal| StartError::Raft {
-            dir,
+            dir: dir.clone(),
             reason: fatal.to_string(),
         })?;
-        let (watcher, leadership, stop) = leadership::watch(id, raft.clone());
-        let (log, state) = (opened.log, opened.state);
+        let (log, state, stop, heard) = (opened.log, opened.state, Stop::new(), Heard::default());
+        let (watcher, leadership) = leadership::watch(id, raft.clone(), stop.clone());
+        let asker = Asker {
+            door: Door {
+                me: id,
+                raft: raft.clone(),
+                log: log.clone(),
+                stop: stop.clone(),
+            },
+            connect,
+            timing,
+        };
+        let belonging = tokio::spawn(asker.clone().until_removed(heard.clone()));
         Ok(Self {
             inner: Arc::new(Inner {
                 id,
@@ -78,10 +100,12 @@ impl RaftNode {
                 raft,
                 log,
                 state,
-                heard: Heard::default(),
+                heard,
                 leadership,
-                stop,
+                stop: stop.subscribe(),
+                asker,
                 watcher,
+                belonging,
             }),
         })
     }
@@ -89,21 +113,27 @@ impl RaftNode {
     /// The gRPC service for the other nodes, with its message limits set.
     pub fn service(&self) -> RaftServer<RaftService> {
         let Inner {
-            id,
-            raft,
-            state,
-            heard,
-            ..
+            asker, state, heard, ..
         } = &*self.inner;
-        RaftServer::new(RaftService::new(*id, raft.clone(), state.clone(), heard.clone()))
+        RaftServer::new(RaftService::new(asker.door.clone(), state.clone(), heard.clone()))
             .max_decoding_message_size(MAX_FRAME)
             .max_encoding_message_size(MAX_FRAME)
     }
 
-    /// Makes the first members a cluster. To be called on one of them, or on several with the same members.
+    /// Makes the first members a cluster, once all of them answer. To be called on one of them, always the same one.
     /// False: this node belongs to a cluster already, and nothing was changed.
     pub async fn initialize(&self, members: BTreeMap<NodeId, Peer>) -> Result<bool, InitializeError> {
-        match self.inner.raft.initialize(members).await {
+        let door = &self.inner.asker.door;
+        if !members.contains_key(&door.me) {
+            return Err(InitializeError::NotAMember { node_id: door.me });
+        }
+        if door.log.identity().has_promised() {
+            return Ok(false);
+        }
+        let Some(seats) = self.inner.asker.first_seats(members).await? else {
+            return Ok(false);
+        };
+        match self.inner.raft.initialize(seats).await {
             Ok(()) => Ok(true),
             Err(RaftError::APIError(RaftInitializeError::NotAllowed(_))) => Ok(false),
             Err(RaftError::APIError(RaftInitializeError::NotInMembers(_))) => {
@@ -151,7 +181,7 @@ impl RaftNode {
             }
             // About memberships and preconditions; neither is asked for here.
             Ok(Err(RaftError::APIError(_))) => Err(ProposeError::Displaced { leader: None }),
-            Ok(Err(RaftError::Fatal(fatal))) => Err(propose_stopped(&fatal)),
+            Ok(Err(RaftError::Fatal(fatal))) => Err(self.stopped_by(&fatal)),
             Err(_) => Err(ProposeError::Timeout { after }),
         }
     }
@@ -171,9 +201,17 @@ impl RaftNode {
             Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)))) => {
                 Err(ProposeError::NotLeader { leader: None })
             }
-            Ok(Err(RaftError::Fatal(fatal))) => Err(propose_stopped(&fatal)),
+            Ok(Err(RaftError::Fatal(fatal))) => Err(self.stopped_by(&fatal)),
             Err(_) => Err(ProposeError::Timeout { after }),
         }
+    }
+
+    fn stopped_by(&self, fatal: &Fatal<Config>) -> ProposeError {
+        let reason = match self.stop_reason() {
+            Some(StopReason::Excluded(exclusion)) => exclusion.to_string(),
+            _ => fatal.to_string(),
+        };
+        ProposeError::Stopped { reason }
     }
 
     /// Follows who leads. `is_me` turns true when this node is elected; what it must know first
@@ -190,6 +228,11 @@ impl RaftNode {
             Ok(reason) => reason.clone().unwrap_or(StopReason::Shutdown),
             Err(_) => StopReason::Shutdown,
         }
+    }
+
+    /// Why this node stopped, if it did.
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        self.inner.stop.borrow().clone()
     }
 
     /// Stops taking part, makes everything durable and gives the data directory back. Hand leadership over first.
@@ -221,15 +264,10 @@ impl Drop for Inner {
         // Sends the signal; nobody is left to wait for the rest.
         drop(self.raft.shutdown().now_or_never());
         self.watcher.abort();
+        self.belonging.abort();
     }
 }
 
 fn leader(to: ForwardToLeader<Config>) -> Option<(NodeId, Peer)> {
-    to.leader_id.zip(to.leader_node)
-}
-
-fn propose_stopped(fatal: &Fatal<Config>) -> ProposeError {
-    ProposeError::Stopped {
-        reason: fatal.to_string(),
-    }
+    to.leader_id.zip(to.leader_node.map(|seat| seat.peer()))
 }

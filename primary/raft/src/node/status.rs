@@ -4,7 +4,7 @@ use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
 
 use crate::node::RaftNode;
-use crate::peer::{NodeId, Peer};
+use crate::peer::{NodeId, Peer, Seat};
 use crate::types::Metrics;
 
 /// One node's view. Indexes count entries of the log, memberships and leaders' first entries included.
@@ -82,7 +82,7 @@ impl RaftNode {
         RaftStatus {
             id: metrics.id,
             term: metrics.current_term,
-            leader: leader.and_then(|id| Some((id, metrics.membership_config.get_node(&id)?.clone()))),
+            leader: leader.and_then(|id| Some((id, metrics.membership_config.get_node(&id)?.peer()))),
             role,
             last_log: metrics.last_log_index,
             applied: metrics.last_applied.map(|id| id.index),
@@ -96,7 +96,7 @@ impl RaftNode {
         let membership = metrics.membership_config.membership();
         let voters: Vec<NodeId> = membership.voter_ids().collect();
         let leads = metrics.state.is_leader();
-        let view = |(id, peer): (&NodeId, &Peer)| {
+        let view = |(id, seat): (&NodeId, &Seat)| {
             let me = *id == self.inner.id;
             let matched = metrics
                 .replication
@@ -110,7 +110,7 @@ impl RaftNode {
                 heard.is_some_and(|at| openraft::Instant::elapsed(&*at) < self.inner.timing.patience());
             Member {
                 id: *id,
-                peer: peer.clone(),
+                peer: seat.peer(),
                 voter: voters.contains(id),
                 matched: matched.map(|id| id.index),
                 reachable: leads.then_some(me || lately),

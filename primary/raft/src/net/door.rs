@@ -1,0 +1,91 @@
+//! Who is let in. A request counts only if it is meant for this node and for the data directory it has: a node that
+//! came back with an empty disk is asked for votes and given entries as the one it was, and must answer neither.
+//! Called by the answering side for every request; what it finds out about this node goes to
+//! [`Stop`](crate::node::Stop). The decision is docs/adr/0004.
+
+use openraft::async_runtime::watch::WatchReceiver;
+use outlast_proto::v1::RaftFrame;
+use serde::de::DeserializeOwned;
+
+use crate::log::LogStore;
+use crate::net::wire::{self, Addressee, WireError};
+use crate::node::{Exclusion, Stop, StopReason};
+use crate::peer::{Incarnation, NodeId};
+use crate::types::Raft;
+
+/// See the file's header.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) me: NodeId,
+    pub(crate) raft: Raft,
+    pub(crate) log: LogStore,
+    pub(crate) stop: Stop,
+}
+
+/// What a member knows of the node that asks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// There is no such member.
+    No,
+    /// A member, from before there were incarnations.
+    Unbound,
+    /// A member with this data directory.
+    As(Incarnation),
+}
+
+impl Door {
+    /// What a request holds, if it is for this node.
+    pub(super) fn admit<T: DeserializeOwned>(&self, frame: &RaftFrame) -> Result<T, WireError> {
+        let (to, body) = wire::open(frame)?;
+        self.judge(to)?;
+        Ok(body)
+    }
+
+    fn judge(&self, to: Addressee) -> Result<(), WireError> {
+        let me = self.me;
+        if to.node != me {
+            return Err(WireError::Misdirected { to: to.node, me });
+        }
+        let promised = self.log.identity().has_promised();
+        match to.incarnation {
+            Some(incarnation) if incarnation == self.incarnation() => Ok(()),
+            // A group from before there were incarnations, and a directory from then: complete, so it is the one meant.
+            None if promised => Ok(()),
+            None => Err(WireError::NoIncarnation),
+            Some(incarnation) => {
+                // Whoever belongs to a group of several minds a stranger's error no more than by refusing it.
+                if !promised || self.is_alone() {
+                    self.stop
+                        .give(StopReason::Excluded(Exclusion::LostDisk { node_id: me }));
+                }
+                Err(WireError::OtherIncarnation {
+                    me,
+                    to: incarnation,
+                    mine: self.incarnation(),
+                })
+            }
+        }
+    }
+
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.log.identity().incarnation()
+    }
+
+    /// The group this node belongs to has no other member.
+    fn is_alone(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.nodes().count() == 1
+    }
+
+    /// What this node knows of another one, and whether the entry that says so is applied.
+    pub(super) fn knows(&self, node: NodeId) -> (Known, bool) {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let known = match metrics.membership_config.get_node(&node) {
+            None => Known::No,
+            Some(seat) => seat.incarnation.map_or(Known::Unbound, Known::As),
+        };
+        (known, *metrics.membership_config.log_id() <= metrics.last_applied)
+    }
+}
