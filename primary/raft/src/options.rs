@@ -32,12 +32,15 @@ pub struct RaftOptions {
     pub snapshot_every: u64,
     /// Entries kept after a snapshot for followers that lag a little.
     pub keep_log: u64,
+    /// Entries between two comparisons of the members' states; above 0.
+    pub check_every: u64,
     /// Makes the connections to the other nodes.
     pub connect: Arc<dyn Connect>,
 }
 
 impl RaftOptions {
-    /// Options with the defaults: LAN timing, a snapshot every 20,000 entries, 1,000 entries kept.
+    /// Options with the defaults: LAN timing, a snapshot every 20,000 entries, 1,000 entries kept, states
+    /// compared every 1,000.
     pub fn new(node_id: NodeId, me: Peer, data_dir: PathBuf, connect: Arc<dyn Connect>) -> Self {
         Self {
             node_id,
@@ -47,12 +50,18 @@ impl RaftOptions {
             timing: Timing::Lan,
             snapshot_every: 20_000,
             keep_log: 1_000,
+            check_every: 1_000,
             connect,
         }
     }
 
     pub(crate) fn raft_config(&self) -> Result<openraft::Config, StartError> {
         let scale = self.timing.scale();
+        if self.check_every == 0 {
+            return Err(StartError::Options {
+                reason: "check_every is 0".into(),
+            });
+        }
         openraft::Config {
             cluster_name: self.cluster.clone(),
             heartbeat_interval: 50 * scale,

@@ -253,6 +253,35 @@ fn an_entry_the_machine_does_not_know_stops_the_node() {
 }
 
 #[test]
+fn a_node_whose_state_differs_stops_and_the_others_go_on() {
+    let homes: Vec<Home> = (1..=3).map(Home::new).collect();
+    let start = |home: &Home| {
+        let mut options = home.options();
+        options.check_every = 50;
+        Node::start_with(home, options).unwrap()
+    };
+    let mut nodes: Vec<Node> = homes.iter().map(start).collect();
+    let members = homes.iter().map(|home| (home.id, home.peer())).collect();
+    nodes[0].run(nodes[0].raft.initialize(members)).unwrap();
+    let mut acked = BTreeMap::new();
+    feed(&nodes, 120, &mut acked);
+    assert_all_hold(&nodes, &acked);
+    assert!(nodes.iter().all(|node| node.raft.stop_reason().is_none()));
+    // Its next command it applies in its own way.
+    let at = nodes.iter().position(|node| !node.leads()).unwrap();
+    nodes[at].ledger.lie();
+    feed(&nodes, 60, &mut acked);
+    let liar = nodes.remove(at);
+    let StopReason::Failed { reason } = liar.run(liar.raft.stopped()) else {
+        panic!("not a failure")
+    };
+    assert!(reason.contains("differs from the leader's"), "{reason}");
+    feed(&nodes, 60, &mut acked);
+    assert_all_hold(&nodes, &acked);
+    assert!(nodes.iter().all(|node| node.raft.stop_reason().is_none()));
+}
+
+#[test]
 fn an_orderly_stop_is_told_apart() {
     let (_homes, nodes) = cluster(1);
     leader(&nodes).propose("good").unwrap();

@@ -3,6 +3,7 @@
 //! what is seen from outside in [`status`] and [`leadership`]. Called by the primary.
 
 mod acquaint;
+mod checker;
 mod leadership;
 mod members;
 pub(crate) mod start;
@@ -58,6 +59,7 @@ struct Inner {
     asker: Asker,
     watcher: JoinHandle<()>,
     belonging: JoinHandle<()>,
+    checker: JoinHandle<()>,
 }
 
 impl RaftNode {
@@ -92,6 +94,9 @@ impl RaftNode {
             connect,
             timing,
         };
+        let noted = state.with_blocking(|core| Ok(core.noted()));
+        let noted = noted.map_err(StartError::io("using the rows in", &dir))?;
+        let checker = tokio::spawn(checker::run(raft.clone(), noted));
         let belonging = tokio::spawn(asker.clone().until_removed(heard.clone()));
         Ok(Self {
             inner: Arc::new(Inner {
@@ -106,6 +111,7 @@ impl RaftNode {
                 asker,
                 watcher,
                 belonging,
+                checker,
             }),
         })
     }
@@ -265,6 +271,7 @@ impl Drop for Inner {
         drop(self.raft.shutdown().now_or_never());
         self.watcher.abort();
         self.belonging.abort();
+        self.checker.abort();
     }
 }
 

@@ -136,7 +136,7 @@ impl Layout {
         machine.restore(content, applied.map_or(0, |id| id.index))?;
         let log = LogStore::new(log, mark, identity, lock);
         let state = StateStore::new(
-            Core::new(machine, rows, snapshots.clone(), snapshot),
+            Core::new(machine, rows, snapshots.clone(), snapshot, options.check_every),
             log.clone(),
             snapshots,
         );

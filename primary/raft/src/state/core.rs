@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::format::{LogIdForm, MembershipForm};
 use crate::machine::{Machine, MachineError};
+use crate::state::check::{Check, Checks};
 use crate::state::frozen::{Frozen, Page};
 use crate::state::rows::{Change, Meta, MetaChange, Rows, RowsFault, RowsHandle};
 use crate::state::snapshot::{Head, SnapshotDir, SnapshotFile};
@@ -26,6 +28,9 @@ pub(crate) struct Core {
     next_view: ViewId,
     snapshots: SnapshotDir,
     snapshot: Option<SnapshotFile>,
+    check_every: u64,
+    checks: Checks,
+    noted: watch::Sender<Option<Check>>,
 }
 
 impl Core {
@@ -34,6 +39,7 @@ impl Core {
         rows: Rows,
         snapshots: SnapshotDir,
         snapshot: Option<SnapshotFile>,
+        check_every: u64,
     ) -> Self {
         Self {
             machine,
@@ -42,7 +48,15 @@ impl Core {
             next_view: 0,
             snapshots,
             snapshot,
+            check_every,
+            checks: Checks::default(),
+            noted: watch::Sender::new(None),
         }
+    }
+
+    /// The newest place at which the states of all members are compared.
+    pub(crate) fn noted(&self) -> watch::Receiver<Option<Check>> {
+        self.noted.subscribe()
     }
 
     pub(crate) fn meta(&self) -> &Meta {
@@ -57,8 +71,27 @@ impl Core {
         self.rows.handle()
     }
 
-    /// Applies entries, stores what they changed in one batch, and only then returns the replies.
+    /// Applies entries and returns the replies. What is compared is noted on the way.
     pub(crate) fn apply(&mut self, entries: &[Entry]) -> io::Result<Vec<Reply>> {
+        let mut replies = Vec::with_capacity(entries.len());
+        let every = self.check_every;
+        let is_place = |entry: &Entry| entry.log_id.index.is_multiple_of(every);
+        for batch in entries.split_inclusive(is_place) {
+            replies.extend(self.apply_batch(batch)?);
+            if let Some(place) = batch.last().filter(|entry| is_place(entry)) {
+                let check = Check {
+                    index: place.log_id.index,
+                    tally: self.meta().tally,
+                };
+                self.checks.note(check);
+                self.noted.send_replace(Some(check));
+            }
+        }
+        Ok(replies)
+    }
+
+    /// Applies entries, stores what they changed in one batch, and only then returns the replies.
+    fn apply_batch(&mut self, entries: &[Entry]) -> io::Result<Vec<Reply>> {
         let Some(last) = entries.last() else {
             return Ok(vec![]);
         };
@@ -70,6 +103,11 @@ impl Core {
             match &entry.payload {
                 Payload::Blank => {}
                 Payload::Normal(command) => {
+                    if let Some(check) = Check::read(command) {
+                        self.checks.compare(check).map_err(io::Error::other)?;
+                        replies.push(reply);
+                        continue;
+                    }
                     let done = self
                         .machine
                         .apply(entry.log_id.index, &command.0)
@@ -155,6 +193,7 @@ impl Core {
             applied, membership, ..
         } = file.head().clone();
         self.views.clear();
+        self.checks.clear();
         let rows = self.rows.replace(file.rows()?, applied, membership)?;
         self.snapshots.keep_only(&file)?;
         self.snapshot = Some(file);

@@ -3,6 +3,7 @@
 //! [`node`](crate::node) opens it, openraft drives it, [`net`](crate::net) moves snapshots.
 
 mod build;
+mod check;
 mod core;
 mod frozen;
 mod rows;
@@ -12,6 +13,7 @@ mod store;
 #[cfg(test)]
 mod suite;
 
+pub(crate) use check::Check;
 pub(crate) use core::Core;
 pub(crate) use rows::{Rows, RowsFault};
 pub(crate) use snapshot::{SnapshotDir, SnapshotFile};

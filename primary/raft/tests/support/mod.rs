@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,14 @@ pub type Rows = BTreeMap<u64, Vec<u8>>;
 
 /// Keeps every command under its index and answers with the index. The command `poison` it does not know.
 #[derive(Clone, Default)]
-pub struct Ledger(pub Arc<Mutex<Rows>>);
+pub struct Ledger(pub Arc<Mutex<Rows>>, Arc<AtomicBool>);
+
+impl Ledger {
+    /// The next command gets another row than on the other nodes, as a bit that flipped would make it.
+    pub fn lie(&self) {
+        self.1.store(true, Ordering::Relaxed);
+    }
+}
 
 impl Machine for Ledger {
     fn restore(&mut self, rows: Vec<(Vec<u8>, Vec<u8>)>, _: u64) -> Result<(), MachineError> {
@@ -46,7 +54,10 @@ impl Machine for Ledger {
             });
         }
         // Rows stay small whatever the command's size.
-        let row = command[..command.len().min(64)].to_vec();
+        let mut row = command[..command.len().min(64)].to_vec();
+        if self.1.swap(false, Ordering::Relaxed) {
+            row.push(b'!');
+        }
         assert!(
             self.0.lock().unwrap().insert(index, row.clone()).is_none(),
             "index {index} applied twice"
