@@ -206,6 +206,24 @@ impl Cluster {
         });
     }
 
+    /// Asks a child to end, as a service manager does, and waits until it has.
+    pub(crate) fn end(&self, child: &str) {
+        let pid = self.pid(child);
+        send(pid, rustix::process::Signal::TERM);
+        wait_until("the child to end", || !is_running(pid));
+    }
+
+    /// Waits until the leader reaches all primaries.
+    pub(crate) fn wait_for_all_primaries(&self) {
+        wait_until("all primaries to be back", || {
+            let status = self.try_run(&["--timeout", "1s", "-o", "json", "cluster", "status"]);
+            status.code == 0
+                && status.json()["members"].as_array().is_some_and(|members| {
+                    members.len() == 3 && members.iter().all(|member| member["reachable"] != false)
+                })
+        });
+    }
+
     pub(crate) fn restart(&self, child: &str) {
         self.restart_with(child, &[]);
     }

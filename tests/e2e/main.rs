@@ -19,5 +19,7 @@ mod mounts;
 mod outage;
 #[path = "../support/proxy.rs"]
 mod proxy;
+mod rolling_restart;
 mod stream;
+mod submitters;
 mod tree;
