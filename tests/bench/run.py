@@ -87,17 +87,31 @@ def make_noise(folder, scale):
     write_large(folder / "noise", random.Random(3), lambda r, n: r.randbytes(n), int(3072 * MIB * scale))
 
 
-def change_two_percent(folder):
-    rng = random.Random(time.time_ns())
-    files = [p for p in folder.rglob("*") if p.is_file()]
+def change_two_percent(folder, seed):
+    """Overwrites extents in place, the same for the same seed; gives what undoes it."""
+    rng = random.Random(seed)
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
     left = sum(p.stat().st_size for p in files) // 50
+    undo = []
     while left > 0:
         path = rng.choice(files)
-        extent = min(rng.choice([16, 64, 256]) << 10, path.stat().st_size)
+        size = path.stat().st_size
+        extent = min(rng.choice([16, 64, 256]) << 10, size)
+        offset = rng.randrange(max(1, size - extent))
         with open(path, "r+b") as file:
-            file.seek(rng.randrange(max(1, path.stat().st_size - extent)))
+            file.seek(offset)
+            undo.append((path, offset, file.read(extent)))
+            file.seek(offset)
             file.write(rng.randbytes(extent))
         left -= max(extent, 1)
+    return undo
+
+
+def change_back(undo):
+    for path, offset, content in reversed(undo):
+        with open(path, "r+b") as file:
+            file.seek(offset)
+            file.write(content)
 
 
 MAKERS = {"mixed": make_mixed, "small": make_small, "noise": make_noise}
@@ -299,7 +313,7 @@ class Outlast(Tool):
 # --- the series --------------------------------------------------------------------------------------------------------
 
 
-def one_round(tool, name, source, folder, results):
+def one_round(tool, name, source, folder, results, number):
     def note(what, figure):
         results.setdefault((name, what), {}).setdefault(tool.name, []).append(figure)
         print(f"{tool.name:8} {name:6} {what:9} {figure['wall']:7.2f} s  cpu {figure['cpu']:7.2f} s", file=sys.stderr)
@@ -317,9 +331,12 @@ def one_round(tool, name, source, folder, results):
         shutil.rmtree(target)
         if name == "mixed":
             before = tool.repository()
-            change_two_percent(source)
-            warm(source)
-            note("2% changed", tool.backup(source) | {"repository": tool.repository() - before})
+            undo = change_two_percent(source, number)
+            try:
+                warm(source)
+                note("2% changed", tool.backup(source) | {"repository": tool.repository() - before})
+            finally:
+                change_back(undo)
     finally:
         tool.stop()
         shutil.rmtree(tool.folder, ignore_errors=True)
@@ -360,9 +377,9 @@ def main():
     results = {}
     for name in args.sets.split(","):
         source = data_set(work, name, args.scale)
-        for _ in range(args.rounds):
+        for number in range(args.rounds):
             for tool in tools:
-                one_round(tool, name, source, work, results)
+                one_round(tool, name, source, work, results, number)
     print(f"{os.cpu_count()} cores, page cache warm, scale {args.scale}, {args.rounds} rounds in turns, medians\n")
     print(table_of(results, tools))
 
