@@ -13,6 +13,10 @@ use super::slab::Plain;
 /// The level at which zstd keeps up with the disk.
 const LEVEL: i32 = 1;
 
+/// A chunk of at least this length is probed in three places before all of it is compressed: much data is compressed already.
+const PROBED_FROM: usize = 128 << 10;
+const PROBE: usize = 16 << 10;
+
 /// What a worker does.
 pub(super) enum Job {
     Hash { node: u64, index: u32, data: Plain },
@@ -72,20 +76,31 @@ impl Compress {
         }
     }
 
-    /// The compressed bytes if that saves at least 1/64.
+    /// The compressed bytes if that is worth it.
     fn try_compress(&mut self, plain: &[u8]) -> Option<Bytes> {
+        let is_worth_it = !self.seems_incompressible(plain) && self.compress(plain);
+        is_worth_it.then(|| Bytes::copy_from_slice(&self.buffer))
+    }
+
+    fn seems_incompressible(&mut self, plain: &[u8]) -> bool {
+        if plain.len() < PROBED_FROM {
+            return false;
+        }
+        let last = plain.len() - PROBE;
+        !([0, last / 2, last].into_iter()).any(|start| self.compress(&plain[start..start + PROBE]))
+    }
+
+    /// Compresses into the buffer; whether that saves at least 1/64.
+    fn compress(&mut self, plain: &[u8]) -> bool {
         if self.zstd.is_none() {
             self.zstd = zstd::bulk::Compressor::new(LEVEL).ok();
         }
-        let bound = zstd::zstd_safe::compress_bound(plain.len());
+        let Some(zstd) = &mut self.zstd else { return false };
         self.buffer.clear();
-        self.buffer.reserve(bound);
-        self.zstd
-            .as_mut()?
-            .compress_to_buffer(plain, &mut self.buffer)
-            .ok()?;
-        (self.buffer.len() <= plain.len() - plain.len() / 64 && self.buffer.len() < plain.len())
-            .then(|| Bytes::copy_from_slice(&self.buffer))
+        self.buffer.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+        zstd.compress_to_buffer(plain, &mut self.buffer).is_ok()
+            && self.buffer.len() <= plain.len() - plain.len() / 64
+            && self.buffer.len() < plain.len()
     }
 }
 
@@ -101,7 +116,19 @@ mod tests {
         let mut random = vec![0_u8; 100_000];
         StdRng::seed_from_u64(1).fill(&mut random[..]);
         let text = b"the same again and again ".repeat(1000);
-        for (bytes, compressed) in [(text, true), (random, false), (vec![7], false)] {
+        // Text only where the probe in the middle looks.
+        let mut much = vec![0_u8; 1 << 20];
+        StdRng::seed_from_u64(2).fill(&mut much[..]);
+        let mut partly = much.clone();
+        partly[500_000..560_000].fill(7);
+        let cases = [
+            (text, true),
+            (random, false),
+            (vec![7], false),
+            (much, false),
+            (partly, true),
+        ];
+        for (bytes, compressed) in cases {
             let data = Plain::new(&Slab::single(bytes.clone()), 0..bytes.len());
             let chunk = Compress::default().chunk(hash(&bytes), data);
             assert_eq!(chunk.compressed, compressed);

@@ -12,5 +12,6 @@ mod faults;
 mod full_storage;
 mod init;
 mod read_restic;
+mod reader;
 mod restic_reads;
 mod support;
