@@ -2,23 +2,24 @@
 //!
 //! Long files are written past the page cache where the file system can: its pages would cost more than the disk does.
 
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use outlast_direct_io::{AlignedBuffer, BLOCK, is_refusal, set_direct};
-use rustix::fs::{AtFlags, Mode, OFlags, ftruncate, openat, unlinkat};
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, fallocate, ftruncate, openat, unlinkat};
 use rustix::io::{Errno, pwrite};
 
 /// What file systems keep as one: a block of this length that is all zeros is not written.
 static ZEROS: [u8; BLOCK] = [0; BLOCK];
-static FEW_ZEROS: [u8; SHORTEST_HOLE as usize] = [0; SHORTEST_HOLE as usize];
+static FEW_ZEROS: [u8; LONG_HOLE as usize] = [0; LONG_HOLE as usize];
 
 /// Files from this length on are written past the page cache, gathered into pieces of [`PIECE`].
 const DIRECT_FROM: u64 = 1 << 20;
 const PIECE: usize = 4 << 20;
-/// In those files: an empty page of a database is no hole worth a write of its own. Two blocks at least, so that a hole always
-/// covers the rest of the block it begins in.
-const SHORTEST_HOLE: u64 = 64 << 10;
+/// In those files shorter holes are written and then punched: a write for each piece between two would take longer. Two blocks at
+/// least, so that a hole always covers the rest of the block it begins in.
+const LONG_HOLE: u64 = 64 << 10;
 
 /// An open file that has no name of its own yet.
 pub(super) struct Writing {
@@ -37,6 +38,8 @@ struct Gathered {
     start: u64,
     length: usize,
     zeros: u64,
+    /// Blocks of zeros that are gathered, and are to become holes once they are written.
+    holes: Vec<Range<u64>>,
 }
 
 /// The buffer for the file that is written now: they come one after the other.
@@ -75,6 +78,7 @@ impl Writing {
                 start: self.position,
                 length: 0,
                 zeros: 0,
+                holes: Vec::new(),
             });
         }
     }
@@ -140,10 +144,14 @@ impl Writing {
             return Ok(());
         };
         let mut zeros = std::mem::take(&mut gathered.zeros);
-        if zeros >= SHORTEST_HOLE {
+        let block = BLOCK as u64;
+        let hole = (self.position - zeros).next_multiple_of(block)..self.position - self.position % block;
+        if zeros >= LONG_HOLE {
             gathered.write(&self.file)?;
-            zeros = self.position % BLOCK as u64;
-            gathered.start = self.position - zeros;
+            zeros = self.position - hole.end;
+            gathered.start = hole.end;
+        } else if !hole.is_empty() {
+            gathered.holes.push(hole);
         }
         self.gather(&FEW_ZEROS[..usize::try_from(zeros).unwrap_or(0)])
     }
@@ -183,6 +191,15 @@ impl Gathered {
             written => written?,
         }
         self.start += length as u64;
+        self.holes.retain(|hole| {
+            let is_written = hole.end <= self.start;
+            if is_written {
+                let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                // Where holes cannot be made the zeros stay.
+                let _ = fallocate(file, flags, hole.start, hole.end - hole.start);
+            }
+            !is_written
+        });
         Ok(())
     }
 }
@@ -250,6 +267,10 @@ mod tests {
         let folder: Arc<OwnedFd> = Arc::new(std::fs::File::open(temp.path()).unwrap().into());
         let mut content = vec![0_u8; 512 * BLOCK];
         content[60 * BLOCK..64 * BLOCK].fill(3);
+        // Short holes, also over the end of a piece.
+        for n in 0..8 {
+            content[(64 + 2 * n) * BLOCK..(65 + 2 * n) * BLOCK].fill(4);
+        }
         content[80 * BLOCK..88 * BLOCK].fill(7);
         content[160 * BLOCK + 5] = 1;
         content[300 * BLOCK - 1..300 * BLOCK + 1].fill(9);
@@ -275,10 +296,10 @@ mod tests {
                 std::fs::read(&path).unwrap() == content,
                 "pieces of {piece}, {expected} expected"
             );
-            // 16 blocks hold something beside the long run and its ends; the file system may need one for itself.
+            // 24 blocks hold something beside the long run and its ends; the file system may need one for itself.
             let blocks = std::os::unix::fs::MetadataExt::blocks(&path.metadata().unwrap());
             assert!(
-                blocks * 512 <= (20 * BLOCK + PIECE) as u64,
+                blocks * 512 <= (27 * BLOCK + PIECE) as u64,
                 "{blocks} blocks in pieces of {piece}, {expected} expected"
             );
             file.abandon();
