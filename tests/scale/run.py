@@ -82,10 +82,14 @@ def same(source, restored):
 
 def directory(tool, folder, count):
     source, what = made(folder / f"directory-{count}", make_directory, count), f"one directory of {count:,}"
+    added = source / "added"
     tool.start()
     try:
         row(what, "first backup", tool.backup(source))
         row(what, "unchanged", tool.backup(source))
+        # Something to offer: only then it matters what the client may name.
+        added.write_text("one more\n")
+        row(what, "one file more", tool.backup(source))
         row(what, "restic check", tool.restic("check"))
         target = folder / "restored"
         for who in ["restore by us", "restore by restic"]:
@@ -96,6 +100,7 @@ def directory(tool, folder, count):
         shutil.rmtree(target)
         print("\n".join(tool.chunks_log()), file=sys.stderr)
     finally:
+        added.unlink(missing_ok=True)
         tool.stop()
         shutil.rmtree(tool.folder, ignore_errors=True)
 

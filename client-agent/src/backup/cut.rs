@@ -7,7 +7,8 @@ use fastcdc::v2020::FastCDC;
 /// Files up to this length are one chunk.
 pub(super) const SHORTEST: usize = 512 << 10;
 const USUAL: usize = 1 << 20;
-const LONGEST: usize = 8 << 20;
+/// Also where zeros are cut: there is no cut in a run of them.
+pub(super) const LONGEST: usize = 8 << 20;
 
 /// The chunks at the beginning of `bytes`. Unless `bytes` end the file, what follows the last certain cut is left for
 /// the next call; `bytes` then are at least as long as the longest chunk, so that there is always one.

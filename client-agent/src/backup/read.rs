@@ -5,7 +5,7 @@
 //! backup finds it changed and reads it again.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -18,13 +18,14 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::batch::WalkedFile;
 use super::budget::{Budget, Stopping};
-use super::cut::{SHORTEST, cut};
-use super::event::{Event, FileRead, Hashed};
+use super::cut::{LONGEST, SHORTEST, cut};
+use super::event::{ChunkId, Event, FileRead, Hashed};
 use super::pool::{Job, hash};
 use super::root::Root;
 use super::slab::{Plain, SLAB, Slab, Slabs};
 use super::throttle::Throttle;
 use crate::host::beneath::Beneath;
+use crate::host::holes::Holes;
 use crate::host::node::{Seen, kind, node};
 use crate::host::owners::Owners;
 use crate::host::paths::{join, shown};
@@ -264,8 +265,16 @@ impl Reader {
     /// A file of more than one slab, up to the length it had when it was opened.
     fn long(&mut self, node: u64, open: &OwnedFd, stat: Stat) -> Result<Content, Trouble> {
         let size = Seen::of(&stat).size;
+        let mut holes = Holes::new(open, &stat);
         let (mut chunks, mut done, mut rest) = (0, 0_u64, Vec::new());
         loop {
+            let begin = done - rest.len() as u64;
+            let zeros = holes.length_at(begin) / LONGEST as u64;
+            if zeros > 0 {
+                chunks = self.zeros(node, chunks, zeros)?;
+                done = begin + zeros * LONGEST as u64;
+                rest.clear();
+            }
             let mut bytes = self.shared.slabs.take();
             bytes.extend_from_slice(&rest);
             let left = usize::try_from(size - done).unwrap_or(usize::MAX);
@@ -315,12 +324,40 @@ impl Reader {
         Ok((index, end))
     }
 
+    /// As many longest chunks of a hole: neither read nor hashed, for they all are the same.
+    fn zeros(&mut self, node: u64, first: u32, count: u64) -> Result<u32, Stopping> {
+        static ZEROS: LazyLock<(ChunkId, Arc<Slab>)> = LazyLock::new(|| {
+            let bytes = vec![0; LONGEST];
+            (hash(&bytes), Slab::single(bytes))
+        });
+        let (id, slab) = &*ZEROS;
+        let mut index = first;
+        for _ in 0..count {
+            // Nothing is read, and only the first of them is ever sent: a limit of the bandwidth has nothing to hold back.
+            self.room(node, LONGEST)?;
+            let data = Plain::new(slab, 0..LONGEST);
+            self.tell(Event::Hashed(Hashed {
+                node,
+                index,
+                id: *id,
+                data,
+            }))?;
+            index += 1;
+        }
+        Ok(index)
+    }
+
     /// Waits for the policy's limit and for room among the chunks that wait for an answer.
     fn paid(&mut self, node: u64, bytes: usize) -> Result<(), Stopping> {
         if self.shared.throttle.is_limited() {
             self.tell_all()?;
             self.shared.throttle.pay(bytes)?;
         }
+        self.room(node, bytes)
+    }
+
+    /// Waits for room among the chunks that wait for an answer.
+    fn room(&mut self, node: u64, bytes: usize) -> Result<(), Stopping> {
         if !self.shared.budget.try_take(bytes) {
             // Room comes from chunks the stream's owner knows of.
             self.tell_all()?;

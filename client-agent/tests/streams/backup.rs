@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -134,6 +135,43 @@ async fn deep_trees_are_walked_and_read_to_the_end() {
         let content: &[u8] = if node.name == b"z"[..] { b"last" } else { b"1st." };
         assert_eq!(told.content(0, node.number), content);
     }
+}
+
+#[tokio::test]
+async fn holes_are_cut_as_the_zeros_they_read_as() {
+    let temp = tempfile::tempdir().unwrap();
+    for name in ["whole", "with-holes"] {
+        let path = temp.path().join(name);
+        let file = fs::File::create(&path).unwrap();
+        if name == "whole" {
+            file.write_all_at(&vec![0; 45 << 20], 0).unwrap();
+        }
+        file.set_len(45 << 20).unwrap();
+        file.write_all_at(&noise(3, 700_001), 1 << 20).unwrap();
+        file.write_all_at(&noise(4, 5_001), 30 << 20).unwrap();
+    }
+    let (outcome, told) = backup(temp.path(), &[], Script::default()).await;
+    assert_eq!(outcome.unwrap(), DONE);
+    let stored = &told.items[0];
+    let [whole, with_holes] = ["whole", "with-holes"].map(|name| file(stored, name).number);
+    assert_eq!(stored.content[&whole], stored.content[&with_holes]);
+    assert_eq!(stored.ends[&with_holes].size, 45 << 20);
+    assert!(told.content(0, with_holes) == fs::read(temp.path().join("whole")).unwrap());
+}
+
+/// Read and hashed, this file would take an hour.
+#[tokio::test]
+async fn a_hole_is_not_read() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = fs::File::create(temp.path().join("huge")).unwrap();
+    let size = 1 << 40;
+    file.set_len(size).unwrap();
+    let (outcome, told) = backup(temp.path(), &[], Script::default()).await;
+    assert_eq!(outcome.unwrap(), DONE);
+    let stored = &told.items[0];
+    let number = stored.ends.keys().next().unwrap();
+    assert_eq!(stored.ends[number].size, size);
+    assert_eq!(stored.content[number].len(), (size >> 23) as usize);
 }
 
 #[tokio::test]
