@@ -21,7 +21,6 @@ use outlast_proto::v1::{
 };
 use outlast_proto::words::StartId;
 use prost::Message as _;
-use sha2::Digest as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::TcpIncoming;
