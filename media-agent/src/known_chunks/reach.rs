@@ -28,6 +28,11 @@ impl<'a> Reach<'a> {
         }
     }
 
+    /// What the tree `root` reaches is in the set already.
+    pub(super) fn take_as_read(&mut self, root: &BlobId) {
+        self.seen.insert(short(root));
+    }
+
     /// Adds what the tree `root` reaches; whether that was all of it. Damage costs the client time, no more: what is
     /// not found here is sent again.
     pub(super) fn add(&mut self, root: BlobId, set: &mut ChunkSet) -> Result<bool, LoadError> {

@@ -60,6 +60,10 @@ impl KnownChunks {
             .cached(repository.id(), owner, &snapshots)
             .unwrap_or_default();
         let mut reach = Reach::new(repository, is_halted);
+        // A host on which nothing changes makes one snapshot of the same tree after the other.
+        for root in own.covered.iter().filter_map(|id| snapshots.get(id)) {
+            reach.take_as_read(root);
+        }
         let mut walked = 0;
         for (id, tree) in &snapshots {
             if own.covered.contains(id) {

@@ -250,6 +250,24 @@ fn a_committed_snapshot_is_covered_if_its_parent_is() {
 }
 
 #[test]
+fn t90_a_tree_of_a_covered_snapshot_is_not_walked_again() {
+    let place = Place::new();
+    let writer = place.repository.writer(WriterOptions::default()).unwrap();
+    // A walk would fail.
+    let root = place.root_over(&writer, BlobId::of(b"a tree nobody has"));
+    writer.finish().unwrap();
+    let first = place.save("laptop", root);
+    place.keep(OwnChunks {
+        covered: BTreeSet::from([first]),
+        has_changed: true,
+        ..OwnChunks::default()
+    });
+    let again = place.save("laptop", root);
+    assert_ne!(again, first);
+    assert_eq!(place.load("laptop").covered, BTreeSet::from([first, again]));
+}
+
+#[test]
 fn a_tree_that_cannot_be_read_is_looked_for_again() {
     let place = Place::new();
     let writer = place.repository.writer(WriterOptions::default()).unwrap();
