@@ -1,10 +1,13 @@
-//! The connection to a media agent: TLS, and every address it gave.
+//! The connection to a media agent: TLS, and every address it gave; or the socket it named over that, if it is on this host.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use outlast_kit::errors::innermost;
 use outlast_kit::tls::{Credentials, media_agent_server_name};
+use outlast_kit::{host, local};
+use outlast_proto::v1::LocalRequest;
+use outlast_proto::v1::data_client::DataClient;
 use outlast_proto::words::AgentName;
 use parking_lot::Mutex;
 use tonic::transport::Channel;
@@ -14,6 +17,8 @@ use tonic::transport::Channel;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// For one address, TLS included.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// For a way that saves some work and nothing else.
+const LOCAL_WITHIN: Duration = Duration::from_secs(5);
 
 /// No address answered.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +64,7 @@ impl Addresses {
         for address in addresses {
             let connecting = once(&self.credentials, &self.media_agent, &address);
             match tokio::time::timeout(CONNECT_WITHIN, connecting).await {
-                Ok(Ok(channel)) => return Ok(channel),
+                Ok(Ok(channel)) => return Ok(self.nearest(channel).await),
                 Ok(Err(reason)) => tried.push(format!("{address}: {reason}")),
                 Err(_) => tried.push(format!("{address}: no answer")),
             }
@@ -69,6 +74,38 @@ impl Addresses {
             tried: tried.join("; "),
         })
     }
+
+    /// A connection without the network, if the media agent is on this host and lets us; else `channel`.
+    async fn nearest(&self, channel: Channel) -> Channel {
+        match tokio::time::timeout(LOCAL_WITHIN, through_socket(channel.clone())).await {
+            Ok(Ok(Some(local))) => {
+                tracing::info!(agent = %self.media_agent, "the media agent is on this host: data goes through its socket");
+                return local;
+            }
+            Ok(Ok(None)) => {}
+            Ok(Err(reason)) => {
+                tracing::debug!(agent = %self.media_agent, reason, "no way through a socket; data goes over TLS");
+            }
+            Err(_) => {
+                tracing::debug!(agent = %self.media_agent, "no answer through a socket; data goes over TLS")
+            }
+        }
+        channel
+    }
+}
+
+/// Asks over `channel` for a way, and goes it if there is one.
+async fn through_socket(channel: Channel) -> Result<Option<Channel>, String> {
+    let Some(kernel_id) = host::kernel_id() else {
+        return Ok(None);
+    };
+    let asked = DataClient::new(channel).local(LocalRequest { kernel_id }).await;
+    let reply = asked.map_err(|status| status.message().to_owned())?.into_inner();
+    let Some(way) = reply.way else {
+        return Ok(None);
+    };
+    let gone = local::connect(&way).await;
+    gone.map(Some).map_err(|error| error.to_string())
 }
 
 async fn once(credentials: &Credentials, media_agent: &AgentName, address: &str) -> Result<Channel, String> {

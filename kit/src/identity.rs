@@ -1,8 +1,10 @@
-//! Who a process or person is: the subject of its certificate.
+//! Who a process or person is: the subject of its certificate, shown by TLS or handed over to a connection of the same host.
 
 use std::fmt;
 
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::local::HandedOver;
 
 /// What kind of party holds a certificate: the organisation of its subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,11 +93,22 @@ impl Identity {
         }
     }
 
-    /// Who sent a request: the first certificate of its TLS connection.
+    /// Who sent a request: the first certificate of its TLS connection, or of the one that handed over to a local connection.
     ///
     /// # Errors
     /// [`IdentityError`] without one of ours.
     pub fn of_peer<T>(request: &tonic::Request<T>) -> Result<Self, IdentityError> {
+        if let Some(HandedOver(identity)) = request.extensions().get() {
+            return Ok(identity.clone());
+        }
+        Self::of_certificate_shown(request)
+    }
+
+    /// Who sent a request over TLS.
+    ///
+    /// # Errors
+    /// [`IdentityError`] without a certificate of ours, also where the identity was handed over.
+    pub fn of_certificate_shown<T>(request: &tonic::Request<T>) -> Result<Self, IdentityError> {
         let certs = request.peer_certs().ok_or(IdentityError::NoCertificate)?;
         Self::of_certificate(certs.first().ok_or(IdentityError::NoCertificate)?)
     }

@@ -11,6 +11,7 @@ pub mod host;
 pub mod identity;
 pub mod leader;
 pub mod listen;
+pub mod local;
 pub mod resume;
 pub mod session;
 pub mod shutdown;

@@ -1,20 +1,24 @@
 //! Connections that come in: how many there may be, how many from one address, and how long one may say nothing.
 //!
-//! Used by every listener of ours. Who is behind a connection is TLS's business (`tls`), what it says the services'.
+//! Used by every listener of ours. Who is behind a connection is TLS's business (`tls`), or that of the handover (`local`); what it
+//! says is the services'.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::{Instant, Sleep};
 use tokio_stream::Stream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
+
+use crate::tls::HANDSHAKE;
 
 /// After an error of the operating system, most likely for want of descriptors.
 const AFTER_ERROR: Duration = Duration::from_millis(100);
@@ -26,10 +30,12 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 pub struct Limits {
     /// Open at a time.
     pub connections: usize,
-    /// Open at a time from one address.
+    /// Open at a time from one address, or from one user of this host.
     pub from_one_address: usize,
     /// A connection from which nothing came for so long is closed. Living ones answer pings more often.
     pub silence: Duration,
+    /// For whoever connects to show who it is.
+    pub handshake: Duration,
 }
 
 impl Default for Limits {
@@ -38,13 +44,86 @@ impl Default for Limits {
             connections: 4096,
             from_one_address: 512,
             silence: Duration::from_secs(30),
+            handshake: HANDSHAKE,
         }
     }
 }
 
+/// What connections come from, as far as the operating system says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// Somewhere in the network.
+    Address(IpAddr),
+    /// A user of this host.
+    User(u32),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Address(address) => address.fmt(f),
+            Origin::User(uid) => write!(f, "user {uid}"),
+        }
+    }
+}
+
+/// What the operating system gives.
+pub struct Accepted<S, I> {
+    stream: S,
+    info: I,
+    from: Origin,
+}
+
+/// What accepts connections.
+pub trait Listening {
+    /// A connection.
+    type Stream;
+    /// What services are told of it.
+    type Info;
+
+    /// The next connection.
+    ///
+    /// # Errors
+    /// Of one connection, or of the operating system for a while.
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Accepted<Self::Stream, Self::Info>>>;
+}
+
+impl Listening for TcpListener {
+    type Stream = TcpStream;
+    type Info = TcpConnectInfo;
+
+    fn poll_accept(
+        &self,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Accepted<TcpStream, TcpConnectInfo>>> {
+        let (stream, from) = ready!(self.poll_accept(context))?;
+        // Without it small answers wait; a connection that is gone by now shows itself when it is read.
+        let _ = stream.set_nodelay(true);
+        Poll::Ready(Ok(Accepted {
+            info: stream.connect_info(),
+            stream,
+            from: Origin::Address(from.ip()),
+        }))
+    }
+}
+
+impl Listening for UnixListener {
+    type Stream = UnixStream;
+    type Info = ();
+
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Accepted<UnixStream, ()>>> {
+        let (stream, _) = ready!(self.poll_accept(context))?;
+        Poll::Ready(Ok(Accepted {
+            from: Origin::User(stream.peer_cred()?.uid()),
+            stream,
+            info: (),
+        }))
+    }
+}
+
 /// The connections of a listener, for a server.
-pub struct Incoming {
-    listener: TcpListener,
+pub struct Incoming<L = TcpListener> {
+    listener: L,
     limits: Limits,
     open: Arc<Mutex<Open>>,
     pause: Option<Pin<Box<Sleep>>>,
@@ -54,13 +133,13 @@ pub struct Incoming {
 #[derive(Debug, Default)]
 struct Open {
     all: usize,
-    from: HashMap<IpAddr, usize>,
+    from: HashMap<Origin, usize>,
 }
 
-impl Incoming {
+impl<L: Listening> Incoming<L> {
     /// Accepts what comes to `listener`, up to `limits`.
     #[must_use]
-    pub fn new(listener: TcpListener, limits: Limits) -> Self {
+    pub fn new(listener: L, limits: Limits) -> Self {
         Self {
             listener,
             limits,
@@ -71,32 +150,31 @@ impl Incoming {
     }
 
     /// Takes a place for a connection, if there is one.
-    fn place(&self, from: IpAddr) -> Option<Place> {
+    fn place(&self, from: Origin) -> Option<Place> {
         let mut open = lock(&self.open);
-        let of_address = open.from.get(&from).copied().unwrap_or(0);
-        if open.all >= self.limits.connections || of_address >= self.limits.from_one_address {
+        let of_origin = open.from.get(&from).copied().unwrap_or(0);
+        if open.all >= self.limits.connections || of_origin >= self.limits.from_one_address {
             return None;
         }
         open.all += 1;
-        open.from.insert(from, of_address + 1);
+        open.from.insert(from, of_origin + 1);
         let open = Arc::clone(&self.open);
         Some(Place { open, from })
     }
 
-    fn admit(&mut self, stream: TcpStream, from: SocketAddr) -> Option<Connection> {
-        let Some(place) = self.place(from.ip()) else {
+    fn admit(&mut self, accepted: Accepted<L::Stream, L::Info>) -> Option<Connection<L::Stream, L::Info>> {
+        let Accepted { stream, info, from } = accepted;
+        let Some(place) = self.place(from) else {
             let now = Instant::now();
             if self.told.is_none_or(|told| now - told >= TELL_EVERY) {
                 self.told = Some(now);
-
-                tracing::warn!(address = %from.ip(), "a connection is refused: there are too many");
+                tracing::warn!(address = %from, "a connection is refused: there are too many");
             }
             return None;
         };
-        // Without it small answers wait; a connection that is gone by now shows itself when it is read.
-        let _ = stream.set_nodelay(true);
         Some(Connection {
             stream,
+            info,
             silence: self.limits.silence,
             heard: Instant::now(),
             alarm: Box::pin(tokio::time::sleep(self.limits.silence)),
@@ -105,8 +183,8 @@ impl Incoming {
     }
 }
 
-impl Stream for Incoming {
-    type Item = io::Result<Connection>;
+impl<L: Listening + Unpin> Stream for Incoming<L> {
+    type Item = io::Result<Connection<L::Stream, L::Info>>;
 
     /// Never ends and never fails: an error of one connection, or a lack of descriptors, is no end of a server.
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -116,8 +194,8 @@ impl Stream for Incoming {
                 self.pause = None;
             }
             match ready!(self.listener.poll_accept(context)) {
-                Ok((stream, from)) => {
-                    if let Some(connection) = self.admit(stream, from) {
+                Ok(accepted) => {
+                    if let Some(connection) = self.admit(accepted) {
                         return Poll::Ready(Some(Ok(connection)));
                     }
                 }
@@ -133,7 +211,7 @@ impl Stream for Incoming {
 /// One of the places of a listener.
 struct Place {
     open: Arc<Mutex<Open>>,
-    from: IpAddr,
+    from: Origin,
 }
 
 impl Drop for Place {
@@ -147,9 +225,10 @@ impl Drop for Place {
     }
 }
 
-/// An accepted connection.
-pub struct Connection {
-    stream: TcpStream,
+/// An accepted connection, and what services are told of it.
+pub struct Connection<S, I> {
+    stream: S,
+    info: I,
     silence: Duration,
     heard: Instant,
     /// Set for a silence that began some time ago; what was heard since puts it off when it goes.
@@ -157,7 +236,21 @@ pub struct Connection {
     _place: Place,
 }
 
-impl AsyncRead for Connection {
+impl<S, I> Connection<S, I> {
+    /// The same connection, of which more is known.
+    pub(crate) fn known_as<J>(self, info: J) -> Connection<S, J> {
+        Connection {
+            stream: self.stream,
+            info,
+            silence: self.silence,
+            heard: self.heard,
+            alarm: self.alarm,
+            _place: self._place,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin, I: Unpin> AsyncRead for Connection<S, I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -178,7 +271,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncWrite + Unpin, I: Unpin> AsyncWrite for Connection<S, I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -208,11 +301,11 @@ impl AsyncWrite for Connection {
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+impl<S, I: Clone + Send + Sync + 'static> Connected for Connection<S, I> {
+    type ConnectInfo = I;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+    fn connect_info(&self) -> I {
+        self.info.clone()
     }
 }
 

@@ -9,7 +9,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, ServerTl
 use crate::identity::{Identity, IdentityError};
 
 /// How long whoever connects may take to show a certificate.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// The name every primary's certificate carries beside its own.
 pub const ANY_PRIMARY: &str = "primary.outlast";
@@ -125,14 +125,7 @@ impl Credentials {
         }
         Endpoint::from_shared(format!("https://{address}"))
             .and_then(|endpoint| endpoint.tls_config(tls))
-            .map(|endpoint| {
-                endpoint
-                    .tcp_nodelay(true)
-                    .connect_timeout(Duration::from_secs(3))
-                    .http2_keep_alive_interval(Duration::from_secs(5))
-                    .keep_alive_timeout(Duration::from_secs(5))
-                    .keep_alive_while_idle(true)
-            })
+            .map(|endpoint| watchful(endpoint.tcp_nodelay(true)))
             .map_err(|_| bad())
     }
 
@@ -143,6 +136,15 @@ impl Credentials {
     pub fn channel(&self, address: &str, server_name: &str) -> Result<Channel, TlsError> {
         Ok(self.endpoint(address, server_name)?.connect_lazy())
     }
+}
+
+/// Dead peers are noticed within 15 s.
+pub(crate) fn watchful(endpoint: Endpoint) -> Endpoint {
+    endpoint
+        .connect_timeout(Duration::from_secs(3))
+        .http2_keep_alive_interval(Duration::from_secs(5))
+        .keep_alive_timeout(Duration::from_secs(5))
+        .keep_alive_while_idle(true)
 }
 
 /// A name alone would be tried at the port of web servers.

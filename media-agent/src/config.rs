@@ -27,6 +27,9 @@ pub struct Config {
     /// `host:port` as clients reach it; empty: `listen`.
     #[serde(default)]
     pub advertise: Vec<String>,
+    /// Whether clients of the same host may come through a Unix socket in the data directory instead of TLS over TCP.
+    #[serde(default = "yes")]
+    pub local_socket: bool,
     /// Which host this is; by default derived from the machine id.
     #[serde(default)]
     pub host_id: Option<String>,
@@ -60,6 +63,10 @@ pub struct StorageConfig {
     /// among clients that may read one another's data: who knows the hash of a chunk can restore it.
     #[serde(default)]
     pub share_chunks: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Config {

@@ -34,6 +34,8 @@ pub struct Timing {
     pub client_silence: Duration,
     /// Of clients: how many, and how long one may be silent.
     pub connections: Limits,
+    /// For a client of the same host to use the token that it was given.
+    pub local_token: Duration,
     /// Between refreshments of a lock.
     pub lock_refresh: Duration,
     /// For attempts to end at shutdown.
@@ -50,6 +52,7 @@ impl Default for Timing {
             hello_wait: Duration::from_secs(10),
             client_silence: Duration::from_secs(600),
             connections: Limits::default(),
+            local_token: Duration::from_secs(30),
             lock_refresh: Duration::from_secs(5 * 60),
             attempts_end: Duration::from_secs(10),
             last_delivery: Duration::from_secs(2),

@@ -63,6 +63,10 @@ impl DataDir {
         self.path.join("known-chunks")
     }
 
+    pub(crate) fn local_socket(&self) -> PathBuf {
+        self.path.join("local")
+    }
+
     pub(crate) fn cluster_file(&self) -> PathBuf {
         self.path.join("cluster.json")
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use outlast_kit::clock::SystemClock;
 use outlast_kit::leader::Primaries;
 use outlast_kit::listen::Incoming;
+use outlast_kit::local::{Door, LocalIncoming};
 use outlast_kit::session;
 use outlast_kit::shutdown::Shutdown;
 use outlast_kit::tasks::Tasks;
@@ -108,7 +109,8 @@ pub async fn start_with(config: Config, shutdown: Shutdown, timing: Timing) -> R
     let desk = Desk::open(context.clone());
     let settle = settle_open_attempts(context.clone(), open);
     context.tasks.spawn("survey", settle);
-    serve_data(&context, &desk, &credentials, listener, address)?;
+    let local = open_door(&config, &data_dir, timing);
+    serve_data(&context, &desk, &credentials, (listener, address), local)?;
     let session_end = hold_session(&config, &context, &desk, (credentials, contact, sent), address)?;
     tracing::info!(%address, agent = %config.name, unit = %config.storage.unit, "media agent is ready");
     Ok(Agent {
@@ -181,17 +183,43 @@ async fn open_storage(config: &Config, id_file: &Path) -> Result<Arc<StorageUnit
     }
 }
 
+/// The way in for clients of this host. There is another: without it the agent runs as well.
+fn open_door(config: &Config, data_dir: &DataDir, timing: Timing) -> Option<(Door, LocalIncoming)> {
+    if !config.local_socket {
+        return None;
+    }
+    let folder = data_dir.local_socket();
+    match Door::open(&folder, timing.connections, timing.local_token) {
+        Ok(local) => Some(local),
+        Err(error) => {
+            tracing::warn!(
+                folder = %folder.display(), %error,
+                "no socket can be made for clients of this host; they come over TLS as all others do"
+            );
+            None
+        }
+    }
+}
+
 fn serve_data(
     context: &Context,
     desk: &Desk,
     credentials: &Credentials,
-    listener: TcpListener,
-    address: SocketAddr,
+    (listener, address): (TcpListener, SocketAddr),
+    local: Option<(Door, LocalIncoming)>,
 ) -> Result<(), RunError> {
+    let (door, callers) = local.unzip();
     let service = DataService {
         context: context.clone(),
         desk: desk.clone(),
+        door,
     };
+    if let Some(callers) = callers {
+        let shutdown = context.shutdown.clone();
+        let serving = data::local_server(service.clone())
+            .serve_with_incoming_shutdown(callers, async move { shutdown.begun().await });
+        context.tasks.spawn_vital("local data server", serving);
+    }
     let router = data::server(service, credentials).map_err(|error| RunError::Server {
         address,
         reason: error.to_string(),

@@ -14,6 +14,7 @@ mod kill_loops;
 mod lab;
 mod large_directory;
 mod leader_loss;
+mod local;
 mod lost_disk;
 mod main_job;
 mod mounts;

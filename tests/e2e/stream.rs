@@ -27,7 +27,12 @@ pub(crate) fn with_proxies(cluster: &Cluster) -> Vec<Proxy> {
         proxy.lead_to(&listen(cluster, child));
         cluster.kill(&[child]);
         let advertise = format!("[{:?}]", proxy.address());
-        cluster.restart_with(child, &[("OUTLAST_MEDIA_AGENT__ADVERTISE", &advertise)]);
+        let variables = [
+            ("OUTLAST_MEDIA_AGENT__ADVERTISE", advertise.as_str()),
+            // Else the data would not go through the proxy.
+            ("OUTLAST_MEDIA_AGENT__LOCAL_SOCKET", "false"),
+        ];
+        cluster.restart_with(child, &variables);
         proxy
     });
     proxies.into()
@@ -80,12 +85,15 @@ fn f10_a_hundred_cuts_end_no_attempt_and_spoil_nothing() {
     tree::assert_same(&source, &target.join(source.strip_prefix("/").unwrap()));
 }
 
+/// How often a child's log has a text.
+pub(crate) fn count(cluster: &Cluster, child: &str, text: &str) -> usize {
+    let log = cluster.data_dir().join("log").join(format!("{child}.log"));
+    std::fs::read_to_string(log).unwrap().matches(text).count()
+}
+
 /// What the children say of a broken stream.
 fn breaks(cluster: &Cluster) -> [usize; 2] {
-    let count = |child: &str, text: &str| {
-        let log = cluster.data_dir().join("log").join(format!("{child}.log"));
-        std::fs::read_to_string(log).unwrap().matches(text).count()
-    };
+    let count = |child: &str, text: &str| count(cluster, child, text);
     let of_media = "the stream with the client is broken";
     let of_client = "the data stream is broken and is opened again";
     [

@@ -11,13 +11,15 @@ use outlast_client_agent::Progress;
 use outlast_client_agent::admission::Admission;
 use outlast_client_agent::attempt::{AttemptError, Ends, MadeFolders, Outcome, Surroundings, run_on};
 use outlast_kit::clock::SystemClock;
+use outlast_kit::identity::Identity;
+use outlast_kit::local::HandedOver;
 use outlast_proto::v1::data_server::{Data, DataServer};
 use outlast_proto::v1::entry::Kind;
 use outlast_proto::v1::{
     AttemptOver, AttemptRef, BackupDown, BackupUp, Entries, EntriesEnd, Entry, FileData, FileEnd, FileEnds,
-    FileException, ItemEnd, JobKind, Limits, Node, Overwrite, Policy, RestoreDown, RestoreEnd, RestoreOrder,
-    RestoreUp, SignedTicket, StreamWelcome, Ticket, TicketItem, backup_down, backup_up, restore_down,
-    restore_up,
+    FileException, ItemEnd, JobKind, Limits, LocalReply, LocalRequest, LocalWay, Node, Overwrite, Policy,
+    RestoreDown, RestoreEnd, RestoreOrder, RestoreUp, SignedTicket, StreamWelcome, Ticket, TicketItem,
+    backup_down, backup_up, restore_down, restore_up,
 };
 use outlast_proto::words::StartId;
 use prost::Message as _;
@@ -48,6 +50,8 @@ pub(crate) struct Told {
     pub(crate) exceptions: Vec<FileException>,
     pub(crate) restored: Option<RestoreEnd>,
     pub(crate) streams: usize,
+    /// Those that came through a socket.
+    pub(crate) local_streams: usize,
 }
 
 /// What a scripted media agent does.
@@ -82,7 +86,11 @@ pub(crate) struct Script {
     pub(crate) reconnect_for: std::time::Duration,
     /// Every stream that goes on from another says that it is another process.
     pub(crate) is_anew: bool,
+    /// What a client gets that asks for a way without the network.
+    pub(crate) way: Option<Box<Way>>,
 }
+
+pub(crate) type Way = dyn Fn(&Identity) -> Option<LocalWay> + Send + Sync;
 
 /// The start id it tells.
 const START: &str = "media-start";
@@ -281,6 +289,9 @@ impl Data for MediaAgent {
         &self,
         request: Request<Streaming<BackupUp>>,
     ) -> Result<Response<Self::BackupStream>, Status> {
+        if request.extensions().get::<HandedOver>().is_some() {
+            self.told.lock().unwrap().local_streams += 1;
+        }
         let (down, messages) = mpsc::channel(64);
         tokio::spawn(self.clone().backup_stream(request.into_inner(), down));
         Ok(Response::new(ReceiverStream::new(messages)))
@@ -294,6 +305,16 @@ impl Data for MediaAgent {
         let (script, told) = (Arc::clone(&self.script), Arc::clone(&self.told));
         tokio::spawn(restore(script, told, request.into_inner(), down));
         Ok(Response::new(ReceiverStream::new(messages)))
+    }
+
+    async fn local(&self, request: Request<LocalRequest>) -> Result<Response<LocalReply>, Status> {
+        assert_eq!(
+            Some(&request.get_ref().kernel_id),
+            outlast_kit::host::kernel_id().as_ref()
+        );
+        let client = Identity::of_certificate_shown(&request).unwrap();
+        let way = self.script.way.as_ref().and_then(|way| way(&client));
+        Ok(Response::new(LocalReply { way }))
     }
 }
 

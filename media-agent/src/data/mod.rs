@@ -4,4 +4,4 @@
 
 mod service;
 
-pub(crate) use service::{DataService, server};
+pub(crate) use service::{DataService, local_server, server};

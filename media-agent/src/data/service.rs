@@ -4,10 +4,14 @@
 
 use std::time::Duration;
 
-use outlast_kit::identity::Identity;
+use outlast_kit::host;
+use outlast_kit::identity::{Identity, Kind};
+use outlast_kit::local::{Door, FRAME, WINDOW};
 use outlast_kit::tls::Credentials;
 use outlast_proto::v1::data_server::{Data, DataServer};
-use outlast_proto::v1::{AttemptOver, BackupDown, BackupUp, RestoreDown, RestoreUp};
+use outlast_proto::v1::{
+    AttemptOver, BackupDown, BackupUp, LocalReply, LocalRequest, RestoreDown, RestoreUp,
+};
 use outlast_proto::words::StatusCode;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -39,26 +43,41 @@ type Ends<P> = (
 );
 
 /// Answers clients.
+#[derive(Clone)]
 pub(crate) struct DataService {
     pub(crate) context: Context,
     pub(crate) desk: Desk,
+    /// For clients of the same host.
+    pub(crate) door: Option<Door>,
 }
 
-/// The server with its settings; windows and frames are left at their defaults, which suit TLS best.
+/// The server for clients of other hosts; windows and frames are left at their defaults, which suit TLS best.
 pub(crate) fn server(
     service: DataService,
     credentials: &Credentials,
 ) -> Result<Router, tonic::transport::Error> {
+    let server = Server::builder().tls_config(credentials.server())?;
+    Ok(router(server, service))
+}
+
+/// The server for connections that have come through the door.
+pub(crate) fn local_server(service: DataService) -> Router {
+    let server = Server::builder()
+        .max_frame_size(FRAME)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW);
+    router(server, service)
+}
+
+fn router(server: Server, service: DataService) -> Router {
     let data = DataServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE + MESSAGE_SLACK)
         .max_encoding_message_size(MAX_MESSAGE + MESSAGE_SLACK);
-    let router = Server::builder()
-        .tls_config(credentials.server())?
+    server
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .max_concurrent_streams(Some(MOST_STREAMS))
-        .add_service(data);
-    Ok(router)
+        .add_service(data)
 }
 
 #[tonic::async_trait]
@@ -78,6 +97,16 @@ impl Data for DataService {
         request: Request<Streaming<RestoreUp>>,
     ) -> Result<Response<Self::RestoreStream>, Status> {
         self.receive::<RestoreProtocol>(request, AnyLink::Restore)
+    }
+
+    async fn local(&self, request: Request<LocalRequest>) -> Result<Response<LocalReply>, Status> {
+        let client = Identity::of_certificate_shown(&request)
+            .map_err(|error| Status::unauthenticated(error.to_string()))?;
+        let is_near = host::kernel_id().is_some_and(|kernel| kernel == request.get_ref().kernel_id);
+        let may_come = is_near && client.kind == Kind::ClientAgent;
+        let door = self.door.as_ref().filter(|_| may_come);
+        let way = door.and_then(|door| door.hand_over(&client));
+        Ok(Response::new(LocalReply { way }))
     }
 }
 

@@ -13,16 +13,21 @@ use outlast_repository::BlobId;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
+use tonic::transport::Channel;
 
 use super::source::{Source, walk};
 use super::world::PATIENCE;
 
 const CHUNK: usize = 1 << 20;
 
-pub async fn data_client(credentials: &Credentials, address: &str) -> DataClient<tonic::transport::Channel> {
+pub async fn data_client(credentials: &Credentials, address: &str) -> DataClient<Channel> {
     let channel = credentials
         .channel(address, &media_agent_server_name("media-1"))
         .unwrap();
+    client_over(channel)
+}
+
+pub fn client_over(channel: Channel) -> DataClient<Channel> {
     DataClient::new(channel)
         .max_decoding_message_size(9 << 20)
         .max_encoding_message_size(32 << 20)
@@ -42,7 +47,12 @@ pub struct BackupStream {
 impl BackupStream {
     /// Opens the stream and says hello.
     pub async fn open(credentials: &Credentials, address: &str, hello: StreamHello) -> Self {
-        let stream = Self::connect(credentials, address).await;
+        Self::open_over(data_client(credentials, address).await, hello).await
+    }
+
+    /// As [`BackupStream::open`], over a connection that is there.
+    pub async fn open_over(client: DataClient<Channel>, hello: StreamHello) -> Self {
+        let stream = Self::connect_over(client).await;
         let first = BackupUp {
             body: Some(backup_up::Body::Hello(hello)),
             ..BackupUp::default()
@@ -54,8 +64,11 @@ impl BackupStream {
 
     /// Opens the stream and says nothing.
     pub async fn connect(credentials: &Credentials, address: &str) -> Self {
+        Self::connect_over(data_client(credentials, address).await).await
+    }
+
+    async fn connect_over(mut client: DataClient<Channel>) -> Self {
         let (up, messages) = mpsc::channel(64);
-        let mut client = data_client(credentials, address).await;
         let answered = client.backup(ReceiverStream::new(messages)).await.unwrap();
         Self {
             up,
@@ -70,12 +83,18 @@ impl BackupStream {
 
     /// Goes on over a new stream: says what it has, and sends again what the media agent has not.
     pub async fn reopen(self, credentials: &Credentials, address: &str, hello: StreamHello) -> Self {
+        self.reopen_over(data_client(credentials, address).await, hello)
+            .await
+    }
+
+    /// As [`BackupStream::reopen`], over a connection that is there.
+    pub async fn reopen_over(self, client: DataClient<Channel>, hello: StreamHello) -> Self {
         let hello = StreamHello {
             peer_start_id: self.peer_start.clone(),
             received: self.due,
             ..hello
         };
-        let mut stream = Self::open(credentials, address, hello).await;
+        let mut stream = Self::open_over(client, hello).await;
         (stream.sequence, stream.due, stream.offers) = (self.sequence, self.due, self.offers);
         (stream.kept, stream.peer_start) = (self.kept, self.peer_start.clone());
         let backup_down::Body::Welcome(welcome) = stream.receive().await else {
@@ -374,13 +393,20 @@ pub async fn restore(
     address: &str,
     hello: StreamHello,
 ) -> (BTreeMap<String, Vec<u8>>, Vec<String>, AttemptOver) {
+    restore_over(data_client(credentials, address).await, hello).await
+}
+
+/// As [`restore`], over a connection that is there.
+pub async fn restore_over(
+    mut client: DataClient<Channel>,
+    hello: StreamHello,
+) -> (BTreeMap<String, Vec<u8>>, Vec<String>, AttemptOver) {
     let (up, messages) = mpsc::channel(64);
     let first = RestoreUp {
         body: Some(restore_up::Body::Hello(hello)),
         ..RestoreUp::default()
     };
     up.send(first).await.unwrap();
-    let mut client = data_client(credentials, address).await;
     let mut down: Streaming<RestoreDown> = client
         .restore(ReceiverStream::new(messages))
         .await

@@ -80,6 +80,7 @@ impl World {
             data_dir: self.dir.path().join(format!("data-{name}")),
             listen: "127.0.0.1:0".parse().unwrap(),
             advertise: vec![],
+            local_socket: true,
             host_id: None,
             fibre_transport: false,
             reported_version: None,
