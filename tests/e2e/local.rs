@@ -55,7 +55,9 @@ fn where_the_socket_is_gone_data_goes_over_tls() {
     let cluster = Cluster::start();
     let source = cluster.place("source");
     tree::make(&source);
-    MEDIA.map(|media| std::fs::remove_file(socket(&cluster, media)).unwrap());
+    for media in MEDIA {
+        std::fs::remove_file(socket(&cluster, media)).unwrap();
+    }
     cluster.apply_policy("home", &[&source], "").expect(0);
     let job = cluster.run_job("home", 0);
     let point = job["items"][0]["restore_point"].as_str().unwrap();
