@@ -50,8 +50,16 @@ pub(crate) fn node(name: &[u8], stat: &Stat, owners: &Owners) -> Node {
         device_id: stat.st_dev,
         links: widened(stat.st_nlink),
         device: if is_device { stat.st_rdev } else { 0 },
+        has_holes: kind == NodeType::File && takes_less_than_its_size(stat),
         ..Node::default()
     }
+}
+
+/// Whether there are holes in a file: less room is allocated than its content would fill, whatever the length of a block. What
+/// else the file system keeps for it (a list of extents, attributes) or has allocated ahead may outweigh a few blocks of holes.
+fn takes_less_than_its_size(stat: &Stat) -> bool {
+    let allocated = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
+    allocated < size(stat)
 }
 
 /// The type of a stat; unspecified for what this version does not know.

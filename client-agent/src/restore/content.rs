@@ -1,4 +1,5 @@
-//! A regular file while it is written, under a temporary name; long runs of zeros become holes.
+//! A regular file while it is written, under a temporary name. In one that had holes, blocks of zeros become holes again; any
+//! other is written whole: room that was allocated, for a swap file say, is so again.
 //!
 //! Long files are written past the page cache where the file system can: its pages would cost more than the disk does.
 
@@ -27,6 +28,7 @@ pub(super) struct Writing {
     pub(super) folder: Arc<OwnedFd>,
     pub(super) temporary: Vec<u8>,
     position: u64,
+    has_holes: bool,
     /// None: what comes is written at once, through the page cache.
     gathered: Option<Gathered>,
 }
@@ -57,20 +59,28 @@ pub(super) fn remove_leftover(folder: &OwnedFd, temporary: &[u8]) -> Result<(), 
 impl Writing {
     /// A new, empty file.
     pub(super) fn create(folder: Arc<OwnedFd>, temporary: Vec<u8>) -> Result<Self, Errno> {
-        remove_leftover(&folder, &temporary)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&folder, temporary.as_slice(), flags, Mode::RUSR | Mode::WUSR)?;
+        let create = || openat(&folder, temporary.as_slice(), flags, Mode::RUSR | Mode::WUSR);
+        let file = match create() {
+            Err(Errno::EXIST) => {
+                remove_leftover(&folder, &temporary)?;
+                create()?
+            }
+            created => created?,
+        };
         Ok(Self {
             file,
             folder,
             temporary,
             position: 0,
+            has_holes: false,
             gathered: None,
         })
     }
 
     /// Prepares for `size` bytes of content. The buffer is given back by [`Writing::finish`].
-    pub(super) fn expect(&mut self, size: u64, spare: &mut PieceBuffer) {
+    pub(super) fn expect(&mut self, size: u64, has_holes: bool, spare: &mut PieceBuffer) {
+        self.has_holes = has_holes;
         if size >= DIRECT_FROM && set_direct(&self.file, true).is_ok() {
             let buffer = spare.0.take().unwrap_or_else(|| AlignedBuffer::new(PIECE));
             self.gathered = Some(Gathered {
@@ -90,6 +100,9 @@ impl Writing {
 
     /// Appends `data`. What is not written reads as zeros: the file is new, and [`Writing::finish`] gives it its length.
     pub(super) fn write(&mut self, data: &[u8]) -> Result<(), Errno> {
+        if !self.has_holes {
+            return self.append(data);
+        }
         let end = self.position + data.len() as u64;
         // Pieces end anywhere: a hole goes on in the next one wherever a block begins.
         let mut data = without_zeros_at_the_end(data);
@@ -110,6 +123,8 @@ impl Writing {
             let written = gathered.write(&self.file);
             spare.0 = Some(gathered.buffer);
             written?;
+        } else if !self.has_holes {
+            return Ok(());
         }
         ftruncate(&self.file, self.position)
     }
@@ -286,7 +301,7 @@ mod tests {
             .flat_map(|piece| [(piece, 0), (piece, DIRECT_FROM)])
         {
             let mut file = Writing::create(Arc::clone(&folder), temporary_name(JobId(1), 2)).unwrap();
-            file.expect(expected, &mut spare);
+            file.expect(expected, true, &mut spare);
             for data in content.chunks(piece.min(content.len())) {
                 file.write(data).unwrap();
             }
@@ -305,5 +320,53 @@ mod tests {
             file.abandon();
             assert!(!path.exists());
         }
+    }
+
+    #[test]
+    fn t90_a_file_that_had_no_holes_gets_none() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder: Arc<OwnedFd> = Arc::new(std::fs::File::open(temp.path()).unwrap().into());
+        let mut content = vec![0_u8; 40 * BLOCK];
+        content[5 * BLOCK..6 * BLOCK].fill(1);
+        content.resize(PIECE + 40 * BLOCK + 77, 0);
+        let mut spare = PieceBuffer::default();
+        for (piece, expected) in [
+            (1000, 0),
+            (1 << 20, 0),
+            (1000, DIRECT_FROM),
+            (usize::MAX, DIRECT_FROM),
+        ] {
+            let mut file = Writing::create(Arc::clone(&folder), temporary_name(JobId(1), 3)).unwrap();
+            file.expect(expected, false, &mut spare);
+            for data in content.chunks(piece.min(content.len())) {
+                file.write(data).unwrap();
+            }
+            file.finish(&mut spare).unwrap();
+            rustix::fs::fsync(&file.file).unwrap();
+            let path = temp.path().join(".outlast-restore-1-3");
+            assert!(std::fs::read(&path).unwrap() == content);
+            let blocks = std::os::unix::fs::MetadataExt::blocks(&path.metadata().unwrap());
+            assert!(
+                blocks * 512 >= content.len() as u64,
+                "{blocks} blocks in pieces of {piece}, {expected} expected"
+            );
+            file.abandon();
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_attempt_left_makes_room() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder: Arc<OwnedFd> = Arc::new(std::fs::File::open(temp.path()).unwrap().into());
+        let path = temp.path().join(".outlast-restore-1-4");
+        std::os::unix::fs::symlink("elsewhere", &path).unwrap();
+        for content in [&b"first"[..], b"2nd"] {
+            let mut file = Writing::create(Arc::clone(&folder), temporary_name(JobId(1), 4)).unwrap();
+            file.write(content).unwrap();
+            file.finish(&mut PieceBuffer::default()).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), content);
+            assert!(path.symlink_metadata().unwrap().is_file());
+        }
+        assert!(!temp.path().join("elsewhere").exists());
     }
 }

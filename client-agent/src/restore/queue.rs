@@ -172,7 +172,7 @@ impl Queue {
         if self.writing.is_some() {
             return Ok(());
         }
-        let size = node.size;
+        let (size, has_holes) = (node.size, node.has_holes);
         self.progress.set_path(&join(&self.to, &join(folder, &node.name)));
         let Target { beneath, settling } = target;
         settling.ledger.works_in(folder);
@@ -184,7 +184,7 @@ impl Queue {
             opened = open();
         }
         if let Ok(writing) = &mut opened {
-            writing.expect(size, &mut self.buffer);
+            writing.expect(size, has_holes, &mut self.buffer);
         }
         self.writing = Some(opened);
         Ok(())

@@ -31,7 +31,7 @@ pub(super) fn node_of_message(message: &v1::Node) -> Result<Node, BuildError> {
     };
     let is_file = *kind == NodeKind::File;
     let mtime = time(message.modified.as_ref());
-    Ok(Node {
+    let mut node = Node {
         name: message.name.to_vec(),
         kind: *kind,
         mode: go_mode_from_st_mode(message.mode & 0o7777 | type_bits),
@@ -59,7 +59,11 @@ pub(super) fn node_of_message(message: &v1::Node) -> Result<Node, BuildError> {
         device: message.device,
         content: is_file.then(Vec::new),
         subtree: None,
-    })
+    };
+    if is_file {
+        node.set_has_holes(message.has_holes);
+    }
+    Ok(node)
 }
 
 /// Whether a name can be that of an entry of a directory.
@@ -108,7 +112,11 @@ pub(crate) fn node_from_tree(number: u64, node: &Node) -> Option<v1::Node> {
         inode: node.inode,
         device_id: node.device_id,
         links: node.links,
-        device: node.device,
+        device: if node.kind == NodeKind::File {
+            0
+        } else {
+            node.device
+        },
         link_target: node.linktarget.clone().unwrap_or_default().into(),
         xattrs: node
             .extended_attributes
@@ -119,6 +127,7 @@ pub(crate) fn node_from_tree(number: u64, node: &Node) -> Option<v1::Node> {
             })
             .collect(),
         on_the_way: false,
+        has_holes: node.has_holes(),
     })
 }
 
@@ -152,5 +161,45 @@ fn file_time(time: Timestamp) -> v1::FileTime {
     v1::FileTime {
         seconds: time.secs,
         nanos: time.nanos,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outlast_proto::v1::{self, NodeType};
+    use outlast_repository::{Node, NodeKind};
+
+    use super::{node_from_tree, node_of_message};
+
+    /// Type, what the client says of holes and of the device; what comes back of both.
+    #[test]
+    fn holes_are_of_files_and_devices_of_devices() {
+        let rows = [
+            (NodeType::File, true, 0, (true, 0)),
+            (NodeType::File, false, 0, (false, 0)),
+            (NodeType::File, false, 1, (false, 0)),
+            (NodeType::File, true, u64::MAX, (true, 0)),
+            (NodeType::CharacterDevice, true, 1, (false, 1)),
+            (NodeType::BlockDevice, false, 2049, (false, 2049)),
+        ];
+        for (kind, has_holes, device, expected) in rows {
+            let message = v1::Node {
+                r#type: kind.into(),
+                has_holes,
+                device,
+                ..v1::Node::default()
+            };
+            let back = node_from_tree(0, &node_of_message(&message).unwrap()).unwrap();
+            let found = (back.has_holes, back.device);
+            assert_eq!(found, expected, "{kind:?} {has_holes} {device}");
+        }
+        // What another program may have written.
+        let odd = Node {
+            kind: NodeKind::File,
+            device: 7,
+            ..Node::default()
+        };
+        let back = node_from_tree(0, &odd).unwrap();
+        assert_eq!((back.has_holes, back.device), (false, 0));
     }
 }

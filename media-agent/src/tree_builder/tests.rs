@@ -278,7 +278,7 @@ fn parent(memory: &mut Memory) -> BlobId {
 #[test]
 fn s01_only_what_differs_from_the_parent_is_wanted() {
     type Change = fn(&mut v1::Node);
-    let rows: [(&str, Change, bool); 10] = [
+    let rows: [(&str, Change, bool); 11] = [
         ("nothing", |_| {}, false),
         ("size", |n| n.size = 8, true),
         ("mtime", |n| n.modified.as_mut().unwrap().nanos += 1, true),
@@ -289,6 +289,7 @@ fn s01_only_what_differs_from_the_parent_is_wanted() {
         ("owner", |n| n.uid = 5, false),
         ("mode", |n| n.mode = 0o600, false),
         ("emptied", |n| n.size = 0, false),
+        ("holes", |n| n.has_holes = true, false),
     ];
     for (case, change, wanted) in rows {
         let mut memory = Memory::default();

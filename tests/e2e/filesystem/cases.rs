@@ -7,7 +7,10 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _, chown, lchown, symlin
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, mknodat, utimensat};
+use rustix::fs::{
+    AtFlags, CWD, FallocateFlags, FileType, Mode, Timespec, Timestamps, XattrFlags, fallocate, mknodat,
+    utimensat,
+};
 
 use crate::mounts::Mount;
 use crate::tree::noise;
@@ -346,6 +349,20 @@ fn sparse(folder: &Path) {
     for block in (0..8 * MIB).step_by(64 << 10) {
         file.write_all_at(&noise(4096, block), block).unwrap();
     }
+    file.sync_all().unwrap();
+    // Every other block, as in the pages of a database: the shortest holes there are, and written zeros among them.
+    let file = File::create(folder.join("shortest")).unwrap();
+    file.set_len(3 * MIB + 100).unwrap();
+    for block in (0..3 * MIB).step_by(8 << 10) {
+        file.write_all_at(&noise(4096, block), block).unwrap();
+    }
+    file.write_all_at(&[0; 64 << 10], MIB).unwrap();
+    file.sync_all().unwrap();
+    // Not sparse at all, though nothing but zeros: room that somebody wanted to have.
+    fs::write(folder.join("written zeros"), vec![0; 5_000_000]).unwrap();
+    fs::write(folder.join("few written zeros"), vec![0; 20_000]).unwrap();
+    let file = File::create(folder.join("allocated")).unwrap();
+    fallocate(&file, FallocateFlags::empty(), 0, 6 * MIB + 1).unwrap();
     file.sync_all().unwrap();
 }
 

@@ -11,12 +11,25 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, openat, readli
 /// Blocks of 512 bytes a restored file may have more than its source: where extents and not holes make the difference.
 const MORE_BLOCKS: i64 = 16;
 
+/// What a regular file has: its size, and blocks of 512 bytes.
+#[derive(Clone, Copy)]
+struct Room {
+    size: i64,
+    blocks: i64,
+}
+
+impl Room {
+    fn has_holes(self) -> bool {
+        self.blocks * 512 < self.size
+    }
+}
+
 /// What has to be equal, by its name.
 type Described = BTreeMap<&'static str, String>;
 
 #[derive(Default)]
 struct Walk {
-    found: BTreeMap<String, (Described, Option<i64>)>,
+    found: BTreeMap<String, (Described, Option<Room>)>,
     first_names: HashMap<(u64, u64), String>,
 }
 
@@ -24,8 +37,8 @@ struct Walk {
 pub(crate) fn differences(source: &Path, restored: &Path) -> Vec<String> {
     let (source, restored) = (describe(source), describe(restored));
     let mut lines = Vec::new();
-    for (path, (expected, blocks)) in &source {
-        let Some((found, found_blocks)) = restored.get(path) else {
+    for (path, (expected, room)) in &source {
+        let Some((found, found_room)) = restored.get(path) else {
             lines.push(format!("{path}: missing"));
             continue;
         };
@@ -36,11 +49,18 @@ pub(crate) fn differences(source: &Path, restored: &Path) -> Vec<String> {
                 eprintln!("{path}: {what}: {expected:.200} came back as {found:.200}");
             }
         }
-        if let (Some(blocks), Some(found)) = (blocks, found_blocks)
-            && *found > blocks + MORE_BLOCKS
-        {
-            lines.push(format!("{path}: holes"));
-            eprintln!("{path}: {blocks} blocks came back as {found}");
+        if let (Some(room), Some(found)) = (room, found_room) {
+            if found.blocks > room.blocks + MORE_BLOCKS {
+                lines.push(format!("{path}: holes"));
+                eprintln!("{path}: {} blocks came back as {}", room.blocks, found.blocks);
+            }
+            if found.has_holes() && !room.has_holes() {
+                lines.push(format!("{path}: room"));
+                eprintln!(
+                    "{path}: {} blocks without a hole came back as {}",
+                    room.blocks, found.blocks
+                );
+            }
         }
     }
     let added = restored.keys().filter(|path| !source.contains_key(*path));
@@ -48,7 +68,7 @@ pub(crate) fn differences(source: &Path, restored: &Path) -> Vec<String> {
     lines
 }
 
-fn describe(root: &Path) -> BTreeMap<String, (Described, Option<i64>)> {
+fn describe(root: &Path) -> BTreeMap<String, (Described, Option<Room>)> {
     let mut walk = Walk::default();
     let folder = open_folder(
         &openat(CWD, "/", FOLDER, Mode::empty()).unwrap(),
@@ -110,8 +130,9 @@ impl Walk {
             let first = first.or_insert_with(|| path.to_owned()).clone();
             described.insert("links", format!("{} names, first {first}", stat.st_nlink));
         }
-        let blocks = (kind == FileType::RegularFile).then_some(stat.st_blocks);
-        self.found.insert(path.to_owned(), (described, blocks));
+        let (size, blocks) = (stat.st_size, stat.st_blocks);
+        let room = (kind == FileType::RegularFile).then_some(Room { size, blocks });
+        self.found.insert(path.to_owned(), (described, room));
     }
 }
 

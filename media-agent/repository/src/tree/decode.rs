@@ -205,6 +205,48 @@ mod tests {
     }
 
     #[test]
+    fn files_remember_that_they_had_holes() {
+        let mut file = Node {
+            name: b"f".to_vec(),
+            content: Some(Vec::new()),
+            ..Node::default()
+        };
+        for (has_holes, written) in [
+            (true, ",\"device\":1,\"content\":[]}"),
+            (false, "Z\",\"uid\":0,\"gid\":0,\"content\":[]}"),
+        ] {
+            file.set_has_holes(has_holes);
+            let tree = Tree {
+                nodes: vec![file.clone()],
+            };
+            let text = String::from_utf8(tree.encode()).unwrap();
+            assert!(text.contains(written), "{text}");
+            let read = Tree::decode(text.as_bytes()).unwrap();
+            assert_eq!(read, tree);
+            assert_eq!(read.nodes[0].has_holes(), has_holes);
+        }
+        // Whatever else stands there: by another program, or of another kind.
+        for (kind, device, has_holes) in [
+            ("file", "1", true),
+            ("file", "0", false),
+            ("file", "2", false),
+            ("file", "18446744073709551615", false),
+            ("chardev", "1", false),
+            ("dev", "1", false),
+            ("dir", "1", false),
+        ] {
+            let text = format!(r#"{{"nodes":[{{"name":"n","type":"{kind}","device":{device}}}]}}"#);
+            let read = Tree::decode(text.as_bytes()).unwrap();
+            assert_eq!(read.nodes[0].has_holes(), has_holes, "{text}");
+            assert_eq!(
+                read.nodes[0].device.to_string(),
+                device,
+                "kept when it is written again"
+            );
+        }
+    }
+
+    #[test]
     fn newer_fields_and_nulls_are_tolerated() {
         let text = r#"{"x":1,"nodes":[{"name":"n\\u00e4","type":"irregular","generic_attributes":{"w":1},
             "mtime":"2020-01-01T00:00:00+01:00","content":null,"extended_attributes":null,"error":"e"}]}"#;

@@ -4,6 +4,11 @@
 use crate::id::BlobId;
 use crate::time::Timestamp;
 
+/// What `device` says of a regular file that had holes when it was backed up. Otherwise it is 0 there, as restic writes it.
+///
+/// Restic reads `device` of device files only and keeps it when it rewrites trees (docs/adr/0005). Other values mean nothing.
+const HAS_HOLES: u64 = 1;
+
 /// A file, directory or other entry, with everything needed to restore it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Node {
@@ -29,12 +34,29 @@ pub struct Node {
     /// Of symbolic links. Any bytes; restic before 0.17 restores only those that are UTF-8 faithfully.
     pub linktarget: Option<Vec<u8>>,
     pub extended_attributes: Vec<ExtendedAttribute>,
-    /// The device that the entry is, for device files.
+    /// The device that the entry is, for device files; of a file, see `has_holes`.
     pub device: u64,
     /// The chunks of a file, in order; empty for an empty file, none for all other kinds.
     pub content: Option<Vec<BlobId>>,
     /// The tree of a directory.
     pub subtree: Option<BlobId>,
+}
+
+impl Node {
+    /// Whether it is a file that took less room than its size. Not known of those that restic backed up.
+    pub fn has_holes(&self) -> bool {
+        self.kind == NodeKind::File && self.device == HAS_HOLES
+    }
+
+    /// Notes of a file whether it has holes.
+    pub fn set_has_holes(&mut self, has_holes: bool) {
+        debug_assert_eq!(
+            self.kind,
+            NodeKind::File,
+            "a device's number would be overwritten"
+        );
+        self.device = if has_holes { HAS_HOLES } else { 0 };
+    }
 }
 
 /// What an entry is.

@@ -1,0 +1,105 @@
+//! Holes that come and go while the content stays: each restore point has its own.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use rustix::fs::{FallocateFlags, fallocate};
+use serde_json::Value;
+
+use super::cases::touch;
+use super::{compare, restores};
+use crate::cluster::Cluster;
+use crate::main_job::inside;
+
+const SIZE: usize = 3 << 20;
+
+fn blocks(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().blocks()
+}
+
+/// Only the time of the last change tells that something happened.
+fn punch(path: &Path) {
+    let file = File::options().write(true).open(path).unwrap();
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    fallocate(&file, flags, 4096, 2 << 20).unwrap();
+    file.sync_all().unwrap();
+    touch(path, 1_000_000_000, 5);
+}
+
+fn backup(cluster: &Cluster) -> String {
+    let job = cluster.run_job("home", 0);
+    assert_eq!(job["status"], "successful", "{job:#}");
+    job["items"][0]["restore_point"].as_str().unwrap().to_owned()
+}
+
+/// Entries of the top folder of the item, as plain restic reads the tree that lists them.
+fn entries_by_restic(cluster: &Cluster, point: &str, folder: &Path) -> Vec<Value> {
+    let snapshot: Value = serde_json::from_str(&cluster.restic(&["cat", "snapshot", point]).stdout).unwrap();
+    let mut tree = snapshot["tree"].as_str().unwrap().to_owned();
+    let names = folder.iter().skip(1).map(|name| name.to_str().unwrap());
+    for name in names {
+        let text = cluster.restic(&["cat", "blob", &tree]).stdout;
+        let json: Value = serde_json::from_str(&text).unwrap();
+        let nodes = json["nodes"].as_array().unwrap();
+        let node = nodes.iter().find(|node| node["name"] == name).unwrap();
+        tree = node["subtree"].as_str().unwrap().to_owned();
+    }
+    let json: Value = serde_json::from_str(&cluster.restic(&["cat", "blob", &tree]).stdout).unwrap();
+    json["nodes"].as_array().unwrap().clone()
+}
+
+#[test]
+fn s01_a_hole_that_comes_later_is_in_the_later_restore_point() {
+    let cluster = Cluster::start();
+    let source = cluster.place("source");
+    for name in ["punched", "stays"] {
+        fs::write(source.join(name), vec![0; SIZE]).unwrap();
+        touch(&source.join(name), 1_000_000_000, 5);
+    }
+    cluster.apply_policy("home", &[&source], "").expect(0);
+    let whole = backup(&cluster);
+    punch(&source.join("punched"));
+    assert!(
+        blocks(&source.join("punched")) < 4 << 11,
+        "the file system makes holes"
+    );
+    let with_hole = backup(&cluster);
+    cluster.check_repository();
+
+    let restored = |point: &str, place: &str| {
+        let target = cluster.place(place);
+        restores::restore(&cluster, point, &[], &target, &[], 0);
+        inside(&target, &source)
+    };
+    let before = restored(&whole, "before");
+    for name in ["punched", "stays"] {
+        assert!(blocks(&before.join(name)) * 512 >= SIZE as u64, "{name}");
+        assert!(fs::read(before.join(name)).unwrap() == vec![0; SIZE]);
+    }
+    let none: [&str; 0] = [];
+    let after = restored(&with_hole, "after");
+    assert_eq!(compare::differences(&source, &after), none);
+    assert!(blocks(&after.join("punched")) * 512 < SIZE as u64);
+
+    // What says so is a field restic knows (docs/adr/0005): it lists, restores and dumps the file as any other.
+    for (point, marked) in [(&whole, None), (&with_hole, Some(1))] {
+        let entries = entries_by_restic(&cluster, point, &source);
+        let device =
+            |name: &str| entries.iter().find(|node| node["name"] == name).unwrap()["device"].as_u64();
+        assert_eq!(
+            (device("punched"), device("stays")),
+            (marked, None),
+            "{entries:#?}"
+        );
+    }
+    let by_restic = cluster.place("by-restic");
+    cluster.restic(&["restore", &with_hole, "--target", by_restic.to_str().unwrap()]);
+    let differences = compare::differences(&source, &inside(&by_restic, &source));
+    assert_eq!(differences, ["punched: holes"]);
+    let path = source.join("punched");
+    let dumped = cluster
+        .restic(&["dump", &with_hole, path.to_str().unwrap()])
+        .stdout;
+    assert!(dumped.len() == SIZE && dumped.bytes().all(|byte| byte == 0));
+}
