@@ -3,6 +3,7 @@
 //! Nobody on the host can lead a backup or a restore out of its root by swapping a directory for a link, and paths may be
 //! longer than the kernel takes in one piece. Used by the walker, the readers and the restore.
 
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -14,15 +15,21 @@ const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
-/// The way to the directories below one root; remembers the last one, since entries of one directory come together.
+/// The directories on the way to the last one that stay open, the deepest of them.
+const MOST_OPEN: usize = 16;
+
+/// The way to the directories below one root; remembers the last one and those above it, since entries of one directory come
+/// together and its siblings after it.
 pub(crate) struct Beneath {
     root: Arc<OwnedFd>,
-    last: Option<(Vec<u8>, Arc<OwnedFd>)>,
+    /// Each is below the one before it.
+    way: VecDeque<(Vec<u8>, Arc<OwnedFd>)>,
 }
 
 impl Beneath {
     pub(crate) fn new(root: Arc<OwnedFd>) -> Self {
-        Self { root, last: None }
+        let way = VecDeque::new();
+        Self { root, way }
     }
 
     /// The directory at `path` below the root; the empty path is the root itself.
@@ -30,29 +37,39 @@ impl Beneath {
         if path.is_empty() {
             return Ok(Arc::clone(&self.root));
         }
-        if let Some((known, folder)) = &self.last
-            && known == path
-        {
-            return Ok(Arc::clone(folder));
+        while self.way.back().is_some_and(|(known, _)| !leads_to(known, path)) {
+            self.way.pop_back();
         }
-        // Further down from where we were last, if that leads there.
-        let (mut folder, left) = match &self.last {
-            Some((known, folder)) if path.starts_with(known) && path.get(known.len()) == Some(&b'/') => {
-                (Arc::clone(folder), &path[known.len() + 1..])
-            }
-            _ => (Arc::clone(&self.root), path),
+        let (mut folder, mut end) = match self.way.back() {
+            Some((known, folder)) => (Arc::clone(folder), known.len()),
+            None => (Arc::clone(&self.root), 0),
         };
-        for name in left.split(|byte| *byte == b'/') {
+        while end < path.len() {
+            let start = if end == 0 { 0 } else { end + 1 };
+            let name = path[start..]
+                .split(|byte| *byte == b'/')
+                .next()
+                .unwrap_or_default();
+            end = start + name.len();
             folder = Arc::new(open_folder(&folder, name)?);
+            if self.way.len() == MOST_OPEN {
+                self.way.pop_front();
+            }
+            self.way.push_back((path[..end].to_vec(), Arc::clone(&folder)));
         }
-        self.last = Some((path.to_vec(), Arc::clone(&folder)));
         Ok(folder)
     }
 
     /// Drops what is remembered: a directory may have been replaced.
     pub(crate) fn forget(&mut self) {
-        self.last = None;
+        self.way.clear();
     }
+}
+
+/// Whether `path` is `known` or below it.
+fn leads_to(known: &[u8], path: &[u8]) -> bool {
+    path.strip_prefix(known)
+        .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
 /// The directory `name` in `folder`.

@@ -87,6 +87,10 @@ impl Restorer {
             Down::Entries(entries) => self.entries(entries)?,
             Down::Data(data) => self.tree.data(&data)?,
             Down::FileEnds(ends) => ends.ends.iter().try_for_each(|end| self.tree.file_end(end))?,
+            Down::WholeFiles(whole) => whole
+                .files
+                .into_iter()
+                .try_for_each(|file| self.tree.whole_file(file))?,
             Down::EntriesEnd(_) => {
                 self.end()?;
                 return Ok(true);

@@ -19,7 +19,7 @@ use crate::host::paths::{join, shown};
 use crate::unfinished::{Ledger, temporary_name};
 
 /// A batch is settled when it holds so many open files, bytes or steps.
-const MOST_FILES: usize = 128;
+const MOST_FILES: usize = 512;
 const MOST_BYTES: u64 = 64 << 20;
 const MOST_STEPS: usize = 4096;
 /// Up to so many files, a sync for each is cheaper than one for the file system.

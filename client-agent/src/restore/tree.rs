@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use outlast_proto::v1::{FileData, FileEnd, JobError, Node, NodeType};
+use outlast_proto::v1::{FileData, FileEnd, JobError, Node, NodeType, WholeFile};
 use outlast_proto::words::Overwrite;
 use rustix::fs::{AtFlags, Mode, mkdirat, statat};
 use rustix::io::Errno;
@@ -136,6 +136,21 @@ impl Tree {
         let unwanted = Violation::UnknownNode { node: end.node };
         let target = self.target.as_mut().map_err(|_| unwanted)?;
         self.queue.file_end(end, target)
+    }
+
+    /// The next wanted file, all of it.
+    pub(super) fn whole_file(&mut self, file: WholeFile) -> Result<(), Violation> {
+        let end = FileEnd {
+            node: file.node,
+            size: file.data.len() as u64,
+            ..FileEnd::default()
+        };
+        self.data(&FileData {
+            node: file.node,
+            offset: 0,
+            data: file.data,
+        })?;
+        self.file_end(&end)
     }
 
     /// Checks that nothing is missing at the end.

@@ -19,7 +19,7 @@ use outlast_proto::v1::{
     AttemptOver, AttemptRef, BackupDown, BackupUp, Entries, EntriesEnd, Entry, FileData, FileEnd, FileEnds,
     FileException, ItemEnd, JobKind, Limits, LocalReply, LocalRequest, LocalWay, Node, Overwrite, Policy,
     RestoreDown, RestoreEnd, RestoreOrder, RestoreUp, SignedTicket, StreamWelcome, Ticket, TicketItem,
-    backup_down, backup_up, restore_down, restore_up,
+    WholeFile, WholeFiles, backup_down, backup_up, restore_down, restore_up,
 };
 use outlast_proto::words::StartId;
 use prost::Message as _;
@@ -250,11 +250,26 @@ impl Told {
         for node in nodes(&stored.entries) {
             if stored.content.contains_key(&node.number) {
                 let content = self.content(item, node.number);
-                bodies.extend(file(node.number, &content));
+                match bodies.last_mut() {
+                    Some(restore_down::Body::WholeFiles(whole)) if content.len() < 50_000 => {
+                        whole.files.push(whole_file(node.number, &content));
+                    }
+                    _ if content.len() < 50_000 => bodies.push(restore_down::Body::WholeFiles(WholeFiles {
+                        files: vec![whole_file(node.number, &content)],
+                    })),
+                    _ => bodies.extend(file(node.number, &content)),
+                }
             }
         }
         bodies.push(restore_down::Body::EntriesEnd(EntriesEnd {}));
         bodies
+    }
+}
+
+pub(crate) fn whole_file(node: u64, content: &[u8]) -> WholeFile {
+    WholeFile {
+        node,
+        data: content.to_vec().into(),
     }
 }
 
@@ -366,6 +381,20 @@ fn is_goodbye(message: &RestoreUp) -> bool {
     matches!(message.body, Some(restore_up::Body::Goodbye(_)))
 }
 
+/// What of a message is to be sent.
+fn wanted_part(mut body: restore_down::Body, is_sent: impl Fn(&u64) -> bool) -> Option<restore_down::Body> {
+    let is_any = match &mut body {
+        restore_down::Body::Data(data) => is_sent(&data.node),
+        restore_down::Body::FileEnds(ends) => ends.ends.iter().all(|end| is_sent(&end.node)),
+        restore_down::Body::WholeFiles(whole) => {
+            whole.files.retain(|file| is_sent(&file.node));
+            !whole.files.is_empty()
+        }
+        _ => true,
+    };
+    is_any.then_some(body)
+}
+
 /// One restore stream, seen from the media agent: content only of what is wanted.
 async fn restore(
     script: Arc<Script>,
@@ -411,18 +440,13 @@ async fn restore(
         false
     };
     for body in &script.restores {
-        let node = match body {
-            restore_down::Body::Data(data) => Some(data.node),
-            restore_down::Body::FileEnds(ends) => ends.ends.first().map(|end| end.node),
-            _ => None,
-        };
-        let is_wanted = |node| told.lock().unwrap().verdicts.contains(&node);
         // 1,000 and more: sent though nobody wants it.
-        if node.is_some_and(|node| node < 1000 && !is_wanted(node)) {
+        let is_sent = |node: &u64| *node >= 1000 || told.lock().unwrap().verdicts.contains(node);
+        let Some(body) = wanted_part(body.clone(), is_sent) else {
             continue;
-        }
+        };
         let is_answered = matches!(body, restore_down::Body::Entries(_));
-        say(body.clone()).await;
+        say(body).await;
         if !is_answered {
             continue;
         }

@@ -10,10 +10,10 @@ use outlast_proto::v1::entry::Kind;
 use outlast_proto::v1::restore_down::Body;
 use outlast_proto::v1::{
     AttemptOver, Entries, EntriesEnd, Entry, FileData, FileEnd, FileEnds, FileTime, LeaveDirectory, Node,
-    NodeType, Overwrite,
+    NodeType, Overwrite, WholeFiles,
 };
 
-use crate::media_agent::{MediaAgent, Script, Told, backup_ticket, file, restore_ticket};
+use crate::media_agent::{MediaAgent, Script, Told, backup_ticket, file, restore_ticket, whole_file};
 use crate::trees::{describe, make, set_times};
 
 async fn restore(
@@ -328,6 +328,12 @@ async fn f17_a_file_that_does_not_come_whole_does_not_get_its_name() {
                 node: 1000,
                 offset: 0,
                 data: b"new".to_vec().into(),
+            }),
+        ),
+        (
+            "all of it after a piece",
+            Body::WholeFiles(WholeFiles {
+                files: vec![whole_file(0, b"new"), whole_file(0, b"new")],
             }),
         ),
         ("an early end", end()),

@@ -12,9 +12,9 @@ use outlast_repository::{BlobId, BlobKind, BlobReader, Repository, RepositoryErr
 
 const READERS: usize = 3;
 const MAX_AHEAD: usize = 32;
-const MAX_AHEAD_BYTES: u64 = 32 << 20;
+const MAX_AHEAD_BYTES: u64 = 8 << 20;
 
-type Answer = Result<Bytes, RepositoryError>;
+pub(super) type Answer = Result<Bytes, RepositoryError>;
 
 /// The threads that read.
 pub(super) struct Readers<'a> {

@@ -9,13 +9,13 @@ use outlast_proto::v1::restore_down::Body as Down;
 use outlast_proto::v1::restore_up::Body as Up;
 use outlast_proto::v1::{
     self, Entries, EntriesEnd, Entry, FileData, FileEnd, FileEnds, FileException, ItemEnded, ItemStarted,
-    LeaveDirectory, RestoreEnd, Stopped, Verdicts, entry,
+    LeaveDirectory, RestoreEnd, Stopped, Verdicts, WholeFile, WholeFiles, entry,
 };
 use outlast_proto::words::{Counters, MAX_EXCEPTIONS, StatusCode};
 use outlast_repository::{BlobId, NodeKind, SnapshotId};
 use prost::Message as _;
 
-use super::content::Readers;
+use super::content::{Answer, Readers};
 use super::walk::{Step, Walk, is_damage};
 use crate::attempts::{Done, End, RestoreProtocol, Wire, counters_message};
 use crate::backup::{Base, ExceptionLog};
@@ -25,6 +25,9 @@ use crate::tree_builder::{ItemPath, node_from_tree};
 const BATCH_ENTRIES: usize = 256;
 const BATCH_BYTES: usize = 256 << 10;
 const PIECE: usize = 1 << 20;
+/// Files up to this length go together, many in one message.
+const SHORT_FILE: usize = 64 << 10;
+const TOGETHER_BYTES: usize = 256 << 10;
 /// Batches whose verdicts are awaited while the content of an earlier one is sent.
 const BATCHES_AHEAD: usize = 2;
 
@@ -249,36 +252,68 @@ impl Engine<'_> {
             .into_iter()
             .filter(|file| wanted.binary_search(&file.number).is_ok())
             .collect();
-        let mut chunks = readers.read(files.iter().flat_map(|file| file.content.clone()).collect());
+        let ids = files.iter().flat_map(|file| file.content.clone()).collect();
+        let mut chunks = readers.read(ids).peekable();
+        let mut together = Vec::new();
+        let mut bytes = 0;
         for file in &files {
-            let mut offset = 0;
-            let mut damage = None;
-            for _ in &file.content {
-                match chunks.next() {
-                    Some(Ok(bytes)) if damage.is_none() => offset = self.send_data(file, offset, bytes)?,
-                    Some(Ok(_)) | None => {}
-                    Some(Err(error)) if is_damage(&error) => damage = damage.or(Some(error)),
-                    Some(Err(error)) => return Err(self.base.storage_fault(&error).into()),
+            let is_short = |answer: &Answer| matches!(answer, Ok(data) if data.len() <= SHORT_FILE);
+            if file.content.len() == 1
+                && let Some(Ok(data)) = chunks.next_if(is_short)
+            {
+                bytes += data.len();
+                let node = file.number;
+                together.push(WholeFile { node, data });
+                if bytes < TOGETHER_BYTES {
+                    continue;
                 }
+                self.send_together(&mut together)?;
+            } else {
+                self.send_together(&mut together)?;
+                self.send_file(file, &mut chunks)?;
             }
-            let skipped = damage.is_some();
-            if let Some(error) = damage {
-                let reason = format!("its content is damaged in the storage unit: {error}");
-                self.except(file.path.clone(), reason)?;
-                if self.left_out.len() < MAX_EXCEPTIONS {
-                    self.left_out.push(file.path.clone());
-                }
-            }
-            let end = FileEnd {
-                node: file.number,
-                size: offset,
-                skipped,
-                changed: None,
-            };
-            self.wire.send(Down::FileEnds(FileEnds { ends: vec![end] }))?;
-            self.take_what_came()?;
+            bytes = 0;
         }
-        Ok(())
+        self.send_together(&mut together)
+    }
+
+    fn send_together(&mut self, together: &mut Vec<WholeFile>) -> Result<(), End> {
+        let files = std::mem::take(together);
+        self.take_what_came()?;
+        if files.is_empty() {
+            return Ok(());
+        }
+        self.counters.bytes_read += files.iter().map(|file| file.data.len() as u64).sum::<u64>();
+        self.wire.send(Down::WholeFiles(WholeFiles { files }))
+    }
+
+    fn send_file(&mut self, file: &File, chunks: &mut impl Iterator<Item = Answer>) -> Result<(), End> {
+        let mut offset = 0;
+        let mut damage = None;
+        for _ in &file.content {
+            match chunks.next() {
+                Some(Ok(bytes)) if damage.is_none() => offset = self.send_data(file, offset, bytes)?,
+                Some(Ok(_)) | None => {}
+                Some(Err(error)) if is_damage(&error) => damage = damage.or(Some(error)),
+                Some(Err(error)) => return Err(self.base.storage_fault(&error).into()),
+            }
+        }
+        let skipped = damage.is_some();
+        if let Some(error) = damage {
+            let reason = format!("its content is damaged in the storage unit: {error}");
+            self.except(file.path.clone(), reason)?;
+            if self.left_out.len() < MAX_EXCEPTIONS {
+                self.left_out.push(file.path.clone());
+            }
+        }
+        let end = FileEnd {
+            node: file.number,
+            size: offset,
+            skipped,
+            changed: None,
+        };
+        self.wire.send(Down::FileEnds(FileEnds { ends: vec![end] }))?;
+        self.take_what_came()
     }
 
     fn send_data(&mut self, file: &File, mut offset: u64, mut bytes: bytes::Bytes) -> Result<u64, End> {

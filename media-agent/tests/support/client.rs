@@ -466,6 +466,13 @@ pub async fn restore_over(
                 assert_eq!(content.len() as u64, data.offset);
                 content.extend_from_slice(&data.data);
             }
+            restore_down::Body::WholeFiles(whole) => {
+                for file in whole.files {
+                    let content = restored.get_mut(&paths[&file.node]).unwrap();
+                    assert_eq!(content.len(), 0, "no piece of it came before");
+                    content.extend_from_slice(&file.data);
+                }
+            }
             restore_down::Body::FileEnds(ends) => {
                 for end in ends.ends {
                     let path = &paths[&end.node];
