@@ -13,6 +13,10 @@ use super::error::DevError;
 use super::layout::Layout;
 use super::plan::Member;
 
+/// Several processes on one machine that somebody works at: with one arena of malloc for all threads of each they take less memory,
+/// and were as fast on two processors (docs/benchmarks.md). Who sets the variable decides.
+const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "1");
+
 /// A process that has no arguments for so long will have none.
 const EXEC: Duration = Duration::from_secs(5);
 /// Between two looks at whether a process has ended.
@@ -38,6 +42,9 @@ pub(crate) fn start(layout: &Layout, member: &Member) -> Result<std::process::Ch
         .stdin(Stdio::null())
         .stdout(open()?)
         .stderr(open()?);
+    if std::env::var_os(ARENAS.0).is_none() {
+        command.env(ARENAS.0, ARENAS.1);
+    }
     let child = spawn(&mut command)?;
     let pid = layout.pid(&member.child);
     write_durably(&pid, format!("{}\n", child.id()).as_bytes(), 0o644)
