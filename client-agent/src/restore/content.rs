@@ -117,6 +117,20 @@ impl Writing {
         Ok(())
     }
 
+    /// Appends so many zeros.
+    pub(super) fn write_zeros(&mut self, mut count: u64) -> Result<(), Errno> {
+        if self.has_holes {
+            self.skip(count);
+            return Ok(());
+        }
+        while count > 0 {
+            let some = usize::try_from(count).unwrap_or(usize::MAX).min(FEW_ZEROS.len());
+            self.append(&FEW_ZEROS[..some])?;
+            count -= some as u64;
+        }
+        Ok(())
+    }
+
     /// Writes what is left and gives the file its length: it may end in a hole.
     pub(super) fn finish(&mut self, spare: &mut PieceBuffer) -> Result<(), Errno> {
         if let Some(mut gathered) = self.gathered.take() {

@@ -95,18 +95,20 @@ impl Queue {
 
     /// The next piece of the first file.
     pub(super) fn data(&mut self, data: &FileData, target: &mut Target) -> Result<(), Violation> {
-        self.open_front(data.node, target)?;
+        let size = self.open_front(data.node, target)?;
         let Some(writing) = &mut self.writing else {
             return Ok(());
         };
         let Ok(file) = writing else { return Ok(()) };
-        if data.offset != file.position() {
+        // Zeros cost nothing to say: no more of them than the file is long.
+        let too_many = data.zeros > size.saturating_sub(data.offset);
+        if data.offset != file.position() || too_many {
             return Err(Violation::OutOfTurn {
                 what: "a piece of a file",
             });
         }
-        let written = file.write(&data.data);
-        self.progress.read(data.data.len() as u64);
+        let written = file.write(&data.data).and_then(|()| file.write_zeros(data.zeros));
+        self.progress.read(data.data.len() as u64 + data.zeros);
         if let Err(error) = written
             && let Ok(file) = std::mem::replace(writing, Err(error))
         {
@@ -160,8 +162,8 @@ impl Queue {
         Some(waiting)
     }
 
-    /// Makes sure that the file `number`, which must be the first, is open.
-    fn open_front(&mut self, number: u64, target: &mut Target) -> Result<(), Violation> {
+    /// Makes sure that the file `number`, which must be the first, is open; its size.
+    fn open_front(&mut self, number: u64, target: &mut Target) -> Result<u64, Violation> {
         let unknown = Violation::UnknownNode { node: number };
         let Some(Waiting::Content { folder, node }) = self.items.front() else {
             return Err(unknown);
@@ -169,10 +171,10 @@ impl Queue {
         if node.number != number {
             return Err(unknown);
         }
-        if self.writing.is_some() {
-            return Ok(());
-        }
         let (size, has_holes) = (node.size, node.has_holes);
+        if self.writing.is_some() {
+            return Ok(size);
+        }
         self.progress.set_path(&join(&self.to, &join(folder, &node.name)));
         let Target { beneath, settling } = target;
         settling.ledger.works_in(folder);
@@ -187,7 +189,7 @@ impl Queue {
             writing.expect(size, has_holes, &mut self.buffer);
         }
         self.writing = Some(opened);
-        Ok(())
+        Ok(size)
     }
 }
 

@@ -149,6 +149,7 @@ impl Tree {
             node: file.node,
             offset: 0,
             data: file.data,
+            zeros: 0,
         })?;
         self.file_end(&end)
     }

@@ -282,6 +282,7 @@ pub(crate) fn file(node: u64, content: &[u8]) -> Vec<restore_down::Body> {
                 node,
                 offset: (index << 20) as u64,
                 data: data.to_vec().into(),
+                zeros: 0,
             })
         })
         .collect();

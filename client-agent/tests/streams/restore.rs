@@ -292,6 +292,7 @@ async fn f17_a_file_that_does_not_come_whole_does_not_get_its_name() {
             node: 0,
             offset,
             data: data.to_vec().into(),
+            zeros: 0,
         })
     };
     let file_end = |size, skipped| {
@@ -326,8 +327,15 @@ async fn f17_a_file_that_does_not_come_whole_does_not_get_its_name() {
             "another file",
             Body::Data(FileData {
                 node: 1000,
-                offset: 0,
                 data: b"new".to_vec().into(),
+                ..FileData::default()
+            }),
+        ),
+        (
+            "more zeros than the file is long",
+            Body::Data(FileData {
+                zeros: u64::MAX,
+                ..FileData::default()
             }),
         ),
         (
@@ -369,8 +377,8 @@ async fn a_stopped_restore_leaves_nothing_half_done() {
     let first = entries(vec![Kind::Node(node(0, b"file", NodeType::File))]);
     let data = Body::Data(FileData {
         node: 0,
-        offset: 0,
         data: b"ne".to_vec().into(),
+        ..FileData::default()
     });
     let agent = MediaAgent::new(Script {
         restores: vec![first, data],

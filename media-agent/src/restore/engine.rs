@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::restore_down::Body as Down;
 use outlast_proto::v1::restore_up::Body as Up;
@@ -28,6 +29,8 @@ const PIECE: usize = 1 << 20;
 /// Files up to this length go together, many in one message.
 const SHORT_FILE: usize = 64 << 10;
 const TOGETHER_BYTES: usize = 256 << 10;
+/// So many zeros are only counted.
+const MANY_ZEROS: usize = 64 << 10;
 /// Batches whose verdicts are awaited while the content of an earlier one is sent.
 const BATCHES_AHEAD: usize = 2;
 
@@ -42,6 +45,13 @@ struct File {
     number: u64,
     path: String,
     content: Vec<BlobId>,
+}
+
+impl File {
+    /// Its chunks; those that follow one another and are the same, as in a hole, are read once.
+    fn runs(&self) -> impl Iterator<Item = &[BlobId]> {
+        self.content.chunk_by(|one, next| one == next)
+    }
 }
 
 #[derive(Default)]
@@ -252,7 +262,7 @@ impl Engine<'_> {
             .into_iter()
             .filter(|file| wanted.binary_search(&file.number).is_ok())
             .collect();
-        let ids = files.iter().flat_map(|file| file.content.clone()).collect();
+        let ids = files.iter().flat_map(File::runs).map(|run| run[0]).collect();
         let mut chunks = readers.read(ids).peekable();
         let mut together = Vec::new();
         let mut bytes = 0;
@@ -290,9 +300,11 @@ impl Engine<'_> {
     fn send_file(&mut self, file: &File, chunks: &mut impl Iterator<Item = Answer>) -> Result<(), End> {
         let mut offset = 0;
         let mut damage = None;
-        for _ in &file.content {
+        for run in file.runs() {
             match chunks.next() {
-                Some(Ok(bytes)) if damage.is_none() => offset = self.send_data(file, offset, bytes)?,
+                Some(Ok(bytes)) if damage.is_none() => {
+                    offset = self.send_run(file, offset, &bytes, run.len())?;
+                }
                 Some(Ok(_)) | None => {}
                 Some(Err(error)) if is_damage(&error) => damage = damage.or(Some(error)),
                 Some(Err(error)) => return Err(self.base.storage_fault(&error).into()),
@@ -316,7 +328,27 @@ impl Engine<'_> {
         self.take_what_came()
     }
 
-    fn send_data(&mut self, file: &File, mut offset: u64, mut bytes: bytes::Bytes) -> Result<u64, End> {
+    /// The same bytes so many times.
+    fn send_run(&mut self, file: &File, mut offset: u64, bytes: &Bytes, times: usize) -> Result<u64, End> {
+        if bytes.len() >= MANY_ZEROS && bytes.iter().all(|byte| *byte == 0) {
+            let zeros = bytes.len() as u64 * times as u64;
+            self.take_what_came()?;
+            self.wire.send(Down::Data(FileData {
+                node: file.number,
+                offset,
+                zeros,
+                ..FileData::default()
+            }))?;
+            self.counters.bytes_read += zeros;
+            return Ok(offset + zeros);
+        }
+        for _ in 0..times {
+            offset = self.send_data(file, offset, bytes.clone())?;
+        }
+        Ok(offset)
+    }
+
+    fn send_data(&mut self, file: &File, mut offset: u64, mut bytes: Bytes) -> Result<u64, End> {
         while !bytes.is_empty() {
             let data = bytes.split_to(bytes.len().min(PIECE));
             let length = data.len() as u64;
@@ -325,6 +357,7 @@ impl Engine<'_> {
                 node: file.number,
                 offset,
                 data,
+                zeros: 0,
             }))?;
             offset += length;
             self.counters.bytes_read += length;

@@ -465,6 +465,7 @@ pub async fn restore_over(
                 let content = restored.get_mut(&paths[&data.node]).unwrap();
                 assert_eq!(content.len() as u64, data.offset);
                 content.extend_from_slice(&data.data);
+                content.resize(content.len() + usize::try_from(data.zeros).unwrap(), 0);
             }
             restore_down::Body::WholeFiles(whole) => {
                 for file in whole.files {

@@ -1,10 +1,10 @@
 //! Holes that come and go while the content stays: each restore point has its own.
 
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use serde_json::Value;
 
 use super::cases::touch;
@@ -102,4 +102,38 @@ fn s01_a_hole_that_comes_later_is_in_the_later_restore_point() {
         .restic(&["dump", &with_hole, path.to_str().unwrap()])
         .stdout;
     assert!(dumped.len() == SIZE && dumped.bytes().all(|byte| byte == 0));
+}
+
+/// Read, sent and written it would take hours.
+#[test]
+fn s01_a_tebibyte_of_nothing_comes_and_goes() {
+    let cluster = Cluster::start();
+    let source = cluster.place("source");
+    let file = File::create(source.join("huge")).unwrap();
+    file.set_len(1 << 40).unwrap();
+    for (text, place) in [("somewhere", 5 << 30), ("else", (1 << 39) + 12_345)] {
+        file.write_all_at(text.as_bytes(), place).unwrap();
+    }
+    // Zeros that were written, more than one chunk of them.
+    fs::write(source.join("written"), vec![0; 40 << 20]).unwrap();
+    cluster.apply_policy("home", &[&source], "").expect(0);
+    let point = backup(&cluster);
+    let target = cluster.place("target");
+    restores::restore(&cluster, &point, &[], &target, &[], 0);
+    let restored = inside(&target, &source);
+    assert!(fs::read(restored.join("written")).unwrap() == vec![0; 40 << 20]);
+    assert!(blocks(&restored.join("written")) * 512 >= 40 << 20);
+    let [before, after] = [&source, &restored].map(|folder| {
+        let file = File::open(folder.join("huge")).unwrap();
+        let mut data = Vec::new();
+        let mut place = 0;
+        while let Ok(start) = seek(&file, SeekFrom::Data(place)) {
+            place = seek(&file, SeekFrom::Hole(start)).unwrap();
+            let mut bytes = vec![0; usize::try_from(place - start).unwrap()];
+            file.read_exact_at(&mut bytes, start).unwrap();
+            data.push((start, bytes));
+        }
+        (file.metadata().unwrap().len(), data)
+    });
+    assert!(before == after);
 }
