@@ -285,16 +285,18 @@ async fn what_is_in_the_way_is_an_exception() {
     assert_eq!(fs::read(temp.path().join("folder")).unwrap(), b"old");
 }
 
+fn data_of(node: u64, offset: u64, data: &[u8]) -> Body {
+    Body::Data(FileData {
+        node,
+        offset,
+        data: data.to_vec().into(),
+        zeros: 0,
+    })
+}
+
 #[tokio::test]
 async fn f17_a_file_that_does_not_come_whole_does_not_get_its_name() {
-    let piece = |offset, data: &[u8]| {
-        Body::Data(FileData {
-            node: 0,
-            offset,
-            data: data.to_vec().into(),
-            zeros: 0,
-        })
-    };
+    let piece = |offset, data| data_of(0, offset, data);
     let file_end = |size, skipped| {
         let node = 0;
         let changed = None;
@@ -321,16 +323,13 @@ async fn f17_a_file_that_does_not_come_whole_does_not_get_its_name() {
         assert_eq!(told.exceptions.len(), 1, "{what}");
         assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0, "{what}");
     }
+}
+
+#[tokio::test]
+async fn f17_pieces_out_of_turn_end_the_restore() {
     for (what, body) in [
-        ("a gap", piece(1, b"new")),
-        (
-            "another file",
-            Body::Data(FileData {
-                node: 1000,
-                data: b"new".to_vec().into(),
-                ..FileData::default()
-            }),
-        ),
+        ("a gap", data_of(0, 1, b"new")),
+        ("another file", data_of(1000, 0, b"new")),
         (
             "more zeros than the file is long",
             Body::Data(FileData {
@@ -353,7 +352,12 @@ async fn f17_a_file_that_does_not_come_whole_does_not_get_its_name() {
     ] {
         let temp = tempfile::tempdir().unwrap();
         let first = entries(vec![Kind::Node(node(0, b"file", NodeType::File))]);
-        let (outcome, _) = restore(temp.path(), Overwrite::Never, vec![first, piece(0, b""), body]).await;
+        let (outcome, _) = restore(
+            temp.path(),
+            Overwrite::Never,
+            vec![first, data_of(0, 0, b""), body],
+        )
+        .await;
         let error = outcome.unwrap_err();
         assert!(matches!(error, AttemptError::Violation(_)), "{what}: {error}");
         assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0, "{what}");
