@@ -13,9 +13,9 @@ use super::error::DevError;
 use super::layout::Layout;
 use super::plan::Member;
 
-/// Several processes on one machine that somebody works at: with one arena of malloc for all threads of each they take less memory,
-/// and were as fast on two processors (docs/benchmarks.md). Who sets the variable decides.
-const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "1");
+/// Several processes on one machine that somebody works at: with few arenas of malloc they take less memory, and are as fast
+/// (docs/benchmarks.md). Who sets the variable decides.
+const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "4");
 
 /// A process that has no arguments for so long will have none.
 const EXEC: Duration = Duration::from_secs(5);
