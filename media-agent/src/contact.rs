@@ -2,6 +2,7 @@
 //!
 //! Written by the session, watched by attempts that may not outlive their primary.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use outlast_kit::clock::SharedClock;
@@ -10,7 +11,7 @@ use tokio::sync::watch;
 use crate::cluster::WaitingTimes;
 
 /// The state of the session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Contact {
     /// When it was lost, on the monotonic clock; `None` while it is open.
     pub(crate) lost_at: Option<Duration>,
@@ -18,6 +19,8 @@ pub(crate) struct Contact {
     pub(crate) grace: Duration,
     /// How long a broken stream may take to come back (F-10).
     pub(crate) reconnect_for: Duration,
+    /// The version of the primary that this process met last; `None` before the first that said it.
+    pub(crate) primary_version: Option<Arc<str>>,
 }
 
 impl Contact {
@@ -26,6 +29,7 @@ impl Contact {
             lost_at: Some(now),
             grace: Duration::from_secs(20),
             reconnect_for,
+            primary_version: None,
         }
     }
 
@@ -39,7 +43,7 @@ impl Contact {
 /// Returns when there was no primary for longer than the grace.
 pub(crate) async fn lost_too_long(mut contact: watch::Receiver<Contact>, clock: SharedClock) -> Duration {
     loop {
-        let now = *contact.borrow_and_update();
+        let now = contact.borrow_and_update().clone();
         let left = now
             .lost_at
             .map(|at| (at + now.grace).saturating_sub(clock.monotonic()));
@@ -72,6 +76,7 @@ mod tests {
             lost_at: Some(clock.monotonic()),
             grace,
             reconnect_for: Duration::ZERO,
+            primary_version: None,
         };
         let contact = watch::Sender::new(lost());
         assert_eq!(lost_too_long(contact.subscribe(), clock.clone()).await, grace);

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::attempt_id::AttemptId;
 use crate::contact::Contact;
-use crate::journal::{Journal, NewEvent, NewRecord};
+use crate::journal::{Journal, JournalError, NewEvent, NewRecord};
 use crate::known_chunks::KnownChunks;
 use crate::storage::StorageUnit;
 use crate::tickets::Verifier;
@@ -78,6 +78,15 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// Writes down which attempts have lost their mark by the version of the primary met last. Repeated, it does no harm.
+    pub(crate) async fn meet_primary(&self) -> Result<(), JournalError> {
+        let version = self.contact.borrow().primary_version.clone();
+        match version {
+            Some(version) => self.journal.meet(version.to_string(), self.clock.now()).await,
+            None => Ok(()),
+        }
+    }
+
     /// An event that happens now.
     pub(crate) fn event(&self, id: AttemptId, what: What) -> NewRecord {
         NewRecord::Event(NewEvent {

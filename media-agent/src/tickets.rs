@@ -20,6 +20,8 @@ pub(crate) struct Ticket {
     pub(crate) cluster_id: String,
     pub(crate) client: AgentName,
     pub(crate) resilient: bool,
+    /// Of the primary that decided so; empty: not known.
+    pub(crate) primary_version: String,
     pub(crate) expires_at: Timestamp,
     pub(crate) policy: String,
     pub(crate) items: Vec<Item>,
@@ -171,6 +173,7 @@ fn parse(message: v1::Ticket, signed: v1::SignedTicket) -> Result<Ticket, Ticket
         cluster_id: message.cluster_id,
         client,
         resilient: message.resilient,
+        primary_version: message.primary_version,
         expires_at: crate::stamps::of_message(message.expires_at.as_ref()),
         policy: message.policy.map(|policy| policy.name).unwrap_or_default(),
         items,

@@ -1,7 +1,8 @@
 //! How the rest of the node proposes decisions and reads the state.
 
-use std::sync::RwLockReadGuard;
+use std::sync::{Arc, RwLockReadGuard};
 
+use outlast_core::rows::MemberFacts;
 use outlast_core::{ClusterState, Command, Entry, Reply};
 use outlast_kit::clock::SharedClock;
 use outlast_proto::words::{RequestId, Timing};
@@ -16,10 +17,18 @@ pub(crate) struct Brain {
     raft: RaftNode,
     state: SharedState,
     clock: SharedClock,
-    /// The name of this node.
-    name: String,
-    /// As this node was configured; counts when it founds the cluster.
-    timing: Timing,
+    me: Arc<Me>,
+}
+
+/// This node, as its file has it.
+#[derive(Debug)]
+pub(crate) struct Me {
+    pub(crate) node_id: u64,
+    pub(crate) name: String,
+    /// What it tells the others.
+    pub(crate) facts: MemberFacts,
+    /// Counts when it founds the cluster.
+    pub(crate) timing: Timing,
 }
 
 /// A decision that was not made, or whose fate is unknown.
@@ -34,14 +43,12 @@ pub(crate) enum BrainError {
 }
 
 impl Brain {
-    pub(crate) fn new(raft: RaftNode, state: SharedState, clock: SharedClock, me: (String, Timing)) -> Self {
-        let (name, timing) = me;
+    pub(crate) fn new(raft: RaftNode, state: SharedState, clock: SharedClock, me: Me) -> Self {
         Self {
             raft,
             state,
             clock,
-            name,
-            timing,
+            me: Arc::new(me),
         }
     }
 
@@ -58,7 +65,7 @@ impl Brain {
     ) -> Result<Reply, BrainError> {
         let entry = Entry {
             at: self.clock.now(),
-            by: self.name.clone(),
+            by: self.me.name.clone(),
             request_id,
             command,
         };
@@ -90,11 +97,11 @@ impl Brain {
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        &self.me.name
     }
 
-    pub(crate) fn configured_timing(&self) -> Timing {
-        self.timing
+    pub(crate) fn me(&self) -> &Me {
+        &self.me
     }
 
     /// Whether this node leads, as far as it knows.

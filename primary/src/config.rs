@@ -4,10 +4,14 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use outlast_core::rows::MemberFacts;
 use outlast_kit::identity::Kind;
 use outlast_kit::tls::{ANY_PRIMARY, Credentials, TlsError, TlsFiles};
 use outlast_proto::words::Timing;
 use serde::Deserialize;
+
+/// Longest host id; it goes through Raft.
+const MAX_HOST_ID: usize = 256;
 
 /// A member of the group as it is first formed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -46,6 +50,9 @@ pub struct Config {
     /// Host id, if not this machine's.
     #[serde(default)]
     pub host_id: Option<String>,
+    /// The version to report instead of the real one, for tests of R-13.
+    #[serde(default)]
+    pub reported_version: Option<String>,
     /// Certificates.
     pub tls: TlsFiles,
 }
@@ -66,6 +73,9 @@ pub enum ConfigProblem {
         /// Whose it should be.
         expected: String,
     },
+    /// The host id is none.
+    #[error("host_id: has 1 to {MAX_HOST_ID} bytes")]
+    HostId,
     /// The members make no group.
     #[error("initial_members: {0}")]
     Members(String),
@@ -87,6 +97,9 @@ impl Config {
             });
         }
         credentials.endpoint(&self.me().address, ANY_PRIMARY)?;
+        if matches!(&self.host_id, Some(id) if id.is_empty() || id.len() > MAX_HOST_ID) {
+            return Err(ConfigProblem::HostId);
+        }
         let members = &self.initial_members;
         if members.is_empty() {
             return Ok(credentials);
@@ -111,6 +124,18 @@ impl Config {
                 self.node_id, me.name, self.name
             )),
             None => problem(format!("node {} itself is missing", self.node_id)),
+        }
+    }
+
+    /// What this node says of itself.
+    pub(crate) fn facts(&self) -> MemberFacts {
+        let version = env!("CARGO_PKG_VERSION");
+        MemberFacts {
+            host_id: self.host_id.clone().unwrap_or_else(outlast_kit::host::host_id),
+            version: self
+                .reported_version
+                .clone()
+                .unwrap_or_else(|| version.to_owned()),
         }
     }
 

@@ -6,6 +6,7 @@
 mod api;
 mod brain;
 mod config;
+mod introduction;
 mod leader;
 mod live;
 mod machine;

@@ -21,9 +21,10 @@ use tonic::service::RoutesBuilder;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Server};
 
-use crate::api::{Api, only};
-use crate::brain::Brain;
+use crate::api::{Api, MemberService, only};
+use crate::brain::{Brain, Me};
 use crate::config::{Config, ConfigProblem};
+use crate::introduction;
 use crate::leader;
 use crate::live::Live;
 use crate::machine::SharedState;
@@ -114,7 +115,12 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         raft.clone(),
         state,
         SystemClock::shared(),
-        (config.name.clone(), config.timing),
+        Me {
+            node_id: config.node_id,
+            name: config.name.clone(),
+            facts: config.facts(),
+            timing: config.timing,
+        },
     );
     let (registry, live) = (Registry::new(), Live::new());
 
@@ -136,6 +142,10 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     tasks.spawn(
         "timing",
         timing::keep(brain.clone(), config.data_dir.clone(), shutdown.clone()),
+    );
+    tasks.spawn(
+        "introduction",
+        introduction::keep(brain.clone(), credentials.clone(), shutdown.clone()),
     );
     tasks.spawn(
         "leader",
@@ -238,7 +248,9 @@ async fn routes(
 ) -> Result<tonic::service::Routes, RunError> {
     let mut routes = RoutesBuilder::default();
     let primaries = only(&[Kind::Primary]);
-    routes.add_service(InterceptedService::new(brain.raft().service(), primaries));
+    routes.add_service(InterceptedService::new(brain.raft().service(), primaries.clone()));
+    let members = MemberService::new(brain.clone()).server();
+    routes.add_service(InterceptedService::new(members, primaries));
     let sessions = SessionService {
         brain: brain.clone(),
         registry: registry.clone(),

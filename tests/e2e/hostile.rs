@@ -26,7 +26,7 @@ use crate::tree;
 const MALLORY: &str = "mallory";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn credentials(cluster: &Cluster, name: &str) -> Credentials {
+pub(crate) fn credentials(cluster: &Cluster, name: &str) -> Credentials {
     let file = |end: &str| cluster.data_dir().join("tls").join(format!("{name}{end}"));
     let files = TlsFiles {
         ca: cluster.data_dir().join("tls/ca.pem"),
@@ -37,7 +37,7 @@ fn credentials(cluster: &Cluster, name: &str) -> Credentials {
 }
 
 /// The addresses of the primaries, as an agent's own file has them.
-fn primaries(cluster: &Cluster) -> Vec<String> {
+pub(crate) fn primaries(cluster: &Cluster) -> Vec<String> {
     let text = std::fs::read_to_string(cluster.data_dir().join("client.toml")).unwrap();
     let context: toml::Table = text.parse().unwrap();
     let addresses = context["primaries"].as_array().unwrap().iter();

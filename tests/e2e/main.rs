@@ -21,6 +21,7 @@ mod mounts;
 mod outage;
 #[path = "../support/proxy.rs"]
 mod proxy;
+mod resilience;
 mod rolling_restart;
 mod stream;
 mod submitters;

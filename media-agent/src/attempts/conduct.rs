@@ -127,12 +127,18 @@ impl Assignment {
         let marked = What::Marked(AttemptMarked {
             resilient: self.ticket.resilient,
             client_start_id: link.greeting().client_start.clone(),
+            primary_version: self.ticket.primary_version.clone(),
         });
         let records = vec![
             NewRecord::Admitted(self.ticket.signed.clone()),
             self.context.event(self.ticket.id, marked),
         ];
         if let Err(error) = self.context.journal.append(records).await {
+            return (Err(End::Fault(error.into())), Some(link));
+        }
+        // A primary of another version may have answered since the attempt was dispatched. A session that opens just now does
+        // the same after it has made the version known: one of the two sees the mark.
+        if let Err(error) = self.context.meet_primary().await {
             return (Err(End::Fault(error.into())), Some(link));
         }
         let base = backup::Base {
@@ -208,16 +214,31 @@ impl Assignment {
             }
         };
         let primary = async {
-            if !self.ticket.resilient {
-                let clock = Arc::clone(&self.context.clock);
-                let grace = crate::contact::lost_too_long(self.context.contact.clone(), clock).await;
-                self.control.halt(Halt::Fault(no_primary(grace)));
-            }
+            self.without_mark().await;
+            let clock = Arc::clone(&self.context.clock);
+            let grace = crate::contact::lost_too_long(self.context.contact.clone(), clock).await;
+            self.control.halt(Halt::Fault(no_primary(grace)));
             std::future::pending::<()>().await;
         };
         tokio::select! {
             never = refresh => never,
             () = primary => std::future::pending().await,
+        }
+    }
+
+    /// Returns when the journal says that the attempt is not resilient: at once, or when it has lost its mark.
+    async fn without_mark(&self) {
+        let mut contact = self.context.contact.clone();
+        loop {
+            contact.mark_unchanged();
+            let is_resilient = self.context.journal.is_resilient(self.ticket.id).await;
+            // A journal that does not answer ends the whole agent.
+            if matches!(is_resilient, Ok(false)) {
+                return;
+            }
+            if contact.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
         }
     }
 }

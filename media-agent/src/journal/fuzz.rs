@@ -121,6 +121,8 @@ pub(crate) fn journals() -> Vec<Vec<u8>> {
             ticket: Some(ticket.clone()),
             items: vec![ItemEnded::default()],
             exceptions: 3,
+            resilient: true,
+            primary_version: "0.1.0".to_owned(),
         }],
         jobs: vec![ClosedJob {
             job: 3,

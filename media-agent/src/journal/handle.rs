@@ -6,7 +6,7 @@ use std::path::Path;
 
 use outlast_kit::tasks::Tasks;
 use outlast_proto::v1::JournalEvent;
-use outlast_proto::words::JournalId;
+use outlast_proto::words::{JournalId, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::JournalError;
@@ -85,6 +85,17 @@ impl Journal {
 
     pub(crate) async fn standing(&self, id: AttemptId) -> Result<Standing, JournalError> {
         self.ask(|reply| Request::Standing(id, reply)).await
+    }
+
+    /// A primary of this version has answered. Returns when it is on disk which open attempts have lost their mark by it; those
+    /// that ended before keep theirs.
+    pub(crate) async fn meet(&self, version: String, at: Timestamp) -> Result<(), JournalError> {
+        self.ask(|reply| Request::Meet { version, at, reply }).await
+    }
+
+    /// Whether the attempt is open and may go on without a primary, as the journal has it.
+    pub(crate) async fn is_resilient(&self, id: AttemptId) -> Result<bool, JournalError> {
+        self.ask(|reply| Request::IsResilient(id, reply)).await
     }
 
     /// Events that are not acknowledged, from `from` on.

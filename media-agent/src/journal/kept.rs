@@ -30,6 +30,12 @@ pub(crate) struct OpenAttempt {
     /// Exceptions journalled by name.
     #[prost(uint64, tag = "4")]
     pub(crate) exceptions: u64,
+    /// Whether its mark makes it resilient, still.
+    #[prost(bool, tag = "5")]
+    pub(crate) resilient: bool,
+    /// The version of the primary under which it was marked; empty: not known.
+    #[prost(string, tag = "6")]
+    pub(crate) primary_version: String,
 }
 
 /// A job of which attempts have ended here.

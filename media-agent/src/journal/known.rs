@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{JournalEvent, Ticket};
-use outlast_proto::words::{Attempt, JobId};
+use outlast_proto::words::{Attempt, JobId, are_compatible};
 use prost::Message as _;
 
 use super::format::Record;
@@ -82,7 +82,18 @@ impl Known {
                     open.exceptions += found.exceptions.len() as u64;
                 }
             }
-            Some(What::Marked(_) | What::ItemStarted(_) | What::Checkpoint(_) | What::Detail(_)) | None => {}
+            Some(What::Marked(marked)) => {
+                if let Some(open) = self.open.get_mut(&id) {
+                    open.resilient = marked.resilient;
+                    open.primary_version.clone_from(&marked.primary_version);
+                }
+            }
+            Some(What::MarkLost(_)) => {
+                if let Some(open) = self.open.get_mut(&id) {
+                    open.resilient = false;
+                }
+            }
+            Some(What::ItemStarted(_) | What::Checkpoint(_) | What::Detail(_)) | None => {}
         }
     }
 
@@ -148,6 +159,26 @@ impl Known {
         } else {
             Standing::New
         }
+    }
+
+    /// The open attempts that lose their mark because a primary of this version has answered, and the version each was marked
+    /// under. One of which that is not known was marked under the first version met.
+    pub(crate) fn meet(&mut self, version: &str) -> Vec<(AttemptId, String)> {
+        let mut lost = Vec::new();
+        for (id, open) in self.open.iter_mut().filter(|(_, open)| open.resilient) {
+            if open.primary_version.is_empty() {
+                version.clone_into(&mut open.primary_version);
+            }
+            if !are_compatible(&open.primary_version, version) {
+                lost.push((*id, open.primary_version.clone()));
+            }
+        }
+        lost
+    }
+
+    /// Whether the attempt may go on without a primary.
+    pub(crate) fn is_resilient(&self, id: AttemptId) -> bool {
+        self.open.get(&id).is_some_and(|open| open.resilient)
     }
 
     pub(crate) fn open_attempts(&self) -> Vec<OpenAttempt> {

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 
-use outlast_proto::v1::JournalEvent;
 use outlast_proto::v1::journal_event::What;
+use outlast_proto::v1::{JournalEvent, MarkLost, SignedTicket};
 use outlast_proto::words::{JournalId, Timestamp};
 use prost::Message as _;
 
@@ -17,7 +17,6 @@ use super::kept::Fence;
 use super::known::Known;
 use super::segment::{Scanned, Segment, number_of};
 use crate::attempt_id::AttemptId;
-use outlast_proto::v1::SignedTicket;
 
 /// How large a file grows before the next is begun.
 pub(crate) const ROTATE_AT: u64 = 4 << 20;
@@ -217,6 +216,20 @@ impl Store {
         self.write(&records)?;
         self.acknowledged_on_disk = self.acknowledged;
         Ok(())
+    }
+
+    /// A primary of this version has answered: attempts marked under one that is not compatible lose their mark.
+    pub(crate) fn meet(&mut self, version: &str, at: Timestamp) -> Result<(), JournalError> {
+        let lost = self.known.meet(version);
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let to = version.to_owned();
+        let events = lost.into_iter().map(|(id, from)| {
+            let what = What::MarkLost(MarkLost { from, to: to.clone() });
+            NewRecord::Event(NewEvent { at, id, what })
+        });
+        self.append(events.collect())
     }
 
     fn write(&mut self, records: &[Record]) -> Result<(), JournalError> {

@@ -3,7 +3,7 @@
 //! Runs on a blocking thread because every step is disk. Started by `handle`.
 
 use outlast_proto::v1::JournalEvent;
-use outlast_proto::words::JournalId;
+use outlast_proto::words::{JournalId, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::JournalError;
@@ -27,6 +27,13 @@ pub(super) enum Request {
         reply: Reply<Vec<JournalEvent>>,
     },
     Standing(AttemptId, Reply<Standing>),
+    /// A primary of this version has answered.
+    Meet {
+        version: String,
+        at: Timestamp,
+        reply: Reply<()>,
+    },
+    IsResilient(AttemptId, Reply<bool>),
     BeginNew(Reply<()>),
 }
 
@@ -111,6 +118,11 @@ impl Worker {
             }
             Request::Read { from, limit, reply } => drop(reply.send(self.store.read(from, limit))),
             Request::Standing(id, reply) => drop(reply.send(Ok(self.store.known.standing(id)))),
+            Request::IsResilient(id, reply) => drop(reply.send(Ok(self.store.known.is_resilient(id)))),
+            Request::Meet { version, at, reply } => {
+                let written = self.store.meet(&version, at);
+                self.settle(written, vec![reply])?;
+            }
             Request::BeginNew(reply) => {
                 let begun = self.store.begin_new();
                 self.publish();

@@ -2,6 +2,7 @@
 //!
 //! See the module's head. Run by the kit's `session::hold`, which opens the next when this returns.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,6 +18,8 @@ use crate::contact::Contact;
 use crate::context::Context;
 
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
+/// Between two tries to journal what a primary's version means.
+const MEET_AGAIN: Duration = Duration::from_secs(1);
 const DEFAULT_STATUS_UPDATES: Duration = Duration::from_secs(2);
 
 /// What a session needs; cloned into each.
@@ -56,13 +59,44 @@ impl SessionServer {
             tracing::error!(%error, "this session is not used");
             return self.pause().await;
         }
+        let met = self.meet(&session.welcome).await;
         self.contact.send_modify(|contact| {
             contact.lost_at = None;
             contact.take(cluster.waiting_times());
         });
-        self.exchange(session).await;
+        tokio::select! {
+            () = self.exchange(session) => {}
+            never = self.meet_later(met) => match never {},
+        }
         let now = self.context.clock.monotonic();
         self.contact.send_modify(|contact| contact.lost_at = Some(now));
+    }
+
+    /// Attempts that are open and were marked under a version that is not compatible lose their mark. False: that could not be
+    /// written down.
+    async fn meet(&self, welcome: &Welcome) -> bool {
+        if welcome.primary_version.is_empty() {
+            return true;
+        }
+        let version: Arc<str> = welcome.primary_version.as_str().into();
+        self.contact
+            .send_modify(|contact| contact.primary_version = Some(version));
+        let met = self.context.meet_primary().await;
+        if let Err(error) = &met {
+            tracing::error!(%error, "it cannot be journalled that attempts are not resilient any more; trying on");
+        }
+        met.is_ok()
+    }
+
+    /// While the journal's disk is full the session is needed all the more: what is acknowledged can go.
+    async fn meet_later(&self, mut met: bool) -> Infallible {
+        while !met {
+            tokio::time::sleep(MEET_AGAIN).await;
+            met = self.context.meet_primary().await.is_ok();
+            // Attempts look whether they still have their mark.
+            self.contact.send_modify(|_| {});
+        }
+        std::future::pending().await
     }
 
     async fn exchange(&self, session: Session) {

@@ -32,6 +32,9 @@ struct State {
     /// As the agent said last.
     progress: Vec<AttemptProgress>,
     is_deaf: bool,
+    is_away: bool,
+    version: String,
+    grace_seconds: u64,
 }
 
 #[derive(Clone)]
@@ -70,6 +73,34 @@ impl Primary {
     /// While deaf it takes no events, as if they never arrived.
     pub fn be_deaf(&self, is_deaf: bool) {
         self.state.lock().is_deaf = is_deaf;
+    }
+
+    /// What further welcomes say.
+    pub fn be_version(&self, version: &str) {
+        self.state.lock().version = version.to_owned();
+    }
+
+    /// What further welcomes say.
+    pub fn grant(&self, grace_seconds: u64) {
+        self.state.lock().grace_seconds = grace_seconds;
+    }
+
+    /// While away it ends every session and welcomes nobody.
+    pub async fn be_away(&self, is_away: bool) {
+        self.state.lock().is_away = is_away;
+        if is_away {
+            self.end_session().await;
+        }
+    }
+
+    /// Ends the open session, as a leader that hands leadership over.
+    pub async fn end_session(&self) {
+        let down = self.state.lock().down.take();
+        if let Some(down) = down {
+            let _ = down
+                .send(Err(Status::unavailable("not the leader any more")))
+                .await;
+        }
     }
 
     /// What attempt `attempt` of `job` journalled, in order.
@@ -180,6 +211,13 @@ impl AgentSession for Primary {
         let Some(agent_message::Body::Hello(hello)) = up.message().await?.and_then(|m| m.body) else {
             return Err(Status::invalid_argument("no hello"));
         };
+        if self.state.lock().is_away {
+            return Err(Status::unavailable("away"));
+        }
+        let (version, grace) = {
+            let state = self.state.lock();
+            (state.version.clone(), state.grace_seconds)
+        };
         let (down, messages) = mpsc::channel(64);
         let acknowledged = self.state.lock().acknowledged.get(&hello.journal_id).copied();
         let welcome = Welcome {
@@ -189,6 +227,8 @@ impl AgentSession for Primary {
             journal_acknowledged: acknowledged.unwrap_or(0),
             status_updates_ms: 100,
             begin_new_journal: acknowledged.unwrap_or(0) > hello.journal_last,
+            primary_version: version,
+            disruption_grace_seconds: grace,
             ..Welcome::default()
         };
         let body = Some(primary_message::Body::Welcome(welcome));

@@ -155,6 +155,7 @@ impl World {
                 })
                 .collect(),
             restore: None,
+            primary_version: String::new(),
         }
     }
 

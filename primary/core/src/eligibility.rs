@@ -1,37 +1,37 @@
-//! Whether an attempt is resilient: may go on without a primary. A pure table over what is known at dispatch.
+//! Whether an attempt is resilient: may go on without a primary. A pure table over what is known at dispatch.
 //!
-//! R-12 (same host as a primary) and R-13 (the primary's version changes) need what members say of themselves; they come with their issue.
+//! What happens when the primary's version changes later is witnessed by the media agent, as an event.
 
-use outlast_proto::words::{AgentName, JobKind, Policy, PolicyType};
+use outlast_proto::words::{AgentName, JobKind, Policy, PolicyType, Version};
 
-use crate::rows::{Agent, Job, Settings};
+use crate::rows::{Agent, Job, Member, Settings};
 use crate::state::ClusterState;
 
 /// The oldest agent versions that can run resilient attempts, by kind of policy type: media agent, client agent. Databases leave
 /// the client's version open: the media agent alone decides about them.
-const OLDEST_FOR_FILES: [Version; 2] = [Version(0, 1, 0), Version(0, 1, 0)];
-const OLDEST_FOR_DATABASES: Version = Version(0, 1, 0);
-
-/// A program version, compared number by number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Version(u32, u32, u32);
-
-impl Version {
-    /// Reads `1.2.3`, with or without something behind it; none for anything else.
-    fn parse(text: &str) -> Option<Self> {
-        let core = text.split(['-', '+']).next()?;
-        let mut numbers = core.split('.').map(|number| number.parse().ok());
-        let version = Version(numbers.next()??, numbers.next()??, numbers.next()??);
-        numbers.next().is_none().then_some(version)
-    }
-}
+const OLDEST_FOR_FILES: [Version; 2] = [Version::new(0, 1, 0), Version::new(0, 1, 0)];
+const OLDEST_FOR_DATABASES: Version = Version::new(0, 1, 0);
 
 impl ClusterState {
     /// Every reason why an attempt of this job on this media agent is not resilient; none: it is.
     pub(crate) fn why_not_resilient(&self, job: &Job, media_agent: &AgentName) -> Vec<String> {
         let agents = [self.agent(media_agent), self.client(&job.client)];
         let names = [media_agent.as_str(), job.client.as_str()];
-        reasons(self.settings(), self.policy_of(job), job.kind(), names, agents)
+        let members: Vec<_> = self.present_members().map(|(_, member)| member).collect();
+        reasons(
+            self.settings(),
+            self.policy_of(job),
+            job.kind(),
+            names,
+            agents,
+            &members,
+        )
+    }
+
+    /// Whether an attempt dispatched now would not be resilient only because a member has not introduced itself yet.
+    #[must_use]
+    pub fn awaits_introductions(&self) -> bool {
+        self.settings().resilience && self.present_members().any(|(_, member)| member.facts.is_none())
     }
 }
 
@@ -41,6 +41,7 @@ fn reasons(
     kind: JobKind,
     names: [&str; 2],
     agents: [Option<&Agent>; 2],
+    members: &[&Member],
 ) -> Vec<String> {
     let mut reasons = Vec::new();
     if !settings.resilience {
@@ -67,13 +68,49 @@ fn reasons(
         let Some(oldest) = oldest else { continue };
         let version = agent.map_or("", |agent| agent.version.as_str());
         if Version::parse(version).is_none_or(|version| version < oldest) {
-            let Version(major, minor, patch) = oldest;
             reasons.push(format!(
-                "agent {name} has version {version:?}, older than {major}.{minor}.{patch}"
+                "agent {name} has version {version:?}, older than {oldest}"
             ));
         }
     }
+    host_reasons(names, agents, members, &mut reasons);
     reasons
+}
+
+/// what is on one host goes down with it, and the outage of a primary would be one of the attempt. Who does not say where it runs
+/// may be there, too.
+fn host_reasons(
+    names: [&str; 2],
+    agents: [Option<&Agent>; 2],
+    members: &[&Member],
+    reasons: &mut Vec<String>,
+) {
+    let kinds = ["media agent", "client"];
+    for ((kind, name), agent) in kinds.into_iter().zip(names).zip(agents) {
+        let Some(agent) = agent else { continue };
+        if agent.host_id.is_empty() {
+            reasons.push(format!("{kind} {name} has not said on which host it runs"));
+            continue;
+        }
+        for member in members {
+            if member
+                .facts
+                .as_ref()
+                .is_some_and(|facts| facts.host_id == agent.host_id)
+            {
+                reasons.push(format!(
+                    "{kind} {name} is on the same host as primary {}",
+                    member.name
+                ));
+            }
+        }
+    }
+    for member in members.iter().filter(|member| member.facts.is_none()) {
+        reasons.push(format!(
+            "primary {} has not said on which host it runs",
+            member.name
+        ));
+    }
 }
 
 const fn is_database(policy_type: PolicyType) -> bool {
@@ -110,18 +147,31 @@ mod tests {
     };
 
     use super::reasons;
-    use crate::rows::{Agent, Settings};
+    use crate::rows::{Agent, Member, MemberFacts, Settings};
 
-    fn agent(version: &str, fibre_transport: bool) -> Agent {
+    fn agent(version: &str, host: &str, fibre_transport: bool) -> Agent {
         Agent {
             kind: AgentKind::MediaAgent,
             state: AgentState::Enabled,
             since: Timestamp(0),
             version: version.into(),
-            host_id: "host".into(),
+            host_id: host.into(),
             start_id: StartId("start".into()),
             fibre_transport,
             media: None,
+        }
+    }
+
+    /// A primary on this host; none: it has not said.
+    fn member((name, host): &(&str, Option<&str>)) -> Member {
+        Member {
+            name: (*name).to_owned(),
+            admitted_at: Timestamp(0),
+            removed_at: None,
+            facts: host.map(|host| MemberFacts {
+                host_id: host.to_owned(),
+                version: "0.1.0".to_owned(),
+            }),
         }
     }
 
@@ -132,6 +182,9 @@ mod tests {
         resilience: bool,
         fibre: bool,
         versions: [&'static str; 2],
+        /// Of the media agent and the client.
+        hosts: [&'static str; 2],
+        members: &'static [(&'static str, Option<&'static str>)],
         kind: JobKind,
         reasons: usize,
     }
@@ -147,11 +200,13 @@ mod tests {
         resilience: true,
         fibre: false,
         versions: ["0.1.0", "0.1.0"],
+        hosts: ["host-m", "host-c"],
+        members: &[("node-1", Some("host-1")), ("node-2", Some("host-2"))],
         kind: JobKind::Backup,
         reasons: 0,
     };
 
-    fn check(case: &Case) {
+    fn reasons_of(case: &Case) -> Vec<String> {
         let mut policy = Policy::with_defaults(
             "home".parse().unwrap(),
             vec!["local".parse().unwrap()],
@@ -165,22 +220,28 @@ mod tests {
             ..Settings::default()
         };
         let (media, client) = (
-            agent(case.versions[0], case.fibre),
-            agent(case.versions[1], false),
+            agent(case.versions[0], case.hosts[0], case.fibre),
+            agent(case.versions[1], case.hosts[1], false),
         );
-        let found = reasons(
+        let members: Vec<_> = case.members.iter().map(member).collect();
+        reasons(
             settings,
             Some(&policy),
             case.kind,
             ["m", "c"],
             [Some(&media), Some(&client)],
-        );
+            &members.iter().collect::<Vec<_>>(),
+        )
+    }
+
+    fn check(case: &Case) {
+        let found = reasons_of(case);
         assert_eq!(found.len(), case.reasons, "{}: {found:?}", case.id);
     }
 
     #[test]
     #[expect(clippy::too_many_lines, reason = "a table, row by row")]
-    fn r01_r06_to_r11_who_is_resilient() {
+    fn r01_r06_to_r12_who_is_resilient() {
         let shape = |multiplex, streams, children| Shape {
             multiplex,
             streams,
@@ -283,11 +344,32 @@ mod tests {
                 ..PLAIN
             },
             Case {
+                id: "R-12 of a restore",
+                hosts: ["host-m", "host-1"],
+                kind: JobKind::Restore,
+                reasons: 1,
+                ..PLAIN
+            },
+            Case {
+                id: "R-12 of a database",
+                hosts: ["host-1", "host-c"],
+                policy_type: PolicyType::Postgresql,
+                reasons: 1,
+                ..PLAIN
+            },
+            Case {
+                id: "R-12 media agent and client on one host without a primary",
+                hosts: ["host-c", "host-c"],
+                ..PLAIN
+            },
+            Case {
                 id: "every reason",
                 resilience: false,
                 fibre: true,
                 shape: shape(2, 2, true),
-                reasons: 5,
+                versions: ["0.0.1", ""],
+                hosts: ["host-1", "host-1"],
+                reasons: 9,
                 ..PLAIN
             },
             Case {
@@ -298,6 +380,62 @@ mod tests {
             },
         ] {
             check(&case);
+        }
+    }
+
+    #[test]
+    fn r12_hosts_are_compared_by_id_and_the_reason_names_both() {
+        let silent: &[_] = &[("node-1", Some("host-1")), ("node-2", None)];
+        for (hosts, members, said) in [
+            (
+                ["host-2", "host-c"],
+                PLAIN.members,
+                &["media agent m is on the same host as primary node-2"][..],
+            ),
+            (
+                ["host-m", "host-1"],
+                PLAIN.members,
+                &["client c is on the same host as primary node-1"],
+            ),
+            (
+                ["host-1", "host-2"],
+                PLAIN.members,
+                &[
+                    "media agent m is on the same host as primary node-1",
+                    "client c is on the same host as primary node-2",
+                ],
+            ),
+            (
+                ["host-m", "host-c"],
+                silent,
+                &["primary node-2 has not said on which host it runs"],
+            ),
+            (
+                ["host-1", "host-c"],
+                silent,
+                &[
+                    "media agent m is on the same host as primary node-1",
+                    "primary node-2 has not said on which host it runs",
+                ],
+            ),
+            (
+                ["", "host-c"],
+                PLAIN.members,
+                &["media agent m has not said on which host it runs"],
+            ),
+            // The names of agent and primary mean nothing.
+            (
+                ["m", "node-1"],
+                &[("m", Some("host-1")), ("c", Some("host-2"))],
+                &[],
+            ),
+        ] {
+            let case = Case {
+                hosts,
+                members,
+                ..PLAIN
+            };
+            assert_eq!(reasons_of(&case), said, "{hosts:?} {members:?}");
         }
     }
 }

@@ -124,6 +124,15 @@ pub enum Command {
         /// Its number.
         node_id: u64,
     },
+    /// A node says on which host it runs, and which version it is.
+    DescribeMember {
+        /// Its number.
+        node_id: u64,
+        /// Its host.
+        host_id: String,
+        /// Its program version.
+        version: String,
+    },
     /// Changes cluster-wide settings.
     ChangeSettings {
         /// Which, to what.

@@ -40,6 +40,13 @@ pub enum EventKind {
         /// The client process that runs it.
         client_start_id: StartId,
     },
+    /// A primary of another version answered while it was open.
+    MarkLost {
+        /// The version under which it was marked.
+        from: String,
+        /// The other version.
+        to: String,
+    },
     /// An item was begun.
     ItemStarted {
         /// Which.

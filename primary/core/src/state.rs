@@ -190,6 +190,11 @@ impl ClusterState {
         self.members.iter().map(|(id, row)| (*id, row))
     }
 
+    /// Those in the group now: admitted and not removed.
+    pub fn present_members(&self) -> impl Iterator<Item = (u64, &Member)> {
+        self.members().filter(|(_, member)| member.removed_at.is_none())
+    }
+
     /// A policy in force.
     #[must_use]
     pub fn policy(&self, name: &PolicyName) -> Option<(&Policy, u32)> {

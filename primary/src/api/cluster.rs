@@ -28,7 +28,7 @@ impl Cluster for Api {
                 .map(|(_, peer)| peer.name.clone())
                 .unwrap_or_default(),
             term: raft.term,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: self.brain.me().facts.version.clone(),
             members: raft
                 .members
                 .iter()

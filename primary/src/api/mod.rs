@@ -5,6 +5,7 @@ mod cluster;
 mod guard;
 mod histories;
 mod jobs;
+mod members;
 mod membership;
 mod page;
 mod policies;
@@ -31,6 +32,7 @@ use crate::sessions::Registry;
 use crate::view::errors;
 
 pub(crate) use guard::only;
+pub(crate) use members::MemberService;
 
 /// The largest message a client may send.
 const MAX_REQUEST: usize = 1 << 20;

@@ -1,6 +1,6 @@
 //! The dispatcher's loop: looks at the state whenever something changed and proposes what is missing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outlast_core::{Reply, dispatch};
 use outlast_kit::shutdown::Shutdown;
@@ -13,21 +13,39 @@ use crate::sessions::Registry;
 const GATHER: Duration = Duration::from_millis(5);
 /// Without any change it looks this often all the same.
 const AT_LEAST: Duration = Duration::from_secs(10);
+/// How long jobs wait for a member to say on which host it runs: an attempt that begins before is not resilient. Members of a new
+/// group, and one that joins, say it within a second; one that is down is not waited for.
+const INTRODUCTIONS: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(brain: Brain, registry: Registry, live: Live, term_over: Shutdown) {
     let (mut state, mut presence) = (brain.changes(), registry.changes());
+    // Since when a member has been missing.
+    let mut silent_since = None;
     loop {
         state.mark_unchanged();
         presence.mark_unchanged();
-        look(&brain, &registry, &live, &term_over).await;
+        let wait = introductions(&brain, &mut silent_since);
+        if wait.is_none() {
+            look(&brain, &registry, &live, &term_over).await;
+        }
         tokio::select! {
             _ = state.changed() => {}
             _ = presence.changed() => {}
-            () = tokio::time::sleep(AT_LEAST) => {}
+            () = tokio::time::sleep(wait.unwrap_or(AT_LEAST)) => {}
             () = term_over.begun() => return,
         }
         tokio::time::sleep(GATHER).await;
     }
+}
+
+/// How long to wait for members that have not introduced themselves.
+fn introductions(brain: &Brain, silent_since: &mut Option<Instant>) -> Option<Duration> {
+    if !brain.read().awaits_introductions() {
+        *silent_since = None;
+        return None;
+    }
+    let waited = silent_since.get_or_insert_with(Instant::now).elapsed();
+    INTRODUCTIONS.checked_sub(waited).filter(|left| !left.is_zero())
 }
 
 async fn look(brain: &Brain, registry: &Registry, live: &Live, term_over: &Shutdown) {

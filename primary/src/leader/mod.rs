@@ -12,6 +12,7 @@ use ring::rand::SystemRandom;
 use ring::signature::Ed25519KeyPair;
 
 use crate::brain::Brain;
+use crate::introduction;
 use crate::live::Live;
 use crate::sessions::Registry;
 
@@ -64,7 +65,11 @@ async fn establish(
     term_over: &Shutdown,
 ) -> bool {
     // Decisions are made on everything that earlier leaders committed.
-    if brain.catch_up().await.is_err() || !found_cluster(brain).await || !number_members(brain).await {
+    let is_ready = brain.catch_up().await.is_ok()
+        && found_cluster(brain).await
+        && number_members(brain).await
+        && introduction::by_leader(brain).await;
+    if !is_ready {
         return false;
     }
     tracing::info!(
@@ -100,7 +105,7 @@ async fn found_cluster(brain: &Brain) -> bool {
     let command = Command::EstablishCluster {
         cluster_id: uuid::Uuid::new_v4().to_string(),
         ticket_key: key.as_ref().to_vec(),
-        timing: brain.configured_timing(),
+        timing: brain.me().timing,
     };
     brain.propose(command).await.is_ok()
 }

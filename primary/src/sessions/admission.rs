@@ -161,6 +161,7 @@ pub(super) fn welcome(brain: &Brain, hello: &AgentHello, said: &Hello) -> Option
         reconnect_for_seconds: cluster.settings.reconnect_for.0,
         disruption_grace_seconds: cluster.settings.disruption_grace.0,
         open: open.collect(),
+        primary_version: brain.me().facts.version.clone(),
     })
 }
 

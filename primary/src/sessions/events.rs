@@ -35,6 +35,10 @@ fn parse_what(what: What) -> Result<EventKind, InvalidField> {
             resilient: m.resilient,
             client_start_id: StartId(text(m.client_start_id)),
         },
+        What::MarkLost(m) => EventKind::MarkLost {
+            from: text(m.from),
+            to: text(m.to),
+        },
         What::ItemStarted(i) => EventKind::ItemStarted {
             item: ItemNumber(i.item),
         },

@@ -53,6 +53,7 @@ pub(crate) fn issue(state: &ClusterState, job: &Job, running: &Running) -> Optio
         full,
         items: items.collect(),
         restore,
+        primary_version: running.primary_version.clone(),
     };
     let ticket = ticket.encode_to_vec();
     let signature = key_pair(cluster)?.sign(&ticket).as_ref().to_vec();

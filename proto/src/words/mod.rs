@@ -11,6 +11,7 @@ mod numbers;
 mod policy;
 mod schedule;
 mod time;
+mod version;
 
 pub use code::{CODES, CodeEntry, StatusCode};
 pub use ids::{
@@ -29,6 +30,7 @@ pub use policy::{
 };
 pub use schedule::{Schedule, WindowEnd};
 pub use time::{Seconds, Timestamp};
+pub use version::{Version, are_compatible};
 
 /// An enum whose values have one lower-case word each, as SPEC and CLI.md spell them.
 macro_rules! word_enum {

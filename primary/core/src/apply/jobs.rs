@@ -130,6 +130,15 @@ impl ClusterState {
         id
     }
 
+    /// What the primary of this name said of its version; empty: nothing.
+    fn version_of(&self, primary: &str) -> String {
+        self.present_members()
+            .find(|(_, member)| member.name == primary)
+            .and_then(|(_, member)| member.facts.as_ref())
+            .map(|facts| facts.version.clone())
+            .unwrap_or_default()
+    }
+
     fn take_job_id(&mut self) -> JobId {
         let after_last = self
             .jobs
@@ -164,6 +173,7 @@ impl ClusterState {
         }
         let attempt = job.last_attempt.next();
         let reasons = self.why_not_resilient(job, media_agent);
+        let primary_version = self.version_of(context.by);
         self.change_job(id, |job| {
             job.state = state;
             job.last_attempt = attempt;
@@ -172,6 +182,7 @@ impl ClusterState {
             let running = new_attempt(attempt, media_agent, context.at, job.items.len());
             job.running = Some(Running {
                 resilient: reasons.is_empty(),
+                primary_version,
                 ..running
             });
         });
@@ -214,6 +225,7 @@ fn new_attempt(attempt: Attempt, media_agent: &AgentName, at: Timestamp, items: 
         media_agent: media_agent.clone(),
         started_at: at,
         resilient: false,
+        primary_version: String::new(),
         client_admitted: false,
         marked: false,
         items: vec![RunningItem::default(); items],

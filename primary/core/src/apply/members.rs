@@ -5,7 +5,7 @@ use outlast_proto::words::Seconds;
 use super::{Context, Outcome};
 use crate::entry::SettingsChange;
 use crate::reply::{Refusal, Reply};
-use crate::rows::Member;
+use crate::rows::{Member, MemberFacts};
 use crate::state::ClusterState;
 
 /// the grace ends at least this long before failover would take the attempt away.
@@ -36,6 +36,7 @@ impl ClusterState {
                     name: name.to_owned(),
                     admitted_at: context.at,
                     removed_at: None,
+                    facts: None,
                 };
                 self.members.insert(node_id, row);
                 Ok(Reply::Done)
@@ -49,6 +50,25 @@ impl ClusterState {
             .get_mut(&node_id)
             .ok_or(Refusal::NoSuchNode { node_id })?;
         row.removed_at.get_or_insert(context.at);
+        Ok(Reply::Done)
+    }
+
+    /// Only a member of the group has a say.
+    pub(super) fn describe_member(&mut self, node_id: u64, host_id: &str, version: &str) -> Outcome {
+        let facts = Some(MemberFacts {
+            host_id: host_id.to_owned(),
+            version: version.to_owned(),
+        });
+        let row = self
+            .members
+            .get(&node_id)
+            .filter(|row| row.removed_at.is_none())
+            .ok_or(Refusal::NoSuchNode { node_id })?;
+        if row.facts != facts
+            && let Some(row) = self.members.get_mut(&node_id)
+        {
+            row.facts = facts;
+        }
         Ok(Reply::Done)
     }
 

@@ -61,6 +61,11 @@ impl ClusterState {
             } => Ok(self.establish_cluster(cluster_id, ticket_key, *timing, context)),
             Command::AdmitMember { node_id, name } => self.admit_member(*node_id, name, context),
             Command::RemoveMember { node_id } => self.remove_member(*node_id, context),
+            Command::DescribeMember {
+                node_id,
+                host_id,
+                version,
+            } => self.describe_member(*node_id, host_id, version),
             Command::ChangeSettings { change } => self.change_settings(change),
             Command::ApplyPolicy { policy } => self.apply_policy(policy),
             Command::DeletePolicy { name } => self.delete_policy(name),

@@ -40,6 +40,7 @@ impl ClusterState {
         }
         match &event.what {
             EventKind::Marked { resilient, .. } => self.mark(job, *resilient, host, at),
+            EventKind::MarkLost { from, to } => self.lose_mark(job, [from.as_str(), to.as_str()], host, at),
             EventKind::ItemStarted { item } => self.start_item(job, *item, host, at),
             EventKind::ItemEnded { .. } => self.end_item(event, host, at),
             EventKind::CheckpointMade { snapshot, .. } => self.note_checkpoint(job, *snapshot, at),
@@ -72,6 +73,21 @@ impl ClusterState {
                 running.marked = true;
                 // The ticket was shown: the client has it, whether or not its answer arrived.
                 running.client_admitted = true;
+            }
+        });
+    }
+
+    /// The attempt goes on, as one that was never resilient.
+    fn lose_mark(&mut self, job: JobId, [from, to]: [&str; 2], host: &str, at: Timestamp) {
+        if self.jobs.get(&job).is_none_or(|job| job.resilient != Some(true)) {
+            return;
+        }
+        let text = format!("job is not resilient: the primary's version changed from {from} to {to}");
+        self.say(job, at, Severity::Warning, host, text);
+        self.change_job(job, |job| {
+            job.resilient = Some(false);
+            if let Some(running) = &mut job.running {
+                running.resilient = false;
             }
         });
     }

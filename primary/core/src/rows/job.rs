@@ -62,6 +62,9 @@ pub struct Running {
     /// Whether it may go on without a primary, as its ticket says.
     #[serde(default)]
     pub resilient: bool,
+    /// The version of the primary that dispatched it; empty: it had not said.
+    #[serde(default)]
+    pub primary_version: String,
     /// Whether the client has it on disk (F-04a).
     pub client_admitted: bool,
     /// Whether the media agent has admitted it.

@@ -12,4 +12,16 @@ pub struct Member {
     pub admitted_at: Timestamp,
     /// When it left.
     pub removed_at: Option<Timestamp>,
+    /// What it said of itself last; none: nothing yet.
+    #[serde(default)]
+    pub facts: Option<MemberFacts>,
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberFacts {
+    /// Its host.
+    pub host_id: String,
+    /// Its program version.
+    pub version: String,
 }

@@ -10,6 +10,6 @@ mod record;
 pub use agent::{Agent, JournalCursor, MediaRole, Pool, StorageUnit};
 pub use cluster::{Cluster, Settings};
 pub use job::{ItemRow, Job, JobTask, Running, RunningItem};
-pub use member::Member;
+pub use member::{Member, MemberFacts};
 pub use policy::PolicyRow;
 pub use record::{Detail, History, HistoryItem, RestorePoint};

@@ -6,6 +6,7 @@ mod dispatching;
 mod journals;
 mod persistence;
 mod random_walk;
+mod resilience;
 mod statuses;
 mod submissions;
 mod world;

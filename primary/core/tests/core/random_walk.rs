@@ -1,9 +1,9 @@
 //! A seeded walk through commands and events in any order: invariants hold after each, and two runs give the same rows.
 
 use outlast_core::{Command, EventKind, Reply};
-use outlast_proto::words::{Attempt, Counters, ItemNumber, ItemOutcome, JobId, StatusCode};
+use outlast_proto::words::{Attempt, Counters, ItemNumber, ItemOutcome, JobId, StartId, StatusCode};
 
-use crate::world::{CLIENTS, MEDIA, World, agent, backup, ended, item_ended, marked};
+use crate::world::{CLIENTS, MEDIA, World, agent, backup, ended, item_ended};
 
 /// A small generator of our own: the walk must be the same on every machine and in every version.
 struct Dice(u64);
@@ -22,11 +22,23 @@ fn step(world: &mut World, dice: &mut Dice) {
     let attempt = Attempt(dice.roll(4) as u32);
     let media = agent(MEDIA[dice.roll(2) as usize]);
     let item = ItemNumber(dice.roll(3) as u32);
-    match dice.roll(14) {
+    match dice.roll(16) {
         0 => drop(world.apply_as(Some(&format!("request {}", dice.roll(20))), backup("home"))),
         1..=3 => drop(world.dispatch()),
         4 => drop(world.apply(Command::RecordAdmission { job, attempt })),
-        5 | 6 => drop(world.event(&media, job, attempt, marked())),
+        5 | 6 => {
+            let resilient = dice.roll(2) == 0;
+            let client_start_id = StartId("start".into());
+            world.event(
+                &media,
+                job,
+                attempt,
+                EventKind::Marked {
+                    resilient,
+                    client_start_id,
+                },
+            );
+        }
         7 => drop(world.event(&media, job, attempt, EventKind::ItemStarted { item })),
         8..=10 => {
             let outcome = ItemOutcome::ALL[dice.roll(ItemOutcome::ALL.len() as u64) as usize];
@@ -47,6 +59,23 @@ fn step(world: &mut World, dice: &mut Dice) {
                 StatusCode(7),
             ];
             world.event(&media, job, attempt, ended(codes[dice.roll(4) as usize]));
+        }
+        13 => {
+            let (from, to) = ("0.1.0".into(), "0.2.0".into());
+            world.event(&media, job, attempt, EventKind::MarkLost { from, to });
+        }
+        14 => {
+            let node_id = dice.roll(3);
+            let name = format!("primary-{node_id}");
+            drop(world.apply(match dice.roll(8) {
+                0 => Command::RemoveMember { node_id },
+                1 | 2 => Command::AdmitMember { node_id, name },
+                _ => Command::DescribeMember {
+                    node_id,
+                    host_id: format!("host of {}", MEDIA[dice.roll(2) as usize]),
+                    version: format!("0.{}.0", dice.roll(3)),
+                },
+            }));
         }
         _ => {
             let name = [MEDIA, CLIENTS][dice.roll(2) as usize][dice.roll(2) as usize];
