@@ -1,5 +1,6 @@
 //! `Members`: what other nodes of the primary say of themselves. For them only; `node` sees to that.
 
+use outlast_core::rows::MemberFacts;
 use outlast_core::{Command, Reply};
 use outlast_kit::identity::Identity;
 use outlast_proto::v1::members_server::{Members, MembersServer};
@@ -51,15 +52,19 @@ impl Members for MemberService {
                 )));
             }
         }
-        let is_callers = self
-            .brain
-            .read()
-            .present_members()
-            .any(|(id, member)| id == node_id && member.name == caller.name);
-        if !is_callers {
+        let row = {
+            let state = self.brain.read();
+            let row = state.present_members().find(|(id, _)| *id == node_id);
+            row.map(|(_, member)| member.clone())
+        };
+        let Some(row) = row.filter(|member| member.name == caller.name) else {
             return Err(Status::permission_denied(format!(
                 "{caller} is not node {node_id} of this group"
             )));
+        };
+        let is_known = |facts: &MemberFacts| facts.host_id == host_id && facts.version == version;
+        if row.facts.as_ref().is_some_and(is_known) {
+            return Ok(Response::new(DescribeMemberResponse {}));
         }
         let command = Command::DescribeMember {
             node_id,

@@ -24,7 +24,8 @@ pub(crate) async fn run(brain: Brain, registry: Registry, live: Live, term_over:
     loop {
         state.mark_unchanged();
         presence.mark_unchanged();
-        let wait = introductions(&brain, &mut silent_since);
+        let awaited = brain.read().awaits_introductions();
+        let wait = patience(awaited, &mut silent_since, Instant::now());
         if wait.is_none() {
             look(&brain, &registry, &live, &term_over).await;
         }
@@ -38,13 +39,13 @@ pub(crate) async fn run(brain: Brain, registry: Registry, live: Live, term_over:
     }
 }
 
-/// How long to wait for members that have not introduced themselves.
-fn introductions(brain: &Brain, silent_since: &mut Option<Instant>) -> Option<Duration> {
-    if !brain.read().awaits_introductions() {
+/// How long to go on waiting for members that have not introduced themselves; none: they have, or had their time.
+fn patience(awaited: bool, silent_since: &mut Option<Instant>, now: Instant) -> Option<Duration> {
+    if !awaited {
         *silent_since = None;
         return None;
     }
-    let waited = silent_since.get_or_insert_with(Instant::now).elapsed();
+    let waited = now.duration_since(*silent_since.get_or_insert(now));
     INTRODUCTIONS.checked_sub(waited).filter(|left| !left.is_zero())
 }
 
@@ -66,6 +67,33 @@ async fn look(brain: &Brain, registry: &Registry, live: &Live, term_over: &Shutd
                 tracing::warn!(%error, "a job could not be dispatched; trying again");
                 return;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::patience;
+
+    #[test]
+    fn r12_members_are_waited_for_but_not_for_long() {
+        let (begin, mut since) = (Instant::now(), None);
+        for (at, awaited, wait) in [
+            (0, false, None),
+            (10, true, Some(5)),
+            (12, true, Some(3)),
+            (15, true, None),
+            (99, true, None),
+            // They have said it; another one that joins later has its own time.
+            (100, false, None),
+            (200, true, Some(5)),
+            (201, false, None),
+        ] {
+            let now = begin + Duration::from_secs(at);
+            let left = patience(awaited, &mut since, now);
+            assert_eq!(left, wait.map(Duration::from_secs), "at {at}");
         }
     }
 }
