@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use outlast_client_core::{self as core, Start, State};
 use outlast_kit::clock::SharedClock;
+use outlast_kit::shutdown::Shutdown;
 use outlast_kit::tasks::Tasks;
 use outlast_kit::tls::Credentials;
 use outlast_proto::v1::streams_seen::Stream;
@@ -23,13 +25,20 @@ const RECONNECT_FOR: Duration = Duration::from_secs(300);
 /// All attempts of this process.
 #[derive(Clone)]
 pub(crate) struct Attempts {
-    known: Arc<Mutex<HashMap<JobId, Known>>>,
+    inner: Arc<Mutex<Inner>>,
     credentials: Arc<Credentials>,
     start_id: StartId,
     reconnect_for: Arc<Mutex<Duration>>,
     clock: SharedClock,
     tasks: Tasks,
     made: MadeFolders,
+}
+
+/// Which attempts there are, the core says; here are the tasks and what they share.
+#[derive(Default)]
+struct Inner {
+    attempts: core::Attempts,
+    known: HashMap<JobId, Known>,
 }
 
 /// The highest attempt of a job that this process has run.
@@ -39,24 +48,8 @@ struct Known {
     addresses: Arc<Mutex<Vec<String>>>,
     progress: Arc<Progress>,
     ends: Ends,
-    state: State,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Running,
-    /// The media agent has spoken the last word, or we were told to stop.
-    Ended,
-    /// Nobody told us how it ended: the leader wants to know (C-08).
-    Broken,
-    /// The media agent never took it up. When it is back the leader asks again.
-    Unwelcomed,
-}
-
-impl Known {
-    fn gives_way_to(&self, attempt: Attempt) -> bool {
-        self.attempt < attempt || self.attempt == attempt && self.state == State::Unwelcomed
-    }
+    /// Begun when nothing of it runs on this host any more.
+    gone: Shutdown,
 }
 
 impl Attempts {
@@ -68,7 +61,7 @@ impl Attempts {
         made: MadeFolders,
     ) -> Self {
         Self {
-            known: Arc::default(),
+            inner: Arc::default(),
             credentials,
             start_id,
             reconnect_for: Arc::new(Mutex::new(RECONNECT_FOR)),
@@ -90,26 +83,30 @@ impl Attempts {
         let progress = Arc::new(Progress::new(Arc::clone(&self.clock)));
         let ends = Ends::default();
         let addresses = Arc::new(Mutex::new(addresses));
+        let gone = Shutdown::new();
         let now = Known {
             attempt,
             media_agent: admission.media_agent.clone(),
             addresses: Arc::clone(&addresses),
             progress: Arc::clone(&progress),
             ends: ends.clone(),
-            state: State::Running,
+            gone: gone.clone(),
         };
-        {
-            let mut known = self.known.lock();
-            if let Some(before) = known.get(&job) {
-                if !before.gives_way_to(attempt) {
-                    if before.attempt == attempt {
-                        before.addresses.lock().clone_from(&addresses.lock());
+        let before = {
+            let mut inner = self.inner.lock();
+            match inner.attempts.start(job, attempt) {
+                Start::Outdated => return,
+                Start::Known => {
+                    if let Some(known) = inner.known.get(&job) {
+                        known.addresses.lock().clone_from(&addresses.lock());
                     }
                     return;
                 }
-                before.ends.now.begin();
+                Start::Begin { .. } => inner.known.insert(job, now),
             }
-            known.insert(job, now);
+        };
+        if let Some(before) = &before {
+            before.ends.now.begin();
         }
         let around = Surroundings {
             start_id: self.start_id.clone(),
@@ -126,57 +123,46 @@ impl Attempts {
         let this = self.clone();
         self.tasks
             .spawn(format!("attempt {attempt} of job {job}"), async move {
-                let state = conduct(road, &admission, around).await;
-                if let Some(known) = this
-                    .known
-                    .lock()
-                    .get_mut(&job)
-                    .filter(|known| known.attempt == attempt)
-                {
-                    known.state = state;
+                let _gone = Gone(gone);
+                // Two attempts of a job never work on this host at once (F-04a).
+                if let Some(before) = before {
+                    before.gone.begun().await;
                 }
+                let state = conduct(road, &admission, around).await;
+                this.inner.lock().attempts.over(job, attempt, state);
             });
     }
 
     /// Stops the work of an attempt; the media agent says how it ends.
     pub(crate) fn stop(&self, job: JobId, attempt: Attempt) {
-        if let Some(known) = self
-            .known
-            .lock()
-            .get(&job)
-            .filter(|known| known.attempt == attempt)
-        {
+        let inner = self.inner.lock();
+        if let Some(known) = inner.known.get(&job).filter(|known| known.attempt == attempt) {
             known.ends.work.begin();
         }
     }
 
     /// Ends this attempt and lower ones at once.
     pub(crate) fn fence(&self, job: JobId, attempt: Attempt) {
-        if let Some(known) = self
-            .known
-            .lock()
-            .get_mut(&job)
-            .filter(|known| known.attempt <= attempt)
+        let mut inner = self.inner.lock();
+        if inner.attempts.fence(job, attempt)
+            && let Some(known) = inner.known.get(&job)
         {
             known.ends.now.begin();
-            if known.state != State::Running {
-                known.state = State::Ended;
-            }
         }
     }
 
     /// Ends everything at once: the process is going down.
     pub(crate) fn end_all(&self) {
-        for known in self.known.lock().values() {
+        for known in self.inner.lock().known.values() {
             known.ends.now.begin();
         }
     }
 
     /// Forgets ended attempts of jobs that are not in `open`.
     pub(crate) fn retain(&self, open: &BTreeMap<JobId, Attempt>) {
-        self.known
-            .lock()
-            .retain(|job, known| known.state == State::Running || open.contains_key(job));
+        let inner = &mut *self.inner.lock();
+        inner.attempts.retain(open);
+        inner.known.retain(|job, _| inner.attempts.get(*job).is_some());
     }
 
     /// The jobs of running attempts.
@@ -202,21 +188,34 @@ impl Attempts {
 
     /// What the streams to media agents look like from here (C-08).
     pub(crate) fn streams(&self) -> Vec<Stream> {
-        let known = self.known.lock();
-        let seen = known.iter().filter(|(_, known)| known.state != State::Ended);
-        seen.map(|(job, known)| Stream {
+        let inner = self.inner.lock();
+        let state = |job| inner.attempts.get(job).map_or(State::Ended, |(_, state)| state);
+        let seen = inner.known.iter().map(|(job, known)| (job, known, state(*job)));
+        let seen = seen.filter(|(.., state)| *state != State::Ended);
+        seen.map(|(job, known, state)| Stream {
             attempt: Some(reference(*job, known.attempt)),
             media_agent: known.media_agent.to_string(),
             last_acknowledged_ms_ago: u64::try_from(known.progress.silence().as_millis()).unwrap_or(u64::MAX),
-            broken: known.state != State::Running || known.progress.is_broken(),
+            broken: state != State::Running || known.progress.is_broken(),
         })
         .collect()
     }
 
     fn of_running<T>(&self, of: impl Fn(JobId, &Known) -> T) -> Vec<T> {
-        let known = self.known.lock();
-        let running = known.iter().filter(|(_, known)| known.state == State::Running);
-        running.map(|(job, known)| of(*job, known)).collect()
+        let inner = self.inner.lock();
+        let running = inner.attempts.running();
+        running
+            .filter_map(|(job, _)| Some(of(job, inner.known.get(&job)?)))
+            .collect()
+    }
+}
+
+/// Begins when the attempt's task has ended, also when it panicked.
+struct Gone(Shutdown);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.begin();
     }
 }
 

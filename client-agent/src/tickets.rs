@@ -1,6 +1,6 @@
 //! The tickets this host has accepted, one file for each job, durable before anybody hears of them (F-04a).
 //!
-//! A file holds the highest attempt of its job; lower ones are refused, also by a later process. A file that cannot be read
+//! Which are accepted, the core's `Book` says. A file holds the highest attempt of its job; lower ones are refused, also by a later process. A file that cannot be read
 //! blocks its job: nobody knows any more which attempts are to be refused.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,8 +8,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use outlast_client_core::{Book, Record, Refusal};
 use outlast_kit::files::{remove_durably, write_durably};
-use outlast_proto::v1::SignedTicket;
 use outlast_proto::words::{Attempt, JobId, StartId};
 use prost::Message as _;
 
@@ -20,32 +20,10 @@ const FOLDER: &str = "tickets";
 const MAGIC: &[u8; 8] = b"OLTICKT\x01";
 const HEADER: usize = MAGIC.len() + 4;
 
-/// One job's file.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Record {
-    #[prost(uint64, tag = "1")]
-    job: u64,
-    #[prost(uint32, tag = "2")]
-    attempt: u32,
-    /// This attempt and lower ones must never run again.
-    #[prost(uint32, tag = "3")]
-    fenced: u32,
-    /// The process that admitted it.
-    #[prost(string, tag = "4")]
-    start_id: String,
-    #[prost(message, optional, tag = "5")]
-    ticket: Option<SignedTicket>,
-    /// Where its media agent was said to be.
-    #[prost(string, repeated, tag = "6")]
-    addresses: Vec<String>,
-}
-
 /// The accepted tickets.
 pub(crate) struct TicketStore {
     folder: PathBuf,
-    start_id: StartId,
-    records: BTreeMap<JobId, Record>,
-    corrupt: BTreeSet<JobId>,
+    book: Book,
 }
 
 /// A ticket that was not accepted, or cannot be kept.
@@ -98,9 +76,7 @@ impl TicketStore {
         fs::create_dir_all(&folder).map_err(failed)?;
         let mut store = Self {
             folder: folder.clone(),
-            start_id,
-            records: BTreeMap::new(),
-            corrupt: BTreeSet::new(),
+            book: Book::new(start_id),
         };
         for entry in fs::read_dir(&folder).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
@@ -112,10 +88,10 @@ impl TicketStore {
                 continue;
             };
             match read(&path, job) {
-                Ok(record) => drop(store.records.insert(job, record)),
+                Ok(record) => store.book.keep(record),
                 Err(error @ TicketError::Corrupt { .. }) => {
                     tracing::error!(%job, %error, "a ticket file is damaged");
-                    store.corrupt.insert(job);
+                    store.book.keep_unreadable(job);
                 }
                 Err(error) => return Err(error),
             }
@@ -125,35 +101,12 @@ impl TicketStore {
 
     /// Accepts an attempt, durably, whose media agent is at one of `addresses`. The same one again is fine.
     pub(crate) fn admit(&mut self, admission: &Admission, addresses: &[String]) -> Result<(), TicketError> {
-        let (job, attempt) = (admission.job, admission.attempt);
-        self.usable(job)?;
-        let mut fenced = 0;
-        if let Some(record) = self.records.get(&job) {
-            let highest = Attempt(record.attempt);
-            if attempt < highest {
-                return Err(TicketError::Lower {
-                    job,
-                    attempt,
-                    highest,
-                });
-            }
-            if attempt.0 <= record.fenced {
-                return Err(TicketError::Fenced { job, attempt });
-            }
-            let is_ours = attempt == highest && record.start_id == self.start_id.0;
-            if is_ours && record.addresses == addresses {
-                return Ok(());
-            }
-            fenced = record.fenced;
+        let id = (admission.job, admission.attempt);
+        let admitted = self.book.admit(id, &admission.signed, addresses);
+        match admitted.map_err(|refusal| self.refused(id, refusal))? {
+            Some(record) => self.write(record),
+            None => Ok(()),
         }
-        self.write(Record {
-            job: job.0,
-            attempt: attempt.0,
-            fenced,
-            start_id: self.start_id.0.clone(),
-            ticket: Some(admission.signed.clone()),
-            addresses: addresses.to_vec(),
-        })
     }
 
     /// Those of `open` that an earlier process accepted, with the addresses of their media agents.
@@ -161,32 +114,21 @@ impl TicketStore {
         &self,
         open: &BTreeMap<JobId, Attempt>,
     ) -> Vec<(Admission, Vec<String>)> {
-        let earlier = self.records.iter().filter(|(job, record)| {
-            open.get(job) == Some(&Attempt(record.attempt))
-                && record.attempt > record.fenced
-                && record.start_id != self.start_id.0
-        });
         let admission = |record: &Record| {
             let admission = Admission::of_ticket(record.ticket.clone()?).ok()?;
             Some((admission, record.addresses.clone()))
         };
-        earlier.filter_map(|(_, record)| admission(record)).collect()
+        let earlier = self.book.of_earlier_processes(open);
+        earlier.filter_map(admission).collect()
     }
 
     /// Refuses this attempt and lower ones from now on, durably.
     pub(crate) fn fence(&mut self, job: JobId, attempt: Attempt) -> Result<(), TicketError> {
-        self.usable(job)?;
-        let mut record = self.records.get(&job).cloned().unwrap_or_default();
-        if record.fenced >= attempt.0 {
-            return Ok(());
+        let fenced = self.book.fence(job, attempt);
+        match fenced.map_err(|refusal| self.refused((job, attempt), refusal))? {
+            Some(record) => self.write(record),
+            None => Ok(()),
         }
-        record.job = job.0;
-        record.fenced = attempt.0;
-        if record.attempt <= attempt.0 {
-            record.attempt = attempt.0;
-            record.ticket = None;
-        }
-        self.write(record)
     }
 
     /// Forgets the jobs that are neither in `open` nor in `running`.
@@ -195,28 +137,27 @@ impl TicketStore {
         open: &BTreeMap<JobId, Attempt>,
         running: &BTreeSet<JobId>,
     ) -> Result<(), TicketError> {
-        let known = self.records.keys().chain(&self.corrupt);
-        let gone: Vec<JobId> = known
-            .filter(|job| !open.contains_key(job) && !running.contains(job))
-            .copied()
-            .collect();
-        for job in gone {
+        for job in self.book.over(open, running) {
             let path = self.path(job);
             remove_durably(&path).map_err(|source| TicketError::Io { path, source })?;
-            self.records.remove(&job);
-            self.corrupt.remove(&job);
+            self.book.forget(job);
         }
         Ok(())
     }
 
-    fn usable(&self, job: JobId) -> Result<(), TicketError> {
-        if self.corrupt.contains(&job) {
-            return Err(TicketError::Corrupt {
+    fn refused(&self, (job, attempt): (JobId, Attempt), refusal: Refusal) -> TicketError {
+        match refusal {
+            Refusal::Lower { highest } => TicketError::Lower {
+                job,
+                attempt,
+                highest,
+            },
+            Refusal::Fenced => TicketError::Fenced { job, attempt },
+            Refusal::Unreadable => TicketError::Corrupt {
                 path: self.path(job),
                 reason: "see the log of the start",
-            });
+            },
         }
-        Ok(())
     }
 
     fn write(&mut self, record: Record) -> Result<(), TicketError> {
@@ -228,7 +169,7 @@ impl TicketStore {
         let job = JobId(record.job);
         let path = self.path(job);
         write_durably(&path, &bytes, 0o600).map_err(|source| TicketError::Io { path, source })?;
-        self.records.insert(job, record);
+        self.book.keep(record);
         Ok(())
     }
 

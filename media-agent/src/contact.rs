@@ -44,10 +44,7 @@ impl Contact {
 pub(crate) async fn lost_too_long(mut contact: watch::Receiver<Contact>, clock: SharedClock) -> Duration {
     loop {
         let now = contact.borrow_and_update().clone();
-        let left = now
-            .lost_at
-            .map(|at| (at + now.grace).saturating_sub(clock.monotonic()));
-        match left {
+        match outlast_media_core::contact::left(now.lost_at, now.grace, clock.monotonic()) {
             Some(Duration::ZERO) => return now.grace,
             Some(left) => {
                 let _ = tokio::time::timeout(left, contact.changed()).await;

@@ -7,7 +7,6 @@
 //!
 //! Nothing here decides about jobs: that is the primary's. The repository format is `outlast-repository`'s.
 
-mod attempt_id;
 mod attempts;
 mod backup;
 mod cluster;
@@ -29,6 +28,8 @@ mod stamps;
 mod storage;
 mod tickets;
 mod tree_builder;
+
+use outlast_media_core::attempt_id;
 
 pub use config::{Config, StorageConfig};
 pub use context::Timing;

@@ -4,15 +4,7 @@
 
 use outlast_proto::words::Timestamp;
 
-/// As messages carry it.
-pub(crate) fn to_message(time: Timestamp) -> prost_types::Timestamp {
-    time.into()
-}
-
-/// From a message; what is missing is 1970.
-pub(crate) fn of_message(time: Option<&prost_types::Timestamp>) -> Timestamp {
-    time.map_or_else(Timestamp::default, Timestamp::from)
-}
+pub(crate) use outlast_media_core::stamps::{of_message, to_message};
 
 /// From the repository's own.
 pub(crate) fn of_repository(time: outlast_repository::Timestamp) -> Timestamp {

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outlast_kit::shutdown::Shutdown;
+use outlast_media_core::contact::lost;
+use outlast_media_core::{Done, End, Ending, Halt};
 use outlast_proto::v1::AttemptMarked;
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::words::StatusCode;
 use outlast_repository::Repository;
 
-use super::control::{Control, Halt};
-use super::ending::{Done, End, Ending, journal_end};
+use super::control::Control;
+use super::ending::journal_end;
 use super::entrance::Entrance;
 use super::line::{Around, Line};
 use super::link::{AnyLink, Link, Protocol};
@@ -66,11 +68,7 @@ pub(super) async fn conduct(mut assignment: Assignment) {
         // Removing a lock file is disk work.
         let _ = tokio::task::spawn_blocking(move || drop(lock)).await;
     }
-    let mut over = ending.over();
-    if !durable {
-        over.code = u32::from(StatusCode::CONNECTION_BROKEN.0);
-        over.text = "the media agent could not record how the attempt ended".to_owned();
-    }
+    let over = ending.over(durable);
     let late = assignment.entrance.close(over.clone());
     for link in link.into_iter().chain(late) {
         assignment
@@ -85,7 +83,7 @@ impl Assignment {
         let unit = Arc::clone(&self.context.unit);
         let prepared = tokio::task::spawn_blocking(move || {
             unit.prepare()
-                .map_err(|error| Fault::unavailable(&unit.name, &error))
+                .map_err(|error| crate::fault::unavailable(&unit.name, &error))
         });
         prepared.await.unwrap_or_else(|error| {
             Err(Fault::new(
@@ -106,7 +104,7 @@ impl Assignment {
             biased;
             link = self.entrance.take() => Ok(link),
             () = self.control.wait() => Err(End::Halted),
-            grace = contact => Err(End::Fault(no_primary(grace))),
+            grace = contact => Err(End::Fault(lost(grace))),
             () = tokio::time::sleep(wait) => {
                 let text = format!(
                     "client \"{}\" did not open its stream within {} s of the start; check that its agent runs and \
@@ -217,7 +215,7 @@ impl Assignment {
             self.without_mark().await;
             let clock = Arc::clone(&self.context.clock);
             let grace = crate::contact::lost_too_long(self.context.contact.clone(), clock).await;
-            self.control.halt(Halt::Fault(no_primary(grace)));
+            self.control.halt(Halt::Fault(lost(grace)));
             std::future::pending::<()>().await;
         };
         tokio::select! {
@@ -241,12 +239,4 @@ impl Assignment {
             }
         }
     }
-}
-
-/// R-03.
-fn no_primary(grace: Duration) -> Fault {
-    Fault::broken(format!(
-        "no primary answered for {} s and the job is not resilient",
-        grace.as_secs()
-    ))
 }

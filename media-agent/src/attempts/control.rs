@@ -4,22 +4,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use outlast_proto::v1::Stopped;
+use outlast_media_core::Halt;
 use tokio::sync::watch;
-
-use crate::fault::Fault;
-
-/// Why an attempt ends before its work is done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Halt {
-    /// By an administrator, at once.
-    Stopped(Stopped),
-    /// It has no right any more; nothing is journalled (F-04).
-    Fenced,
-    /// This agent ends; the attempt goes on elsewhere (F-16).
-    Interrupted(String),
-    Fault(Fault),
-}
 
 #[derive(Debug)]
 pub(crate) struct Control {

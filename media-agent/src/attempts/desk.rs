@@ -1,19 +1,20 @@
-//! The desk: owner of the list of attempts that run here. Decides who may start and who is told to end.
+//! The desk: owner of the list of attempts that run here. Who may start and who is told to end, the core's `Roster` says.
 //!
 //! A cloneable handle, a bounded channel, one loop. What an attempt does is `conduct`'s; whether a ticket is genuine is
 //! `tickets`' and was checked before.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use outlast_kit::shutdown::Shutdown;
+use outlast_media_core::{Ending, Halt, Judged, Roster, Showing, Stream};
 use outlast_proto::v1::{AttemptOver, Stopped};
 use outlast_proto::words::StatusCode;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::conduct::{self, Assignment};
-use super::control::{Control, Halt};
-use super::ending::{Ending, journal_end};
+use super::control::Control;
+use super::ending::journal_end;
 use super::entrance::Entrance;
 use super::link::AnyLink;
 use super::progress::Progress;
@@ -24,8 +25,6 @@ use crate::journal::{NewRecord, Standing};
 use crate::tickets::Ticket;
 
 const REQUESTS: usize = 64;
-/// Endings kept for clients whose stream broke before they heard.
-const ENDINGS: usize = 256;
 
 /// A running attempt, for presence and hello.
 #[derive(Clone)]
@@ -65,8 +64,8 @@ impl Desk {
         let desk = Self { requests, running };
         let owner = Owner {
             context: context.clone(),
+            roster: Roster::new(&context.start_id),
             entries: BTreeMap::new(),
-            endings: VecDeque::new(),
             publish,
             over,
         };
@@ -117,27 +116,20 @@ impl Desk {
     }
 }
 
+/// An attempt's task, from here.
 struct Entry {
     control: Arc<Control>,
     progress: Arc<Progress>,
     entrance: Arc<Entrance>,
-    /// Of the client process whose stream it has.
-    client_start: Option<String>,
     /// Begun when the attempt's task has ended.
     ended: Shutdown,
 }
 
-/// How an attempt ended, for the client process that had its stream.
-struct Remembered {
-    id: AttemptId,
-    client_start: String,
-    over: AttemptOver,
-}
-
 struct Owner {
     context: Context,
+    roster: Roster,
+    /// Of those in the roster that run.
     entries: BTreeMap<AttemptId, Entry>,
-    endings: VecDeque<Remembered>,
     publish: watch::Sender<Vec<Running>>,
     over: mpsc::UnboundedSender<AttemptId>,
 }
@@ -164,9 +156,9 @@ impl Owner {
             Request::Start(ticket) => self.start(*ticket).await,
             Request::Attach(ticket, link) => self.attach(*ticket, *link).await,
             Request::CannotStart(id, fault) => {
-                let known = self.entries.contains_key(&id);
-                if !known && matches!(self.context.journal.standing(id).await, Ok(Standing::New)) {
-                    self.end_unstarted(id, Ending::fault(fault));
+                let standing = self.context.journal.standing(id).await.ok();
+                if let Some(ending) = self.roster.cannot_start(id, standing, fault) {
+                    self.end_unstarted(id, ending);
                 }
             }
             Request::Stop(id, how) => self.stop(id, how).await,
@@ -180,32 +172,28 @@ impl Owner {
     }
 
     fn is_over(&mut self, id: AttemptId) {
-        if let Some(entry) = self.entries.remove(&id) {
+        let entry = self.entries.remove(&id);
+        let over = entry.as_ref().and_then(|entry| entry.entrance.ending());
+        self.roster.over(id, over);
+        if let Some(entry) = entry {
             entry.ended.begin();
-            if let (Some(client_start), Some(over)) = (entry.client_start, entry.entrance.ending()) {
-                self.endings.truncate(ENDINGS - 1);
-                self.endings.push_front(Remembered {
-                    id,
-                    client_start,
-                    over,
-                });
-            }
         }
         self.publish();
     }
 
     async fn start(&mut self, ticket: Ticket) {
         let id = ticket.id;
-        if self.entries.contains_key(&id) || self.context.shutdown.has_begun() {
+        if self.roster.is_running(id) || self.context.shutdown.has_begun() {
             return;
         }
-        match self.admissible(&ticket).await {
-            Ok(()) => {
+        let standing = self.standing(id).await;
+        match self.roster.judge_order(self.showing(&ticket), standing) {
+            Judged::Begin(lower) => {
                 let client_wait = Some(self.context.timing.client_wait);
-                self.begin(ticket, client_wait).await;
+                self.begin(ticket, client_wait, &lower);
             }
-            Err(refusal) if refusal.is_harmless => {}
-            Err(refusal) => self.end_unstarted(id, Ending::fault(refusal.fault)),
+            Judged::End(ending) => self.end_unstarted(id, ending),
+            Judged::Ignore | Judged::Refuse(_) => {}
         }
     }
 
@@ -215,89 +203,59 @@ impl Owner {
             let fault = Fault::new(StatusCode::FAILED_OVER, "the media agent is shutting down");
             return self.refuse(link, fault);
         }
-        let peer_start = &link.greeting().peer_start;
-        let is_foreign = !peer_start.is_empty() && *peer_start != self.context.start_id;
-        if let Some(entry) = self.entries.get_mut(&id).filter(|_| !is_foreign) {
-            let start = &link.greeting().client_start;
-            if entry.client_start.get_or_insert_with(|| start.clone()) != start {
-                let text = "the client agent's process ended in mid-job and a new one has come";
-                let fault = Fault::new(StatusCode::CLIENT_PROCESS_ABORTED, text);
-                entry.control.halt(Halt::Fault(fault.clone()));
+        match self.roster.stream(id, link.greeting()) {
+            Stream::Enter => self.enter(id, link),
+            Stream::Over(over) => self.tell(link, over),
+            Stream::Halt(fault) => {
+                if let Some(entry) = self.entries.get(&id) {
+                    entry.control.halt(Halt::Fault(fault.clone()));
+                }
                 self.refuse(link, fault);
-            } else if let Some((link, over)) = entry.entrance.put(link) {
-                self.tell(link, over);
             }
-            return;
-        }
-        if let Some(over) = self.remembered(id, &link).filter(|_| !is_foreign) {
-            return self.tell(link, over);
-        }
-        match self.admissible(&ticket).await {
-            // What that process welcomed is not here to go on with (F-10).
-            Ok(()) if is_foreign => self.refuse(link, restarted()),
-            Ok(()) => {
-                let start = link.greeting().client_start.clone();
-                let entry = self.begin(ticket, None).await;
-                entry.client_start = Some(start);
-                // A new entrance is open: nothing comes back.
-                drop(entry.entrance.put(link));
+            Stream::Judge => {
+                let standing = self.standing(id).await;
+                let showing = self.showing(&ticket);
+                match self.roster.judge_stream(showing, link.greeting(), standing) {
+                    Judged::Begin(lower) => {
+                        self.begin(ticket, None, &lower);
+                        self.enter(id, link);
+                    }
+                    Judged::Refuse(fault) => self.refuse(link, fault),
+                    Judged::Ignore | Judged::End(_) => {}
+                }
             }
-            Err(refusal) => self.refuse(link, refusal.fault),
         }
     }
 
-    /// How the attempt ended, if this stream goes on from one that it had.
-    fn remembered(&self, id: AttemptId, link: &AnyLink) -> Option<AttemptOver> {
-        let greeting = link.greeting();
-        let is_it = |ending: &&Remembered| ending.id == id && ending.client_start == greeting.client_start;
-        let ending = self.endings.iter().find(is_it)?;
-        (!greeting.peer_start.is_empty()).then(|| ending.over.clone())
-    }
-
-    /// Whether the journal lets the attempt start.
-    async fn admissible(&self, ticket: &Ticket) -> Result<(), Refusal> {
-        let id = ticket.id;
-        let harmless = |fault| Refusal {
-            fault,
-            is_harmless: true,
-        };
-        match self.context.journal.standing(id).await {
-            Ok(Standing::New) => ticket
-                .check_first_showing(self.context.clock.now())
-                .map_err(|error| Refusal {
-                    fault: Fault::access(error.to_string()),
-                    is_harmless: false,
-                }),
-            Ok(Standing::Open) => Err(harmless(restarted())),
-            Ok(Standing::Closed) => Err(harmless(Fault::new(
-                StatusCode::SUPERSEDED,
-                format!("attempt {id} is over"),
-            ))),
-            Ok(Standing::Superseded) => Err(harmless(Fault::new(
-                StatusCode::SUPERSEDED,
-                format!("attempt {id} was superseded by a later one"),
-            ))),
-            Err(error) => Err(harmless(error.into())),
+    /// Lets a stream in to its attempt; one that has just ended gives it back.
+    fn enter(&self, id: AttemptId, link: AnyLink) {
+        let entry = self.entries.get(&id);
+        if let Some((link, over)) = entry.and_then(|entry| entry.entrance.put(link)) {
+            self.tell(link, over);
         }
     }
 
-    /// Starts the attempt's task. Lower attempts of the job have lost their right by its existence.
-    async fn begin(&mut self, ticket: Ticket, client_wait: Option<std::time::Duration>) -> &mut Entry {
+    /// What the journal knows of an attempt.
+    async fn standing(&self, id: AttemptId) -> Result<Standing, Fault> {
+        self.context.journal.standing(id).await.map_err(Fault::from)
+    }
+
+    fn showing(&self, ticket: &Ticket) -> Showing {
+        let checked = ticket.check_first_showing(self.context.clock.now());
+        Showing {
+            id: ticket.id,
+            expired: checked.err().map(|error| Fault::access(error.to_string())),
+        }
+    }
+
+    /// Starts the attempt's task; `lower` are those that have lost their right by it.
+    fn begin(&mut self, ticket: Ticket, client_wait: Option<std::time::Duration>, lower: &[AttemptId]) {
         let id = ticket.id;
-        let predecessors: Vec<Shutdown> = self
-            .entries
-            .iter()
-            .filter(|(other, _)| other.job == id.job && other.attempt < id.attempt)
-            .map(|(_, entry)| {
-                entry.control.halt(Halt::Fenced);
-                entry.ended.clone()
-            })
-            .collect();
+        let predecessors = self.halt_fenced(lower);
         let entry = Entry {
             control: Arc::new(Control::new()),
             progress: Arc::default(),
             entrance: Arc::default(),
-            client_start: None,
             ended: Shutdown::new(),
         };
         let assignment = Assignment {
@@ -316,7 +274,17 @@ impl Owner {
         });
         self.entries.insert(id, entry);
         self.publish();
-        self.entries.get_mut(&id).expect("it was put there just now")
+    }
+
+    /// Halts attempts that have no right any more; what begins when each has ended.
+    fn halt_fenced(&self, ids: &[AttemptId]) -> Vec<Shutdown> {
+        let entries = ids.iter().filter_map(|id| self.entries.get(id));
+        entries
+            .map(|entry| {
+                entry.control.halt(Halt::Fenced);
+                entry.ended.clone()
+            })
+            .collect()
     }
 
     async fn stop(&mut self, id: AttemptId, how: Stopped) {
@@ -334,15 +302,7 @@ impl Owner {
     }
 
     async fn fence(&mut self, id: AttemptId, reply: oneshot::Sender<()>) {
-        let mut ended = Vec::new();
-        for (_, entry) in self
-            .entries
-            .iter()
-            .filter(|(other, _)| other.job == id.job && other.attempt <= id.attempt)
-        {
-            entry.control.halt(Halt::Fenced);
-            ended.push(entry.ended.clone());
-        }
+        let ended = self.halt_fenced(&self.roster.fenced_by(id));
         let at = self.context.clock.now();
         let fenced = NewRecord::Fenced { id, at };
         if let Err(error) = self.context.journal.append(vec![fenced]).await {
@@ -385,20 +345,6 @@ impl Owner {
         });
         self.publish.send_replace(running.collect());
     }
-}
-
-fn restarted() -> Fault {
-    Fault::new(
-        StatusCode::FAILED_OVER,
-        "the media agent was restarted; the attempt ends and goes on in a new one",
-    )
-}
-
-/// Why an attempt may not start here.
-struct Refusal {
-    fault: Fault,
-    /// The order is a repetition or outdated, and nothing is journalled for it.
-    is_harmless: bool,
 }
 
 /// Tells the desk that the attempt's task is over, also when it panicked.

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use outlast_kit::resume::{GettingOn, Incoming, MEDIA_AGENT_KEEPS, Misnumbered, Outgoing, SIGN_OF_LIFE};
 use outlast_kit::tasks::Tasks;
+use outlast_media_core::Halt;
 use outlast_proto::words::StatusCode;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::Status;
 
-use super::control::{Control, Halt};
+use super::control::Control;
 use super::entrance::Entrance;
 use super::link::{AnyLink, GOODBYE, Link, Protocol};
 use super::wire::{ANSWERS, MESSAGES, Wire};

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use outlast_kit::resume::{CLIENT_KEEPS, RESTORING_CLIENT_KEEPS};
+use outlast_media_core::Greeting;
 use outlast_proto::v1::{self, AttemptOver, StreamHello, StreamWelcome};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
@@ -113,17 +114,6 @@ protocol!(
     RestoreDown,
     restore_down
 );
-
-/// What a client said of itself when it opened the stream.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Greeting {
-    /// Of the client's process.
-    pub(crate) client_start: String,
-    /// The media agent's process that welcomed an earlier stream; empty if none did.
-    pub(crate) peer_start: String,
-    /// The last of our messages that it has processed.
-    pub(crate) received: u64,
-}
 
 /// A client's stream whose hello was read.
 pub(crate) struct Link<P: Protocol> {

@@ -15,10 +15,11 @@ mod progress;
 mod survey;
 mod wire;
 
-pub(crate) use control::{Control, Halt};
+pub(crate) use control::Control;
 pub(crate) use desk::Desk;
-pub(crate) use ending::{Done, End};
-pub(crate) use link::{AnyLink, BackupProtocol, Greeting, Link, Protocol, RestoreProtocol};
+pub(crate) use link::{AnyLink, BackupProtocol, Link, Protocol, RestoreProtocol};
 pub(crate) use progress::{Progress, counters_message, counters_of};
 pub(crate) use survey::settle_open_attempts;
 pub(crate) use wire::Wire;
+
+pub(crate) use outlast_media_core::{Done, End, Greeting};

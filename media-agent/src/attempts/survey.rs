@@ -4,17 +4,17 @@
 
 use std::time::Duration;
 
-use outlast_proto::v1::ItemOutcome as ItemOutcomeMessage;
-use outlast_proto::v1::{ItemEnded, SignedTicket, Stopped};
+use outlast_media_core::Ending;
+use outlast_media_core::kept::OpenAttempt;
+use outlast_media_core::survey::settle;
+use outlast_proto::v1::{ItemEnded, SignedTicket};
 use outlast_proto::words::{Counters, StatusCode};
 
-use super::ending::{Done, Ending, journal_end};
-use super::progress::counters_of;
+use super::ending::journal_end;
 use crate::attempt_id::AttemptId;
 use crate::backup::adopt;
 use crate::context::Context;
 use crate::fault::Fault;
-use crate::journal::OpenAttempt;
 use crate::tickets::{Ticket, Work};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -37,18 +37,17 @@ pub(crate) async fn settle_open_attempts(context: Context, open: Vec<OpenAttempt
 
 /// What the storage unit says; `None` when the agent ends first.
 async fn survey(context: &Context, id: AttemptId, open: &OpenAttempt) -> Option<(Ending, Counters)> {
-    let reason = format!("media agent \"{}\" was restarted", context.agent);
-    let interrupted = |items: &[ItemEnded]| (Ending::Interrupted(reason.clone()), sum(items));
+    let agent = context.agent.as_str();
     let signed: SignedTicket = open.ticket.clone().unwrap_or_default();
     let ticket = match context.verifier.verify(&signed) {
         Ok(ticket) => ticket,
         Err(error) => {
             tracing::warn!(attempt = %id, %error, "the ticket of an open attempt does not count any more");
-            return Some(interrupted(&open.items));
+            return Some(settle(agent, false, &[], &open.items));
         }
     };
     if matches!(ticket.work, Work::Restore { .. }) {
-        return Some(interrupted(&open.items));
+        return Some(settle(agent, false, &[], &open.items));
     }
     let mut items = open.items.clone();
     let mut pause = FIRST_PAUSE;
@@ -68,25 +67,8 @@ async fn survey(context: &Context, id: AttemptId, open: &OpenAttempt) -> Option<
             }
         }
     }
-    let all_finished = ticket.items.iter().enumerate().all(|(number, item)| {
-        let is_it = |ended: &ItemEnded| ended.item as usize == number && is_finished(ended);
-        item.finished || items.iter().any(is_it)
-    });
-    if !all_finished || ticket.items.is_empty() {
-        return Some(interrupted(&items));
-    }
-    let counters = sum(&items);
-    let code = if counters.exceptions > 0 {
-        StatusCode::EXCEPTIONS
-    } else {
-        StatusCode::SUCCESSFUL
-    };
-    let done = Done {
-        code,
-        text: String::new(),
-        stopped: Stopped::Unspecified,
-    };
-    Some((Ending::Ended(done), counters))
+    let ticketed: Vec<bool> = ticket.items.iter().map(|item| item.finished).collect();
+    Some(settle(agent, true, &ticketed, &items))
 }
 
 /// Journals what the attempt finished without having said so.
@@ -99,19 +81,4 @@ async fn adopt_items(context: &Context, ticket: &Ticket, items: &mut Vec<ItemEnd
         .map_err(|error| Fault::new(StatusCode::STORAGE_UNIT_NOT_AVAILABLE, error.to_string()))??;
     items.extend(adopted);
     Ok(())
-}
-
-fn is_finished(item: &ItemEnded) -> bool {
-    matches!(
-        item.outcome(),
-        ItemOutcomeMessage::Done | ItemOutcomeMessage::DoneWithExceptions
-    )
-}
-
-fn sum(items: &[ItemEnded]) -> Counters {
-    let mut sum = Counters::default();
-    for item in items {
-        sum.add(&counters_of(item.counters.as_ref()));
-    }
-    sum
 }

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
+use outlast_media_core::End;
 use tokio::sync::mpsc;
 
 use super::control::Control;
-use super::ending::End;
 use super::link::Protocol;
 
 /// Messages between the stream and the engine; each may be 1 MiB and more.

@@ -3,6 +3,7 @@
 //! An item of this attempt is adopted as it is. One of an earlier attempt, which a fence may yet remove, gets a snapshot
 //! of this attempt with the same tree. Used before an attempt's first chunk and by the survey at start.
 
+use outlast_media_core::survey::has_predecessors;
 use outlast_proto::v1::ItemEnded;
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::words::Counters;
@@ -19,7 +20,7 @@ use crate::tickets::Ticket;
 pub(super) fn left_by_earlier_attempts(base: &Base) -> Result<Vec<ItemEnded>, End> {
     let ticket = &base.ticket;
     // Attempt 1 has nobody before it, and a list of many snapshots takes its time.
-    if ticket.id.attempt.0 <= 1 {
+    if !has_predecessors(ticket.id.attempt) {
         return Ok(Vec::new());
     }
     let found = finished_items(&base.repository, ticket).map_err(|error| base.storage_fault(&error))?;
@@ -46,7 +47,7 @@ pub(crate) fn left_by_this_attempt(
     ticket: &Ticket,
     known: &[u32],
 ) -> Result<Vec<ItemEnded>, Fault> {
-    let unavailable = |error| Fault::unavailable(&context.unit.name, &error);
+    let unavailable = |error| crate::fault::unavailable(&context.unit.name, &error);
     let repository = context.unit.repository().map_err(unavailable)?;
     let mut adopted = Vec::new();
     for (number, item) in finished_items(&repository, ticket).map_err(unavailable)? {

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::thread::Scope;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use outlast_media_core::Halt;
 use outlast_proto::v1;
 use outlast_repository::{Added, BlobId, BlobKind, RepositoryError, SnapshotId, Writer, verify_compressed};
 use parking_lot::{Condvar, Mutex};
 
 use super::engine::Base;
-use crate::attempts::{Control, End, Halt};
+use crate::attempts::{Control, End};
 use crate::fault::Fault;
 use crate::known_chunks::{LoadError, OwnChunks};
 
@@ -315,7 +316,7 @@ impl Worker<'_> {
                     }
                 }
                 Some(Err(error)) => {
-                    let fault = Fault::storage(&self.unit, &error);
+                    let fault = crate::fault::storage(&self.unit, &error);
                     // The engine may be waiting for the client, who may be waiting for nothing.
                     self.control.halt(Halt::Fault(fault.clone()));
                     state.fault.get_or_insert(fault);

@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
+use outlast_media_core::Tally;
 use outlast_proto::v1::backup_down::Body as Down;
 use outlast_proto::v1::journal_event::What;
-use outlast_proto::v1::{BeginItem, ItemCommitted, ItemEnded, ItemStarted, JobError, Stopped};
+use outlast_proto::v1::{BeginItem, ItemCommitted, ItemEnded, ItemStarted, JobError};
 use outlast_proto::words::{Counters, StatusCode};
 use outlast_repository::{Repository, Writer, WriterOptions};
 
@@ -36,7 +37,7 @@ pub(crate) struct BackupWork {
 
 impl Base {
     pub(crate) fn storage_fault(&self, error: &outlast_repository::RepositoryError) -> Fault {
-        Fault::storage(&self.context.unit.name, error)
+        crate::fault::storage(&self.context.unit.name, error)
     }
 
     /// Durable when it returns.
@@ -45,14 +46,6 @@ impl Base {
         let records = events.into_iter().map(|what| self.context.event(id, what));
         Ok(self.context.journal.append_blocking(records.collect())?)
     }
-}
-
-/// What the items came to so far.
-pub(super) struct Tally {
-    /// Of items that are over.
-    pub(super) counters: Counters,
-    first_failure: Option<JobError>,
-    begun: usize,
 }
 
 /// How an item ended.
@@ -87,17 +80,11 @@ fn run_items(
     chunks: &Chunks<'_>,
     wire: &mut Wire<BackupProtocol>,
 ) -> Result<Done, End> {
-    let mut tally = Tally {
-        counters: Counters::default(),
-        first_failure: None,
-        begun: 0,
-    };
+    let mut tally = Tally::default();
     let mut exceptions = ExceptionLog::default();
     let adopted = adopt::left_by_earlier_attempts(base)?;
     for item in &adopted {
-        tally
-            .counters
-            .add(&crate::attempts::counters_of(item.counters.as_ref()));
+        tally.finished(&crate::attempts::counters_of(item.counters.as_ref()));
     }
     base.progress.set(tally.counters);
     let mut left_out = 0;
@@ -109,7 +96,7 @@ fn run_items(
             left_out += 1;
             continue;
         }
-        tally.begun += 1;
+        tally.begin();
         base.journal(vec![What::ItemStarted(ItemStarted { item: number })])?;
         let result = one_item(
             base,
@@ -169,13 +156,12 @@ fn settle_item(
     let mut events: Vec<What> = exceptions.take(number).into_iter().collect();
     let (ended, snapshot) = match result {
         ItemResult::Finished(committed) => {
-            tally.counters.add(&committed.counters);
+            tally.finished(&committed.counters);
             let snapshot = bytes::Bytes::copy_from_slice(committed.snapshot.as_bytes());
             (committed.ended(number), snapshot)
         }
         ItemResult::Failed(error) => {
-            tally.counters.exceptions = tally.counters.exceptions.max(exceptions.count());
-            tally.first_failure.get_or_insert_with(|| error.clone());
+            tally.failed(&error, exceptions.count());
             let ended = ItemEnded {
                 item: number,
                 outcome: outlast_proto::v1::ItemOutcome::Failed.into(),
@@ -193,26 +179,4 @@ fn settle_item(
         item: number,
         snapshot,
     }))
-}
-
-impl Tally {
-    fn done(self, graceful: bool, left_out: usize) -> Done {
-        let stopped = if graceful && left_out > 0 {
-            Stopped::Graceful
-        } else {
-            Stopped::Unspecified
-        };
-        if stopped == Stopped::Graceful && self.begun == 0 {
-            return Done::canceled(stopped);
-        }
-        let (code, text) = match self.first_failure {
-            Some(error) => (
-                StatusCode(u16::try_from(error.code).unwrap_or(StatusCode::FILE_READ_FAILED.0)),
-                error.text,
-            ),
-            None if self.counters.exceptions > 0 => (StatusCode::EXCEPTIONS, String::new()),
-            None => (StatusCode::SUCCESSFUL, String::new()),
-        };
-        Done { code, text, stopped }
-    }
 }

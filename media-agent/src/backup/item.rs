@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use outlast_media_core::Tally;
 use outlast_proto::v1::backup_down::Body as Down;
 use outlast_proto::v1::backup_up::Body as Up;
 use outlast_proto::v1::{Entries, ItemBegin, ItemEnd, JobError, Needed, Offers, Verdicts};
@@ -12,7 +13,7 @@ use outlast_proto::words::Counters;
 use outlast_repository::{RepositoryError, SnapshotId, Writer};
 
 use super::chunks::{Chunks, Stored, blob_id};
-use super::engine::{Base, Tally};
+use super::engine::Base;
 use super::exceptions::ExceptionLog;
 use super::trees::WriterTrees;
 use crate::attempts::{BackupProtocol, End, Wire};

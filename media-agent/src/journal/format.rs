@@ -6,11 +6,8 @@
 //! `segment` and `store`.
 
 use bytes::Bytes;
-use outlast_proto::v1::{JournalEvent, SignedTicket};
+use outlast_media_core::Record;
 use outlast_proto::words::JournalId;
-use prost::Message as _;
-
-use super::kept::{Fence, KeptState};
 
 pub(crate) const MAGIC: [u8; 8] = *b"OUTLJRNL";
 pub(crate) const VERSION: u32 = 1;
@@ -73,53 +70,6 @@ impl Header {
             journal: uuid::Uuid::from_slice(&bytes[12..28]).map_err(|_| BadHeader::Damaged)?,
             number: read_number(bytes, 28).ok_or(BadHeader::Damaged)?,
             first_sequence: read_number(bytes, 36).ok_or(BadHeader::Damaged)?,
-        })
-    }
-}
-
-/// One entry of the log. Only events are delivered; the others are the agent's own.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Record {
-    Event(JournalEvent),
-    /// The ticket of an attempt that is about to be marked.
-    Admitted(SignedTicket),
-    /// This attempt and lower ones of the job have no right any more.
-    Fenced(Fence),
-    /// The primary has committed this event and all before.
-    Acknowledged(u64),
-    /// What earlier files said and still counts; the first record of each file.
-    Kept(KeptState),
-}
-
-impl Record {
-    fn kind(&self) -> u8 {
-        match self {
-            Record::Event(_) => 1,
-            Record::Admitted(_) => 2,
-            Record::Fenced(_) => 3,
-            Record::Acknowledged(_) => 4,
-            Record::Kept(_) => 5,
-        }
-    }
-
-    fn body(&self) -> Vec<u8> {
-        match self {
-            Record::Event(event) => event.encode_to_vec(),
-            Record::Admitted(ticket) => ticket.encode_to_vec(),
-            Record::Fenced(fence) => fence.encode_to_vec(),
-            Record::Acknowledged(sequence) => sequence.to_le_bytes().to_vec(),
-            Record::Kept(kept) => kept.encode_to_vec(),
-        }
-    }
-
-    fn decode(kind: u8, body: Bytes) -> Option<Self> {
-        Some(match kind {
-            1 => Record::Event(JournalEvent::decode(body).ok()?),
-            2 => Record::Admitted(SignedTicket::decode(body).ok()?),
-            3 => Record::Fenced(Fence::decode(body).ok()?),
-            4 => Record::Acknowledged(u64::from_le_bytes(body.as_ref().try_into().ok()?)),
-            5 => Record::Kept(KeptState::decode(body).ok()?),
-            _ => return None,
         })
     }
 }

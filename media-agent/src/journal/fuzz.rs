@@ -7,11 +7,12 @@ use outlast_proto::v1::{AttemptMarked, ItemEnded, SignedTicket, Ticket};
 use outlast_proto::words::{Attempt, JobId, Timestamp};
 use prost::Message as _;
 
-use super::format::{FRAME_HEAD, HEADER_LENGTH, Header, Record, fill_head};
-use super::kept::{ClosedJob, Fence, KeptState, OpenAttempt};
+use super::format::{FRAME_HEAD, HEADER_LENGTH, Header, fill_head};
 use super::segment::file_name;
-use super::store::{NewEvent, NewRecord, Store};
+use super::store::Store;
 use crate::attempt_id::AttemptId;
+use outlast_media_core::kept::{ClosedJob, Fence, KeptState, OpenAttempt};
+use outlast_media_core::{NewEvent, NewRecord, Record};
 
 const NUMBER: u64 = 3;
 
@@ -50,7 +51,7 @@ pub(crate) fn journal(input: &[u8]) {
     std::fs::create_dir_all(&dir).expect("there is a folder for temporary files");
     std::fs::write(dir.join(file_name(NUMBER)), content).expect("there is room");
     if let Ok(mut store) = Store::open(&dir, 1) {
-        let _ = store.known.open_attempts();
+        let _ = store.known().open_attempts();
         let before = store.last();
         let events = store.read(1, 1000).unwrap_or_default();
         assert!(events.len() as u64 <= before);

@@ -5,34 +5,25 @@
 use std::path::Path;
 
 use outlast_kit::tasks::Tasks;
+use outlast_media_core::kept::OpenAttempt;
+use outlast_media_core::session::Status;
+use outlast_media_core::{AttemptId, NewRecord, Standing};
 use outlast_proto::v1::JournalEvent;
 use outlast_proto::words::{JournalId, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::JournalError;
-use super::kept::OpenAttempt;
-use super::known::Standing;
-use super::store::{NewRecord, ROTATE_AT, Store};
+use super::store::{ROTATE_AT, Store};
 use super::worker::{Request, Worker};
-use crate::attempt_id::AttemptId;
 
 const REQUESTS: usize = 256;
 
-/// Which journal it is and what it holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Status {
-    pub(crate) journal: JournalId,
-    pub(crate) acknowledged: u64,
-    pub(crate) last: u64,
-}
-
-impl Status {
-    pub(super) fn of(store: &Store) -> Self {
-        Self {
-            journal: store.journal_id(),
-            acknowledged: store.acknowledged(),
-            last: store.last(),
-        }
+/// Where the journal stands, for sessions.
+pub(super) fn status_of(store: &Store) -> Status {
+    Status {
+        journal: store.journal_id(),
+        acknowledged: store.acknowledged(),
+        last: store.last(),
     }
 }
 
@@ -49,9 +40,9 @@ impl Journal {
     /// [`JournalError`] if there is one that cannot be used.
     pub(crate) fn open(dir: &Path, tasks: &Tasks) -> Result<(Self, Vec<OpenAttempt>), JournalError> {
         let store = Store::open(dir, ROTATE_AT)?;
-        let open = store.known.open_attempts();
+        let open = store.known().open_attempts();
         let (requests, received) = mpsc::channel(REQUESTS);
-        let (status, watched) = watch::channel(Status::of(&store));
+        let (status, watched) = watch::channel(status_of(&store));
         let worker = Worker {
             store,
             requests: received,

@@ -1,7 +1,7 @@
 //! The durable journal: what happened to this agent's attempts, synced before anything is acted on or sent.
 //!
 //! [`Journal`] is the handle everybody uses; `worker` owns the files and gathers what waits into one sync; `store` is
-//! the synchronous log made of segments; `format` the bytes on disk; `known` what the records say about attempts.
+//! the synchronous log made of segments; `format` the bytes on disk. What the records mean is the core's `Ledger`.
 //! Nothing here decides what happens to an attempt.
 
 mod error;
@@ -9,8 +9,6 @@ mod format;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod handle;
-mod kept;
-mod known;
 mod segment;
 mod store;
 mod worker;
@@ -20,6 +18,5 @@ mod tests;
 
 pub(crate) use error::JournalError;
 pub(crate) use handle::Journal;
-pub(crate) use kept::OpenAttempt;
-pub(crate) use known::Standing;
-pub(crate) use store::{NewEvent, NewRecord};
+
+pub(crate) use outlast_media_core::{NewEvent, NewRecord, Standing};

@@ -8,7 +8,8 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::error::JournalError;
-use super::format::{self, BadHeader, FRAME_HEAD, HEADER_LENGTH, Header, Record, Span};
+use super::format::{self, BadHeader, FRAME_HEAD, HEADER_LENGTH, Header, Span};
+use outlast_media_core::Record;
 
 /// An open file of the journal.
 pub(crate) struct Segment {

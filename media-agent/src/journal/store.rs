@@ -1,4 +1,4 @@
-//! The log as a whole: its files in order, what is acknowledged, what is known of attempts. Synchronous.
+//! The log as a whole: its files in order, over the core's `Ledger`. Synchronous.
 //!
 //! When a file is full the next begins with everything that still counts, so a file goes as soon as the primary has
 //! committed its events: the disk holds what is not delivered and little more. Owned by `worker`; tests drive it directly.
@@ -6,36 +6,17 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 
-use outlast_proto::v1::journal_event::What;
-use outlast_proto::v1::{JournalEvent, MarkLost, SignedTicket};
+use outlast_media_core::{Gap, Known, Ledger, NewRecord, Record};
+use outlast_proto::v1::JournalEvent;
 use outlast_proto::words::{JournalId, Timestamp};
 use prost::Message as _;
 
 use super::error::JournalError;
-use super::format::{Header, MAX_FRAME, Record, Span};
-use super::kept::Fence;
-use super::known::Known;
+use super::format::{Header, MAX_FRAME, Span};
 use super::segment::{Scanned, Segment, number_of};
-use crate::attempt_id::AttemptId;
 
 /// How large a file grows before the next is begun.
 pub(crate) const ROTATE_AT: u64 = 4 << 20;
-
-/// Something to be written.
-#[derive(Clone, Debug)]
-pub(crate) enum NewRecord {
-    Event(NewEvent),
-    Admitted(SignedTicket),
-    Fenced { id: AttemptId, at: Timestamp },
-}
-
-/// An event without its number.
-#[derive(Clone, Debug)]
-pub(crate) struct NewEvent {
-    pub(crate) at: Timestamp,
-    pub(crate) id: AttemptId,
-    pub(crate) what: What,
-}
 
 /// Where an event that is not acknowledged lies.
 #[derive(Clone, Copy)]
@@ -50,11 +31,7 @@ pub(crate) struct Store {
     /// By number; the last is appended to.
     files: BTreeMap<u64, Segment>,
     header: Header,
-    pub(crate) known: Known,
-    acknowledged: u64,
-    /// The acknowledgement that is on disk already.
-    acknowledged_on_disk: u64,
-    last: u64,
+    ledger: Ledger,
     /// Of events `acknowledged + 1` to `last`.
     places: VecDeque<Place>,
     /// The error after which nothing is written any more.
@@ -101,10 +78,7 @@ impl Store {
             rotate_at,
             files: BTreeMap::from([(number, segment)]),
             header,
-            known: known.clone(),
-            acknowledged: 0,
-            acknowledged_on_disk: 0,
-            last: 0,
+            ledger: Ledger::begin(known),
             places: VecDeque::new(),
             broken: None,
         })
@@ -128,10 +102,7 @@ impl Store {
             rotate_at,
             files: BTreeMap::new(),
             header: newest.segment.header.clone(),
-            known: Known::default(),
-            acknowledged: 0,
-            acknowledged_on_disk: 0,
-            last: first - 1,
+            ledger: Ledger::replaying(first),
             places: VecDeque::new(),
             broken: None,
         };
@@ -148,9 +119,8 @@ impl Store {
             store.take(number, &scanned.records)?;
             store.files.insert(number, scanned.segment);
         }
-        store.acknowledged = store.acknowledged.max(first - 1).min(store.last);
-        store.acknowledged_on_disk = store.acknowledged;
-        let delivered = store.acknowledged - (first - 1);
+        store.ledger.replayed();
+        let delivered = store.ledger.acknowledged() - (first - 1);
         store
             .places
             .drain(..usize::try_from(delivered).unwrap_or(usize::MAX));
@@ -161,25 +131,16 @@ impl Store {
     /// Takes in the records of a file at start.
     fn take(&mut self, number: u64, records: &[(Record, Span)]) -> Result<(), JournalError> {
         for (record, span) in records {
-            match record {
-                Record::Event(event) if event.sequence == self.last + 1 => {
-                    self.last = event.sequence;
-                    self.places.push_back(Place {
-                        file: number,
-                        span: *span,
-                    });
-                }
-                Record::Event(_) => {
-                    return Err(JournalError::Damaged {
-                        path: self.dir.join(super::segment::file_name(number)),
-                        offset: span.offset,
-                    });
-                }
-                Record::Acknowledged(sequence) => self.acknowledged = self.acknowledged.max(*sequence),
-                Record::Kept(kept) => self.acknowledged = self.acknowledged.max(kept.acknowledged),
-                Record::Admitted(_) | Record::Fenced(_) => {}
+            self.ledger.replay(record).map_err(|Gap| JournalError::Damaged {
+                path: self.dir.join(super::segment::file_name(number)),
+                offset: span.offset,
+            })?;
+            if let Record::Event(_) = record {
+                self.places.push_back(Place {
+                    file: number,
+                    span: *span,
+                });
             }
-            self.known.apply(record);
         }
         Ok(())
     }
@@ -188,12 +149,16 @@ impl Store {
         self.header.journal_id()
     }
 
+    pub(crate) fn known(&self) -> &Known {
+        self.ledger.known()
+    }
+
     pub(crate) fn acknowledged(&self) -> u64 {
-        self.acknowledged
+        self.ledger.acknowledged()
     }
 
     pub(crate) fn last(&self) -> u64 {
-        self.last
+        self.ledger.last()
     }
 
     /// Writes and syncs all of it, or nothing.
@@ -201,35 +166,25 @@ impl Store {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
-        let mut sequence = self.last;
-        let mut records: Vec<Record> = new.into_iter().map(|r| number(r, &mut sequence)).collect();
-        let length = records.iter().map(length_of).sum();
+        let mut records = self.ledger.number(new);
+        let length = records.iter().map(Record::length).sum();
         if length > MAX_FRAME / 2 {
             return Err(JournalError::TooLarge { length });
         }
         if self.current_length() > self.rotate_at {
             self.rotate()?;
         }
-        if self.acknowledged > self.acknowledged_on_disk {
-            records.push(Record::Acknowledged(self.acknowledged));
-        }
-        self.write(&records)?;
-        self.acknowledged_on_disk = self.acknowledged;
-        Ok(())
+        records.extend(self.ledger.unwritten_acknowledgement());
+        self.write(&records)
     }
 
     /// A primary of this version has answered: attempts marked under one that is not compatible lose their mark.
     pub(crate) fn meet(&mut self, version: &str, at: Timestamp) -> Result<(), JournalError> {
-        let lost = self.known.meet(version);
-        if lost.is_empty() {
+        let events = self.ledger.meet(version, at);
+        if events.is_empty() {
             return Ok(());
         }
-        let to = version.to_owned();
-        let events = lost.into_iter().map(|(id, from)| {
-            let what = What::MarkLost(MarkLost { from, to: to.clone() });
-            NewRecord::Event(NewEvent { at, id, what })
-        });
-        self.append(events.collect())
+        self.append(events)
     }
 
     fn write(&mut self, records: &[Record]) -> Result<(), JournalError> {
@@ -241,12 +196,11 @@ impl Store {
             failed.error
         })?;
         for (record, span) in records.iter().zip(spans) {
-            if let Record::Event(event) = record {
-                self.last = event.sequence;
+            if let Record::Event(_) = record {
                 self.places.push_back(Place { file, span });
             }
-            self.known.apply(record);
         }
+        self.ledger.written(records);
         Ok(())
     }
 
@@ -258,35 +212,32 @@ impl Store {
     fn rotate(&mut self) -> Result<(), JournalError> {
         let header = Header {
             number: self.header.number + 1,
-            first_sequence: self.last + 1,
+            first_sequence: self.last() + 1,
             journal: self.header.journal,
         };
-        let kept = self.known.keep(self.acknowledged);
+        let kept = self.ledger.keep();
         if kept.encoded_len() > MAX_FRAME - 1024 {
             tracing::warn!(journal = %self.dir.display(), "so many attempts are open that the journal's file grows on");
             return Ok(());
         }
-        let segment = Segment::create(&self.dir, header.clone(), &[Record::Kept(kept.clone())])?;
-        self.known.apply(&Record::Kept(kept));
+        let first = [Record::Kept(kept)];
+        let segment = Segment::create(&self.dir, header.clone(), &first)?;
+        self.ledger.written(&first);
         self.files.insert(header.number, segment);
         self.header = header;
-        self.acknowledged_on_disk = self.acknowledged;
         self.drop_delivered_files()
     }
 
     /// The primary has committed everything up to `sequence`. Reaches the disk with the next append.
     pub(crate) fn acknowledge(&mut self, sequence: u64) -> Result<(), JournalError> {
-        let sequence = sequence.min(self.last);
-        while self.acknowledged < sequence {
-            self.acknowledged += 1;
-            self.places.pop_front();
-        }
+        let more = self.ledger.acknowledge(sequence);
+        self.places.drain(..usize::try_from(more).unwrap_or(usize::MAX));
         self.drop_delivered_files()
     }
 
     /// Writes down what is acknowledged, so that the next process does not ask the primary for it.
     pub(crate) fn close(&mut self) -> Result<(), JournalError> {
-        if self.acknowledged > self.acknowledged_on_disk {
+        if self.ledger.unwritten_acknowledgement().is_some() {
             self.append(Vec::new())?;
         }
         Ok(())
@@ -298,7 +249,7 @@ impl Store {
             let Some(next) = self.files.get(&(oldest + 1)) else {
                 break;
             };
-            if next.header.first_sequence - 1 > self.acknowledged {
+            if next.header.first_sequence - 1 > self.acknowledged() {
                 break;
             }
             if let Some(file) = self.files.remove(&oldest) {
@@ -310,7 +261,7 @@ impl Store {
 
     /// Events from `from` on, as many as `limit`; empty if there are none yet.
     pub(crate) fn read(&self, from: u64, limit: usize) -> Result<Vec<JournalEvent>, JournalError> {
-        let Some(skip) = from.checked_sub(self.acknowledged + 1) else {
+        let Some(skip) = from.checked_sub(self.acknowledged() + 1) else {
             return Ok(Vec::new());
         };
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
@@ -331,7 +282,7 @@ impl Store {
 
     /// Leaves this journal behind and begins one with a new id; open attempts and closed numbers are taken along.
     pub(crate) fn begin_new(&mut self) -> Result<(), JournalError> {
-        let next = Self::begin(&self.dir, self.rotate_at, self.header.number + 1, &self.known)?;
+        let next = Self::begin(&self.dir, self.rotate_at, self.header.number + 1, self.known())?;
         let old = std::mem::replace(self, next);
         for file in old.files.into_values() {
             file.remove()?;
@@ -342,34 +293,6 @@ impl Store {
     #[cfg(test)]
     pub(crate) fn set_room(&mut self, room: Option<u64>) {
         self.files.values_mut().next_back().unwrap().room = room;
-    }
-}
-
-fn number(record: NewRecord, sequence: &mut u64) -> Record {
-    match record {
-        NewRecord::Event(event) => {
-            *sequence += 1;
-            Record::Event(JournalEvent {
-                sequence: *sequence,
-                at: Some(crate::stamps::to_message(event.at)),
-                attempt: Some(event.id.to_ref()),
-                what: Some(event.what),
-            })
-        }
-        NewRecord::Admitted(ticket) => Record::Admitted(ticket),
-        NewRecord::Fenced { id, at } => Record::Fenced(Fence {
-            attempt: Some(id.to_ref()),
-            at_micros: at.0,
-        }),
-    }
-}
-
-fn length_of(record: &Record) -> usize {
-    match record {
-        Record::Event(event) => event.encoded_len(),
-        Record::Admitted(ticket) => ticket.encoded_len(),
-        Record::Fenced(_) | Record::Acknowledged(_) => 64,
-        Record::Kept(kept) => kept.encoded_len(),
     }
 }
 

@@ -16,12 +16,14 @@ use prost::Message as _;
 
 use super::Journal;
 use super::error::JournalError;
-use super::format::{Header, Record};
-use super::kept::KeptState;
-use super::known::Standing;
+use super::format::Header;
 use super::segment::{Segment, file_name};
-use super::store::{NewEvent, NewRecord, ROTATE_AT, Store};
+use super::store::{ROTATE_AT, Store};
 use crate::attempt_id::AttemptId;
+use outlast_media_core::Record;
+use outlast_media_core::Standing;
+use outlast_media_core::kept::KeptState;
+use outlast_media_core::{NewEvent, NewRecord};
 
 fn id(job: u64, attempt: u32) -> AttemptId {
     AttemptId {
@@ -201,7 +203,7 @@ fn a_full_disk_fails_the_append_and_harms_nothing() {
         store.set_room(Some(room));
         let error = store.append(ended(id(1, 1))).unwrap_err();
         assert!(error.is_full(), "{error}");
-        assert_eq!(store.known.standing(id(1, 1)), Standing::Open);
+        assert_eq!(store.known().standing(id(1, 1)), Standing::Open);
     }
     assert_eq!(open(dir.path()).unwrap().last(), 1);
     store.set_room(None);
@@ -209,7 +211,7 @@ fn a_full_disk_fails_the_append_and_harms_nothing() {
     drop(store);
     let store = open(dir.path()).unwrap();
     assert_eq!(
-        (store.last(), store.known.standing(id(1, 1))),
+        (store.last(), store.known().standing(id(1, 1))),
         (2, Standing::Closed)
     );
 }
@@ -245,7 +247,7 @@ fn rotation_keeps_open_attempts_and_drops_what_is_delivered() {
             assert!(store.acknowledged() <= acknowledged && store.acknowledged() + 4 >= acknowledged);
         }
     }
-    let kept = store.known.open_attempts();
+    let kept = store.known().open_attempts();
     assert_eq!(kept.len(), 1);
     assert_eq!(
         kept[0].attempt.as_ref(),
@@ -257,7 +259,7 @@ fn rotation_keeps_open_attempts_and_drops_what_is_delivered() {
     assert_eq!(kept[0].ticket, Some(ticket(id(1, 3))));
     let rest = store.read(store.acknowledged() + 1, 100).unwrap();
     assert_eq!(rest.last().unwrap().sequence, store.last());
-    assert_eq!(store.known.standing(id(300, 1)), Standing::Closed);
+    assert_eq!(store.known().standing(id(300, 1)), Standing::Closed);
 }
 
 #[test]
@@ -321,7 +323,7 @@ fn f04_standing_of_attempts() {
             store = open(dir.path()).unwrap();
         }
         for (attempt, standing) in rows {
-            assert_eq!(store.known.standing(attempt), standing, "{attempt}");
+            assert_eq!(store.known().standing(attempt), standing, "{attempt}");
         }
     }
 }
@@ -341,8 +343,8 @@ fn a_new_journal_has_another_id_and_the_same_open_attempts() {
     drop(store);
     let store = open(dir.path()).unwrap();
     assert_eq!((store.journal_id(), store.last()), (new, 1));
-    assert_eq!(store.known.standing(id(1, 1)), Standing::Open);
-    assert_eq!(store.known.standing(id(2, 1)), Standing::Closed);
+    assert_eq!(store.known().standing(id(1, 1)), Standing::Open);
+    assert_eq!(store.known().standing(id(2, 1)), Standing::Closed);
 }
 
 #[test]
@@ -400,11 +402,11 @@ fn the_sample_of_format_version_1_is_read() {
     }
     let store = open(dir.path()).unwrap();
     assert_eq!((store.acknowledged(), store.last()), (2, 5));
-    let open_attempts = store.known.open_attempts();
+    let open_attempts = store.known().open_attempts();
     assert_eq!(open_attempts.len(), 1);
     assert_eq!(open_attempts[0].ticket, Some(ticket(id(2, 1))));
-    assert_eq!(store.known.standing(id(1, 1)), Standing::Closed);
-    assert_eq!(store.known.standing(id(3, 4)), Standing::Closed);
+    assert_eq!(store.known().standing(id(1, 1)), Standing::Closed);
+    assert_eq!(store.known().standing(id(3, 4)), Standing::Closed);
     assert_eq!(store.read(3, 10).unwrap().len(), 3);
 }
 

@@ -2,15 +2,15 @@
 //!
 //! Runs on a blocking thread because every step is disk. Started by `handle`.
 
+use outlast_media_core::session::Status;
+use outlast_media_core::{AttemptId, NewRecord, Standing};
 use outlast_proto::v1::JournalEvent;
 use outlast_proto::words::{JournalId, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::JournalError;
-use super::handle::Status;
-use super::known::Standing;
-use super::store::{NewRecord, Store};
-use crate::attempt_id::AttemptId;
+use super::handle::status_of;
+use super::store::Store;
 
 /// How many waiting appends share one sync.
 const MAX_GROUP: usize = 256;
@@ -117,8 +117,8 @@ impl Worker {
                 }
             }
             Request::Read { from, limit, reply } => drop(reply.send(self.store.read(from, limit))),
-            Request::Standing(id, reply) => drop(reply.send(Ok(self.store.known.standing(id)))),
-            Request::IsResilient(id, reply) => drop(reply.send(Ok(self.store.known.is_resilient(id)))),
+            Request::Standing(id, reply) => drop(reply.send(Ok(self.store.known().standing(id)))),
+            Request::IsResilient(id, reply) => drop(reply.send(Ok(self.store.known().is_resilient(id)))),
             Request::Meet { version, at, reply } => {
                 let written = self.store.meet(&version, at);
                 self.settle(written, vec![reply])?;
@@ -137,6 +137,6 @@ impl Worker {
     }
 
     fn publish(&mut self) {
-        self.status.send_replace(Status::of(&self.store));
+        self.status.send_replace(status_of(&self.store));
     }
 }

@@ -4,8 +4,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use outlast_media_core::session::{Delivery, Next};
 use outlast_proto::v1::{AgentMessage, JournalEvents, agent_message};
-use outlast_proto::words::JournalId;
 use prost::Message as _;
 use tokio::sync::mpsc;
 
@@ -16,51 +16,49 @@ const BATCH: usize = 64;
 /// Bytes of one message, unless a single event is larger.
 const MESSAGE: usize = 512 << 10;
 
-/// Delivers `id` from event `next` on until the session or the journal ends; `sent` says how far it came.
+/// Delivers until the session or the journal ends; `sent` says how far it came.
 pub(super) async fn deliver(
     journal: &Journal,
-    (id, mut next): (&JournalId, u64),
+    mut delivery: Delivery,
     sent: &AtomicU64,
     up: &mpsc::Sender<AgentMessage>,
 ) {
     let mut status = journal.watch();
     loop {
         let now = status.borrow_and_update().clone();
-        if now.journal != *id {
-            return;
-        }
-        while next <= now.last {
-            let mut events = match journal.read(next, BATCH).await {
-                Ok(events) if events.is_empty() && next <= journal.status().acknowledged => {
-                    // The leader has acknowledged more than this session sent, from the one before.
-                    next = journal.status().acknowledged + 1;
-                    continue;
-                }
-                Ok(events) => events,
-                Err(error) => {
-                    tracing::error!(%error, "the journal cannot be read");
+        let from = match delivery.next(&now) {
+            Next::Over => return,
+            Next::Wait => {
+                if status.changed().await.is_err() {
                     return;
                 }
-            };
-            let mut bytes = 0;
-            let fitting = events.iter().take_while(|event| {
-                let first = bytes == 0;
-                bytes += event.encoded_len();
-                first || bytes <= MESSAGE
-            });
-            events.truncate(fitting.count());
-            let Some(last) = events.last().map(|event| event.sequence) else {
-                break;
-            };
-            next = last + 1;
-            sent.fetch_max(last, Ordering::Relaxed);
-            let journal_id = id.0.clone();
-            let body = agent_message::Body::Journal(JournalEvents { journal_id, events });
-            if up.send(AgentMessage { body: Some(body) }).await.is_err() {
+                continue;
+            }
+            Next::Send(from) => from,
+        };
+        let mut events = match journal.read(from, BATCH).await {
+            Ok(events) => events,
+            Err(error) => {
+                tracing::error!(%error, "the journal cannot be read");
                 return;
             }
-        }
-        if status.changed().await.is_err() {
+        };
+        let mut bytes = 0;
+        let fitting = events.iter().take_while(|event| {
+            let first = bytes == 0;
+            bytes += event.encoded_len();
+            first || bytes <= MESSAGE
+        });
+        events.truncate(fitting.count());
+        // None: they were acknowledged meanwhile, or the journal is another one, and its status says so.
+        let Some(last) = events.last().map(|event| event.sequence) else {
+            continue;
+        };
+        delivery.sent(last);
+        sent.fetch_max(last, Ordering::Relaxed);
+        let journal_id = delivery.journal().0.clone();
+        let body = agent_message::Body::Journal(JournalEvents { journal_id, events });
+        if up.send(AgentMessage { body: Some(body) }).await.is_err() {
             return;
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use outlast_kit::session::Session;
 use outlast_kit::shutdown::Shutdown;
+use outlast_media_core::session::{Opening, open};
 use outlast_proto::v1::{AgentKind, AgentMessage, Hello, Presence, Welcome, agent_message};
 use tokio::sync::{mpsc, watch};
 
@@ -103,19 +104,19 @@ impl SessionServer {
         let Session { welcome, up, down } = session;
         let journal = &self.context.journal;
         let status = journal.status();
-        // What the survey has written since the start may hide by its numbers that the disk was set back.
-        let lost = welcome.journal_acknowledged < status.acknowledged
-            || welcome.journal_acknowledged > self.sent.load(Ordering::Relaxed);
-        if welcome.begin_new_journal || lost {
-            // Hello of the next session names the new journal.
-            self.begin_new_journal().await;
-            return;
-        }
-        journal
-            .acknowledge(status.journal.clone(), welcome.journal_acknowledged)
-            .await;
+        let sent = self.sent.load(Ordering::Relaxed);
+        let acknowledged = welcome.journal_acknowledged;
+        let delivery = match open(&status, sent, acknowledged, welcome.begin_new_journal) {
+            Opening::Deliver(delivery) => delivery,
+            Opening::BeginNew => {
+                // Hello of the next session names the new journal.
+                self.begin_new_journal().await;
+                return;
+            }
+        };
+        journal.acknowledge(status.journal, acknowledged).await;
         tokio::select! {
-            () = delivery::deliver(journal, (&status.journal, welcome.journal_acknowledged + 1), &self.sent, &up) => {}
+            () = delivery::deliver(journal, delivery, &self.sent, &up) => {}
             () = self.presence(&welcome, &up) => {}
             () = orders::follow(self, down, &up) => {}
             () = self.end.begun() => {}

@@ -22,33 +22,24 @@ pub(crate) fn finished_items(
     repository: &Repository,
     ticket: &Ticket,
 ) -> Result<BTreeMap<u32, FinishedItem>, RepositoryError> {
-    let mut found: BTreeMap<u32, FinishedItem> = BTreeMap::new();
+    let mut found = Vec::new();
     for (snapshot_id, snapshot) in repository.snapshots()? {
         let Some(tags) = tags_of(&snapshot) else {
             continue;
         };
         let ours = tags.cluster == ticket.cluster_id
             && tags.id.job == ticket.id.job
-            && tags.id.attempt <= ticket.id.attempt
             && tags.client == ticket.client.as_str();
         let fits = |item: &crate::tickets::Item| snapshot.paths == [item.path.clone()];
         if !ours || !ticket.items.get(tags.item as usize).is_some_and(fits) {
             continue;
         }
-        let newer = found
-            .get(&tags.item)
-            .is_none_or(|other| other.tags.id.attempt < tags.id.attempt);
-        if newer {
-            let item = tags.item;
-            found.insert(
-                item,
-                FinishedItem {
-                    snapshot_id,
-                    snapshot,
-                    tags,
-                },
-            );
-        }
+        let item = FinishedItem {
+            snapshot_id,
+            snapshot,
+            tags,
+        };
+        found.push((item.tags.item, item.tags.id.attempt, item));
     }
-    Ok(found)
+    Ok(outlast_media_core::survey::newest(found, ticket.id.attempt))
 }

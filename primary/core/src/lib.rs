@@ -12,6 +12,7 @@ pub mod invariants;
 pub mod orders;
 pub mod reply;
 pub mod rows;
+pub mod session;
 pub mod state;
 pub mod table;
 

@@ -1,8 +1,8 @@
 //! The first messages of a session: who is it, is it known, what does it have to know.
 
 use outlast_core::entry::MediaHello;
-use outlast_core::rows::{Agent, JournalCursor};
-use outlast_core::{AgentHello, ClusterState, Command, Reply};
+use outlast_core::session::{is_behind, is_registered, open_attempts};
+use outlast_core::{AgentHello, Command, Reply};
 use outlast_kit::identity::{Identity, Kind};
 use outlast_proto::v1::{AttemptRef, Hello, Welcome};
 use outlast_proto::words::{AgentKind, AgentName, JournalId, StartId};
@@ -109,42 +109,13 @@ pub(super) async fn register(brain: &Brain, hello: &AgentHello) -> Result<(), St
     }
 }
 
-fn is_registered(state: &ClusterState, hello: &AgentHello) -> bool {
-    let same = |agent: &Agent| {
-        let media = match (&agent.media, &hello.media) {
-            (None, None) => true,
-            (Some(known), Some(new)) => {
-                let unit = state.storage_unit(&new.storage_unit);
-                known.journal.id == new.journal_id
-                    && known.pool == new.pool
-                    && known.storage_unit == new.storage_unit
-                    && known.data_addresses == new.data_addresses
-                    && unit
-                        .is_some_and(|u| new.repository_id.is_none() || u.repository_id == new.repository_id)
-            }
-            _ => false,
-        };
-        media
-            && agent.kind == hello.kind
-            && agent.start_id == hello.start_id
-            && agent.version == hello.version
-            && agent.host_id == hello.host_id
-            && agent.fibre_transport == hello.fibre_transport
-    };
-    state.agent(&hello.name).is_some_and(same)
-}
-
 /// What the agent has to know.
 pub(super) fn welcome(brain: &Brain, hello: &AgentHello, said: &Hello) -> Option<Welcome> {
     let state = brain.read();
     let cluster = state.cluster()?;
     let agent = state.agent(&hello.name)?;
     let cursor = agent.media.as_ref().map(|media| &media.journal);
-    let open = state.running_on(&hello.name).filter_map(|job| {
-        job.running
-            .as_ref()
-            .map(|running| AttemptRef::of(job.id, running.attempt))
-    });
+    let open = open_attempts(&state, &hello.name).map(|(job, attempt)| AttemptRef::of(job, attempt));
     Some(Welcome {
         cluster_id: cluster.id.clone(),
         ticket_key: super::ticket::public_key(cluster).into(),
@@ -156,18 +127,14 @@ pub(super) fn welcome(brain: &Brain, hello: &AgentHello, said: &Hello) -> Option
             .map(|m| m.peer.address.clone())
             .collect(),
         journal_acknowledged: cursor.map_or(0, |cursor| cursor.acknowledged),
-        begin_new_journal: cursor.is_some_and(|cursor| is_behind(cursor, said)),
+        begin_new_journal: cursor
+            .is_some_and(|cursor| is_behind(cursor, said.journal_first, said.journal_last)),
         status_updates_ms: cluster.settings.status_updates_ms,
         reconnect_for_seconds: cluster.settings.reconnect_for.0,
         disruption_grace_seconds: cluster.settings.disruption_grace.0,
         open: open.collect(),
         primary_version: brain.me().facts.version.clone(),
     })
-}
-
-/// The journal lacks what was acknowledged, or what comes next: a rolled-back or emptied disk.
-fn is_behind(cursor: &JournalCursor, said: &Hello) -> bool {
-    said.journal_last < cursor.acknowledged || said.journal_first > cursor.acknowledged + 1
 }
 
 #[cfg(test)]

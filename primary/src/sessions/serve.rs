@@ -1,9 +1,8 @@
 //! One open session: reports up, orders and acknowledgements down.
 
-use std::collections::BTreeSet;
-
-use outlast_core::orders::{Order, owed_to};
-use outlast_core::{Command, Refusal, Reply};
+use outlast_core::orders::Order;
+use outlast_core::session::{Said, acknowledgement};
+use outlast_core::{Command, Reply};
 use outlast_kit::errors;
 use outlast_proto::v1::{
     AdmitAttempt, AgentMessage, AttemptRef, JournalAck, JournalEvents, Presence, PrimaryMessage,
@@ -27,7 +26,7 @@ pub(super) struct Serve {
     place: Place,
     down: mpsc::Sender<Result<PrimaryMessage, Status>>,
     /// Orders sent in this session; each is sent once.
-    sent: BTreeSet<Order>,
+    said: Said,
 }
 
 /// Why a session ends.
@@ -52,7 +51,7 @@ impl Serve {
             agent,
             place,
             down,
-            sent: BTreeSet::new(),
+            said: Said::default(),
         }
     }
 
@@ -150,17 +149,14 @@ impl Serve {
             journal_id,
             events,
         };
-        let acknowledged = match self.propose(command).await? {
-            Reply::Recorded { acknowledged } => acknowledged,
-            Reply::Refused(refusal @ Refusal::JournalGap { .. }) => {
-                return Err(End::Told(Status::failed_precondition(refusal.to_string())));
-            }
-            _ => {
-                return Err(End::Told(Status::internal(
-                    "the journal got another command's reply",
-                )));
-            }
-        };
+        // Only what is committed has a reply.
+        let reply = self.propose(command).await?;
+        let acknowledged = acknowledgement(reply).map_err(|refusal| {
+            End::Told(match refusal {
+                Some(refusal) => Status::failed_precondition(refusal.to_string()),
+                None => Status::internal("the journal got another command's reply"),
+            })
+        })?;
         let ack = JournalAck {
             journal_id: journal.journal_id,
             sequence: acknowledged,
@@ -172,10 +168,8 @@ impl Serve {
     async fn send_orders(&mut self) -> Result<(), End> {
         let orders: Vec<_> = {
             let state = self.brain.read();
-            let owed: BTreeSet<_> = owed_to(&state, &self.agent).into_iter().collect();
-            self.sent.retain(|order| owed.contains(order));
-            let new = owed.into_iter().filter(|order| !self.sent.contains(order));
-            new.filter_map(|order| {
+            let due = self.said.due(&state, &self.agent).into_iter();
+            due.filter_map(|order| {
                 let body = message_of(&state, &order)?;
                 Some((order, body))
             })
@@ -183,7 +177,7 @@ impl Serve {
         };
         for (order, body) in orders {
             self.send(body).await?;
-            self.sent.insert(order);
+            self.said.say(order);
         }
         Ok(())
     }

@@ -4,10 +4,10 @@ use outlast_proto::v1::AttemptMarked;
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::words::Timestamp;
 
-use super::super::known::Standing;
-use super::super::store::{NewRecord, Store};
+use super::super::store::Store;
 use super::{ended, event, id, open, started, ticket};
 use crate::attempt_id::AttemptId;
+use outlast_media_core::{NewRecord, Standing};
 
 fn marked_under(id: AttemptId, resilient: bool, primary_version: &str) -> Vec<NewRecord> {
     let marked = What::Marked(AttemptMarked {
@@ -47,7 +47,7 @@ fn r13_marks_are_lost_to_another_version_once_and_only_by_open_resilient_attempt
             .unwrap();
     }
     store.append(ended(id(3, 1))).unwrap();
-    let is_resilient = |store: &Store| [1, 2, 3, 4, 5].map(|job| store.known.is_resilient(id(job, 1)));
+    let is_resilient = |store: &Store| [1, 2, 3, 4, 5].map(|job| store.known().is_resilient(id(job, 1)));
     assert_eq!(is_resilient(&store), [true, false, false, true, true]);
     // The patch release is the first version that job 4 meets.
     store.meet("0.1.9", at).unwrap();
@@ -66,7 +66,7 @@ fn r13_marks_are_lost_to_another_version_once_and_only_by_open_resilient_attempt
     }
     // Whoever ends later ends as ever; what had ended before stays as it is.
     store.append(ended(id(1, 1))).unwrap();
-    assert_eq!(store.known.standing(id(1, 1)), Standing::Closed);
+    assert_eq!(store.known().standing(id(1, 1)), Standing::Closed);
     assert_eq!(lost_marks(&store), all);
 }
 
@@ -82,11 +82,11 @@ fn r13_the_version_of_a_mark_survives_files_and_new_journals() {
     store.begin_new().unwrap();
     drop(store);
     let mut store = Store::open(dir.path(), 500).unwrap();
-    assert!(store.known.is_resilient(id(1, 1)));
+    assert!(store.known().is_resilient(id(1, 1)));
     store.meet("0.1.5", Timestamp(1)).unwrap();
-    assert!(store.known.is_resilient(id(1, 1)));
+    assert!(store.known().is_resilient(id(1, 1)));
     store.meet("1.0.0", Timestamp(2)).unwrap();
-    assert!(!store.known.is_resilient(id(1, 1)));
+    assert!(!store.known().is_resilient(id(1, 1)));
     assert_eq!(lost_marks(&store)[0].1, "0.1.0");
 }
 
@@ -98,9 +98,9 @@ fn r13_a_mark_is_lost_when_that_is_on_disk() {
     store.set_room(Some(0));
     let error = store.meet("0.2.0", Timestamp(1)).unwrap_err();
     assert!(error.is_full(), "{error}");
-    assert!(store.known.is_resilient(id(1, 1)));
+    assert!(store.known().is_resilient(id(1, 1)));
     store.set_room(None);
     store.meet("0.2.0", Timestamp(1)).unwrap();
-    assert!(!store.known.is_resilient(id(1, 1)));
+    assert!(!store.known().is_resilient(id(1, 1)));
     assert_eq!(lost_marks(&store).len(), 1);
 }

@@ -1,6 +1,6 @@
 //! What the journal's records say about attempts: which are open, which numbers are over.
 //!
-//! Pure: the same for replay at start, live appends and tests. No files, no clock. Used by `store`.
+//! Pure: the same for replay at start, live appends and tests. No files, no clock. Used by `ledger`.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ use outlast_proto::v1::{JournalEvent, Ticket};
 use outlast_proto::words::{Attempt, JobId, are_compatible};
 use prost::Message as _;
 
-use super::format::Record;
-use super::kept::{ClosedJob, KeptState, OpenAttempt};
 use crate::attempt_id::AttemptId;
+use crate::kept::{ClosedJob, KeptState, OpenAttempt};
+use crate::record::Record;
 
 /// Longer than a ticket may be shown for the first time (24 h), twice over: after that nobody can show it any more.
 const REMEMBERED_MICROS: i64 = 48 * 3600 * 1_000_000;
 
 /// What this agent knows of an attempt that somebody speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub enum Standing {
     /// Never heard of.
     New,
     /// Admitted, not ended.
@@ -31,7 +31,7 @@ pub(crate) enum Standing {
 
 /// Open attempts and closed numbers.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Known {
+pub struct Known {
     open: BTreeMap<AttemptId, OpenAttempt>,
     /// Job -> (highest attempt that is over, when last heard of).
     closed: BTreeMap<JobId, (Attempt, i64)>,
@@ -40,7 +40,7 @@ pub(crate) struct Known {
 
 impl Known {
     /// Takes in a record, in the order of the log.
-    pub(crate) fn apply(&mut self, record: &Record) {
+    pub fn apply(&mut self, record: &Record) {
         match record {
             Record::Event(event) => self.apply_event(event),
             Record::Admitted(signed) => {
@@ -121,7 +121,8 @@ impl Known {
     }
 
     /// What a new file repeats. Jobs nobody can show a ticket of any more are left out.
-    pub(crate) fn keep(&self, acknowledged: u64) -> KeptState {
+    #[must_use]
+    pub fn keep(&self, acknowledged: u64) -> KeptState {
         KeptState {
             acknowledged,
             open: self.open.values().cloned().collect(),
@@ -139,7 +140,9 @@ impl Known {
         }
     }
 
-    pub(crate) fn standing(&self, id: AttemptId) -> Standing {
+    /// What is known of an attempt.
+    #[must_use]
+    pub fn standing(&self, id: AttemptId) -> Standing {
         if self
             .closed
             .get(&id.job)
@@ -163,7 +166,7 @@ impl Known {
 
     /// The open attempts that lose their mark because a primary of this version has answered, and the version each was marked
     /// under. One of which that is not known was marked under the first version met.
-    pub(crate) fn meet(&mut self, version: &str) -> Vec<(AttemptId, String)> {
+    pub fn meet(&mut self, version: &str) -> Vec<(AttemptId, String)> {
         let mut lost = Vec::new();
         for (id, open) in self.open.iter_mut().filter(|(_, open)| open.resilient) {
             if open.primary_version.is_empty() {
@@ -177,11 +180,14 @@ impl Known {
     }
 
     /// Whether the attempt may go on without a primary.
-    pub(crate) fn is_resilient(&self, id: AttemptId) -> bool {
+    #[must_use]
+    pub fn is_resilient(&self, id: AttemptId) -> bool {
         self.open.get(&id).is_some_and(|open| open.resilient)
     }
 
-    pub(crate) fn open_attempts(&self) -> Vec<OpenAttempt> {
+    /// Those that were admitted and have no end.
+    #[must_use]
+    pub fn open_attempts(&self) -> Vec<OpenAttempt> {
         self.open.values().cloned().collect()
     }
 }

@@ -1,61 +1,61 @@
 //! What a new journal file repeats from the ones before it, so that those can go: open attempts, closed numbers.
 //!
-//! These messages are part of the format on disk: add fields, never change them. Used by `format` and `known`.
+//! These messages are part of the format on disk: add fields, never change them. Used by `record` and `known`.
 
 use outlast_proto::v1::{AttemptRef, ItemEnded, SignedTicket};
 
 /// The first record of every file.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct KeptState {
+pub struct KeptState {
     #[prost(uint64, tag = "1")]
-    pub(crate) acknowledged: u64,
+    pub acknowledged: u64,
     #[prost(message, repeated, tag = "2")]
-    pub(crate) open: Vec<OpenAttempt>,
+    pub open: Vec<OpenAttempt>,
     #[prost(message, repeated, tag = "3")]
-    pub(crate) jobs: Vec<ClosedJob>,
+    pub jobs: Vec<ClosedJob>,
     /// The newest time stamp of an event so far.
     #[prost(int64, tag = "4")]
-    pub(crate) newest_micros: i64,
+    pub newest_micros: i64,
 }
 
 /// An attempt that was admitted and has no end in the journal.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct OpenAttempt {
+pub struct OpenAttempt {
     #[prost(message, optional, tag = "1")]
-    pub(crate) attempt: Option<AttemptRef>,
+    pub attempt: Option<AttemptRef>,
     #[prost(message, optional, tag = "2")]
-    pub(crate) ticket: Option<SignedTicket>,
+    pub ticket: Option<SignedTicket>,
     #[prost(message, repeated, tag = "3")]
-    pub(crate) items: Vec<ItemEnded>,
+    pub items: Vec<ItemEnded>,
     /// Exceptions journalled by name.
     #[prost(uint64, tag = "4")]
-    pub(crate) exceptions: u64,
+    pub exceptions: u64,
     /// Whether its mark makes it resilient, still.
     #[prost(bool, tag = "5")]
-    pub(crate) resilient: bool,
+    pub resilient: bool,
     /// The version of the primary under which it was marked; empty: not known.
     #[prost(string, tag = "6")]
-    pub(crate) primary_version: String,
+    pub primary_version: String,
 }
 
 /// A job of which attempts have ended here.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct ClosedJob {
+pub struct ClosedJob {
     #[prost(uint64, tag = "1")]
-    pub(crate) job: u64,
+    pub job: u64,
     /// This attempt and all lower ones are over.
     #[prost(uint32, tag = "2")]
-    pub(crate) through: u32,
+    pub through: u32,
     /// When it was last heard of.
     #[prost(int64, tag = "3")]
-    pub(crate) at_micros: i64,
+    pub at_micros: i64,
 }
 
 /// An attempt that has no right any more; nor have lower ones of its job.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Fence {
+pub struct Fence {
     #[prost(message, optional, tag = "1")]
-    pub(crate) attempt: Option<AttemptRef>,
+    pub attempt: Option<AttemptRef>,
     #[prost(int64, tag = "2")]
-    pub(crate) at_micros: i64,
+    pub at_micros: i64,
 }

@@ -9,21 +9,21 @@ use outlast_proto::words::{Attempt, JobId};
 
 /// One try of a job; the attempt number is the fencing token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct AttemptId {
-    pub(crate) job: JobId,
-    pub(crate) attempt: Attempt,
+pub struct AttemptId {
+    pub job: JobId,
+    pub attempt: Attempt,
 }
 
 /// A message names no attempt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("job \"{job}\", attempt {attempt} names no attempt: jobs are numbers, attempts count from 1")]
-pub(crate) struct NoAttempt {
+pub struct NoAttempt {
     job: String,
     attempt: u32,
 }
 
 impl AttemptId {
-    pub(crate) fn to_ref(self) -> AttemptRef {
+    pub fn to_ref(self) -> AttemptRef {
         AttemptRef {
             job: self.job.to_string(),
             attempt: self.attempt.0,
@@ -34,7 +34,7 @@ impl AttemptId {
     ///
     /// # Errors
     /// [`NoAttempt`] if it is about none.
-    pub(crate) fn of_message(attempt: Option<&AttemptRef>) -> Result<Self, NoAttempt> {
+    pub fn of_message(attempt: Option<&AttemptRef>) -> Result<Self, NoAttempt> {
         let (job, attempt) = attempt.map_or(("", 0), |a| (a.job.as_str(), a.attempt));
         match job.parse() {
             Ok(job) if attempt > 0 => Ok(Self {

@@ -1,0 +1,143 @@
+//! The one end of an attempt: what is journalled last and what its client is told (S-12).
+
+use outlast_proto::v1::journal_event::What;
+use outlast_proto::v1::{AttemptEnded, AttemptInterrupted, AttemptOver, Stopped};
+use outlast_proto::words::{Counters, StatusCode};
+
+use crate::fault::Fault;
+
+///
+const CANCELED: &str = "Operation was canceled by user";
+
+/// Why an attempt is told to end before its work is done. The first reason wins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// By an administrator, at once.
+    Stopped(Stopped),
+    /// It has no right any more; nothing is journalled (F-04).
+    Fenced,
+    /// This agent ends; the attempt goes on elsewhere (F-16).
+    Interrupted(String),
+    /// Something is wrong.
+    Fault(Fault),
+}
+
+/// An engine's work came to an end by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// 0, 1, or the first failure.
+    pub code: StatusCode,
+    /// The cause of a failure.
+    pub text: String,
+    /// Whether items were left out because it was to stop.
+    pub stopped: Stopped,
+}
+
+/// Why an engine gave up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was told to; the control knows why.
+    Halted,
+    /// By itself.
+    Fault(Fault),
+}
+
+impl From<Fault> for End {
+    fn from(fault: Fault) -> Self {
+        End::Fault(fault)
+    }
+}
+
+/// How an attempt ends, once everything is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With a result.
+    Ended(Done),
+    /// It goes on in another.
+    Interrupted(String),
+    /// Nothing is journalled: it has no right any more.
+    Fenced,
+}
+
+impl Ending {
+    /// What the engine's outcome and the reason to halt, if there was one, add up to.
+    #[must_use]
+    pub fn of(outcome: Result<Done, End>, halt: Option<Halt>) -> Self {
+        match (outcome, halt) {
+            // A fence counts even against a result: it may not be journalled any more.
+            (_, Some(Halt::Fenced)) => Ending::Fenced,
+            (Ok(done), _) => Ending::Ended(done),
+            (Err(End::Fault(fault)), _) | (Err(End::Halted), Some(Halt::Fault(fault))) => {
+                Ending::fault(fault)
+            }
+            (Err(End::Halted), Some(Halt::Stopped(how))) => Ending::canceled(how),
+            (Err(End::Halted), Some(Halt::Interrupted(reason))) => Ending::Interrupted(reason),
+            (Err(End::Halted), None) => Ending::fault(Fault::broken("the stream with the client broke")),
+        }
+    }
+
+    /// A failure.
+    #[must_use]
+    pub fn fault(fault: Fault) -> Self {
+        Ending::Ended(Done {
+            code: fault.code,
+            text: fault.text,
+            stopped: Stopped::Unspecified,
+        })
+    }
+
+    /// By an administrator.
+    #[must_use]
+    pub fn canceled(stopped: Stopped) -> Self {
+        Ending::Ended(Done::canceled(stopped))
+    }
+
+    /// What the client is told, if the end is durable; if not, the attempt stays open and is surveyed at the next start.
+    #[must_use]
+    pub fn over(&self, durable: bool) -> AttemptOver {
+        if !durable {
+            let text = "the media agent could not record how the attempt ended";
+            return Fault::broken(text).over();
+        }
+        let (code, text) = match self {
+            Ending::Ended(done) => (done.code, done.text.clone()),
+            Ending::Interrupted(reason) => (StatusCode::FAILED_OVER, reason.clone()),
+            Ending::Fenced => (StatusCode::SUPERSEDED, "this attempt was superseded".to_owned()),
+        };
+        AttemptOver {
+            code: u32::from(code.0),
+            text,
+        }
+    }
+
+    /// The last event of the attempt; none if it may not say anything any more.
+    #[must_use]
+    pub fn event(&self, counters: &Counters) -> Option<What> {
+        let counters = Some((*counters).into());
+        match self {
+            Ending::Ended(done) => Some(What::Ended(AttemptEnded {
+                status_code: u32::from(done.code.0),
+                text: done.text.clone(),
+                counters,
+                stopped: done.stopped.into(),
+            })),
+            Ending::Interrupted(reason) => Some(What::Interrupted(AttemptInterrupted {
+                counters,
+                reason: reason.clone(),
+            })),
+            Ending::Fenced => None,
+        }
+    }
+}
+
+impl Done {
+    /// By an administrator.
+    #[must_use]
+    pub fn canceled(stopped: Stopped) -> Self {
+        Self {
+            code: StatusCode::CANCELED,
+            text: CANCELED.to_owned(),
+            stopped,
+        }
+    }
+}

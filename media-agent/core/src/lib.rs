@@ -1,0 +1,28 @@
+//! What a media agent decides, without what it does: no files, no network, no clock, no tasks.
+//!
+//! [`Ledger`] is the journal without its disk, [`Known`] what its records say of attempts; [`Roster`] says which attempt may
+//! run, [`Ending`] how one ends, [`survey`] what the storage unit's word makes of one that was left open, [`session`] how the
+//! journal goes to a leader. Called by `outlast-media-agent`, which does what is decided here, and by the simulation.
+
+pub mod attempt_id;
+pub mod contact;
+mod ending;
+mod fault;
+pub mod kept;
+mod known;
+mod ledger;
+mod record;
+mod roster;
+pub mod session;
+pub mod stamps;
+pub mod survey;
+mod tally;
+
+pub use attempt_id::AttemptId;
+pub use ending::{Done, End, Ending, Halt};
+pub use fault::{Fault, shorten, told_by_client};
+pub use known::{Known, Standing};
+pub use ledger::{Gap, Ledger};
+pub use record::{NewEvent, NewRecord, Record};
+pub use roster::{Greeting, Judged, Roster, Showing, Stream};
+pub use tally::Tally;

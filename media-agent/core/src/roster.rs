@@ -1,0 +1,235 @@
+//! Who may run here: the attempts under way, and what orders and streams mean for them (F-04, F-10, S-12).
+//!
+//! Whether a ticket is genuine was checked before. Owned by the media agent's desk, which starts and halts the tasks.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use outlast_proto::v1::AttemptOver;
+use outlast_proto::words::StatusCode;
+
+use crate::attempt_id::AttemptId;
+use crate::ending::Ending;
+use crate::fault::Fault;
+use crate::known::Standing;
+
+/// Endings kept for clients whose stream broke before they heard.
+const ENDINGS: usize = 256;
+
+/// What a client said of itself when it opened a stream.
+#[derive(Clone, Debug, Default)]
+pub struct Greeting {
+    /// Of the client's process.
+    pub client_start: String,
+    /// The media agent's process that welcomed an earlier stream; empty if none did.
+    pub peer_start: String,
+    /// The last of our messages that it has processed.
+    pub received: u64,
+}
+
+/// A ticket that is shown, in an order or by a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Showing {
+    /// Of which attempt.
+    pub id: AttemptId,
+    /// The ticket has expired. Counts only when the attempt is met for the first time.
+    pub expired: Option<Fault>,
+}
+
+/// What a client's stream means.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stream {
+    /// It is let in to its attempt, which runs.
+    Enter,
+    /// It is told why not, and the attempt that runs ends for the same reason.
+    Halt(Fault),
+    /// The attempt has ended, like this.
+    Over(AttemptOver),
+    /// The journal has to be asked: [`Roster::judge_stream`].
+    Judge,
+}
+
+/// What an attempt that does not run here may do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Judged {
+    /// Begin. Those lower attempts of its job have lost their right by its existence; it begins when they have ended.
+    Begin(Vec<AttemptId>),
+    /// The order is a repetition or outdated.
+    Ignore,
+    /// The stream is refused.
+    Refuse(Fault),
+    /// It ends before it began, and that is journalled.
+    End(Ending),
+}
+
+/// How an attempt ended, for the client process that had its stream.
+#[derive(Clone, Debug)]
+struct Remembered {
+    id: AttemptId,
+    client_start: String,
+    over: AttemptOver,
+}
+
+/// The attempts of this process.
+#[derive(Clone, Debug)]
+pub struct Roster {
+    start_id: String,
+    /// Those that run, each with the client process whose stream it has.
+    running: BTreeMap<AttemptId, Option<String>>,
+    endings: VecDeque<Remembered>,
+}
+
+impl Roster {
+    /// Of the process with this start id.
+    #[must_use]
+    pub fn new(start_id: &str) -> Self {
+        Self {
+            start_id: start_id.to_owned(),
+            running: BTreeMap::new(),
+            endings: VecDeque::new(),
+        }
+    }
+
+    /// Whether the attempt runs here.
+    #[must_use]
+    pub fn is_running(&self, id: AttemptId) -> bool {
+        self.running.contains_key(&id)
+    }
+
+    /// Those that run.
+    pub fn running(&self) -> impl Iterator<Item = AttemptId> {
+        self.running.keys().copied()
+    }
+
+    /// The primary orders an attempt that does not run here.
+    #[must_use]
+    pub fn judge_order(&mut self, showing: Showing, standing: Result<Standing, Fault>) -> Judged {
+        let id = showing.id;
+        match admissible(showing, standing) {
+            Ok(()) => Judged::Begin(self.begin(id, None)),
+            Err(refusal) if refusal.is_harmless => Judged::Ignore,
+            Err(refusal) => Judged::End(Ending::fault(refusal.fault)),
+        }
+    }
+
+    /// A client opens a stream.
+    #[must_use]
+    pub fn stream(&mut self, id: AttemptId, greeting: &Greeting) -> Stream {
+        if self.is_foreign(greeting) {
+            return Stream::Judge;
+        }
+        let start = &greeting.client_start;
+        if let Some(client_start) = self.running.get_mut(&id) {
+            if client_start.get_or_insert_with(|| start.clone()) == start {
+                return Stream::Enter;
+            }
+            let text = "the client agent's process ended in mid-job and a new one has come";
+            return Stream::Halt(Fault::new(StatusCode::CLIENT_PROCESS_ABORTED, text));
+        }
+        // Only a stream that goes on from one that it had is told how the attempt ended.
+        let is_it = |ending: &&Remembered| ending.id == id && ending.client_start == *start;
+        let ending = self.endings.iter().find(is_it);
+        match ending.filter(|_| !greeting.peer_start.is_empty()) {
+            Some(ending) => Stream::Over(ending.over.clone()),
+            None => Stream::Judge,
+        }
+    }
+
+    /// A stream that [`Roster::stream`] could not judge.
+    #[must_use]
+    pub fn judge_stream(
+        &mut self,
+        showing: Showing,
+        greeting: &Greeting,
+        standing: Result<Standing, Fault>,
+    ) -> Judged {
+        let id = showing.id;
+        match admissible(showing, standing) {
+            // What that process welcomed is not here to go on with (F-10).
+            Ok(()) if self.is_foreign(greeting) => Judged::Refuse(restarted()),
+            Ok(()) => Judged::Begin(self.begin(id, Some(greeting.client_start.clone()))),
+            Err(refusal) => Judged::Refuse(refusal.fault),
+        }
+    }
+
+    /// Whether an order that cannot be followed for `fault` ends its attempt.
+    #[must_use]
+    pub fn cannot_start(&self, id: AttemptId, standing: Option<Standing>, fault: Fault) -> Option<Ending> {
+        (!self.is_running(id) && standing == Some(Standing::New)).then(|| Ending::fault(fault))
+    }
+
+    /// Those that have no right any more when this attempt is fenced (F-04).
+    #[must_use]
+    pub fn fenced_by(&self, id: AttemptId) -> Vec<AttemptId> {
+        self.of_job(id)
+            .filter(|other| other.attempt <= id.attempt)
+            .collect()
+    }
+
+    /// The attempt runs no more; `over`: what its client is told, if it came to that.
+    pub fn over(&mut self, id: AttemptId, over: Option<AttemptOver>) {
+        let client_start = self.running.remove(&id).flatten();
+        if let (Some(client_start), Some(over)) = (client_start, over) {
+            self.endings.truncate(ENDINGS - 1);
+            self.endings.push_front(Remembered {
+                id,
+                client_start,
+                over,
+            });
+        }
+    }
+
+    fn begin(&mut self, id: AttemptId, client_start: Option<String>) -> Vec<AttemptId> {
+        let lower = self
+            .of_job(id)
+            .filter(|other| other.attempt < id.attempt)
+            .collect();
+        self.running.insert(id, client_start);
+        lower
+    }
+
+    fn of_job(&self, id: AttemptId) -> impl Iterator<Item = AttemptId> {
+        self.running().filter(move |other| other.job == id.job)
+    }
+
+    /// The stream goes on from one that another process welcomed.
+    fn is_foreign(&self, greeting: &Greeting) -> bool {
+        !greeting.peer_start.is_empty() && greeting.peer_start != self.start_id
+    }
+}
+
+/// Why an attempt may not start here.
+struct Refusal {
+    fault: Fault,
+    /// The order is a repetition or outdated, and nothing is journalled for it.
+    is_harmless: bool,
+}
+
+/// Whether the journal lets the attempt start.
+fn admissible(showing: Showing, standing: Result<Standing, Fault>) -> Result<(), Refusal> {
+    let id = showing.id;
+    let harmless = |fault| Refusal {
+        fault,
+        is_harmless: true,
+    };
+    let superseded = |text| harmless(Fault::new(StatusCode::SUPERSEDED, text));
+    match standing {
+        Ok(Standing::New) => match showing.expired {
+            None => Ok(()),
+            Some(fault) => Err(Refusal {
+                fault,
+                is_harmless: false,
+            }),
+        },
+        Ok(Standing::Open) => Err(harmless(restarted())),
+        Ok(Standing::Closed) => Err(superseded(format!("attempt {id} is over"))),
+        Ok(Standing::Superseded) => Err(superseded(format!("attempt {id} was superseded by a later one"))),
+        Err(fault) => Err(harmless(fault)),
+    }
+}
+
+fn restarted() -> Fault {
+    Fault::new(
+        StatusCode::FAILED_OVER,
+        "the media agent was restarted; the attempt ends and goes on in a new one",
+    )
+}

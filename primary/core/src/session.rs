@@ -1,0 +1,87 @@
+//! What a leader decides in its session with an agent: whether the agent is known just so, whether its journal can go on, which
+//! orders are still to be said, what is acknowledged. Called by `primary/src/sessions` and by the simulation.
+
+use std::collections::BTreeSet;
+
+use outlast_proto::words::{AgentName, Attempt, JobId};
+
+use crate::entry::AgentHello;
+use crate::orders::{Order, owed_to};
+use crate::reply::{Refusal, Reply};
+use crate::rows::{Agent, JournalCursor};
+use crate::state::ClusterState;
+
+/// Whether the state says of the agent what it says of itself: there is nothing to propose.
+#[must_use]
+pub fn is_registered(state: &ClusterState, hello: &AgentHello) -> bool {
+    let same = |agent: &Agent| {
+        let media = match (&agent.media, &hello.media) {
+            (None, None) => true,
+            (Some(known), Some(new)) => {
+                let unit = state.storage_unit(&new.storage_unit);
+                known.journal.id == new.journal_id
+                    && known.pool == new.pool
+                    && known.storage_unit == new.storage_unit
+                    && known.data_addresses == new.data_addresses
+                    && unit
+                        .is_some_and(|u| new.repository_id.is_none() || u.repository_id == new.repository_id)
+            }
+            _ => false,
+        };
+        media
+            && agent.kind == hello.kind
+            && agent.start_id == hello.start_id
+            && agent.version == hello.version
+            && agent.host_id == hello.host_id
+            && agent.fibre_transport == hello.fibre_transport
+    };
+    state.agent(&hello.name).is_some_and(same)
+}
+
+/// Whether a journal whose oldest event is `first` and whose newest is `last` lacks what was acknowledged, or what comes next: a
+/// rolled-back or emptied disk.
+#[must_use]
+pub fn is_behind(cursor: &JournalCursor, first: u64, last: u64) -> bool {
+    last < cursor.acknowledged || first > cursor.acknowledged + 1
+}
+
+/// The attempts of this agent that may still run.
+pub fn open_attempts(state: &ClusterState, agent: &AgentName) -> impl Iterator<Item = (JobId, Attempt)> {
+    state
+        .running_on(agent)
+        .filter_map(|job| job.running.as_ref().map(|running| (job.id, running.attempt)))
+}
+
+/// The acknowledgement that follows from the reply to committed events. There is none before the commit.
+///
+/// # Errors
+/// The refusal that ends the session; none, if the reply is to another command.
+pub fn acknowledgement(reply: Reply) -> Result<u64, Option<Refusal>> {
+    match reply {
+        Reply::Recorded { acknowledged } => Ok(acknowledged),
+        Reply::Refused(refusal) => Err(Some(refusal)),
+        _ => Err(None),
+    }
+}
+
+/// The orders said in one session; each is said once.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    orders: BTreeSet<Order>,
+}
+
+impl Said {
+    /// What is owed now and was not said yet. What is not owed any more may come to be owed, and said, again.
+    pub fn due(&mut self, state: &ClusterState, agent: &AgentName) -> Vec<Order> {
+        let owed: BTreeSet<_> = owed_to(state, agent).into_iter().collect();
+        self.orders.retain(|order| owed.contains(order));
+        owed.into_iter()
+            .filter(|order| !self.orders.contains(order))
+            .collect()
+    }
+
+    /// This order was said.
+    pub fn say(&mut self, order: Order) {
+        self.orders.insert(order);
+    }
+}
