@@ -11,10 +11,10 @@ use std::path::Path;
 
 use outlast_kit::identity::Kind;
 use outlast_proto::v1::journal_event::What;
-use outlast_proto::v1::{MarkLost, Ticket};
+use outlast_proto::v1::{AttemptOver, MarkLost, Ticket};
 use support::client::BackupStream;
 use support::home::{ITEM, home};
-use support::world::{RunningAgent, World};
+use support::world::{PATIENCE, RunningAgent, World};
 
 /// A ticket that a primary of version 0.1.0 dispatched.
 fn ticket(world: &World, job: u64) -> Ticket {
@@ -53,6 +53,12 @@ fn lost(world: &World, job: u64) -> Vec<MarkLost> {
         .collect()
 }
 
+/// The last word. An attempt that should end and does not confirms for ever.
+async fn over(stream: BackupStream) -> AttemptOver {
+    let over = tokio::time::timeout(PATIENCE, stream.over()).await;
+    over.expect("the attempt goes on")
+}
+
 fn code(end: &What) -> u32 {
     match end {
         What::Ended(ended) => ended.status_code,
@@ -79,7 +85,7 @@ async fn r13_another_version_takes_the_mark_away_and_r03_holds_from_then_on() {
     assert_eq!(lost(&world, 1), [expected]);
     // Without a primary for longer than the grace it fails; its client is told.
     world.primary.be_away(true).await;
-    let over = stream.over().await;
+    let over = over(stream).await;
     assert_eq!(over.code, 40, "{}", over.text);
     assert!(over.text.contains("not resilient"), "{}", over.text);
     world.primary.be_away(false).await;
@@ -111,10 +117,10 @@ async fn r13_a_patch_release_takes_nothing_away() {
     world.primary.be_away(true).await;
     // Those that are not resilient end, so the grace is over; this one does its work and ends well.
     for stream in [unmarked, other] {
-        assert_eq!(stream.over().await.code, 40);
+        assert_eq!(over(stream).await.code, 40);
     }
     stream.item(0, &home(), "home").await;
-    assert_eq!(stream.over().await.code, 0);
+    assert_eq!(over(stream).await.code, 0);
     world.primary.be_away(false).await;
     assert_eq!(code(&world.primary.end_of(1, 1).await), 0);
     assert_eq!(lost(&world, 1), []);
@@ -135,7 +141,7 @@ async fn r13_what_ended_before_the_other_version_was_met_keeps_its_mark() {
     let open = begin(&world, &agent, &ticket(&world, 2)).await;
     world.primary.be_away(true).await;
     stream.item(0, &home(), "home").await;
-    assert_eq!(stream.over().await.code, 0);
+    assert_eq!(over(stream).await.code, 0);
     world.primary.be_version("0.2.0");
     world.primary.be_away(false).await;
     assert_eq!(code(&world.primary.end_of(1, 1).await), 0);
