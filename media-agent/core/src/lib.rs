@@ -1,6 +1,7 @@
 //! What a media agent decides, without what it does: no files, no network, no clock, no tasks.
 //!
-//! [`Ledger`] is the journal without its disk, [`Known`] what its records say of attempts; [`Roster`] says which attempt may
+//! [`Ledger`] is the journal without its disk, [`Known`] what its records say of attempts, [`Fold`] what
+//! is left out of one that grows too large; [`Roster`] says which attempt may
 //! run, [`Ending`] how one ends, [`survey`] what the storage unit's word makes of one that was left open, [`session`] how the
 //! journal goes to a leader. Called by `outlast-media-agent`, which does what is decided here, and by the simulation.
 
@@ -8,6 +9,7 @@ pub mod attempt_id;
 pub mod contact;
 mod ending;
 mod fault;
+mod fold;
 pub mod kept;
 mod known;
 mod ledger;
@@ -21,6 +23,7 @@ mod tally;
 pub use attempt_id::AttemptId;
 pub use ending::{Done, End, Ending, Halt};
 pub use fault::{Fault, shorten, told_by_client};
+pub use fold::{FOLD_FROM, Fold};
 pub use known::{Known, Standing};
 pub use ledger::{Gap, Ledger};
 pub use record::{NewEvent, NewRecord, Record};

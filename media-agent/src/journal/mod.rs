@@ -1,7 +1,8 @@
 //! The durable journal: what happened to this agent's attempts, synced before anything is acted on or sent.
 //!
 //! [`Journal`] is the handle everybody uses; `worker` owns the files and gathers what waits into one sync; `store` is
-//! the synchronous log made of segments; `format` the bytes on disk. What the records mean is the core's `Ledger`.
+//! the synchronous log made of segments; `format` the bytes on disk. What the records mean is the core's `Ledger`, what is left out when they become too
+//! many its `Fold`.
 //! Nothing here decides what happens to an attempt.
 
 mod error;

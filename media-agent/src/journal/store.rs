@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 
-use outlast_media_core::{Gap, Known, Ledger, NewRecord, Record};
+use outlast_media_core::{FOLD_FROM, Fold, Gap, Known, Ledger, NewRecord, Record};
 use outlast_proto::v1::JournalEvent;
 use outlast_proto::words::{JournalId, Timestamp};
 use prost::Message as _;
@@ -34,6 +34,11 @@ pub(crate) struct Store {
     ledger: Ledger,
     /// Of events `acknowledged + 1` to `last`.
     places: VecDeque<Place>,
+    /// Bytes of these events.
+    waiting: u64,
+    /// From so many on details are left out.
+    fold_from: u64,
+    fold: Fold,
     /// The error after which nothing is written any more.
     broken: Option<JournalError>,
 }
@@ -80,6 +85,9 @@ impl Store {
             header,
             ledger: Ledger::begin(known),
             places: VecDeque::new(),
+            waiting: 0,
+            fold_from: FOLD_FROM,
+            fold: Fold::default(),
             broken: None,
         })
     }
@@ -104,6 +112,9 @@ impl Store {
             header: newest.segment.header.clone(),
             ledger: Ledger::replaying(first),
             places: VecDeque::new(),
+            waiting: 0,
+            fold_from: FOLD_FROM,
+            fold: Fold::default(),
             broken: None,
         };
         let mut next_number = None;
@@ -124,6 +135,11 @@ impl Store {
         store
             .places
             .drain(..usize::try_from(delivered).unwrap_or(usize::MAX));
+        store.waiting = store
+            .places
+            .iter()
+            .map(|place| u64::from(place.span.length))
+            .sum();
         store.drop_delivered_files()?;
         Ok(store)
     }
@@ -166,6 +182,8 @@ impl Store {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
+        let new = self.fold.of(new, self.waiting >= self.fold_from);
+        let ended = Fold::ended(&new);
         let mut records = self.ledger.number(new);
         let length = records.iter().map(Record::length).sum();
         if length > MAX_FRAME / 2 {
@@ -175,7 +193,12 @@ impl Store {
             self.rotate()?;
         }
         records.extend(self.ledger.unwritten_acknowledgement());
-        self.write(&records)
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.write(&records)?;
+        self.fold.forget(&ended);
+        Ok(())
     }
 
     /// A primary of this version has answered: attempts marked under one that is not compatible lose their mark.
@@ -197,6 +220,7 @@ impl Store {
         })?;
         for (record, span) in records.iter().zip(spans) {
             if let Record::Event(_) = record {
+                self.waiting += u64::from(span.length);
                 self.places.push_back(Place { file, span });
             }
         }
@@ -231,7 +255,8 @@ impl Store {
     /// The primary has committed everything up to `sequence`. Reaches the disk with the next append.
     pub(crate) fn acknowledge(&mut self, sequence: u64) -> Result<(), JournalError> {
         let more = self.ledger.acknowledge(sequence);
-        self.places.drain(..usize::try_from(more).unwrap_or(usize::MAX));
+        let delivered = self.places.drain(..usize::try_from(more).unwrap_or(usize::MAX));
+        self.waiting -= delivered.map(|place| u64::from(place.span.length)).sum::<u64>();
         self.drop_delivered_files()
     }
 
@@ -288,6 +313,11 @@ impl Store {
             file.remove()?;
         }
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_fold_from(&mut self, bytes: u64) {
+        self.fold_from = bytes;
     }
 
     #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Tables of the journal: crashes at every byte, damage, full disks, rotation, acknowledgement, reopening.
 
+mod fold;
 mod marks;
 
 use std::path::{Path, PathBuf};
