@@ -10,6 +10,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::error::RunError;
 
+const CLUSTER: &str = "cluster.json";
+
 /// A data directory that is ours until this is dropped.
 #[derive(Debug)]
 pub(crate) struct DataDir {
@@ -40,15 +42,29 @@ impl DataDir {
             .open(path.join("lock"))
             .map_err(failed)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self {
-                path: path.to_owned(),
-                _lock: lock,
-            }),
+            Ok(()) => {
+                let taken = Self {
+                    path: path.to_owned(),
+                    _lock: lock,
+                };
+                taken.keep_cluster_with_journal().map_err(failed)?;
+                Ok(taken)
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => Err(RunError::DataDirInUse {
                 path: path.to_owned(),
             }),
             Err(error) => Err(failed(error.into())),
         }
+    }
+
+    /// Earlier versions had the file one folder up.
+    fn keep_cluster_with_journal(&self) -> std::io::Result<()> {
+        let before = self.path.join(CLUSTER);
+        if !before.exists() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(self.journal())?;
+        std::fs::rename(before, self.cluster_file())
     }
 
     pub(crate) fn journal(&self) -> PathBuf {
@@ -67,8 +83,9 @@ impl DataDir {
         self.path.join("local")
     }
 
+    /// Beside the journal: whoever takes a journal elsewhere takes along whose it is.
     pub(crate) fn cluster_file(&self) -> PathBuf {
-        self.path.join("cluster.json")
+        self.journal().join(CLUSTER)
     }
 }
 

@@ -71,8 +71,20 @@ pub enum RunError {
         /// The directory.
         path: PathBuf,
     },
+    /// Nobody knows whose journal it is.
+    #[error(
+        "{} is missing, which says to which cluster the journal beside it belongs; put it back, or move the folder away: what the journal has not \
+         reported yet is lost then, and running attempts are looked for in the storage unit", path.display()
+    )]
+    ClusterFileMissing {
+        /// The file.
+        path: PathBuf,
+    },
     /// What was learned of the cluster cannot be read.
-    #[error("{} is damaged: {reason}; remove it, the primary will send its content again", path.display())]
+    #[error(
+        "{} is damaged: {reason}; put a copy back, or move the folder away: what the journal in it has not reported yet is lost then, and running \
+         attempts are looked for in the storage unit", path.display()
+    )]
     ClusterFile {
         /// The file.
         path: PathBuf,

@@ -83,6 +83,10 @@ pub async fn start_with(config: Config, shutdown: Shutdown, timing: Timing) -> R
 
     let tasks = Tasks::new(shutdown.clone());
     let (journal, open) = Journal::open(&data_dir.journal(), &tasks)?;
+    if cluster.known().is_none() && journal.status().last > 0 {
+        let path = data_dir.cluster_file();
+        return Err(RunError::ClusterFileMissing { path });
+    }
     let sent = Arc::new(AtomicU64::new(journal.status().last));
     let clock = SystemClock::shared();
     let mut contact = Contact::none_yet(clock.monotonic(), timing.reconnect_for);

@@ -181,6 +181,75 @@ async fn r05_events_of_an_outage_are_delivered_once_and_in_order_after_it() {
     agent.stop().await;
 }
 
+/// A journal with three events nobody has yet, and the file that says whose it is.
+async fn with_undelivered() -> (World, std::path::PathBuf) {
+    let world = World::new().await;
+    let agent = world.agent("media-1").await;
+    world.primary.be_deaf(true);
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let ticket = world.ticket(1, 1, &[Path::new(ITEM)]);
+    let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+    stream.welcome().await;
+    stream.item(0, &home(), "home").await;
+    assert_eq!(stream.over().await.code, 0);
+    agent.stop().await;
+    world.primary.be_deaf(false);
+    let file = world.dir.path().join("data-media-1/journal/cluster.json");
+    (world, file)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r05_a_journal_of_another_cluster_tells_nothing_and_takes_no_part() {
+    let (world, file) = with_undelivered().await;
+    let ours = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, ours.replace(support::world::CLUSTER, "elsewhere")).unwrap();
+    let before = world.primary.last_hello().start_id;
+    let agent = world.try_agent("media-1", Timing::default()).await.unwrap();
+    let is_new = |primary: &support::primary::Primary| primary.last_hello().start_id != before;
+    world.primary.wait_for("hello", is_new).await;
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let hello = world.hello(&world.ticket(2, 1, &[Path::new(ITEM)]));
+    let over = BackupStream::open(&laptop, &agent.address, hello)
+        .await
+        .over()
+        .await;
+    assert_eq!(over.code, 59, "{}", over.text);
+    assert!(over.text.contains("cluster"), "{}", over.text);
+    agent.stop().await;
+    assert_eq!(world.primary.events(1, 1), []);
+
+    // Back where it belongs it has lost nothing.
+    std::fs::write(&file, ours).unwrap();
+    let agent = world.agent("media-1").await;
+    world.primary.end_of(1, 1).await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r05_a_journal_nobody_knows_the_cluster_of_keeps_the_agent_down() {
+    let (world, file) = with_undelivered().await;
+    // Where earlier versions had it.
+    let before = world.dir.path().join("data-media-1/cluster.json");
+    std::fs::rename(&file, &before).unwrap();
+    world.agent("media-1").await.stop().await;
+    assert!(file.exists() && !before.exists());
+    for damage in ["gone", "{"] {
+        std::fs::remove_file(&file).unwrap();
+        if damage != "gone" {
+            std::fs::write(&file, damage).unwrap();
+        }
+        let error = world.try_agent("media-1", Timing::default()).await.err().unwrap();
+        let text = error.to_string();
+        assert!(
+            text.contains("cluster.json") && text.contains("move the folder away"),
+            "{text}"
+        );
+        std::fs::write(&file, "").unwrap();
+    }
+    std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
+    world.agent("media-1").await.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn s11_a_storage_unit_that_is_away_fails_attempts_and_not_the_agent() {
     let (world, agent, _) = with_backup().await;
