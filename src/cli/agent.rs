@@ -67,7 +67,17 @@ fn view_list(agents: &[AgentDocument]) -> String {
         left("POOL"),
         right("ACTIVE JOBS"),
     ];
-    table(columns, rows.collect())
+    table(columns, rows.collect()) + &agents.iter().filter_map(alarm).collect::<String>()
+}
+
+/// C-09.
+fn alarm(agent: &AgentDocument) -> Option<String> {
+    let at = time(Some(agent.turns_taken?));
+    Some(format!(
+        "\nALARM: two processes take turns under the certificate of agent {}, last at {at}: one of them is a copy; stop it, and give it a \
+         certificate of its own\n",
+        agent.name
+    ))
 }
 
 fn connected(agent: &AgentDocument) -> String {
@@ -87,5 +97,5 @@ fn view_one(agent: &AgentDocument) -> String {
         ("Pool", or_dash(agent.pool.as_ref())),
         ("Storage unit", or_dash(agent.storage_unit.as_ref())),
         ("Active jobs", agent.active_jobs.to_string()),
-    ])
+    ]) + &alarm(agent).unwrap_or_default()
 }

@@ -20,6 +20,7 @@ pub(crate) struct AgentDocument {
     pub(crate) active_jobs: u32,
     pub(crate) connected: Option<bool>,
     pub(crate) storage_unit: Option<String>,
+    pub(crate) turns_taken: Option<Timestamp>,
 }
 
 impl From<&v1::Agent> for AgentDocument {
@@ -36,6 +37,7 @@ impl From<&v1::Agent> for AgentDocument {
             active_jobs: agent.active_jobs,
             connected: agent.connected,
             storage_unit: text(&agent.storage_unit),
+            turns_taken: time(agent.turns_taken.as_ref()),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod cluster;
+mod copies;
 mod exceptions;
 mod filesystem;
 mod foreign_client;

@@ -20,11 +20,11 @@ impl Agents for Api {
         request: Request<ListAgentsRequest>,
     ) -> Result<Response<ListAgentsResponse>, Status> {
         self.fresh(request.into_inner().stale).await?;
-        let registry = self.registry_if_leading();
+        let (registry, now) = (self.registry_if_leading(), self.brain.clock().now());
         let state = self.brain.read();
         let agents = state
             .agents()
-            .map(|(name, row)| view::agent::message(&state, registry, name, row))
+            .map(|agent| view::agent::message(&state, registry, agent, now))
             .collect();
         Ok(Response::new(ListAgentsResponse { agents }))
     }
@@ -39,8 +39,8 @@ impl Agents for Api {
         Ok(Response::new(view::agent::message(
             &state,
             self.registry_if_leading(),
-            name,
-            row,
+            (name, row),
+            self.brain.clock().now(),
         )))
     }
 }

@@ -6,6 +6,7 @@ mod registry;
 mod serve;
 mod service;
 mod ticket;
+mod turns;
 
 pub(crate) use registry::Registry;
 pub(crate) use service::SessionService;

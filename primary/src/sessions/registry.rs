@@ -11,6 +11,8 @@ use outlast_proto::words::{AgentName, StartId, Timestamp};
 use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, watch};
 
+use super::turns::Turns;
+
 /// Answers to one question that may wait to be read.
 const ANSWERS: usize = 16;
 /// How long a session waits for an asker that does not read: journal and presence wait behind the answer.
@@ -34,6 +36,7 @@ struct Inner {
     sessions: BTreeMap<AgentName, Entry>,
     /// When agents were last heard that are no longer here.
     gone: BTreeMap<AgentName, Timestamp>,
+    turns: Turns,
 }
 
 /// The sessions of this leader.
@@ -78,6 +81,7 @@ impl Registry {
         inner.open = false;
         // The next leader hears them, not this node.
         inner.gone.clear();
+        inner.turns = Turns::default();
         for entry in std::mem::take(&mut inner.sessions).into_values() {
             entry.over.begin();
         }
@@ -85,7 +89,7 @@ impl Registry {
         self.wake();
     }
 
-    /// Takes a place for an agent. An older session of the same agent ends (C-09). None while this node does not lead.
+    /// Takes a place for an agent. An older session of the same agent ends; two processes that take turns raise an alarm (C-09). None while this node does not lead.
     pub(crate) fn enter(
         &self,
         agent: &AgentName,
@@ -114,6 +118,12 @@ impl Registry {
             tracing::info!(%agent, other_process, "a new session ends the older one");
             old.over.begin();
         }
+        if inner.turns.came(agent, start_id, now) {
+            tracing::error!(
+                %agent, start_id = %start_id,
+                "two processes take turns under the certificate of this agent: one of them is a copy; stop it, and give it a certificate of its own"
+            );
+        }
         drop(inner);
         self.wake();
         Some(Place {
@@ -138,6 +148,11 @@ impl Registry {
     /// Whether an agent is here.
     pub(crate) fn is_connected(&self, agent: &AgentName) -> bool {
         self.lock().sessions.contains_key(agent)
+    }
+
+    /// When two processes last took turns under the certificate of an agent, if that was lately (C-09).
+    pub(crate) fn turns_taken(&self, agent: &AgentName, now: Timestamp) -> Option<Timestamp> {
+        self.lock().turns.taken(agent, now)
     }
 
     /// When this leader last heard an agent, whether or not it is still here.

@@ -3,7 +3,7 @@
 use outlast_core::ClusterState;
 use outlast_core::rows::{Agent, Pool};
 use outlast_proto::v1;
-use outlast_proto::words::{AgentName, PoolName};
+use outlast_proto::words::{AgentName, PoolName, Timestamp};
 
 use crate::sessions::Registry;
 
@@ -11,8 +11,8 @@ use crate::sessions::Registry;
 pub(crate) fn message(
     state: &ClusterState,
     registry: Option<&Registry>,
-    name: &AgentName,
-    agent: &Agent,
+    (name, agent): (&AgentName, &Agent),
+    now: Timestamp,
 ) -> v1::Agent {
     let media = agent.media.as_ref();
     let last_seen = registry.and_then(|registry| registry.last_seen(name));
@@ -30,6 +30,9 @@ pub(crate) fn message(
         storage_unit: media
             .map(|media| media.storage_unit.to_string())
             .unwrap_or_default(),
+        turns_taken: registry
+            .and_then(|registry| registry.turns_taken(name, now))
+            .map(Into::into),
     }
 }
 
