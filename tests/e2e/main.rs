@@ -10,6 +10,7 @@ mod filesystem;
 mod foreign_client;
 mod group;
 mod hostile;
+mod hostile_agent;
 mod hosts;
 mod kill_loops;
 mod lab;
