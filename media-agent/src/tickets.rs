@@ -22,6 +22,8 @@ pub(crate) struct Ticket {
     pub(crate) resilient: bool,
     /// Of the primary that decided so; empty: not known.
     pub(crate) primary_version: String,
+    /// The journal its attempt was dispatched to; empty: not known.
+    pub(crate) journal_id: String,
     pub(crate) expires_at: Timestamp,
     pub(crate) policy: String,
     pub(crate) items: Vec<Item>,
@@ -174,6 +176,7 @@ fn parse(message: v1::Ticket, signed: v1::SignedTicket) -> Result<Ticket, Ticket
         client,
         resilient: message.resilient,
         primary_version: message.primary_version,
+        journal_id: message.journal_id,
         expires_at: crate::stamps::of_message(message.expires_at.as_ref()),
         policy: message.policy.map(|policy| policy.name).unwrap_or_default(),
         items,

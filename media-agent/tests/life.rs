@@ -155,6 +155,12 @@ async fn f04_streams_without_right_are_refused() {
             changed(&|t| t.expires_at = Some(in_seconds(-10))),
             59,
         ),
+        (
+            "dispatched to another journal",
+            &laptop,
+            changed(&|t| t.journal_id = "the one before".into()),
+            1101,
+        ),
         ("no attempt", &laptop, changed(&|t| t.attempt = None), 59),
         ("no kind", &laptop, changed(&|t| t.kind = 0), 59),
         ("no ticket", &laptop, Default::default(), 59),

@@ -18,3 +18,5 @@ mod view;
 
 pub use config::{Config, ConfigProblem, MemberConfig};
 pub use node::{RunError, run};
+// What the simulation's leader says and hears is written and read as here.
+pub use sessions::{issue_ticket, parse_event};

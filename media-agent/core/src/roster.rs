@@ -33,6 +33,9 @@ pub struct Showing {
     pub id: AttemptId,
     /// The ticket has expired. Counts only when the attempt is met for the first time.
     pub expired: Option<Fault>,
+    /// The ticket is for the journal before this one: the primary has ended its attempt, or will when it hears of this one.
+    /// Counts only when the attempt is met for the first time.
+    pub of_other_journal: bool,
 }
 
 /// What a client's stream means.
@@ -213,6 +216,9 @@ fn admissible(showing: Showing, standing: Result<Standing, Fault>) -> Result<(),
     };
     let superseded = |text| harmless(Fault::new(StatusCode::SUPERSEDED, text));
     match standing {
+        Ok(Standing::New) if showing.of_other_journal => Err(superseded(format!(
+            "attempt {id} was dispatched before the media agent began a new journal; it goes on in a new one"
+        ))),
         Ok(Standing::New) => match showing.expired {
             None => Ok(()),
             Some(fault) => Err(Refusal {
@@ -232,4 +238,40 @@ fn restarted() -> Fault {
         StatusCode::FAILED_OVER,
         "the media agent was restarted; the attempt ends and goes on in a new one",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(of_other_journal: bool) -> Showing {
+        Showing {
+            id: AttemptId {
+                job: outlast_proto::words::JobId(1),
+                attempt: outlast_proto::words::Attempt(1),
+            },
+            expired: None,
+            of_other_journal,
+        }
+    }
+
+    #[test]
+    fn t90_s12_a_ticket_of_the_journal_before_lets_nothing_begin() {
+        let greeting = Greeting::default();
+        for (of_other_journal, begins) in [(false, true), (true, false)] {
+            let ordered = Roster::new("start").judge_order(shown(of_other_journal), Ok(Standing::New));
+            assert_eq!(ordered == Judged::Begin(Vec::new()), begins);
+            // Nothing is journalled for it: the primary has ended the attempt, or will.
+            assert_eq!(ordered == Judged::Ignore, !begins);
+
+            let opened =
+                Roster::new("start").judge_stream(shown(of_other_journal), &greeting, Ok(Standing::New));
+            assert_eq!(opened == Judged::Begin(Vec::new()), begins);
+            let code = match opened {
+                Judged::Refuse(fault) => fault.code,
+                _ => StatusCode::SUCCESSFUL,
+            };
+            assert_eq!(code == StatusCode::SUPERSEDED, !begins);
+        }
+    }
 }

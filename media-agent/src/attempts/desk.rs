@@ -245,6 +245,8 @@ impl Owner {
         Showing {
             id: ticket.id,
             expired: checked.err().map(|error| Fault::access(error.to_string())),
+            of_other_journal: !ticket.journal_id.is_empty()
+                && ticket.journal_id != self.context.journal.status().journal.0,
         }
     }
 

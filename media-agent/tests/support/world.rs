@@ -156,6 +156,7 @@ impl World {
                 .collect(),
             restore: None,
             primary_version: String::new(),
+            journal_id: String::new(),
         }
     }
 

@@ -15,7 +15,7 @@ const MAX_TEXT: usize = 4096;
 ///
 /// # Errors
 /// [`InvalidField`] naming what is wrong; the session then ends.
-pub(crate) fn parse(event: v1::JournalEvent) -> Result<JournalEvent, InvalidField> {
+pub fn parse(event: v1::JournalEvent) -> Result<JournalEvent, InvalidField> {
     let missing = |field| InvalidField::new(field, "is missing");
     let (job, attempt) = event.attempt.ok_or_else(|| missing("attempt"))?.parts()?;
     let what = parse_what(event.what.ok_or_else(|| missing("what"))?)?;

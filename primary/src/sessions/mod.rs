@@ -8,5 +8,7 @@ mod service;
 mod ticket;
 mod turns;
 
+pub use events::parse as parse_event;
 pub(crate) use registry::Registry;
 pub(crate) use service::SessionService;
+pub use ticket::issue as issue_ticket;

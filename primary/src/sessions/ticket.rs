@@ -18,9 +18,11 @@ pub(crate) fn public_key(cluster: &Cluster) -> Vec<u8> {
 }
 
 /// The ticket of a job's running attempt.
-pub(crate) fn issue(state: &ClusterState, job: &Job, running: &Running) -> Option<SignedTicket> {
+#[must_use]
+pub fn issue(state: &ClusterState, job: &Job, running: &Running) -> Option<SignedTicket> {
     let cluster = state.cluster()?;
-    let unit = &state.agent(&running.media_agent)?.media.as_ref()?.storage_unit;
+    let media = state.agent(&running.media_agent)?.media.as_ref()?;
+    let unit = &media.storage_unit;
     let full = matches!(job.task, JobTask::Backup { full: true });
     let items = job.items.iter().map(|item| TicketItem {
         path: item.path.clone(),
@@ -54,6 +56,8 @@ pub(crate) fn issue(state: &ClusterState, job: &Job, running: &Running) -> Optio
         items: items.collect(),
         restore,
         primary_version: running.primary_version.clone(),
+        // An attempt ends when its agent comes with another journal, so this is the one it was dispatched to.
+        journal_id: media.journal.id.0.clone(),
     };
     let ticket = ticket.encode_to_vec();
     let signature = key_pair(cluster)?.sign(&ticket).as_ref().to_vec();

@@ -1,0 +1,299 @@
+//! What must never be: looked at after every step. The first contradiction is kept, with the rule it breaks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use outlast_core::rows::History;
+use outlast_core::{ClusterState, Command, Entry};
+use outlast_media_core::AttemptId;
+use outlast_proto::words::{Attempt, CompletionStatus, JobId, StatusCode};
+
+use crate::storage::Unit;
+
+/// What the world has seen so far, from outside of all processes.
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    /// Of the state after each entry that was applied anywhere.
+    hashes: Vec<u64>,
+    histories: BTreeMap<(JobId, Attempt), History>,
+    points: BTreeSet<(JobId, u32)>,
+    /// Jobs by the submission that was answered with them.
+    answered: BTreeMap<String, Vec<JobId>>,
+    /// By journal: the last event that is synced.
+    synced: BTreeMap<String, u64>,
+    /// By journal: the last event that a majority of primaries has.
+    committed: BTreeMap<String, u64>,
+    /// Ends that are durable in a journal.
+    witnessed: BTreeMap<AttemptId, StatusCode>,
+    /// Attempts whose journal was set back by a fault: what it had said may be lost.
+    excused: BTreeSet<AttemptId>,
+    /// By client and job: the highest attempt it has accepted.
+    admitted: BTreeMap<(usize, JobId), Attempt>,
+    /// What works on which client's host.
+    working: BTreeSet<(usize, AttemptId)>,
+    /// Only primaries fail in this world.
+    pub(crate) spares_agents: bool,
+    /// Attempts whose mark is durable.
+    marked: BTreeSet<AttemptId>,
+    pub(crate) events_applied: u64,
+    pub(crate) contradiction: Option<String>,
+}
+
+impl Oracle {
+    pub(crate) fn contradict(&mut self, rule: &str, text: String) {
+        self.contradiction
+            .get_or_insert_with(|| format!("{rule}: {text}"));
+    }
+
+    /// Some node has applied an entry.
+    pub(crate) fn applied(
+        &mut self,
+        index: usize,
+        hash: u64,
+        state: &ClusterState,
+        entry: &Entry,
+        unit: &Unit,
+    ) {
+        match self.hashes.get(index - 1) {
+            Some(known) if *known == hash => return,
+            Some(_) => {
+                return self.contradict("DESIGN 3", format!("nodes differ after entry {index}: {entry:?}"));
+            }
+            None => {}
+        }
+        // Empty entries are not told: what is missing before this one had the same hash.
+        let before = self.hashes.last().copied().unwrap_or(0);
+        self.hashes.resize(index - 1, before);
+        self.hashes.push(hash);
+        if let Command::RecordEvents {
+            journal_id, events, ..
+        } = &entry.command
+        {
+            self.events_applied += events.len() as u64;
+            let last = events.last().map_or(0, |event| event.sequence);
+            let committed = self.committed.entry(journal_id.0.clone()).or_default();
+            *committed = (*committed).max(last);
+            let synced = self.synced.get(&journal_id.0).copied().unwrap_or(0);
+            if last > synced {
+                self.contradict("R-05", format!("event {last} of journal {journal_id} left its agent and only {synced} are on its disk"));
+            }
+        }
+        for violation in outlast_core::invariants::violations(state) {
+            self.contradict("invariants", violation.to_string());
+        }
+        self.look_at_histories(state);
+        self.look_at_points(state, unit);
+        self.look_at_details(state);
+    }
+
+    fn look_at_histories(&mut self, state: &ClusterState) {
+        let mut found = 0;
+        for (job, attempt, history) in state.histories() {
+            found += 1;
+            let known = self
+                .histories
+                .entry((job, attempt))
+                .or_insert_with(|| history.clone());
+            if known != history {
+                let text = format!("the history of attempt {attempt} of job {job} was changed");
+                return self.contradict("S-12", text);
+            }
+            let mut paths: Vec<_> = history
+                .exceptions
+                .iter()
+                .map(|exception| &exception.path)
+                .collect();
+            let all = paths.len();
+            paths.sort_unstable();
+            paths.dedup();
+            if paths.len() != all {
+                return self.contradict(
+                    "R-05",
+                    format!("an event of attempt {attempt} of job {job} was applied twice"),
+                );
+            }
+            self.look_at_status((job, attempt), history.status, history.code);
+        }
+        if found < self.histories.len() {
+            self.contradict("S-12", "a history is gone".to_owned());
+        }
+    }
+
+    fn look_at_status(
+        &mut self,
+        (job, attempt): (JobId, Attempt),
+        status: CompletionStatus,
+        code: StatusCode,
+    ) {
+        let id = AttemptId { job, attempt };
+        let is_success = |code: StatusCode| matches!(code, StatusCode::SUCCESSFUL | StatusCode::EXCEPTIONS);
+        if self.spares_agents && self.marked.contains(&id) && !is_success(code) {
+            self.contradict(
+                "R-04",
+                format!("attempt {id} was marked, only primaries failed, and it is {status}: {code}"),
+            );
+        }
+        let witnessed = self.witnessed.get(&id).copied();
+        if is_success(code) && witnessed.is_none_or(|said| !is_success(said)) {
+            self.contradict(
+                "S-12",
+                format!("attempt {id} is {status}, and no journal says so"),
+            );
+        }
+        let lost = witnessed.is_some_and(|said| is_success(said) && said != code);
+        if lost && !self.excused.contains(&id) {
+            self.contradict(
+                "S-12",
+                format!("attempt {id} ended successfully in its journal and is {status}"),
+            );
+        }
+    }
+
+    fn look_at_points(&mut self, state: &ClusterState, unit: &Unit) {
+        let mut found = BTreeSet::new();
+        for (id, point) in state.restore_points() {
+            if !found.insert((point.job, point.item_number.0)) {
+                let text = format!(
+                    "item {} of job {} has two restore points",
+                    point.item_number.0, point.job
+                );
+                self.contradict("F-04", text);
+            }
+            if let Some(wrong) = unit.what_is_wrong_with(id, point.job.0, point.item_number.0) {
+                self.contradict(
+                    "DESIGN 4",
+                    format!("restore point {id} of job {} {wrong}", point.job),
+                );
+            }
+        }
+        if !found.is_superset(&self.points) {
+            self.contradict("F-04", "a restore point is gone".to_owned());
+        }
+        self.points = found;
+    }
+
+    fn look_at_details(&mut self, state: &ClusterState) {
+        for job in state.jobs_before(None) {
+            let mut seen = BTreeSet::new();
+            for detail in state.details_of(job.id) {
+                if detail.text.starts_with("token") && !seen.insert(&detail.text) {
+                    return self.contradict(
+                        "R-05",
+                        format!("an event of job {} was applied twice: {}", job.id, detail.text),
+                    );
+                }
+            }
+        }
+    }
+
+    /// A leader acknowledges events to their agent.
+    pub(crate) fn acknowledged(&mut self, journal: &str, sequence: u64) {
+        let committed = self.committed.get(journal).copied().unwrap_or(0);
+        if sequence > committed {
+            self.contradict(
+                "DESIGN 3",
+                format!(
+                    "event {sequence} of journal {journal} is acknowledged and only {committed} are committed"
+                ),
+            );
+        }
+    }
+
+    /// A submission was answered.
+    pub(crate) fn submitted(&mut self, request: &str, jobs: &[JobId]) {
+        let known = self
+            .answered
+            .entry(request.to_owned())
+            .or_insert_with(|| jobs.to_vec())
+            .clone();
+        if known != jobs {
+            let text = format!("submission {request} was answered with {known:?} and with {jobs:?}");
+            self.contradict("R-16", text);
+        }
+    }
+
+    /// These events of a journal are on its disk.
+    pub(crate) fn synced(&mut self, journal: &str, last: u64) {
+        let synced = self.synced.entry(journal.to_owned()).or_default();
+        *synced = (*synced).max(last);
+    }
+
+    /// An attempt's mark is durable.
+    pub(crate) fn mark(&mut self, id: AttemptId) {
+        self.marked.insert(id);
+    }
+
+    /// An attempt's end is durable.
+    pub(crate) fn witness(&mut self, id: AttemptId, code: StatusCode) {
+        self.witnessed.entry(id).or_insert(code);
+    }
+
+    /// A disk was set back: what it said of these attempts may be lost.
+    pub(crate) fn excuse(&mut self, ids: impl IntoIterator<Item = AttemptId>) {
+        self.excused.extend(ids);
+    }
+
+    /// The attempts that a journal has said the end of.
+    pub(crate) fn witnessed(&self) -> impl Iterator<Item = (AttemptId, StatusCode)> {
+        self.witnessed.iter().map(|(id, code)| (*id, *code))
+    }
+
+    /// At the end: every answered job is there, and there are no others.
+    pub(crate) fn look_at_jobs(&mut self, jobs: &BTreeSet<u64>) {
+        let answered: Vec<u64> = self.answered.values().flatten().map(|job| job.0).collect();
+        let unique: BTreeSet<u64> = answered.iter().copied().collect();
+        if unique.len() != answered.len() || unique != *jobs {
+            let text = format!("submissions were answered with jobs {answered:?}, and there are {jobs:?}");
+            self.contradict("R-16", text);
+        }
+    }
+}
+
+/// What clients do (F-04a).
+impl Oracle {
+    /// A client answers that it has accepted an attempt.
+    pub(crate) fn admitted(&mut self, client: usize, id: AttemptId, on_disk: Attempt) {
+        if on_disk < id.attempt {
+            self.contradict(
+                "F-04a",
+                format!("client {client} answers for {id}, and its disk knows attempt {on_disk}"),
+            );
+        }
+        let highest = self.admitted.entry((client, id.job)).or_default();
+        *highest = (*highest).max(id.attempt);
+    }
+
+    /// An attempt works on a client's host.
+    pub(crate) fn works(&mut self, client: usize, id: AttemptId) {
+        let highest = self.admitted.get(&(client, id.job)).copied().unwrap_or_default();
+        if highest > id.attempt {
+            self.contradict(
+                "F-04a",
+                format!("client {client} runs {id} and has accepted attempt {highest}"),
+            );
+        }
+        let others = self
+            .working
+            .iter()
+            .find(|(at, other)| *at == client && other.job == id.job && *other != id);
+        if let Some((_, other)) = others {
+            self.contradict(
+                "F-04a",
+                format!("{id} and {other} work on client {client} at once"),
+            );
+        }
+        self.working.insert((client, id));
+    }
+
+    pub(crate) fn works_no_more(&mut self, client: usize, id: AttemptId) {
+        self.working.remove(&(client, id));
+    }
+
+    pub(crate) fn nothing_works_on(&mut self, client: usize) {
+        self.working.retain(|(at, _)| *at != client);
+    }
+
+    /// A job is over, says the leader, and its ticket goes.
+    pub(crate) fn forgotten(&mut self, client: usize, job: JobId) {
+        self.admitted.remove(&(client, job));
+    }
+}

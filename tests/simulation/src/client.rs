@@ -1,0 +1,475 @@
+//! A client agent: the real book of tickets and list of attempts; its disk, its reading and its streams modelled.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use outlast_client_core::{Attempts, Book, Record, Start, State};
+use outlast_media_core::AttemptId;
+use outlast_proto::v1::{
+    self, agent_message::Body as Up, backup_down, backup_up, primary_message::Body as Down,
+};
+use outlast_proto::words::{Attempt, JobId, StartId};
+
+use crate::line::Line;
+use crate::media::Ticket;
+use crate::net::{ConnId, Cx, Input, MS, Msg, Proc, S, Time, Timer};
+use crate::raft::NODES;
+
+const RECONNECT_FOR: Time = 300 * S;
+
+/// An attempt on this host.
+struct Work {
+    ticket: Ticket,
+    line: Line<backup_up::Body, backup_down::Body>,
+    /// The one before it has to be gone first.
+    after: Option<AttemptId>,
+    /// The media agent's process that welcomed it.
+    peer_start: String,
+    /// The present stream is welcomed.
+    is_welcomed: bool,
+    broken_since: Time,
+    /// The item that is read, and how many messages of it are left.
+    reading: Option<(u32, u64)>,
+    /// How it ended; its threads are still ending.
+    ending: Option<State>,
+}
+
+struct Process {
+    start_id: String,
+    book: Book,
+    attempts: Attempts,
+    works: BTreeMap<AttemptId, Work>,
+    streams: BTreeMap<ConnId, AttemptId>,
+    session: Option<ConnId>,
+    /// Orders that wait for the disk, the first of which is being written.
+    orders: VecDeque<v1::AdmitAttempt>,
+    writing: Option<(u64, Record, bool)>,
+}
+
+pub(crate) struct Client {
+    n: usize,
+    disk: BTreeMap<JobId, Record>,
+    process: Option<Process>,
+}
+
+impl Client {
+    pub(crate) fn new(n: usize) -> Self {
+        Self {
+            n,
+            disk: BTreeMap::new(),
+            process: None,
+        }
+    }
+
+    fn proc(&self) -> Proc {
+        Proc::Client(self.n)
+    }
+
+    pub(crate) fn start(&mut self, cx: &mut Cx) {
+        let start_id = format!("start-{}", cx.fresh());
+        let mut book = Book::new(StartId(start_id.clone()));
+        for record in self.disk.values() {
+            book.keep(record.clone());
+        }
+        self.process = Some(Process {
+            start_id,
+            book,
+            attempts: Attempts::default(),
+            works: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            session: None,
+            orders: VecDeque::new(),
+            writing: None,
+        });
+        cx.timer(self.proc(), MS, Timer::Connect);
+    }
+
+    pub(crate) fn crash(&mut self, cx: &mut Cx) {
+        self.process = None;
+        cx.oracle.nothing_works_on(self.n);
+    }
+
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.process
+            .as_ref()
+            .is_some_and(|process| process.works.is_empty())
+    }
+
+    pub(crate) fn handle(&mut self, cx: &mut Cx, input: Input) {
+        if self.process.is_none() {
+            return;
+        }
+        match input {
+            Input::Message(conn, Msg::Down(body)) => self.leader_said(cx, conn, body),
+            Input::Message(conn, Msg::StreamDown(sequence, received, body)) => {
+                self.media_said(cx, conn, sequence, received, body);
+            }
+            Input::Message(..) | Input::Datagram(..) => {}
+            Input::Closed(conn) => self.closed(cx, conn),
+            Input::Timer(Timer::Connect) => self.connect(cx),
+            Input::Timer(Timer::Stored(number)) => self.stored(cx, number),
+            Input::Timer(Timer::Stream(id)) => self.open_stream(cx, id),
+            Input::Timer(Timer::Read(id)) => self.read(cx, id),
+            Input::Timer(Timer::Gone(id)) => self.gone(cx, id),
+            Input::Timer(_) => {}
+        }
+    }
+
+    // The session.
+
+    fn connect(&mut self, cx: &mut Cx) {
+        let me = self.proc();
+        let Some(process) = &mut self.process else { return };
+        if process.session.is_some() {
+            return;
+        }
+        let primary = Proc::Primary(cx.rng.below(NODES));
+        let conn = cx.connect(me, primary);
+        process.session = Some(conn);
+        let hello = v1::Hello {
+            kind: v1::AgentKind::ClientAgent.into(),
+            start_id: process.start_id.clone(),
+            ..v1::Hello::default()
+        };
+        cx.send(me, conn, Msg::Up(Up::Hello(hello)));
+    }
+
+    fn leader_said(&mut self, cx: &mut Cx, conn: ConnId, body: Down) {
+        let Some(process) = &mut self.process else { return };
+        if process.session != Some(conn) {
+            return;
+        }
+        match body {
+            Down::Welcome(welcome) => self.welcomed(cx, &welcome),
+            Down::Admit(order) => {
+                process.orders.push_back(order);
+                self.admit(cx);
+            }
+            _ => {}
+        }
+    }
+
+    fn welcomed(&mut self, cx: &mut Cx, welcome: &v1::Welcome) {
+        let Some(process) = &mut self.process else { return };
+        let parts = welcome.open.iter().filter_map(|open| open.parts().ok());
+        let open: BTreeMap<JobId, Attempt> = parts.collect();
+        process.attempts.retain(&open);
+        let running: BTreeSet<JobId> = process.attempts.running().map(|(job, _)| job).collect();
+        for job in process.book.over(&open, &running) {
+            process.book.forget(job);
+            self.disk.remove(&job);
+            cx.oracle.forgotten(self.n, job);
+        }
+        let earlier: Vec<_> = process
+            .book
+            .of_earlier_processes(&open)
+            .filter_map(|record| record.ticket.clone())
+            .collect();
+        for signed in earlier {
+            self.begin(cx, &signed);
+        }
+    }
+
+    /// Takes the next order to the disk.
+    fn admit(&mut self, cx: &mut Cx) {
+        let me = self.proc();
+        let Some(process) = &mut self.process else { return };
+        if process.writing.is_some() {
+            return;
+        }
+        let Some(order) = process.orders.front() else {
+            return;
+        };
+        let signed = order.ticket.clone().unwrap_or_default();
+        let Some(ticket) = Ticket::read(&signed) else {
+            return;
+        };
+        let id = (ticket.id.job, ticket.id.attempt);
+        match process.book.admit(id, &signed, &order.data_addresses) {
+            Ok(Some(record)) => {
+                let number = cx.fresh();
+                let forgets = cx.mistakes.forget_highest_attempt;
+                process.writing = Some((number, record, forgets));
+                let takes = if forgets {
+                    cx.rng.range(S, 10 * S)
+                } else {
+                    cx.rng.range(MS, 50 * MS)
+                };
+                cx.timer(me, takes, Timer::Stored(number));
+                if forgets {
+                    self.admitted(cx, &signed);
+                }
+            }
+            Ok(None) => {
+                process.orders.pop_front();
+                self.admitted(cx, &signed);
+                self.admit(cx);
+            }
+            Err(_) => {
+                process.orders.pop_front();
+                self.admit(cx);
+            }
+        }
+    }
+
+    fn stored(&mut self, cx: &mut Cx, number: u64) {
+        let Some(process) = &mut self.process else { return };
+        let Some((_, record, was_said)) = process.writing.take_if(|(writing, ..)| *writing == number) else {
+            return;
+        };
+        process.orders.pop_front();
+        self.disk.insert(JobId(record.job), record.clone());
+        process.book.keep(record.clone());
+        if let Some(signed) = record.ticket.filter(|_| !was_said) {
+            self.admitted(cx, &signed);
+        }
+        self.admit(cx);
+    }
+
+    /// Says so, and begins.
+    fn admitted(&mut self, cx: &mut Cx, signed: &v1::SignedTicket) {
+        let Some(ticket) = Ticket::read(signed) else {
+            return;
+        };
+        let id = ticket.id;
+        let on_disk = self.disk.get(&id.job).map_or(0, |record| record.attempt);
+        cx.oracle.admitted(self.n, id, Attempt(on_disk));
+        let Some(process) = &mut self.process else { return };
+        if let Some(conn) = process.session {
+            let attempt = Some(id.to_ref());
+            cx.send(self.proc(), conn, Msg::Up(Up::Admitted(v1::Admitted { attempt })));
+        }
+        self.begin(cx, signed);
+    }
+
+    // Attempts.
+
+    fn begin(&mut self, cx: &mut Cx, signed: &v1::SignedTicket) {
+        let me = self.proc();
+        let Some(ticket) = Ticket::read(signed) else {
+            return;
+        };
+        let id = ticket.id;
+        let Some(process) = &mut self.process else { return };
+        let Start::Begin { after } = process.attempts.start(id.job, id.attempt) else {
+            return;
+        };
+        let before = after.map(|attempt| AttemptId { job: id.job, attempt });
+        // A work of the same number that never was welcomed is gone, or going.
+        let before = before.filter(|before| process.works.contains_key(before));
+        if let Some(before) = before
+            && before != id
+        {
+            self.end(cx, before, State::Ended);
+        } else if before.is_some() {
+            return;
+        }
+        let Some(process) = &mut self.process else { return };
+        let work = Work {
+            ticket,
+            line: Line::new(),
+            after: before,
+            peer_start: String::new(),
+            is_welcomed: false,
+            broken_since: cx.now,
+            reading: None,
+            ending: None,
+        };
+        process.works.insert(id, work);
+        if before.is_none() {
+            cx.timer(me, 0, Timer::Stream(id));
+        }
+    }
+
+    /// Begins to end what runs of an attempt on this host.
+    fn end(&mut self, cx: &mut Cx, id: AttemptId, state: State) {
+        let me = self.proc();
+        let Some(process) = &mut self.process else { return };
+        let Some(work) = process.works.get_mut(&id).filter(|work| work.ending.is_none()) else {
+            return;
+        };
+        work.ending = Some(state);
+        work.reading = None;
+        if let Some(conn) = work.line.conn.take() {
+            process.streams.remove(&conn);
+            cx.send(
+                me,
+                conn,
+                Msg::StreamUp(0, 0, Some(backup_up::Body::Goodbye(v1::StreamGoodbye::default()))),
+            );
+            cx.close(me, conn);
+        }
+        // One that has not begun ends when the one before it has.
+        if work.after.is_none() {
+            let takes = cx.rng.range(0, 3 * S);
+            cx.timer(me, takes, Timer::Gone(id));
+        }
+    }
+
+    /// Nothing of it runs any more.
+    fn gone(&mut self, cx: &mut Cx, id: AttemptId) {
+        let me = self.proc();
+        let Some(process) = &mut self.process else { return };
+        if let Some(state) = process.works.remove(&id).and_then(|work| work.ending) {
+            process.attempts.over(id.job, id.attempt, state);
+        }
+        cx.oracle.works_no_more(self.n, id);
+        for (other, work) in &mut process.works {
+            if work.after == Some(id) {
+                work.after = None;
+                let next = if work.ending.is_some() {
+                    Timer::Gone(*other)
+                } else {
+                    Timer::Stream(*other)
+                };
+                cx.timer(me, 0, next);
+            }
+        }
+    }
+
+    fn open_stream(&mut self, cx: &mut Cx, id: AttemptId) {
+        let me = self.proc();
+        let Some(process) = &mut self.process else { return };
+        let Some(work) = process.works.get_mut(&id) else {
+            return;
+        };
+        if work.ending.is_some() || work.line.conn.is_some() || work.after.is_some() {
+            return;
+        }
+        if cx.now > work.broken_since + RECONNECT_FOR {
+            let state = if work.peer_start.is_empty() {
+                State::Unwelcomed
+            } else {
+                State::Broken
+            };
+            return self.end(cx, id, state);
+        }
+        let Some(media) = crate::work::media_of(&work.ticket.media_agent) else {
+            return;
+        };
+        cx.oracle.works(self.n, id);
+        let conn = cx.connect(me, Proc::Media(media));
+        work.line.conn = Some(conn);
+        work.is_welcomed = false;
+        process.streams.insert(conn, id);
+        let hello = v1::StreamHello {
+            ticket: Some(work.ticket.signed.clone()),
+            start_id: process.start_id.clone(),
+            peer_start_id: work.peer_start.clone(),
+            received: work.line.incoming.resume(),
+        };
+        cx.send(me, conn, Msg::StreamUp(0, 0, Some(backup_up::Body::Hello(hello))));
+    }
+
+    fn media_said(
+        &mut self,
+        cx: &mut Cx,
+        conn: ConnId,
+        sequence: u64,
+        received: u64,
+        body: Option<backup_down::Body>,
+    ) {
+        let Some(process) = &mut self.process else { return };
+        let Some(id) = process.streams.get(&conn).copied() else {
+            return;
+        };
+        let Some(work) = process
+            .works
+            .get_mut(&id)
+            .filter(|work| work.line.conn == Some(conn))
+        else {
+            return;
+        };
+        match body {
+            Some(backup_down::Body::Over(_)) => return self.end(cx, id, State::Ended),
+            Some(backup_down::Body::Welcome(welcome)) => {
+                if !work.peer_start.is_empty() && work.peer_start != welcome.start_id {
+                    return self.end(cx, id, State::Broken);
+                }
+                work.peer_start = welcome.start_id;
+                work.is_welcomed = true;
+                if let Err(error) = work.line.outgoing.resume(welcome.received) {
+                    cx.oracle
+                        .contradict("F-10", format!("{id} at the client: {error}"));
+                }
+            }
+            body => {
+                if let Err(error) = work.line.take(sequence, received, body) {
+                    cx.oracle
+                        .contradict("F-10", format!("{id} at the client: {error}"));
+                }
+                while let Some(body) = work.line.incoming.process() {
+                    if let backup_down::Body::BeginItem(v1::BeginItem { item }) = body {
+                        work.line.say(backup_up::Body::ItemBegin(v1::ItemBegin { item }));
+                        // Some items take longer than any patience.
+                        let most = if cx.rng.percent(20) { 60 } else { 6 };
+                        work.reading = Some((item, cx.rng.range(1, most)));
+                        cx.timer(Proc::Client(self.n), MS, Timer::Read(id));
+                    }
+                }
+            }
+        }
+        self.pump(cx, id);
+    }
+
+    /// Reads on: another message of the item, or its end.
+    fn read(&mut self, cx: &mut Cx, id: AttemptId) {
+        let Some(process) = &mut self.process else { return };
+        let Some(work) = process.works.get_mut(&id) else {
+            return;
+        };
+        let Some((item, left)) = work.reading else { return };
+        if left == 0 {
+            work.reading = None;
+            work.line
+                .say(backup_up::Body::ItemEnd(v1::ItemEnd { item, error: None }));
+        } else {
+            work.reading = Some((item, left - 1));
+            let body = if cx.rng.percent(10) {
+                backup_up::Body::Exceptions(v1::Exceptions::default())
+            } else {
+                backup_up::Body::Path(v1::CurrentPath::default())
+            };
+            work.line.say(body);
+            let takes = cx.rng.range(10 * MS, 3 * S);
+            cx.timer(Proc::Client(self.n), takes, Timer::Read(id));
+        }
+        self.pump(cx, id);
+    }
+
+    fn pump(&mut self, cx: &mut Cx, id: AttemptId) {
+        let me = self.proc();
+        let Some(process) = &mut self.process else { return };
+        let Some(work) = process.works.get_mut(&id).filter(|work| work.is_welcomed) else {
+            return;
+        };
+        let Some(conn) = work.line.conn else { return };
+        for (sequence, received, body) in work.line.due() {
+            cx.send(me, conn, Msg::StreamUp(sequence, received, body));
+        }
+    }
+
+    fn closed(&mut self, cx: &mut Cx, conn: ConnId) {
+        let me = self.proc();
+        let Some(process) = &mut self.process else { return };
+        if process.session == Some(conn) {
+            process.session = None;
+            let pause = cx.rng.range(100 * MS, 2 * S);
+            return cx.timer(me, pause, Timer::Connect);
+        }
+        let Some(id) = process.streams.remove(&conn) else {
+            return;
+        };
+        let Some(work) = process
+            .works
+            .get_mut(&id)
+            .filter(|work| work.line.conn == Some(conn))
+        else {
+            return;
+        };
+        if !work.peer_start.is_empty() && work.line.breaks == 0 || cx.now > work.broken_since + 60 * S {
+            work.broken_since = cx.now;
+        }
+        work.line.broken();
+        cx.timer(me, S, Timer::Stream(id));
+    }
+}

@@ -1,0 +1,402 @@
+//! A media agent: the real roster, ledger, delivery and endings; its disk, its storage unit and the steps of an attempt
+//! modelled. `attempt` has the steps.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use outlast_media_core::kept::OpenAttempt;
+use outlast_media_core::session::Delivery;
+use outlast_media_core::{
+    AttemptId, Fault, Greeting, Halt, Judged, Known, NewEvent, NewRecord, Roster, Showing, Stream,
+};
+use outlast_proto::v1::journal_event::What;
+use outlast_proto::v1::{self, backup_up};
+use prost::Message as _;
+
+use crate::attempt::Run;
+use crate::journal::{Disk, Journal, Then};
+use crate::net::{ConnId, Cx, Input, MS, Msg, Proc, S, Time, Timer};
+
+mod contact;
+
+pub(crate) const GRACE: Time = 20 * S;
+const CLIENT_WAIT: Time = 60 * S;
+const VERSION: &str = "0.1.0";
+
+/// The session with the leader.
+struct Session {
+    conn: ConnId,
+    /// Once it is welcomed.
+    delivery: Option<Delivery>,
+}
+
+/// What a process has in memory.
+pub(crate) struct Process {
+    pub(crate) start_id: String,
+    pub(crate) journal: Journal,
+    pub(crate) roster: Roster,
+    pub(crate) runs: BTreeMap<AttemptId, Run>,
+    /// Streams by attempt.
+    pub(crate) streams: BTreeMap<ConnId, AttemptId>,
+    session: Option<Session>,
+    sent: u64,
+    pub(crate) lost_at: Option<Time>,
+    losses: u64,
+    /// Open attempts of earlier processes; the first is being settled, and its items were looked for.
+    survey: VecDeque<OpenAttempt>,
+    looked: bool,
+}
+
+pub(crate) struct Media {
+    pub(crate) n: usize,
+    pub(crate) disk: Disk,
+    /// As the disk was some time ago.
+    older: Option<Disk>,
+    /// The disk was set back, and no primary was met since.
+    pub(crate) set_back: bool,
+    pub(crate) process: Option<Process>,
+}
+
+impl Media {
+    pub(crate) fn new(cx: &mut Cx, n: usize) -> Self {
+        Self {
+            n,
+            disk: Disk::new(cx, &Known::default()),
+            older: None,
+            set_back: false,
+            process: None,
+        }
+    }
+
+    pub(crate) fn proc(&self) -> Proc {
+        Proc::Media(self.n)
+    }
+
+    pub(crate) fn start(&mut self, cx: &mut Cx) {
+        let journal = Journal::open(&self.disk);
+        let start_id = format!("start-{}", cx.fresh());
+        let survey: VecDeque<_> = journal.ledger.known().open_attempts().into();
+        if !survey.is_empty() {
+            let takes = cx.rng.range(10 * MS, S);
+            cx.timer(self.proc(), takes, Timer::Survey);
+        }
+        self.process = Some(Process {
+            roster: Roster::new(&start_id),
+            start_id,
+            sent: journal.ledger.last(),
+            journal,
+            runs: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            session: None,
+            lost_at: Some(cx.now),
+            losses: 0,
+            survey,
+            looked: false,
+        });
+        cx.timer(self.proc(), MS, Timer::Connect);
+        cx.timer(self.proc(), GRACE, Timer::Grace(0));
+    }
+
+    pub(crate) fn crash(&mut self, cx: &mut Cx) {
+        self.process = None;
+        self.disk.crash(cx);
+    }
+
+    /// Remembers the disk as it is.
+    pub(crate) fn copy_disk(&mut self) {
+        self.older = Some(self.disk.clone());
+    }
+
+    /// Brings the remembered disk back; false if there is none. Only for an agent that is down.
+    pub(crate) fn set_disk_back(&mut self, cx: &mut Cx) -> bool {
+        let Some(older) = self.older.take() else {
+            return false;
+        };
+        let lost: BTreeSet<_> = self.disk.attempts().collect();
+        cx.oracle.excuse(lost);
+        self.disk = older;
+        self.disk.crash(cx);
+        self.set_back = true;
+        true
+    }
+
+    /// Whether everything it has is delivered, as far as it knows, and nothing runs.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| {
+            let status = process.journal.status(&self.disk);
+            process.runs.is_empty()
+                && process.survey.is_empty()
+                && process.journal.is_idle()
+                && status.acknowledged == status.last
+        })
+    }
+
+    /// Which journal it has, and its last event.
+    pub(crate) fn journal(&self) -> Option<(outlast_proto::words::JournalId, u64)> {
+        let status = self.process.as_ref()?.journal.status(&self.disk);
+        Some((status.journal, status.last))
+    }
+
+    pub(crate) fn handle(&mut self, cx: &mut Cx, input: Input) {
+        if self.process.is_none() {
+            return;
+        }
+        match input {
+            Input::Message(conn, Msg::Down(body)) => self.leader_said(cx, conn, body),
+            Input::Message(conn, Msg::StreamUp(sequence, received, body)) => {
+                self.client_said(cx, conn, sequence, received, body);
+            }
+            Input::Message(..) | Input::Datagram(..) => {}
+            Input::Closed(conn) => self.closed(cx, conn),
+            Input::Timer(timer) => self.woken(cx, timer),
+        }
+    }
+
+    fn woken(&mut self, cx: &mut Cx, timer: Timer) {
+        match timer {
+            Timer::Connect => self.connect(cx),
+            Timer::Welcome(conn) => {
+                let unheard = |session: &mut Session| session.delivery.is_none();
+                if self.session_on(conn).is_some_and(unheard) {
+                    cx.close(self.proc(), conn);
+                    self.closed(cx, conn);
+                }
+            }
+            Timer::Synced(number) => {
+                let (me, disk) = (self.proc(), &mut self.disk);
+                let Some(process) = &mut self.process else { return };
+                for then in process.journal.synced(cx, disk, me, number) {
+                    self.go_on(cx, then);
+                }
+                self.deliver(cx);
+            }
+            Timer::Flush => Journal::flush(&mut self.disk, cx),
+            Timer::Grace(losses) => self.grace_is_over(cx, losses),
+            Timer::Survey => self.survey(cx),
+            Timer::Step(id) => self.advance(cx, id),
+            Timer::ClientWait(id) => self.client_wait_is_over(cx, id),
+            Timer::Broken(id, breaks) => self.broken_too_long(cx, id, breaks),
+            _ => {}
+        }
+    }
+
+    fn go_on(&mut self, cx: &mut Cx, then: Then) {
+        match then {
+            Then::Nothing => {}
+            Then::Advance(id) => self.advance(cx, id),
+            Then::Begun => self.interrupt_all(cx),
+        }
+    }
+
+    pub(crate) fn append(&mut self, cx: &mut Cx, records: Vec<NewRecord>, then: Then) {
+        let me = self.proc();
+        if let Some(process) = &mut self.process {
+            process.journal.append(cx, &mut self.disk, me, records, then);
+        }
+    }
+
+    pub(crate) fn event(&self, cx: &Cx, id: AttemptId, what: What) -> NewRecord {
+        let at = cx.clock(self.proc());
+        NewRecord::Event(NewEvent { at, id, what })
+    }
+
+    // Orders and streams.
+
+    fn ordered(&mut self, cx: &mut Cx, signed: v1::SignedTicket) {
+        let Some(ticket) = Ticket::read(&signed) else {
+            return;
+        };
+        let (id, showing) = (ticket.id, self.showing(cx, &ticket));
+        let Some(process) = &mut self.process else { return };
+        if process.roster.is_running(id) {
+            return;
+        }
+        let standing = process.journal.ledger.known().standing(id);
+        match process.roster.judge_order(showing, Ok(standing)) {
+            Judged::Begin(lower) => self.begin(cx, ticket, Some(CLIENT_WAIT), &lower),
+            Judged::End(ending) => {
+                if let Some(what) = ending.event(&Default::default()) {
+                    let end = self.event(cx, id, what);
+                    self.append(cx, vec![end], Then::Nothing);
+                }
+            }
+            Judged::Ignore | Judged::Refuse(_) => {}
+        }
+    }
+
+    fn showing(&self, cx: &Cx, ticket: &Ticket) -> Showing {
+        let expired = cx.clock(self.proc()) > ticket.expires_at;
+        Showing {
+            id: ticket.id,
+            expired: expired.then(|| Fault::access("the ticket expired")),
+            of_other_journal: ticket.journal_id != self.disk.journal_id(),
+        }
+    }
+
+    fn begin(&mut self, cx: &mut Cx, ticket: Ticket, client_wait: Option<Time>, lower: &[AttemptId]) {
+        let id = ticket.id;
+        for lower in lower {
+            self.halt(cx, *lower, Halt::Fenced);
+        }
+        let Some(process) = &mut self.process else { return };
+        let after = lower
+            .iter()
+            .copied()
+            .filter(|id| process.runs.contains_key(id))
+            .collect();
+        process.runs.insert(id, Run::new(ticket, client_wait, after));
+        self.advance(cx, id);
+    }
+
+    fn client_said(
+        &mut self,
+        cx: &mut Cx,
+        conn: ConnId,
+        sequence: u64,
+        received: u64,
+        body: Option<backup_up::Body>,
+    ) {
+        if let Some(backup_up::Body::Hello(hello)) = body {
+            return self.attach(cx, conn, hello);
+        }
+        let Some(process) = &mut self.process else { return };
+        let Some(id) = process.streams.get(&conn).copied() else {
+            return;
+        };
+        let Some(run) = process
+            .runs
+            .get_mut(&id)
+            .filter(|run| run.line.conn == Some(conn))
+        else {
+            return;
+        };
+        if matches!(body, Some(backup_up::Body::Goodbye(_))) {
+            let fault = Fault::broken("the client closed the stream before its work was done");
+            return self.halt(cx, id, Halt::Fault(fault));
+        }
+        match run.line.take(sequence, received, body) {
+            Ok(()) => self.work(cx, id),
+            Err(error) => cx
+                .oracle
+                .contradict("F-10", format!("{id} at the media agent: {error}")),
+        }
+    }
+
+    fn attach(&mut self, cx: &mut Cx, conn: ConnId, hello: v1::StreamHello) {
+        let Some(ticket) = Ticket::read(&hello.ticket.unwrap_or_default()) else {
+            return;
+        };
+        let greeting = Greeting {
+            client_start: hello.start_id,
+            peer_start: hello.peer_start_id,
+            received: hello.received,
+        };
+        let (id, showing) = (ticket.id, self.showing(cx, &ticket));
+        let Some(process) = &mut self.process else { return };
+        match process.roster.stream(id, &greeting) {
+            Stream::Enter => self.enter(cx, id, conn, greeting),
+            Stream::Over(over) => self.tell(cx, conn, over),
+            Stream::Halt(fault) => {
+                self.halt(cx, id, Halt::Fault(fault.clone()));
+                self.tell(cx, conn, fault.over());
+            }
+            Stream::Judge => {
+                let standing = process.journal.ledger.known().standing(id);
+                match process.roster.judge_stream(showing, &greeting, Ok(standing)) {
+                    Judged::Begin(lower) => {
+                        self.begin(cx, ticket, None, &lower);
+                        self.enter(cx, id, conn, greeting);
+                    }
+                    Judged::Refuse(fault) => self.tell(cx, conn, fault.over()),
+                    Judged::Ignore | Judged::End(_) => {}
+                }
+            }
+        }
+    }
+
+    fn closed(&mut self, cx: &mut Cx, conn: ConnId) {
+        if self.session_on(conn).is_some() {
+            return self.session_is_over(cx);
+        }
+        let Some(process) = &mut self.process else { return };
+        if let Some(id) = process.streams.remove(&conn) {
+            self.stream_broke(cx, id, conn);
+        }
+    }
+
+    fn interrupt_all(&mut self, cx: &mut Cx) {
+        let Some(process) = &self.process else { return };
+        let all: Vec<AttemptId> = process.runs.keys().copied().collect();
+        for id in all {
+            let why = "the media agent's journal was set back and a new one was begun";
+            self.halt(cx, id, Halt::Interrupted(why.to_owned()));
+        }
+    }
+
+    /// Settles what an earlier process left open: first what it finished without having said so, then its end (F-14, F-16).
+    fn survey(&mut self, cx: &mut Cx) {
+        let me = self.proc();
+        let Some(process) = &mut self.process else { return };
+        let Some(open) = process.survey.front() else {
+            return;
+        };
+        let id = AttemptId::of_message(open.attempt.as_ref()).expect("it was journalled");
+        let known = process.journal.ledger.known().open_attempts();
+        // Its items as they are journalled by now.
+        let now = known.into_iter().find(|now| now.attempt == open.attempt);
+        let ticket = Ticket::read(open.ticket.as_ref().expect("it was admitted"));
+        let (Some(now), Some(ticket)) = (now, ticket) else {
+            process.survey.pop_front();
+            return cx.timer(me, MS, Timer::Survey);
+        };
+        if !std::mem::replace(&mut process.looked, true) {
+            let known: Vec<u32> = now.items.iter().map(|item| item.item).collect();
+            let found = crate::attempt::found(&cx.unit, id).into_iter();
+            let adopted = found.filter(|(item, _, snap)| snap.id == id && !known.contains(item));
+            let adopted: Vec<What> = adopted
+                .map(|(item, snapshot, snap)| crate::attempt::adopted(item, snapshot, &snap))
+                .collect();
+            let records = adopted.into_iter().map(|what| self.event(cx, id, what)).collect();
+            self.append(cx, records, Then::Nothing);
+            let takes = cx.rng.range(10 * MS, S);
+            return cx.timer(me, takes, Timer::Survey);
+        }
+        let name = crate::work::media_name(self.n);
+        let ticketed: Vec<bool> = ticket.items.iter().map(|item| item.finished).collect();
+        let (ending, counters) =
+            outlast_media_core::survey::settle(name.as_str(), true, &ticketed, &now.items);
+        process.survey.pop_front();
+        process.looked = false;
+        if let Some(what) = ending.event(&counters) {
+            let end = self.event(cx, id, what);
+            self.append(cx, vec![end], Then::Nothing);
+        }
+        cx.timer(me, 20 * MS, Timer::Survey);
+    }
+}
+
+/// What a ticket says, as far as it matters here.
+#[derive(Clone)]
+pub(crate) struct Ticket {
+    pub(crate) id: AttemptId,
+    pub(crate) signed: v1::SignedTicket,
+    pub(crate) resilient: bool,
+    pub(crate) journal_id: String,
+    pub(crate) expires_at: outlast_proto::words::Timestamp,
+    pub(crate) media_agent: String,
+    pub(crate) items: Vec<v1::TicketItem>,
+}
+
+impl Ticket {
+    pub(crate) fn read(signed: &v1::SignedTicket) -> Option<Self> {
+        let ticket = v1::Ticket::decode(signed.ticket.clone()).ok()?;
+        Some(Self {
+            id: AttemptId::of_message(ticket.attempt.as_ref()).ok()?,
+            signed: signed.clone(),
+            resilient: ticket.resilient,
+            journal_id: ticket.journal_id,
+            expires_at: outlast_media_core::stamps::of_message(ticket.expires_at.as_ref()),
+            media_agent: ticket.media_agent,
+            items: ticket.items,
+        })
+    }
+}

@@ -1,0 +1,347 @@
+//! A node of the primary: the real `ClusterState` behind the modelled log, and while it leads the real rules of sessions and
+//! dispatch. What is modelled here is what surrounds them: who waits for which entry, what goes over which connection.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use outlast_core::dispatch::{Presence, plan};
+use outlast_core::session::{Said, acknowledgement};
+use outlast_core::{ClusterState, Command, Entry, Reply};
+use outlast_proto::v1::agent_message::Body as Up;
+use outlast_proto::words::{AgentName, JournalId, RequestId};
+
+use crate::net::{ConnId, Cx, Input, MS, Msg, Proc, S, Time, Timer};
+use crate::raft::{Raft, RaftMsg};
+
+mod sessions;
+
+/// How long a proposal may take before its session is given up, and how long changes are gathered.
+const PROPOSAL: Time = 5 * S;
+const GATHER: Time = 5 * MS;
+/// The first key pair of RFC 8032, as PKCS#8.
+const KEY: &str = "3053020101300506032b6570042204209d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60a1230321\
+                   00d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+
+/// A session of an agent.
+struct Session {
+    agent: AgentName,
+    first: u64,
+    last: u64,
+    /// Welcomed.
+    open: bool,
+    /// What it proposed and is waiting for, by a number of its own.
+    waiting: Option<u64>,
+    inbox: VecDeque<Up>,
+    said: Said,
+}
+
+/// Who waits for an entry.
+#[derive(Clone, Debug)]
+enum Waiter {
+    Registered(ConnId),
+    Recorded(ConnId, String),
+    Admitted(ConnId),
+    Submitted(ConnId),
+    Nobody,
+}
+
+/// What only a leader has; gone with its leadership.
+#[derive(Default)]
+struct Lead {
+    established: bool,
+    sessions: BTreeMap<ConnId, Session>,
+    present: BTreeMap<AgentName, ConnId>,
+    waiters: BTreeMap<usize, Waiter>,
+    /// Those that wait for a majority to say that this node leads: since which round, up to which entry.
+    reads: Vec<(ConnId, u64, usize)>,
+    dispatch_is_due: bool,
+}
+
+pub(crate) struct Node {
+    me: usize,
+    pub(crate) raft: Raft,
+    pub(crate) state: ClusterState,
+    pub(crate) applied: usize,
+    hash: u64,
+    lead: Lead,
+}
+
+impl Node {
+    pub(crate) fn new(me: usize) -> Self {
+        Self {
+            me,
+            raft: Raft::new(me),
+            state: ClusterState::default(),
+            applied: 0,
+            hash: 0,
+            lead: Lead::default(),
+        }
+    }
+
+    fn proc(&self) -> Proc {
+        Proc::Primary(self.me)
+    }
+
+    /// Comes up with its log; the state is made of it again.
+    pub(crate) fn start(&mut self, cx: &mut Cx) {
+        self.state = ClusterState::default();
+        (self.applied, self.hash) = (0, 0);
+        self.lead = Lead::default();
+        self.raft.start(cx);
+    }
+
+    /// Its registered agents' journals, as far as they are recorded.
+    pub(crate) fn recorded(&self, agent: &AgentName) -> Option<(JournalId, u64)> {
+        let journal = &self.state.agent(agent)?.media.as_ref()?.journal;
+        Some((journal.id.clone(), journal.acknowledged))
+    }
+
+    /// Whether it leads and all of these agents are here.
+    pub(crate) fn has_all(&self, agents: usize) -> bool {
+        self.raft.leads() && self.lead.established && self.lead.present.len() == agents
+    }
+
+    pub(crate) fn handle(&mut self, cx: &mut Cx, input: Input) {
+        let (led, term) = (self.raft.leads(), self.raft.term);
+        match input {
+            Input::Datagram(from, msg) => self.receive(cx, from, msg),
+            Input::Timer(Timer::Election(patience)) => self.raft.election(cx, patience),
+            Input::Timer(Timer::Heartbeat(term)) => self.raft.heartbeat(cx, term),
+            Input::Timer(Timer::Dispatch) => self.dispatch(cx),
+            Input::Timer(Timer::Proposal(conn, number)) => {
+                let session = self.lead.sessions.get(&conn);
+                if session.is_some_and(|session| session.waiting == Some(number)) {
+                    self.end(cx, conn);
+                }
+            }
+            Input::Timer(_) => {}
+            Input::Message(conn, msg) => self.message(cx, conn, msg),
+            Input::Closed(conn) => self.forget(cx, conn),
+        }
+        if led && (!self.raft.leads() || self.raft.term != term) {
+            self.step_down(cx);
+        }
+        self.apply(cx);
+        self.settle_reads(cx);
+    }
+
+    fn receive(&mut self, cx: &mut Cx, from: usize, msg: RaftMsg) {
+        self.raft.receive(cx, from, msg);
+    }
+
+    fn step_down(&mut self, cx: &mut Cx) {
+        let lead = std::mem::take(&mut self.lead);
+        for conn in lead.sessions.into_keys() {
+            cx.close(self.proc(), conn);
+        }
+        for waiter in lead.waiters.into_values() {
+            if let Waiter::Submitted(conn) = waiter {
+                cx.close(self.proc(), conn);
+            }
+        }
+    }
+
+    /// Applies what is committed, and tells who waited for it.
+    fn apply(&mut self, cx: &mut Cx) {
+        while self.applied < self.raft.commit {
+            let mut batch: Vec<(usize, Option<Entry>)> = (self.applied..self.raft.commit)
+                .map(|index| {
+                    let bytes = &self.raft.log[index].bytes;
+                    let entry = (!bytes.is_empty())
+                        .then(|| Entry::decode(bytes).expect("it was encoded by a leader"));
+                    (index + 1, entry)
+                })
+                .collect();
+            if cx.mistakes.decide_by_clock {
+                batch.sort_by_key(|(_, entry)| entry.as_ref().map(|entry| entry.at));
+            }
+            for (index, entry) in batch {
+                self.applied += 1;
+                if let Some(entry) = entry {
+                    self.apply_one(cx, index, &entry);
+                }
+            }
+            if self.raft.leads() && !self.lead.established {
+                self.establish(cx);
+            }
+            if self.lead.established {
+                self.look(cx);
+            }
+        }
+    }
+
+    fn apply_one(&mut self, cx: &mut Cx, index: usize, entry: &Entry) {
+        let reply = self.state.apply(entry);
+        for (key, row) in self.state.take_changes() {
+            self.hash = mix(self.hash, &key);
+            self.hash = mix(self.hash, row.as_deref().unwrap_or(b"-"));
+        }
+        cx.oracle
+            .applied(self.applied, self.hash, &self.state, entry, &cx.unit);
+        if let Some(waiter) = self.lead.waiters.remove(&index) {
+            self.answer(cx, waiter, reply);
+        }
+    }
+
+    /// Everything earlier leaders committed is applied once an entry of this term is.
+    fn establish(&mut self, cx: &mut Cx) {
+        let own = self.raft.log[self.applied - 1].term == self.raft.term;
+        if !own {
+            return;
+        }
+        if self.state.cluster().is_none() {
+            let command = Command::EstablishCluster {
+                cluster_id: "cluster".into(),
+                ticket_key: unhex(KEY),
+                timing: outlast_proto::words::Timing::Lan,
+            };
+            self.propose(cx, None, command, Waiter::Nobody);
+        }
+        self.lead.established = true;
+    }
+
+    /// The state has changed: orders may be owed, jobs may be dispatched.
+    fn look(&mut self, cx: &mut Cx) {
+        let idle: Vec<ConnId> = self.idle_sessions();
+        for conn in idle {
+            self.send_orders(cx, conn);
+        }
+        if !std::mem::replace(&mut self.lead.dispatch_is_due, true) {
+            cx.timer(self.proc(), GATHER, Timer::Dispatch);
+        }
+    }
+
+    fn idle_sessions(&self) -> Vec<ConnId> {
+        let idle = self
+            .lead
+            .sessions
+            .iter()
+            .filter(|(_, s)| s.open && s.waiting.is_none());
+        idle.map(|(conn, _)| *conn).collect()
+    }
+
+    fn dispatch(&mut self, cx: &mut Cx) {
+        self.lead.dispatch_is_due = false;
+        if !self.raft.leads() || !self.lead.established {
+            return;
+        }
+        let connected = self
+            .lead
+            .present
+            .keys()
+            .map(|name| (name.clone(), None))
+            .collect();
+        self.apply_policies(cx);
+        for command in plan(&self.state, &Presence { connected }) {
+            self.propose(cx, None, command, Waiter::Nobody);
+        }
+    }
+
+    /// The operator's policies, as soon as there is a pool for them.
+    fn apply_policies(&mut self, cx: &mut Cx) {
+        if self.state.pools().next().is_none() {
+            return;
+        }
+        for policy in crate::work::policies() {
+            if self.state.policy(&policy.name).is_none() {
+                self.propose(cx, None, Command::ApplyPolicy { policy }, Waiter::Nobody);
+            }
+        }
+    }
+
+    fn propose(&mut self, cx: &mut Cx, request_id: Option<RequestId>, command: Command, waiter: Waiter) {
+        let entry = Entry {
+            at: cx.clock(self.proc()),
+            by: format!("primary-{}", self.me),
+            request_id,
+            command,
+        };
+        cx.note(|| {
+            format!(
+                "primary {} proposes {}",
+                self.me,
+                crate::tell::command(&entry.command)
+            )
+        });
+        let index = self.raft.append(cx, entry.encode());
+        self.lead.waiters.insert(index, waiter);
+    }
+
+    fn message(&mut self, cx: &mut Cx, conn: ConnId, msg: Msg) {
+        match msg {
+            Msg::Submit { request, policy } => self.submit(cx, conn, request, &policy),
+            Msg::Up(Up::Hello(hello)) => self.hello(cx, conn, &hello),
+            Msg::Up(body) => {
+                if let Some(session) = self.lead.sessions.get_mut(&conn) {
+                    session.inbox.push_back(body);
+                    self.work(cx, conn);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn submit(&mut self, cx: &mut Cx, conn: ConnId, request: String, policy: &str) {
+        let policy = policy.parse().expect("a name");
+        if !self.raft.leads() || !self.lead.established || self.state.policy(&policy).is_none() {
+            return cx.close(self.proc(), conn);
+        }
+        let command = Command::SubmitBackup {
+            policy,
+            client: None,
+            full: false,
+        };
+        let id = (!cx.mistakes.no_deduplication).then_some(RequestId(request));
+        self.propose(cx, id, command, Waiter::Submitted(conn));
+    }
+
+    fn answer(&mut self, cx: &mut Cx, waiter: Waiter, reply: Reply) {
+        match waiter {
+            Waiter::Nobody => {}
+            Waiter::Submitted(conn) => {
+                if let Reply::Submitted { jobs } = &reply {
+                    cx.note(|| format!("primary {} submitted {jobs:?}", self.me));
+                }
+                cx.send(self.proc(), conn, Msg::Submitted(reply));
+            }
+            Waiter::Registered(conn) => match reply {
+                Reply::Refused(_) => self.end(cx, conn),
+                _ => self.confirm(cx, conn),
+            },
+            Waiter::Admitted(conn) => self.go_on(cx, conn),
+            Waiter::Recorded(conn, journal) => {
+                if !self.lead.sessions.contains_key(&conn) {
+                    return;
+                }
+                match acknowledgement(reply) {
+                    Ok(sequence) => {
+                        self.acknowledge(cx, conn, &journal, sequence);
+                        self.go_on(cx, conn);
+                    }
+                    Err(_) => self.end(cx, conn),
+                }
+            }
+        }
+    }
+}
+
+/// FNV-1a.
+fn mix(hash: u64, bytes: &[u8]) -> u64 {
+    let start = hash ^ 0xcbf2_9ce4_8422_2325;
+    bytes.iter().fold(start, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text
+        .chars()
+        .filter_map(|c| c.to_digit(16))
+        .map(|d| u8::try_from(d).expect("a digit"))
+        .collect();
+    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+/// The jobs a state knows.
+pub(crate) fn jobs_of(state: &ClusterState) -> BTreeSet<u64> {
+    state.jobs_before(None).map(|job| job.id.0).collect()
+}
