@@ -5,7 +5,6 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use outlast_kit::clock::SystemClock;
@@ -87,7 +86,6 @@ pub async fn start_with(config: Config, shutdown: Shutdown, timing: Timing) -> R
         let path = data_dir.cluster_file();
         return Err(RunError::ClusterFileMissing { path });
     }
-    let sent = Arc::new(AtomicU64::new(journal.status().last));
     let clock = SystemClock::shared();
     let mut contact = Contact::none_yet(clock.monotonic(), timing.reconnect_for);
     contact.take(cluster.waiting_times());
@@ -115,7 +113,7 @@ pub async fn start_with(config: Config, shutdown: Shutdown, timing: Timing) -> R
     context.tasks.spawn("survey", settle);
     let local = open_door(&config, &data_dir, timing);
     serve_data(&context, &desk, &credentials, (listener, address), local)?;
-    let session_end = hold_session(&config, &context, &desk, (credentials, contact, sent), address)?;
+    let session_end = hold_session(&config, &context, &desk, (credentials, contact), address)?;
     tracing::info!(%address, agent = %config.name, unit = %config.storage.unit, "media agent is ready");
     Ok(Agent {
         address,
@@ -242,7 +240,7 @@ fn hold_session(
     config: &Config,
     context: &Context,
     desk: &Desk,
-    (credentials, contact, sent): (Credentials, watch::Sender<Contact>, Arc<AtomicU64>),
+    (credentials, contact): (Credentials, watch::Sender<Contact>),
     address: SocketAddr,
 ) -> Result<Shutdown, RunError> {
     let primaries = Arc::new(Primaries::new(credentials, &config.primaries)?);
@@ -256,7 +254,6 @@ fn hold_session(
         context: context.clone(),
         desk: desk.clone(),
         contact: Arc::new(contact),
-        sent,
         hello: Hello {
             kind: AgentKind::MediaAgent.into(),
             version: config.reported_version.clone().unwrap_or(version),

@@ -8,6 +8,7 @@
 mod support;
 
 use std::path::Path;
+use std::time::Duration;
 
 use outlast_kit::identity::Kind;
 use outlast_kit::shutdown::Shutdown;
@@ -118,6 +119,34 @@ async fn f14_an_open_attempt_is_surveyed_after_a_crash() {
 /// The disk lost events the primary had acknowledged; those the survey writes in their place must not pass for them.
 #[tokio::test(flavor = "multi_thread")]
 async fn t90_a_journal_that_was_set_back_is_left_behind_although_the_survey_wrote_to_it() {
+    journal_set_back_and_written_to(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t90_a_journal_that_was_set_back_is_left_behind_although_it_went_on_before_a_restart() {
+    journal_set_back_and_written_to(1).await;
+}
+
+/// Until the end of what was open is in the journal's files.
+async fn wait_for_the_survey(world: &World) {
+    let written = |needle: &[u8]| {
+        let files = std::fs::read_dir(world.dir.path().join("data-media-1/journal")).unwrap();
+        let mut files = files.filter_map(|entry| std::fs::read(entry.unwrap().path()).ok());
+        files.any(|bytes| bytes.windows(needle.len()).any(|window| window == needle))
+    };
+    let waited = async {
+        while !written(b"was restarted") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waited)
+        .await
+        .expect("the survey ends");
+}
+
+/// What the survey writes gets the numbers of what the primary has recorded before the disk was set back. That many processes
+/// come and go before one meets a primary.
+async fn journal_set_back_and_written_to(processes_between: usize) {
     let world = World::new().await;
     let agent = world.agent("media-1").await;
     let laptop = world.credentials(Kind::ClientAgent, "laptop");
@@ -136,14 +165,21 @@ async fn t90_a_journal_that_was_set_back_is_left_behind_although_the_survey_wrot
     crash(&world, agent, &copy).await;
     // The survey is done before a primary answers: the first one tried says nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut config = world.config("media-1");
-    config
-        .primaries
-        .insert(0, silent.local_addr().unwrap().to_string());
-    let shutdown = Shutdown::new();
-    let agent = outlast_media_agent::start_with(config, shutdown.clone(), Timing::default())
-        .await
-        .unwrap();
+    let silent = silent.local_addr().unwrap().to_string();
+    let start = async |primaries: Vec<String>| {
+        let mut config = world.config("media-1");
+        config.primaries = primaries;
+        let shutdown = Shutdown::new();
+        let started = outlast_media_agent::start_with(config, shutdown.clone(), Timing::default());
+        (started.await.unwrap(), shutdown)
+    };
+    for _ in 0..processes_between {
+        let (agent, shutdown) = start(vec![silent.clone()]).await;
+        wait_for_the_survey(&world).await;
+        shutdown.begin();
+        agent.wait().await;
+    }
+    let (agent, shutdown) = start(vec![silent, world.primary.address.clone()]).await;
     world
         .primary
         .wait_for("a new journal", |p| p.last_hello().journal_id != before)

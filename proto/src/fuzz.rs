@@ -212,6 +212,7 @@ fn session_message() -> Vec<u8> {
         at: Some(words::Timestamp(1_700_000_000_000_000).into()),
         attempt: Some(attempt()),
         what: Some(v1::journal_event::What::Ended(ended)),
+        writer: 7,
     };
     let events = v1::JournalEvents {
         journal_id: "j".into(),

@@ -34,6 +34,7 @@ fn event(sequence: u64, job: &str, what: What) -> JournalEvent {
             attempt: 1,
         }),
         what: Some(what),
+        writer: 7,
     }
 }
 

@@ -16,6 +16,18 @@ pub struct KeptState {
     /// The newest time stamp of an event so far.
     #[prost(int64, tag = "4")]
     pub newest_micros: i64,
+    #[prost(message, repeated, tag = "5")]
+    pub writers: Vec<KeptWriter>,
+}
+
+/// From this event on, up to the next such: which process wrote them.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct KeptWriter {
+    #[prost(uint64, tag = "1")]
+    pub first: u64,
+    /// See `JournalEvent.writer`.
+    #[prost(uint64, tag = "2")]
+    pub writer: u64,
 }
 
 /// An attempt that was admitted and has no end in the journal.

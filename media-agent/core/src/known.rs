@@ -137,6 +137,7 @@ impl Known {
                 })
                 .collect(),
             newest_micros: self.newest,
+            writers: Vec::new(),
         }
     }
 

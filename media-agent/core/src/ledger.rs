@@ -10,11 +10,15 @@ use outlast_proto::words::Timestamp;
 use crate::kept::{Fence, KeptState};
 use crate::known::Known;
 use crate::record::{NewEvent, NewRecord, Record};
+use crate::writers::Writers;
 
 /// The state of one journal.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
+    /// This process, in what it writes.
+    writer: u64,
     known: Known,
+    writers: Writers,
     acknowledged: u64,
     /// The acknowledgement that is on disk already.
     acknowledged_on_disk: u64,
@@ -26,10 +30,12 @@ pub struct Ledger {
 pub struct Gap;
 
 impl Ledger {
-    /// A journal with a new id; open attempts and closed numbers of the one before are taken along.
+    /// A journal with a new id; open attempts and closed numbers of the one before are taken along. `writer` is a number that no
+    /// process had before.
     #[must_use]
-    pub fn begin(known: &Known) -> Self {
+    pub fn begin(known: &Known, writer: u64) -> Self {
         Self {
+            writer,
             known: known.clone(),
             ..Self::default()
         }
@@ -37,8 +43,9 @@ impl Ledger {
 
     /// A journal about to be replayed, the first of whose events that are left has this number.
     #[must_use]
-    pub fn replaying(first: u64) -> Self {
+    pub fn replaying(first: u64, writer: u64) -> Self {
         Self {
+            writer,
             last: first - 1,
             acknowledged: first - 1,
             ..Self::default()
@@ -51,10 +58,16 @@ impl Ledger {
     /// [`Gap`] if events are missing before it.
     pub fn replay(&mut self, record: &Record) -> Result<(), Gap> {
         match record {
-            Record::Event(event) if event.sequence == self.last + 1 => self.last = event.sequence,
+            Record::Event(event) if event.sequence == self.last + 1 => {
+                self.last = event.sequence;
+                self.writers.wrote(event.sequence, event.writer);
+            }
             Record::Event(_) => return Err(Gap),
             Record::Acknowledged(sequence) => self.acknowledged = self.acknowledged.max(*sequence),
-            Record::Kept(kept) => self.acknowledged = self.acknowledged.max(kept.acknowledged),
+            Record::Kept(kept) => {
+                self.acknowledged = self.acknowledged.max(kept.acknowledged);
+                self.writers.take(&kept.writers);
+            }
             Record::Admitted(_) | Record::Fenced(_) => {}
         }
         self.known.apply(record);
@@ -72,7 +85,7 @@ impl Ledger {
     pub fn number(&self, new: Vec<NewRecord>) -> Vec<Record> {
         let mut sequence = self.last;
         new.into_iter()
-            .map(|record| number(record, &mut sequence))
+            .map(|record| number(record, &mut sequence, self.writer))
             .collect()
     }
 
@@ -86,7 +99,10 @@ impl Ledger {
     pub fn written(&mut self, records: &[Record]) {
         for record in records {
             match record {
-                Record::Event(event) => self.last = event.sequence,
+                Record::Event(event) => {
+                    self.last = event.sequence;
+                    self.writers.wrote(event.sequence, event.writer);
+                }
                 Record::Acknowledged(sequence) => self.acknowledged_on_disk = *sequence,
                 Record::Kept(kept) => self.acknowledged_on_disk = kept.acknowledged,
                 Record::Admitted(_) | Record::Fenced(_) => {}
@@ -113,13 +129,29 @@ impl Ledger {
         let sequence = sequence.min(self.last).max(self.acknowledged);
         let more = sequence - self.acknowledged;
         self.acknowledged = sequence;
+        self.writers.forget_before(sequence);
         more
     }
 
     /// What a new file begins with.
     #[must_use]
     pub fn keep(&self) -> KeptState {
-        self.known.keep(self.acknowledged)
+        KeptState {
+            writers: self.writers.kept(),
+            ..self.known.keep(self.acknowledged)
+        }
+    }
+
+    /// Which process wrote which events.
+    #[must_use]
+    pub fn writers(&self) -> &Writers {
+        &self.writers
+    }
+
+    /// This process, in what it writes.
+    #[must_use]
+    pub fn writer(&self) -> u64 {
+        self.writer
     }
 
     /// What the records say of attempts.
@@ -141,7 +173,7 @@ impl Ledger {
     }
 }
 
-fn number(record: NewRecord, sequence: &mut u64) -> Record {
+fn number(record: NewRecord, sequence: &mut u64, writer: u64) -> Record {
     match record {
         NewRecord::Event(event) => {
             *sequence += 1;
@@ -150,6 +182,7 @@ fn number(record: NewRecord, sequence: &mut u64) -> Record {
                 at: Some(crate::stamps::to_message(event.at)),
                 attempt: Some(event.id.to_ref()),
                 what: Some(event.what),
+                writer,
             })
         }
         NewRecord::Admitted(ticket) => Record::Admitted(ticket),

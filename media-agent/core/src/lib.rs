@@ -19,6 +19,7 @@ pub mod session;
 pub mod stamps;
 pub mod survey;
 mod tally;
+mod writers;
 
 pub use attempt_id::AttemptId;
 pub use ending::{Done, End, Ending, Halt};
@@ -29,3 +30,4 @@ pub use ledger::{Gap, Ledger};
 pub use record::{NewEvent, NewRecord, Record};
 pub use roster::{Greeting, Judged, Roster, Showing, Stream};
 pub use tally::Tally;
+pub use writers::Writers;

@@ -2,6 +2,8 @@
 
 use outlast_proto::words::JournalId;
 
+use crate::writers::Writers;
+
 /// Where a journal stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -11,6 +13,19 @@ pub struct Status {
     pub acknowledged: u64,
     /// The last event there is; 0: none ever.
     pub last: u64,
+    /// Which process wrote which events.
+    pub writers: Writers,
+}
+
+/// What a welcome says of the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The primary has it up to here; 0: nothing.
+    pub acknowledged: u64,
+    /// The process that wrote that event; 0: not known.
+    pub writer: u64,
+    /// What was recorded is not in the journal, or what comes next.
+    pub begin_new: bool,
 }
 
 /// What follows from a leader's welcome.
@@ -23,12 +38,14 @@ pub enum Opening {
     Deliver(Delivery),
 }
 
-/// Judges a welcome that says how far the journal is recorded, or that a new one is to begin. `sent` is the highest event a
-/// primary can have: what the journal held at start, and what was sent since. What the survey has written since the start may
-/// hide by its numbers that the disk was set back.
+/// Judges a welcome. Numbers alone do not tell whether the disk was set back: what was written since may have the same ones.
 #[must_use]
-pub fn open(status: &Status, sent: u64, acknowledged: u64, begin_new: bool) -> Opening {
-    if begin_new || acknowledged < status.acknowledged || acknowledged > sent {
+pub fn open(status: &Status, recorded: Recorded) -> Opening {
+    let Recorded {
+        acknowledged, writer, ..
+    } = recorded;
+    let is_other = acknowledged > 0 && status.writers.of(acknowledged) != writer;
+    if recorded.begin_new || acknowledged < status.acknowledged || acknowledged > status.last || is_other {
         return Opening::BeginNew;
     }
     Opening::Deliver(Delivery {

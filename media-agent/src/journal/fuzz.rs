@@ -11,7 +11,7 @@ use super::format::{FRAME_HEAD, HEADER_LENGTH, Header, fill_head};
 use super::segment::file_name;
 use super::store::Store;
 use crate::attempt_id::AttemptId;
-use outlast_media_core::kept::{ClosedJob, Fence, KeptState, OpenAttempt};
+use outlast_media_core::kept::{ClosedJob, Fence, KeptState, KeptWriter, OpenAttempt};
 use outlast_media_core::{NewEvent, NewRecord, Record};
 
 const NUMBER: u64 = 3;
@@ -113,6 +113,7 @@ pub(crate) fn journals() -> Vec<Vec<u8>> {
             at: None,
             attempt: attempt.clone(),
             what: Some(what),
+            writer: 7,
         })
     };
     let kept = KeptState {
@@ -131,6 +132,7 @@ pub(crate) fn journals() -> Vec<Vec<u8>> {
             at_micros: 9,
         }],
         newest_micros: 99,
+        writers: vec![KeptWriter { first: 1, writer: 7 }],
     };
     let frames = [
         vec![Record::Kept(kept)],

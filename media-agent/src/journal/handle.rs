@@ -24,6 +24,7 @@ pub(super) fn status_of(store: &Store) -> Status {
         journal: store.journal_id(),
         acknowledged: store.acknowledged(),
         last: store.last(),
+        writers: store.writers().clone(),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 
-use outlast_media_core::{FOLD_FROM, Fold, Gap, Known, Ledger, NewRecord, Record};
+use outlast_media_core::{FOLD_FROM, Fold, Gap, Known, Ledger, NewRecord, Record, Writers};
 use outlast_proto::v1::JournalEvent;
 use outlast_proto::words::{JournalId, Timestamp};
 use prost::Message as _;
@@ -54,7 +54,7 @@ impl Store {
             .map_err(|error| JournalError::io(dir, error))?;
         let mut numbers = list(dir)?;
         let Some(newest) = numbers.last().copied() else {
-            return Self::begin(dir, rotate_at, 1, &Known::default());
+            return Self::begin(dir, rotate_at, 1, &Known::default(), new_writer());
         };
         let newest = Segment::scan(dir, newest, true)?;
         numbers.pop();
@@ -71,7 +71,13 @@ impl Store {
         Self::replay(dir, rotate_at, older, newest)
     }
 
-    fn begin(dir: &Path, rotate_at: u64, number: u64, known: &Known) -> Result<Self, JournalError> {
+    fn begin(
+        dir: &Path,
+        rotate_at: u64,
+        number: u64,
+        known: &Known,
+        writer: u64,
+    ) -> Result<Self, JournalError> {
         let header = Header {
             journal: uuid::Uuid::new_v4(),
             number,
@@ -83,7 +89,7 @@ impl Store {
             rotate_at,
             files: BTreeMap::from([(number, segment)]),
             header,
-            ledger: Ledger::begin(known),
+            ledger: Ledger::begin(known, writer),
             places: VecDeque::new(),
             waiting: 0,
             fold_from: FOLD_FROM,
@@ -110,7 +116,7 @@ impl Store {
             rotate_at,
             files: BTreeMap::new(),
             header: newest.segment.header.clone(),
-            ledger: Ledger::replaying(first),
+            ledger: Ledger::replaying(first, new_writer()),
             places: VecDeque::new(),
             waiting: 0,
             fold_from: FOLD_FROM,
@@ -175,6 +181,10 @@ impl Store {
 
     pub(crate) fn last(&self) -> u64 {
         self.ledger.last()
+    }
+
+    pub(crate) fn writers(&self) -> &Writers {
+        self.ledger.writers()
     }
 
     /// Writes and syncs all of it, or nothing.
@@ -307,7 +317,14 @@ impl Store {
 
     /// Leaves this journal behind and begins one with a new id; open attempts and closed numbers are taken along.
     pub(crate) fn begin_new(&mut self) -> Result<(), JournalError> {
-        let next = Self::begin(&self.dir, self.rotate_at, self.header.number + 1, self.known())?;
+        let number = self.header.number + 1;
+        let next = Self::begin(
+            &self.dir,
+            self.rotate_at,
+            number,
+            self.known(),
+            self.ledger.writer(),
+        )?;
         let old = std::mem::replace(self, next);
         for file in old.files.into_values() {
             file.remove()?;
@@ -324,6 +341,11 @@ impl Store {
     pub(crate) fn set_room(&mut self, room: Option<u64>) {
         self.files.values_mut().next_back().unwrap().room = room;
     }
+}
+
+/// A number for this process that none before has had.
+fn new_writer() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().1
 }
 
 /// The numbers of the journal files in `dir`, rising. Half-made files of a crash are removed.

@@ -2,8 +2,6 @@
 //!
 //! Used by `serve`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use outlast_media_core::session::{Delivery, Next};
 use outlast_proto::v1::{AgentMessage, JournalEvents, agent_message};
 use prost::Message as _;
@@ -16,13 +14,8 @@ const BATCH: usize = 64;
 /// Bytes of one message, unless a single event is larger.
 const MESSAGE: usize = 512 << 10;
 
-/// Delivers until the session or the journal ends; `sent` says how far it came.
-pub(super) async fn deliver(
-    journal: &Journal,
-    mut delivery: Delivery,
-    sent: &AtomicU64,
-    up: &mpsc::Sender<AgentMessage>,
-) {
+/// Delivers until the session or the journal ends.
+pub(super) async fn deliver(journal: &Journal, mut delivery: Delivery, up: &mpsc::Sender<AgentMessage>) {
     let mut status = journal.watch();
     loop {
         let now = status.borrow_and_update().clone();
@@ -55,7 +48,6 @@ pub(super) async fn deliver(
             continue;
         };
         delivery.sent(last);
-        sent.fetch_max(last, Ordering::Relaxed);
         let journal_id = delivery.journal().0.clone();
         let body = agent_message::Body::Journal(JournalEvents { journal_id, events });
         if up.send(AgentMessage { body: Some(body) }).await.is_err() {

@@ -4,12 +4,11 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use outlast_kit::session::Session;
 use outlast_kit::shutdown::Shutdown;
-use outlast_media_core::session::{Opening, open};
+use outlast_media_core::session::{Opening, Recorded, open};
 use outlast_proto::v1::{AgentKind, AgentMessage, Hello, Presence, Welcome, agent_message};
 use tokio::sync::{mpsc, watch};
 
@@ -29,8 +28,6 @@ pub(crate) struct SessionServer {
     pub(crate) context: Context,
     pub(crate) desk: Desk,
     pub(crate) contact: Arc<watch::Sender<Contact>>,
-    /// The highest event a primary can have: what the journal held at start, and what was sent since.
-    pub(crate) sent: Arc<AtomicU64>,
     /// What does not change from hello to hello.
     pub(crate) hello: Hello,
     /// Begins when the last events have had their chance.
@@ -104,9 +101,12 @@ impl SessionServer {
         let Session { welcome, up, down } = session;
         let journal = &self.context.journal;
         let status = journal.status();
-        let sent = self.sent.load(Ordering::Relaxed);
-        let acknowledged = welcome.journal_acknowledged;
-        let delivery = match open(&status, sent, acknowledged, welcome.begin_new_journal) {
+        let recorded = Recorded {
+            acknowledged: welcome.journal_acknowledged,
+            writer: welcome.journal_writer,
+            begin_new: welcome.begin_new_journal,
+        };
+        let delivery = match open(&status, recorded) {
             Opening::Deliver(delivery) => delivery,
             Opening::BeginNew => {
                 // Hello of the next session names the new journal.
@@ -114,9 +114,9 @@ impl SessionServer {
                 return;
             }
         };
-        journal.acknowledge(status.journal, acknowledged).await;
+        journal.acknowledge(status.journal, recorded.acknowledged).await;
         tokio::select! {
-            () = delivery::deliver(journal, delivery, &self.sent, &up) => {}
+            () = delivery::deliver(journal, delivery, &up) => {}
             () = self.presence(&welcome, &up) => {}
             () = orders::follow(self, down, &up) => {}
             () = self.end.begun() => {}

@@ -27,7 +27,8 @@ struct State {
     answers: Vec<Answer>,
     /// Of the newest session.
     down: Option<mpsc::Sender<Result<PrimaryMessage, Status>>>,
-    acknowledged: std::collections::BTreeMap<String, u64>,
+    /// By journal: up to which event, and who wrote that.
+    acknowledged: std::collections::BTreeMap<String, (u64, u64)>,
     violations: Vec<String>,
     /// As the agent said last.
     progress: Vec<AttemptProgress>,
@@ -166,18 +167,20 @@ impl Primary {
         match message.body? {
             agent_message::Body::Journal(_) if state.is_deaf => None,
             agent_message::Body::Journal(journal) => {
-                let last = state.acknowledged.get(&journal.journal_id).copied().unwrap_or(0);
-                let mut last = last;
+                let recorded = state.acknowledged.get(&journal.journal_id).copied();
+                let (mut last, mut writer) = recorded.unwrap_or_default();
                 for event in journal.events {
                     if event.sequence > last + 1 {
                         state.violations.push(format!("{} after {last}", event.sequence));
                     }
                     if event.sequence == last + 1 {
-                        last += 1;
+                        (last, writer) = (event.sequence, event.writer);
                         state.events.push(event);
                     }
                 }
-                state.acknowledged.insert(journal.journal_id.clone(), last);
+                state
+                    .acknowledged
+                    .insert(journal.journal_id.clone(), (last, writer));
                 let ack = JournalAck {
                     journal_id: journal.journal_id,
                     sequence: last,
@@ -219,14 +222,16 @@ impl AgentSession for Primary {
             (state.version.clone(), state.grace_seconds)
         };
         let (down, messages) = mpsc::channel(64);
-        let acknowledged = self.state.lock().acknowledged.get(&hello.journal_id).copied();
+        let recorded = self.state.lock().acknowledged.get(&hello.journal_id).copied();
+        let (acknowledged, writer) = recorded.unwrap_or_default();
         let welcome = Welcome {
             cluster_id: CLUSTER.into(),
             ticket_key: self.key.clone().into(),
             primaries: vec![self.address.clone()],
-            journal_acknowledged: acknowledged.unwrap_or(0),
+            journal_acknowledged: acknowledged,
+            journal_writer: writer,
             status_updates_ms: 100,
-            begin_new_journal: acknowledged.unwrap_or(0) > hello.journal_last,
+            begin_new_journal: acknowledged > hello.journal_last,
             primary_version: version,
             disruption_grace_seconds: grace,
             ..Welcome::default()

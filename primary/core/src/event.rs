@@ -28,6 +28,9 @@ pub struct JournalEvent {
     pub attempt: Attempt,
     /// What happened.
     pub what: EventKind,
+    /// The media agent's process that wrote it, by a number of its own; 0: not known.
+    #[serde(default)]
+    pub writer: u64,
 }
 
 /// What happened to an attempt.

@@ -127,6 +127,7 @@ pub(super) fn welcome(brain: &Brain, hello: &AgentHello, said: &Hello) -> Option
             .map(|m| m.peer.address.clone())
             .collect(),
         journal_acknowledged: cursor.map_or(0, |cursor| cursor.acknowledged),
+        journal_writer: cursor.map_or(0, |cursor| cursor.writer),
         begin_new_journal: cursor
             .is_some_and(|cursor| is_behind(cursor, said.journal_first, said.journal_last)),
         status_updates_ms: cluster.settings.status_updates_ms,

@@ -26,6 +26,7 @@ pub fn parse(event: v1::JournalEvent) -> Result<JournalEvent, InvalidField> {
         job,
         attempt,
         what,
+        writer: event.writer,
     })
 }
 

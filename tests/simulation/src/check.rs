@@ -224,7 +224,14 @@ impl Oracle {
 
     /// An attempt's end is durable.
     pub(crate) fn witness(&mut self, id: AttemptId, code: StatusCode) {
-        self.witnessed.entry(id).or_insert(code);
+        let said = self.witnessed.insert(id, code);
+        // What a disk that was set back has forgotten may come to another end.
+        if said.is_some_and(|said| said != code) && !self.excused.contains(&id) {
+            self.contradict(
+                "S-12",
+                format!("attempt {id} has ended twice in journals: {said:?}, {code}"),
+            );
+        }
     }
 
     /// A disk was set back: what it said of these attempts may be lost.

@@ -30,6 +30,7 @@ impl World {
             1..=20 if self.spares_agents => self.kill_all_primaries(),
             1..=30 => self.kill(one),
             31..=34 => self.kill_all_primaries(),
+            35..=44 if self.sets_disks_back => self.touch_disk(),
             35..=50 => self.pause(one),
             51..=62 => self.cut_pair(),
             63..=72 => self.isolate(one),
@@ -69,9 +70,7 @@ impl World {
 
     fn kill_for(&mut self, proc: Proc, after: Time) {
         let is_up = self.cx.hosts[&proc].up;
-        // One whose disk was set back meets a primary before it ends again: else nobody can tell (docs/simulation.md).
-        let must_live = matches!(proc, Proc::Media(n) if self.media[n].set_back);
-        if !is_up || must_live {
+        if !is_up {
             return;
         }
         self.cx.note(|| format!("{proc:?} is killed"));

@@ -86,8 +86,8 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// What the disk says at a start.
-    pub(crate) fn open(disk: &Disk) -> Self {
-        let mut ledger = Ledger::replaying(1);
+    pub(crate) fn open(cx: &mut Cx, disk: &Disk) -> Self {
+        let mut ledger = Ledger::replaying(1, cx.fresh());
         let mut events = BTreeMap::new();
         for record in disk.frames.iter().flatten() {
             ledger
@@ -111,6 +111,7 @@ impl Journal {
             journal: JournalId(disk.journal.clone()),
             acknowledged: self.ledger.acknowledged(),
             last: self.ledger.last(),
+            writers: self.ledger.writers().clone(),
         }
     }
 
@@ -152,7 +153,7 @@ impl Journal {
         if let Some(Op::BeginNew) = self.ops.front() {
             self.ops.pop_front();
             *disk = Disk::new(cx, self.ledger.known());
-            self.ledger = Ledger::begin(self.ledger.known());
+            self.ledger = Ledger::begin(self.ledger.known(), self.ledger.writer());
             self.events.clear();
             thens.push(Then::Begun);
         }

@@ -38,7 +38,6 @@ pub(crate) struct Process {
     /// Streams by attempt.
     pub(crate) streams: BTreeMap<ConnId, AttemptId>,
     session: Option<Session>,
-    sent: u64,
     pub(crate) lost_at: Option<Time>,
     losses: u64,
     /// Open attempts of earlier processes; the first is being settled, and its items were looked for.
@@ -72,7 +71,7 @@ impl Media {
     }
 
     pub(crate) fn start(&mut self, cx: &mut Cx) {
-        let journal = Journal::open(&self.disk);
+        let journal = Journal::open(cx, &self.disk);
         let start_id = format!("start-{}", cx.fresh());
         let survey: VecDeque<_> = journal.ledger.known().open_attempts().into();
         if !survey.is_empty() {
@@ -82,7 +81,6 @@ impl Media {
         self.process = Some(Process {
             roster: Roster::new(&start_id),
             start_id,
-            sent: journal.ledger.last(),
             journal,
             runs: BTreeMap::new(),
             streams: BTreeMap::new(),

@@ -18,6 +18,8 @@ pub struct Mistakes {
     pub forget_highest_attempt: bool,
     /// The media agent ends resilient attempts, too, when it has no primary.
     pub give_up_without_primary: bool,
+    /// The media agent looks at the numbers of events only, not at who wrote them.
+    pub trust_numbers: bool,
     /// The leader welcomes agents without asking whether it still leads.
     pub welcome_unconfirmed: bool,
 }

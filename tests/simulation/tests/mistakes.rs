@@ -91,3 +91,12 @@ fn r04_a_marked_attempt_that_gives_up_without_a_primary_is_found() {
     };
     check("giving up without a primary", mistakes, 200, &["R-04"]);
 }
+
+#[test]
+fn r05_a_journal_that_was_set_back_and_went_on_is_found() {
+    let mistakes = Mistakes {
+        trust_numbers: true,
+        ..Mistakes::default()
+    };
+    check("trusting numbers alone", mistakes, 20_000, &["liveness", "S-12"]);
+}

@@ -39,6 +39,7 @@ impl ClusterState {
                 journal: same.unwrap_or(JournalCursor {
                     id: media.journal_id.clone(),
                     acknowledged: 0,
+                    writer: 0,
                 }),
             }
         });

@@ -13,6 +13,9 @@ pub struct JournalCursor {
     pub id: JournalId,
     /// Last sequence applied; 0: none.
     pub acknowledged: u64,
+    /// The process that wrote that event, by a number of its own; 0: none, or not known.
+    #[serde(default)]
+    pub writer: u64,
 }
 
 /// What a media agent is beside an agent.

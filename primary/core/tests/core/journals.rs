@@ -17,6 +17,7 @@ fn r05_repeated_events_are_acknowledged_and_change_nothing() {
         job,
         attempt,
         what,
+        writer: 7,
     };
     let batch = Command::RecordEvents {
         agent: media.clone(),
@@ -36,6 +37,8 @@ fn r05_repeated_events_are_acknowledged_and_change_nothing() {
         );
         assert_eq!(world.state.histories_of(job).count(), 1);
         assert_eq!(world.state.restore_points().count(), 2);
+        let media = world.state.agent(&media).unwrap().media.as_ref().unwrap();
+        assert_eq!((media.journal.acknowledged, media.journal.writer), (4, 7));
     }
     let ends = world
         .state
@@ -55,6 +58,7 @@ fn a_gap_or_another_journal_is_refused() {
         job,
         attempt,
         what: ended(StatusCode::SUCCESSFUL),
+        writer: 7,
     };
     for (journal, sequences, acknowledged) in [
         ("journal-1", vec![3], 1),
@@ -87,6 +91,7 @@ fn what_came_before_a_gap_counts() {
         job,
         attempt,
         what,
+        writer: 7,
     };
     let events = vec![
         at(2, item_ended(job, ItemNumber(0), ItemOutcome::Done)),

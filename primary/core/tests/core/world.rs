@@ -164,6 +164,7 @@ impl World {
             job,
             attempt,
             what,
+            writer: 7,
         };
         let journal_id = self
             .state

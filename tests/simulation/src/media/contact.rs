@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outlast_media_core::session::{Next, Opening, open};
+use outlast_media_core::session::{Next, Opening, Recorded, open};
 use outlast_media_core::{AttemptId, Halt};
 use outlast_proto::v1::{self, agent_message::Body as Up, primary_message::Body as Down};
 
@@ -72,12 +72,16 @@ impl Media {
         process.lost_at = None;
         process.losses += 1;
         let status = process.journal.status(&self.disk);
-        match open(
-            &status,
-            process.sent,
-            welcome.journal_acknowledged,
-            welcome.begin_new_journal,
-        ) {
+        let recorded = Recorded {
+            acknowledged: welcome.journal_acknowledged,
+            writer: if cx.mistakes.trust_numbers {
+                status.writers.of(welcome.journal_acknowledged)
+            } else {
+                welcome.journal_writer
+            },
+            begin_new: welcome.begin_new_journal,
+        };
+        match open(&status, recorded) {
             Opening::Deliver(delivery) => {
                 self.set_back = false;
                 process.journal.ledger.acknowledge(welcome.journal_acknowledged);
@@ -140,7 +144,6 @@ impl Media {
                         return;
                     };
                     delivery.sent(last);
-                    process.sent = process.sent.max(last);
                     let journal_id = delivery.journal().0.clone();
                     cx.send(
                         me,

@@ -97,6 +97,7 @@ impl Node {
             } else {
                 cursor.map_or(0, |cursor| cursor.acknowledged)
             },
+            journal_writer: cursor.map_or(0, |cursor| cursor.writer),
             begin_new_journal: behind,
             open: open_attempts(&self.state, &session.agent)
                 .map(|(job, attempt)| v1::AttemptRef::of(job, attempt))
