@@ -52,6 +52,11 @@ enum Phase {
         exceptions: u64,
         pack: u64,
     },
+    Snapped {
+        item: u32,
+        snapshot: SnapshotId,
+        counters: Counters,
+    },
     Committing {
         item: u32,
     },
@@ -101,8 +106,8 @@ impl Run {
 
 /// The finished items of a job in the storage unit that count for an attempt.
 pub(crate) fn found(unit: &Unit, id: AttemptId) -> Vec<(u32, SnapshotId, Snap)> {
-    let of_job = unit.snapshots.iter().filter(|(_, snap)| snap.id.job == id.job);
-    let all = of_job.map(|(snapshot, snap)| (snap.item, snap.id.attempt, (*snapshot, snap.clone())));
+    let of_job = unit.snapshots().filter(|(_, snap)| snap.id.job == id.job);
+    let all = of_job.map(|(snapshot, snap)| (snap.item, snap.id.attempt, (snapshot, snap.clone())));
     let newest = outlast_media_core::survey::newest(all, id.attempt);
     newest
         .into_iter()
@@ -164,7 +169,7 @@ impl Media {
             Phase::Starting { item } => self.receive(cx, id, item),
             Phase::Packing { item, exceptions } => {
                 let pack = cx.fresh();
-                cx.unit.write_pack(pack);
+                cx.unit.write_pack(self.n, pack);
                 self.go_to(
                     cx,
                     id,
@@ -180,7 +185,8 @@ impl Media {
                 exceptions,
                 pack,
             } => {
-                cx.unit.write_index(&[pack]);
+                self.sync(cx);
+                cx.unit.write_index(self.n, pack);
                 self.go_to(
                     cx,
                     id,
@@ -196,6 +202,11 @@ impl Media {
                 exceptions,
                 pack,
             } => self.snap(cx, id, item, exceptions, pack),
+            Phase::Snapped {
+                item,
+                snapshot,
+                counters,
+            } => self.journal_item(cx, id, item, snapshot, counters),
             Phase::Committing { item } => {
                 run.done.push(item);
                 run.line.say(backup_down::Body::ItemCommitted(v1::ItemCommitted {
@@ -310,7 +321,8 @@ impl Media {
         if snap.id != id {
             snap.id = id;
             let number = cx.fresh();
-            snapshot = cx.unit.write_snapshot(number, snap.clone());
+            snapshot = cx.unit.write_snapshot(self.n, number, snap.clone());
+            self.sync(cx);
         }
         done.push(item);
         if let Some(run) = self.run(id) {
@@ -384,10 +396,34 @@ impl Media {
             packs: vec![pack],
         };
         let number = cx.fresh();
-        let snapshot = cx.unit.write_snapshot(number, snap);
+        self.sync(cx);
+        let snapshot = cx.unit.write_snapshot(self.n, number, snap);
+        let phase = Phase::Snapped {
+            item,
+            snapshot,
+            counters,
+        };
+        self.go_to(cx, id, phase);
+    }
+
+    /// What is in the repository by now is there for good.
+    fn sync(&self, cx: &mut Cx) {
+        cx.unit.sync(self.n, cx.mistakes.no_pack_sync);
+    }
+
+    fn journal_item(
+        &mut self,
+        cx: &mut Cx,
+        id: AttemptId,
+        item: u32,
+        snapshot: SnapshotId,
+        counters: Counters,
+    ) {
+        self.sync(cx);
+        let number = cx.fresh();
         let mut events = Vec::new();
-        if exceptions > 0 {
-            let exceptions = (0..exceptions).map(|n| v1::FileException {
+        if counters.exceptions > 0 {
+            let exceptions = (0..counters.exceptions).map(|n| v1::FileException {
                 path: format!("file {number}/{n}"),
                 reason: "in use".into(),
             });

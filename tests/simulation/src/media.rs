@@ -97,6 +97,7 @@ impl Media {
     pub(crate) fn crash(&mut self, cx: &mut Cx) {
         self.process = None;
         self.disk.crash(cx);
+        crate::storage::crash(cx, self.n);
     }
 
     /// Remembers the disk as it is.

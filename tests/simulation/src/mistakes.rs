@@ -6,6 +6,8 @@
 pub struct Mistakes {
     /// The media agent's journal is not synced before it is acted upon.
     pub no_fsync: bool,
+    /// Packs are not synced before an index names them.
+    pub no_pack_sync: bool,
     /// The leader takes every submission for a new one.
     pub no_deduplication: bool,
     /// The leader asks an agent for all events that the agent does not know to be recorded, and takes each for a new one.

@@ -1,10 +1,12 @@
-//! A model of the storage unit: packs, index, snapshots, each durable when it is written, in that order. What a snapshot needs is
-//! there, or it is not whole. Shared by the media agents.
+//! A model of the storage unit: packs, index, snapshots, written and then synced by one media agent or the other. What a host
+//! wrote last and did not sync may be gone when it is. Others see a snapshot when it is synced, as it gets its name then.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use outlast_media_core::AttemptId;
 use outlast_proto::words::{Counters, SnapshotId};
+
+use crate::net::Cx;
 
 /// A snapshot, as its tags tell.
 #[derive(Clone, Debug)]
@@ -15,28 +17,58 @@ pub(crate) struct Snap {
     pub(crate) packs: Vec<u64>,
 }
 
+/// A file of the repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum File {
+    Pack(u64),
+    Index(u64),
+    Snapshot(SnapshotId),
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Unit {
     packs: BTreeSet<u64>,
     index: BTreeSet<u64>,
-    pub(crate) snapshots: BTreeMap<SnapshotId, Snap>,
+    snapshots: BTreeMap<SnapshotId, Snap>,
+    /// By media agent, in the order of writing.
+    unsynced: BTreeMap<usize, Vec<File>>,
 }
 
 impl Unit {
-    pub(crate) fn write_pack(&mut self, pack: u64) {
+    pub(crate) fn write_pack(&mut self, by: usize, pack: u64) {
         self.packs.insert(pack);
+        self.unsynced.entry(by).or_default().push(File::Pack(pack));
     }
 
-    pub(crate) fn write_index(&mut self, packs: &[u64]) {
-        self.index.extend(packs);
+    /// An index file that names one pack.
+    pub(crate) fn write_index(&mut self, by: usize, pack: u64) {
+        self.index.insert(pack);
+        self.unsynced.entry(by).or_default().push(File::Index(pack));
     }
 
-    pub(crate) fn write_snapshot(&mut self, number: u64, snap: Snap) -> SnapshotId {
+    pub(crate) fn write_snapshot(&mut self, by: usize, number: u64, snap: Snap) -> SnapshotId {
         let mut id = [0; 32];
         id[..8].copy_from_slice(&number.to_be_bytes());
         id[8..16].copy_from_slice(&snap.id.job.0.to_be_bytes());
-        self.snapshots.insert(SnapshotId(id), snap);
-        SnapshotId(id)
+        let id = SnapshotId(id);
+        self.snapshots.insert(id, snap);
+        self.unsynced.entry(by).or_default().push(File::Snapshot(id));
+        id
+    }
+
+    /// What this media agent wrote is on the disk now.
+    pub(crate) fn sync(&mut self, by: usize, but_packs: bool) {
+        let files = self.unsynced.entry(by).or_default();
+        files.retain(|file| but_packs && matches!(file, File::Pack(_)));
+    }
+
+    /// Snapshots that have their name.
+    pub(crate) fn snapshots(&self) -> impl Iterator<Item = (SnapshotId, &Snap)> {
+        let all = self.snapshots.iter().map(|(id, snap)| (*id, snap));
+        all.filter(|(id, _)| {
+            let file = File::Snapshot(*id);
+            !self.unsynced.values().any(|files| files.contains(&file))
+        })
     }
 
     /// Why a restore point of this job and item cannot be this snapshot.
@@ -52,5 +84,25 @@ impl Unit {
             .iter()
             .all(|pack| self.packs.contains(pack) && self.index.contains(pack));
         (!whole).then_some("is not whole")
+    }
+}
+
+/// The host of a media agent is gone: of what it did not sync, any part may be there.
+pub(crate) fn crash(cx: &mut Cx, by: usize) {
+    for file in cx.unit.unsynced.remove(&by).unwrap_or_default() {
+        if cx.rng.percent(50) {
+            continue;
+        }
+        match file {
+            File::Pack(pack) => {
+                cx.unit.packs.remove(&pack);
+            }
+            File::Index(pack) => {
+                cx.unit.index.remove(&pack);
+            }
+            File::Snapshot(id) => {
+                cx.unit.snapshots.remove(&id);
+            }
+        }
     }
 }

@@ -100,3 +100,12 @@ fn r05_a_journal_that_was_set_back_and_went_on_is_found() {
     };
     check("trusting numbers alone", mistakes, 20_000, &["liveness", "S-12"]);
 }
+
+#[test]
+fn s14_packs_that_are_not_synced_are_found() {
+    let mistakes = Mistakes {
+        no_pack_sync: true,
+        ..Mistakes::default()
+    };
+    check("no sync of packs", mistakes, 50, &["DESIGN 4"]);
+}
