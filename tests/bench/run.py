@@ -159,6 +159,15 @@ def timed(command, env=None):
     return Figure(wall=wall, cpu=usage.ru_utime + usage.ru_stime, memory=usage.ru_maxrss * 1024)
 
 
+def cpu_of(pids):
+    """Seconds of CPU these processes used so far."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 class Tool:
     def __init__(self, folder):
         self.folder = folder
@@ -270,11 +279,7 @@ class Outlast(Tool):
         return [int((self.folder / "dev/run" / f"{name}.pid").read_text()) for name in names]
 
     def cpu(self):
-        ticks = 0
-        for pid in self.children():
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return cpu_of(self.children())
 
     def peak(self):
         total = 0

@@ -11,12 +11,13 @@ and backed up again. Prints wall time, CPU and the peak memory of client agent a
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "bench"))
+for room in ["bench", "support"]:
+    sys.path.insert(0, str(Path(__file__).parent.parent / room))
 import run as bench  # noqa: E402
+from compare import differences  # noqa: E402
 
 MIB = 1 << 20
 
@@ -75,9 +76,9 @@ def row(what, step, figure):
 
 
 def same(source, restored):
-    ran = subprocess.run(["rsync", "-aHni", "--delete", f"{source}/", f"{restored}/"], capture_output=True, check=True, text=True)
-    if ran.stdout:
-        sys.exit(f"{source} and {restored} differ: {ran.stdout[:1000]}")
+    found = differences(source, restored)
+    if found:
+        sys.exit(f"{source} and {restored} differ: {found[:1000]}")
 
 
 def directory(tool, folder, count):
