@@ -26,7 +26,7 @@ def primaries_of(rng, cluster):
 
 def agents_of(rng, cluster):
     media, clients = cluster.names("media-agent"), cluster.names("client-agent")
-    return rng.choice([[rng.choice(media)], [rng.choice(media)], media, [rng.choice(clients)], [rng.choice(clients)], clients])
+    return rng.choice([[rng.choice(media)], [rng.choice(media)], media, [rng.choice(clients)], [rng.choice(clients)], clients, media + clients])
 
 
 class Faults:
@@ -37,7 +37,7 @@ class Faults:
         self.over = threading.Event()
         self.happened, self.away = [], set()
         self.lock = threading.Lock()
-        tracks = [(primaries_of, (1.0, 8.0), "primaries"), (agents_of, (2.0, 10.0), "agents")]
+        tracks = [(primaries_of, (0.3, 7.0), "primaries"), (agents_of, (0.3, 9.0), "agents")]
         self.threads = [threading.Thread(target=self._track, args=(random.Random(f"{seed} {name}"), choose, gap)) for choose, gap, name in tracks]
         self.threads.append(threading.Thread(target=self._watch))
 

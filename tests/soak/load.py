@@ -15,6 +15,8 @@ from compare import differences  # noqa: E402
 
 KIB, MIB = 1 << 10, 1 << 20
 NOT_REACHABLE = 4
+# So many jobs of one policy may wait for one another.
+LINE = 5
 # Of a history; links to attempts that come later are added later.
 VERDICT = ["job", "attempt", "media_agent", "client", "status", "status_code", "stopped", "error", "started_at", "ended_at", "files", "bytes", "bytes_new"]
 
@@ -25,14 +27,15 @@ class Kind:
 
     name: str
     resilient: bool
+    patience: float
     large: tuple
     file: str
 
 
 KINDS = [
-    Kind("small", True, (0, 0), ""),
-    Kind("middle", True, (3 * MIB, 12 * MIB), '[limits]\nbandwidth = "3MiB/s"\n[checkpoint]\ninterval = "1s"\n'),
-    Kind("plain", False, (2 * MIB, 12 * MIB), '[limits]\nbandwidth = "1MiB/s"\n[shape]\nmultiplex = 2\n[retry]\ndelay = "5s"\ntries = 2\n'),
+    Kind("small", True, 0.3, (0, 0), ""),
+    Kind("middle", True, 0.9, (2 * MIB, 12 * MIB), '[limits]\nbandwidth = "4MiB/s"\n[checkpoint]\ninterval = "1s"\n'),
+    Kind("plain", False, 1, (1 * MIB, 10 * MIB), '[limits]\nbandwidth = "2MiB/s"\n[shape]\nmultiplex = 2\n[retry]\ndelay = "5s"\ntries = 2\n'),
 ]
 
 
@@ -106,8 +109,10 @@ class Load:
             text = f'name = "{policy}"\nclients = ["{client}"]\nitems = {[str(item) for item in items]}\n{kind.file}'
             if self._applied(policy, text):
                 id = self._accepted(policy, rng, "job", "run", policy)
-                self._wait_for_end(id)
-            self.over.wait(rng.uniform(0, 1.5))
+                # Some wait for the end, some stand in line behind others.
+                if rng.random() < kind.patience or self._waiting(policy) > LINE:
+                    self._wait_for_end(id)
+            self.over.wait(rng.uniform(0, 1))
 
     def _applied(self, policy, text):
         while not self.over.is_set():
@@ -121,7 +126,7 @@ class Load:
 
     def _accepted(self, policy, rng, *command):
         """Submits; the job's id, if the answer came."""
-        ran = self.cluster.run("--timeout", rng.choice(["1s", "4s", "10s"]), *command)
+        ran = self.cluster.run("--timeout", rng.choice(["300ms", "1s", "4s", "10s"]), *command)
         with self.lock:
             if ran.code == 0:
                 id = ran.json()["id"]
@@ -133,6 +138,9 @@ class Load:
         if ran.code != NOT_REACHABLE:
             self.contradict("a submission was refused", f"{' '.join(map(str, command))}: {ran.code}: {ran.stderr}")
         return None
+
+    def _waiting(self, policy):
+        return sum(job["policy"] == policy and job["state"] != "done" for job in list(self.jobs.values()))
 
     def _wait_for_end(self, id):
         while id and not self.over.is_set() and self.jobs.get(id, {}).get("state") != "done":
