@@ -10,6 +10,9 @@ use crate::identity::{Identity, IdentityError};
 
 /// How long whoever connects may take to show a certificate.
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
+/// For ours as a client. Without a limit a peer that vanishes in the middle of it is waited for until TCP gives up, a quarter of an hour
+/// later, and nobody tries again.
+const CLIENT_HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// The name every primary's certificate carries beside its own.
 pub const ANY_PRIMARY: &str = "primary.outlast";
@@ -119,7 +122,8 @@ impl Credentials {
         let tls = ClientTlsConfig::new()
             .ca_certificate(self.ca.clone())
             .identity(self.own.clone())
-            .domain_name(server_name);
+            .domain_name(server_name)
+            .timeout(CLIENT_HANDSHAKE);
         if !is_host_and_port(address) {
             return Err(bad());
         }

@@ -104,7 +104,7 @@ impl Assignment {
             biased;
             link = self.entrance.take() => Ok(link),
             () = self.control.wait() => Err(End::Halted),
-            grace = contact => Err(End::Fault(lost(grace))),
+            grace = contact => Err(End::Fault(lost(grace, self.ticket.resilient))),
             () = tokio::time::sleep(wait) => {
                 let text = format!(
                     "client \"{}\" did not open its stream within {} s of the start; check that its agent runs and \
@@ -215,7 +215,7 @@ impl Assignment {
             self.without_mark().await;
             let clock = Arc::clone(&self.context.clock);
             let grace = crate::contact::lost_too_long(self.context.contact.clone(), clock).await;
-            self.control.halt(Halt::Fault(lost(grace)));
+            self.control.halt(Halt::Fault(lost(grace, false)));
             std::future::pending::<()>().await;
         };
         tokio::select! {

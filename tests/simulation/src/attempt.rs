@@ -98,6 +98,11 @@ impl Run {
         matches!(self.phase, Phase::Client) && self.client_wait.is_some()
     }
 
+    /// It is resilient as soon as its client comes.
+    pub(crate) fn may_get_mark(&self) -> bool {
+        self.waits_for_client() && self.ticket.resilient
+    }
+
     /// Its mark is durable and its end is not decided.
     pub(crate) fn is_marked(&self) -> bool {
         self.has_line && !matches!(self.phase, Phase::Marking | Phase::Ending(_))

@@ -178,7 +178,8 @@ impl Media {
             process.journal.ledger.known().is_resilient(id) && !cx.mistakes.give_up_without_primary;
         let Some(run) = process.runs.get(&id) else { return };
         if left == Some(Duration::ZERO) && (run.waits_for_client() || run.is_marked() && !resilient) {
-            self.halt(cx, id, Halt::Fault(outlast_media_core::contact::lost(grace)));
+            let fault = outlast_media_core::contact::lost(grace, run.may_get_mark());
+            self.halt(cx, id, Halt::Fault(fault));
         }
     }
 }
