@@ -198,12 +198,16 @@ impl Cluster {
     /// Kills children with -9, all at the same moment.
     pub(crate) fn kill(&self, children: &[&str]) {
         let pids: Vec<_> = children.iter().map(|child| self.pid(child)).collect();
-        for pid in &pids {
-            send(*pid, rustix::process::Signal::KILL);
-        }
+        self.signal(children, rustix::process::Signal::KILL);
         wait_until("the killed to be gone", || {
             pids.iter().all(|pid| !is_running(*pid))
         });
+    }
+
+    /// Sends children a signal, all at the same moment.
+    pub(crate) fn signal(&self, children: &[&str], signal: rustix::process::Signal) {
+        let pids: Vec<_> = children.iter().map(|child| self.pid(child)).collect();
+        pids.into_iter().for_each(|pid| send(pid, signal));
     }
 
     /// Asks a child to end, as a service manager does, and waits until it has.
@@ -308,6 +312,12 @@ impl Cluster {
         self.restic(&["--no-lock", "check", "--read-data"]);
     }
 
+    /// What a child has logged, in all its lives.
+    pub(crate) fn log(&self, child: &str) -> String {
+        let log = self.data_dir().join("log").join(format!("{child}.log"));
+        std::fs::read_to_string(log).unwrap()
+    }
+
     /// The ends of all logs, for a failed test.
     pub(crate) fn logs(&self) -> String {
         let mut text = format!("--- dev\n{}", self.dev_says());
@@ -359,8 +369,10 @@ fn send(pid: i32, signal: rustix::process::Signal) {
     }
 }
 
+/// Also when only threads are left: then its first one is gone already, and what it held is not free yet.
 fn is_running(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
     stat.rsplit_once(") ")
-        .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+        .is_some_and(|(_, rest)| threads > 1 || !rest.starts_with(['Z', 'X']))
 }

@@ -8,7 +8,9 @@ mod copies;
 mod exceptions;
 mod filesystem;
 mod foreign_client;
+mod grace;
 mod group;
+mod half_open;
 mod hostile;
 mod hostile_agent;
 mod hosts;
@@ -21,6 +23,7 @@ mod lost_disk;
 mod main_job;
 mod mounts;
 mod outage;
+mod outage_matrix;
 #[path = "../support/proxy.rs"]
 mod proxy;
 mod resilience;

@@ -1,11 +1,12 @@
 //! A TCP proxy that cuts connections: each in turn after so many bytes of one direction, or all of them on command; or that
-//! stops carrying without closing anything, as a network does that fails.
+//! stops carrying without closing anything, as a network does that fails: what is under way waits, or is lost.
 //!
 //! Included by the tests of both agents and by ring 3; it knows nothing of what it carries.
 
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 pub(crate) struct Proxy {
@@ -35,6 +36,7 @@ struct State {
     open: Vec<(TcpStream, TcpStream)>,
     is_closed: bool,
     is_silent: bool,
+    is_swallowing: bool,
     has_ended: bool,
 }
 
@@ -103,6 +105,12 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
+    /// Takes whatever is sent and carries none of it, an end of a connection as little as anything else; or leads new connections to the
+    /// target again. A connection that has lost something never goes on.
+    pub(crate) fn swallow(&self, is_swallowing: bool) {
+        self.shared.lock().is_swallowing = is_swallowing;
+    }
+
     pub(crate) fn cuts(&self) -> usize {
         self.shared.lock().cuts
     }
@@ -132,6 +140,12 @@ impl Shared {
         let is_silent = |state: &mut State| state.is_silent && !state.has_ended;
         drop(self.changed.wait_while(self.lock(), is_silent).unwrap());
     }
+
+    /// Whether what a connection carries now is lost, and so is all of it from now on.
+    fn swallows(&self, is_lost: &AtomicBool) -> bool {
+        let is_swallowing = self.lock().is_swallowing;
+        is_lost.fetch_or(is_swallowing, Ordering::SeqCst) || is_swallowing
+    }
 }
 
 fn accept(incoming: TcpStream, shared: &Arc<Shared>) {
@@ -150,24 +164,36 @@ fn accept(incoming: TcpStream, shared: &Arc<Shared>) {
     state.open.push(pair());
     let (up, (client, server)) = (pair(), pair());
     drop(state);
+    let is_lost = Arc::new(AtomicBool::new(false));
     for (way, most) in [(up, most_up), ((server, client), most_down)] {
-        let shared = Arc::clone(shared);
+        let (shared, is_lost) = (Arc::clone(shared), Arc::clone(&is_lost));
         std::thread::spawn(move || {
-            if carry(&way, most, &shared) {
+            if carry(&way, most, &shared, &is_lost) {
                 shared.lock().cuts += 1;
             }
-            close(&way);
+            // Nobody hears of the end of a connection that is lost: the proxy keeps both its ends as long as it lives.
+            if !is_lost.load(Ordering::SeqCst) {
+                close(&way);
+            }
         });
     }
 }
 
 /// Copies until an end, or `most` bytes; whether it was that.
-fn carry((from, to): &(TcpStream, TcpStream), most: Option<u64>, shared: &Shared) -> bool {
+fn carry(
+    (from, to): &(TcpStream, TcpStream),
+    most: Option<u64>,
+    shared: &Shared,
+    is_lost: &AtomicBool,
+) -> bool {
     let (mut from, mut to) = (from, to);
     let mut buffer = [0; 16 << 10];
     let mut left = most.unwrap_or(u64::MAX);
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         shared.wait_for_sound();
+        if shared.swallows(is_lost) {
+            continue;
+        }
         let taken = read.min(usize::try_from(left).unwrap_or(usize::MAX));
         if to.write_all(&buffer[..taken]).is_err() {
             return false;
@@ -179,5 +205,6 @@ fn carry((from, to): &(TcpStream, TcpStream), most: Option<u64>, shared: &Shared
     }
     // An end does not come through either.
     shared.wait_for_sound();
+    shared.swallows(is_lost);
     false
 }
