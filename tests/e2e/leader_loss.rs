@@ -2,7 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use outlast_kit::tls::ANY_PRIMARY;
+use outlast_proto::v1::agent_session_client::AgentSessionClient;
+use outlast_proto::v1::{AgentKind, AgentMessage, Hello, agent_message};
+use rustix::process::Signal;
+use tonic::{Code, Status};
+
 use crate::cluster::{Cluster, wait_until};
+use crate::hostile::{credentials, primaries};
 use crate::submitters::Submitters;
 
 const KILLS: usize = 20;
@@ -67,4 +74,51 @@ fn r16_without_a_majority_submissions_fail_with_the_nodes_tried() {
     assert_eq!(stale.as_array().unwrap().len(), 1);
     cluster.restart("primary-2");
     cluster.run_job("home", 0);
+}
+
+/// What a primary says to an agent's hello.
+async fn greet(cluster: &Cluster, agent: &str, address: &str) -> Result<(), Status> {
+    let channel = credentials(cluster, agent).channel(address, ANY_PRIMARY).unwrap();
+    let hello = Hello {
+        kind: AgentKind::MediaAgent.into(),
+        start_id: "always the same".into(),
+        journal_id: "a journal".into(),
+        pool: "default".into(),
+        storage_unit: "storage".into(),
+        ..Hello::default()
+    };
+    let body = Some(agent_message::Body::Hello(hello));
+    let up = tokio_stream::once(AgentMessage { body });
+    AgentSessionClient::new(channel).session(up).await.map(drop)
+}
+
+/// DESIGN 3, C-05: what a leader without its majority knows may be long past. By it a media agent would take its journal for one
+/// that was set back and interrupt its work, and a client would forget tickets.
+#[tokio::test(flavor = "multi_thread")]
+async fn t90_a_leader_that_cannot_know_whether_it_leads_welcomes_nobody() {
+    let cluster = Cluster::start();
+    let agents = cluster.json(&["agent", "list"]);
+    let is_media = |agent: &&serde_json::Value| agent["kind"] == "media_agent";
+    let media = agents.as_array().unwrap().iter().find(is_media).unwrap()["name"].clone();
+    let media = media.as_str().unwrap();
+    cluster.kill(&[media]);
+    let leader = cluster.leader();
+    let all = ["primary-1", "primary-2", "primary-3"];
+    let place = all.iter().position(|name| *name == leader).unwrap();
+    let address = &primaries(&cluster)[place];
+    // From now on the state says of the agent what it says of itself: nothing is to be committed for its welcome.
+    greet(&cluster, media, address).await.unwrap();
+
+    let others: Vec<_> = all.into_iter().filter(|name| *name != leader).collect();
+    cluster.signal(&others, Signal::STOP);
+    let greeted = greet(&cluster, media, address).await;
+    cluster.signal(&others, Signal::CONT);
+    assert_eq!(greeted.unwrap_err().code(), Code::Unavailable);
+
+    cluster.restart(media);
+    wait_until("the agent to be back", || {
+        let agents = cluster.json(&["agent", "list"]);
+        let mut agents = agents.as_array().unwrap().iter();
+        agents.any(|agent| agent["name"] == media && agent["connected"] == true)
+    });
 }

@@ -91,11 +91,15 @@ pub(super) fn parse_hello(identity: &Identity, hello: &Hello) -> Result<AgentHel
     })
 }
 
-/// Puts the agent into the replicated state, unless it is there just so.
+/// Puts the agent into the replicated state, unless it is there just so. When it returns this node's state is fit to be told: a
+/// majority has confirmed that it leads.
 ///
 /// # Errors
 /// The status that ends the session.
 pub(super) async fn register(brain: &Brain, hello: &AgentHello) -> Result<(), Status> {
+    // Another node may lead by now. By a cursor of long ago an agent would leave a good journal behind and interrupt its work, by
+    // a list of attempts of long ago forget tickets (C-05).
+    brain.catch_up().await.map_err(|e| errors::of_brain(&e))?;
     if is_registered(&brain.read(), hello) {
         return Ok(());
     }
