@@ -1,4 +1,4 @@
-//! `job run`, `list`, `show`, `details`, `log` and `watch`. How jobs look is in `job_view`, the waiting in `follow`.
+//! `job run`, `list`, `cancel`, `show`, `details`, `log` and `watch`. How jobs look is in `job_view`, the waiting in `follow`.
 
 use clap::{Subcommand, ValueEnum};
 use outlast_proto::v1;
@@ -47,6 +47,8 @@ pub(crate) enum JobCommand {
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
     },
+    /// End a job that is not done; what it has finished stays
+    Cancel { id: String },
     /// One job with its items and attempts
     Show { id: String },
     /// What happened to a job, oldest first
@@ -118,6 +120,14 @@ pub(super) async fn run(command: JobCommand, desk: &Desk<'_>) -> Result<u8, CliE
             let jobs = list(&connection, &filter, limit).await?;
             let documents: Vec<_> = jobs.iter().map(JobDocument::from).collect();
             desk.output.list("jobs", &documents, job_view::list)?;
+        }
+        JobCommand::Cancel { id } => {
+            let request = v1::CancelJobRequest {
+                request_id: request_id(),
+                id,
+            };
+            let job = rpc!(connection, write, JobsClient, cancel, request)?;
+            desk.output.one(&JobDocument::from(&job), job_view::canceled)?;
         }
         JobCommand::Show { id } => {
             let job = get(&connection, id).await?;

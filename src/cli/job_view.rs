@@ -5,6 +5,19 @@ use crate::documents::{DetailDocument, JobDocument, ProgressDocument};
 use crate::human::{duration, elapsed, or_dash, rate, size, time};
 use crate::table::{facts, left, right, table};
 
+/// `job cancel`: what has come of it so far.
+pub(super) fn canceled(job: &JobDocument) -> String {
+    match &job.waiting {
+        _ if job.status.is_some() => format!("job {} is canceled\n", job.id),
+        None => format!("job {} is being canceled\n", job.id),
+        Some(waiting) => format!(
+            "job {} will be canceled: {}\n",
+            job.id,
+            or_dash(waiting.reason.as_ref())
+        ),
+    }
+}
+
 /// `job list`.
 pub(super) fn list(jobs: &[JobDocument]) -> String {
     let rows = jobs.iter().map(|job| {

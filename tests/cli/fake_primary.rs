@@ -146,6 +146,12 @@ impl Jobs for FakePrimary {
         Err(Status::failed_precondition("this fake restores nothing"))
     }
 
+    async fn cancel(&self, request: Request<v1::CancelJobRequest>) -> Result<Response<v1::Job>, Status> {
+        let id = request.into_inner().id;
+        self.get(Request::new(v1::GetJobRequest { id, stale: false }))
+            .await
+    }
+
     async fn get(&self, request: Request<v1::GetJobRequest>) -> Result<Response<v1::Job>, Status> {
         let id = request.into_inner().id;
         let found = self.script().jobs.iter().find(|job| job.id == id).cloned();

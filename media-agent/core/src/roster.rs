@@ -2,7 +2,7 @@
 //!
 //! Whether a ticket is genuine was checked before. Owned by the media agent's desk, which starts and halts the tasks.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use outlast_proto::v1::AttemptOver;
 use outlast_proto::words::StatusCode;
@@ -78,6 +78,8 @@ pub struct Roster {
     start_id: String,
     /// Those that run, each with the client process whose stream it has.
     running: BTreeMap<AttemptId, Option<String>>,
+    /// Those that have not begun and whose end is being journalled.
+    unstarted: BTreeSet<AttemptId>,
     endings: VecDeque<Remembered>,
 }
 
@@ -88,6 +90,7 @@ impl Roster {
         Self {
             start_id: start_id.to_owned(),
             running: BTreeMap::new(),
+            unstarted: BTreeSet::new(),
             endings: VecDeque::new(),
         }
     }
@@ -107,10 +110,14 @@ impl Roster {
     #[must_use]
     pub fn judge_order(&mut self, showing: Showing, standing: Result<Standing, Fault>) -> Judged {
         let id = showing.id;
+        let standing = self.with_unstarted(id, standing);
         match admissible(showing, standing) {
             Ok(()) => Judged::Begin(self.begin(id, None)),
             Err(refusal) if refusal.is_harmless => Judged::Ignore,
-            Err(refusal) => Judged::End(Ending::fault(refusal.fault)),
+            Err(refusal) => {
+                self.unstarted.insert(id);
+                Judged::End(Ending::fault(refusal.fault))
+            }
         }
     }
 
@@ -146,6 +153,7 @@ impl Roster {
         standing: Result<Standing, Fault>,
     ) -> Judged {
         let id = showing.id;
+        let standing = self.with_unstarted(id, standing);
         match admissible(showing, standing) {
             // What that process welcomed is not here to go on with (F-10).
             Ok(()) if self.is_foreign(greeting) => Judged::Refuse(restarted()),
@@ -154,10 +162,17 @@ impl Roster {
         }
     }
 
-    /// Whether an order that cannot be followed for `fault` ends its attempt.
+    /// An attempt that has not begun here is to end like this; none, if it has, or is over. What is returned is to be journalled,
+    /// then [`Roster::over`] is to be called.
     #[must_use]
-    pub fn cannot_start(&self, id: AttemptId, standing: Option<Standing>, fault: Fault) -> Option<Ending> {
-        (!self.is_running(id) && standing == Some(Standing::New)).then(|| Ending::fault(fault))
+    pub fn end_unstarted(
+        &mut self,
+        id: AttemptId,
+        standing: Option<Standing>,
+        ending: Ending,
+    ) -> Option<Ending> {
+        let is_new = !self.is_running(id) && standing == Some(Standing::New) && self.unstarted.insert(id);
+        is_new.then_some(ending)
     }
 
     /// Those that have no right any more when this attempt is fenced (F-04).
@@ -170,6 +185,7 @@ impl Roster {
 
     /// The attempt runs no more; `over`: what its client is told, if it came to that.
     pub fn over(&mut self, id: AttemptId, over: Option<AttemptOver>) {
+        self.unstarted.remove(&id);
         let client_start = self.running.remove(&id).flatten();
         if let (Some(client_start), Some(over)) = (client_start, over) {
             self.endings.truncate(ENDINGS - 1);
@@ -178,6 +194,14 @@ impl Roster {
                 client_start,
                 over,
             });
+        }
+    }
+
+    /// What the journal is about to say counts already.
+    fn with_unstarted(&self, id: AttemptId, standing: Result<Standing, Fault>) -> Result<Standing, Fault> {
+        match standing {
+            Ok(Standing::New) if self.unstarted.contains(&id) => Ok(Standing::Closed),
+            standing => standing,
         }
     }
 
@@ -273,5 +297,26 @@ mod tests {
             };
             assert_eq!(code == StatusCode::SUPERSEDED, !begins);
         }
+    }
+
+    #[test]
+    fn t90_s12_an_attempt_whose_end_is_being_journalled_does_not_begin() {
+        let (id, greeting) = (shown(false).id, Greeting::default());
+        let fault = || Ending::fault(Fault::access("no"));
+        let mut roster = Roster::new("start");
+        assert!(roster.end_unstarted(id, Some(Standing::New), fault()).is_some());
+        // The journal does not know yet.
+        assert_eq!(roster.end_unstarted(id, Some(Standing::New), fault()), None);
+        assert_eq!(
+            roster.judge_order(shown(false), Ok(Standing::New)),
+            Judged::Ignore
+        );
+        let opened = roster.judge_stream(shown(false), &greeting, Ok(Standing::New));
+        assert!(matches!(opened, Judged::Refuse(fault) if fault.code == StatusCode::SUPERSEDED));
+
+        // It could not be journalled: whoever comes next may try again.
+        roster.over(id, None);
+        let opened = roster.judge_stream(shown(false), &greeting, Ok(Standing::New));
+        assert_eq!(opened, Judged::Begin(Vec::new()));
     }
 }

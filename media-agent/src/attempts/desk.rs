@@ -157,7 +157,7 @@ impl Owner {
             Request::Attach(ticket, link) => self.attach(*ticket, *link).await,
             Request::CannotStart(id, fault) => {
                 let standing = self.context.journal.standing(id).await.ok();
-                if let Some(ending) = self.roster.cannot_start(id, standing, fault) {
+                if let Some(ending) = self.roster.end_unstarted(id, standing, Ending::fault(fault)) {
                     self.end_unstarted(id, ending);
                 }
             }
@@ -298,8 +298,9 @@ impl Owner {
             return;
         }
         // An attempt that ended, or that is being surveyed, ends by itself.
-        if let Ok(Standing::New) = self.context.journal.standing(id).await {
-            self.end_unstarted(id, Ending::canceled(how));
+        let standing = self.context.journal.standing(id).await.ok();
+        if let Some(ending) = self.roster.end_unstarted(id, standing, Ending::canceled(how)) {
+            self.end_unstarted(id, ending);
         }
     }
 
@@ -321,8 +322,9 @@ impl Owner {
 
     /// Journals the end of an attempt that never ran here.
     fn end_unstarted(&self, id: AttemptId, ending: Ending) {
-        let context = self.context.clone();
+        let (context, over) = (self.context.clone(), self.over.clone());
         self.context.tasks.spawn(format!("end of {id}"), async move {
+            let _over = OnDrop(over, id);
             journal_end(&context, id, &ending, &Default::default()).await;
         });
     }

@@ -167,6 +167,11 @@ pub enum Command {
         /// What to restore.
         request: RestoreRequest,
     },
+    /// Ends a job that is not done (S-05).
+    CancelJob {
+        /// Which.
+        job: JobId,
+    },
     /// Gives a queued job to a media agent, as its next attempt.
     DispatchJob {
         /// Which job.

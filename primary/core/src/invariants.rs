@@ -24,6 +24,14 @@ pub enum Violation {
         /// The attempt.
         attempt: Attempt,
     },
+    /// S-12a: a job that ended before its first attempt, and no other, has a history of attempt 0.
+    #[error("S-12a: job {job} ended with {attempts} attempts, and its history of attempt 0 says otherwise")]
+    UnstartedAgainstHistory {
+        /// The job.
+        job: JobId,
+        /// How many it had.
+        attempts: u32,
+    },
     /// Section 2: the status is null until done.
     #[error("job {job} is {state} and its status says otherwise")]
     StatusAgainstState {
@@ -97,6 +105,13 @@ fn check_job(state: &ClusterState, row: &Job, found: &mut Vec<Violation>) {
             (false, false) => found.push(Violation::AttemptWithoutHistory { job, attempt }),
             _ => {}
         }
+    }
+    let ended_unstarted = row.state == JobState::Done && row.last_attempt == Attempt(0);
+    if state.history(job, Attempt(0)).is_some() != ended_unstarted {
+        found.push(Violation::UnstartedAgainstHistory {
+            job,
+            attempts: row.last_attempt.0,
+        });
     }
     for id in row.items.iter().filter_map(|item| item.restore_point) {
         if state.restore_point(&id).is_none_or(|point| point.job != job) {

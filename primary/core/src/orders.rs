@@ -1,6 +1,6 @@
 //! What agents are owed, derived from the state on every connection and change (DESIGN 3). A lost or repeated order is harmless.
 
-use outlast_proto::words::{AgentKind, AgentName, Attempt, JobId, StartId};
+use outlast_proto::words::{AgentKind, AgentName, Attempt, JobId, JobState, StartId};
 
 use crate::rows::Job;
 use crate::state::ClusterState;
@@ -24,6 +24,13 @@ pub enum Order {
         /// Which attempt.
         attempt: Attempt,
     },
+    /// To a media agent: end the attempt, as canceled.
+    Cancel {
+        /// Which job.
+        job: JobId,
+        /// Which attempt.
+        attempt: Attempt,
+    },
 }
 
 /// Everything `agent` is owed now.
@@ -40,8 +47,11 @@ pub fn owed_to(state: &ClusterState, agent: &AgentName) -> Vec<Order> {
 
 fn order_for(state: &ClusterState, job: &Job, kind: AgentKind) -> Option<Order> {
     let running = job.running.as_ref()?;
+    let is_stopping = job.state == JobState::Stopping;
     let (job, attempt) = (job.id, running.attempt);
     match kind {
+        // Its client learns it from its media agent.
+        _ if is_stopping => (kind == AgentKind::MediaAgent).then_some(Order::Cancel { job, attempt }),
         // A marked attempt is running between client and media agent: neither needs to be told again.
         _ if running.marked => None,
         AgentKind::ClientAgent => Some(Order::Admit {

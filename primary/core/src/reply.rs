@@ -1,6 +1,8 @@
 //! What `apply` answers. A refused command is an ordinary reply.
 
-use outlast_proto::words::{AgentName, InvalidPolicy, JobId, PolicyName, PoolName, SnapshotId};
+use outlast_proto::words::{
+    AgentName, CompletionStatus, InvalidPolicy, JobId, PolicyName, PoolName, SnapshotId,
+};
 use serde::{Deserialize, Serialize};
 
 /// The answer to one entry.
@@ -53,6 +55,14 @@ pub enum Refusal {
     NoSuchJob {
         /// The id.
         job: JobId,
+    },
+    /// The job is over.
+    #[error("job {job} is done: {status}")]
+    JobDone {
+        /// The id.
+        job: JobId,
+        /// How it ended.
+        status: CompletionStatus,
     },
     /// No such agent.
     #[error("there is no client \"{name}\"")]

@@ -5,8 +5,8 @@ use outlast_core::rows::Job;
 use outlast_core::{Command, Reply};
 use outlast_proto::v1::jobs_server::Jobs;
 use outlast_proto::v1::{
-    self, GetJobLogRequest, GetJobRequest, JobDetails, JobLog, ListJobsRequest, ListJobsResponse,
-    RestoreRequest, RunJobRequest, RunJobResponse,
+    self, CancelJobRequest, GetJobLogRequest, GetJobRequest, JobDetails, JobLog, ListJobsRequest,
+    ListJobsResponse, RestoreRequest, RunJobRequest, RunJobResponse,
 };
 use outlast_proto::words::{AgentName, Attempt, CompletionStatus, JobId, JobState, Overwrite, Timestamp};
 use tokio_stream::wrappers::ReceiverStream;
@@ -46,6 +46,18 @@ impl Jobs for Api {
         };
         self.submitted(request.request_id, Command::SubmitRestore { request: command })
             .await
+    }
+
+    async fn cancel(&self, request: Request<CancelJobRequest>) -> Result<Response<v1::Job>, Status> {
+        let request = request.into_inner();
+        let job = request
+            .id
+            .parse()
+            .map_err(|_| errors::not_found("job", &request.id))?;
+        self.submit(request.request_id, Command::CancelJob { job })
+            .await?;
+        self.with_job(&request.id, |job| self.view(job))
+            .map(Response::new)
     }
 
     async fn get(&self, request: Request<GetJobRequest>) -> Result<Response<v1::Job>, Status> {

@@ -6,7 +6,7 @@ use outlast_core::{Command, Reply};
 use outlast_kit::errors;
 use outlast_proto::v1::{
     AdmitAttempt, AgentMessage, AttemptRef, JournalAck, JournalEvents, Presence, PrimaryMessage,
-    StartAttempt, agent_message, primary_message,
+    StartAttempt, StopAttempt, Stopped, agent_message, primary_message,
 };
 use outlast_proto::words::{AgentName, JournalId};
 use tokio::sync::mpsc;
@@ -198,11 +198,16 @@ impl Serve {
 }
 
 fn message_of(state: &outlast_core::ClusterState, order: &Order) -> Option<primary_message::Body> {
-    let (Order::Admit { job, .. } | Order::Start { job, .. }) = order;
+    let (Order::Admit { job, .. } | Order::Start { job, .. } | Order::Cancel { job, .. }) = order;
     let job = state.job(*job)?;
     let running = job.running.as_ref()?;
     let ticket = Some(ticket::issue(state, job, running)?);
     Some(match order {
+        Order::Cancel { job, attempt } => primary_message::Body::Stop(StopAttempt {
+            attempt: Some(AttemptRef::of(*job, *attempt)),
+            how: Stopped::Unspecified.into(),
+            cancel: true,
+        }),
         Order::Start { .. } => primary_message::Body::Start(StartAttempt { ticket }),
         Order::Admit { .. } => {
             let media = state.agent(&running.media_agent)?.media.as_ref()?;

@@ -59,6 +59,7 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> Status {
         | Refusal::ClientNotInPolicy { .. }
         | Refusal::NameTaken { .. }
         | Refusal::OtherRepository { .. }
+        | Refusal::JobDone { .. }
         | Refusal::Outdated
         | Refusal::JournalGap { .. } => (Code::FailedPrecondition, ""),
     };

@@ -39,8 +39,7 @@ pub(crate) fn message(state: &ClusterState, presence: &Presence, live: &Live, jo
         started_at: job.started_at.map(Into::into),
         ended_at: job.ended_at.map(Into::into),
         waiting: waiting(state, presence, job),
-        // Stops, holds and the like come with their issue; until then nothing can be done to a job.
-        actions: Vec::new(),
+        actions: actions(job),
         progress: job
             .running
             .as_ref()
@@ -52,7 +51,16 @@ pub(crate) fn message(state: &ClusterState, presence: &Presence, live: &Live, jo
     }
 }
 
+/// What can be done to a job now, in the words of the command line.
+fn actions(job: &Job) -> Vec<String> {
+    let can_be_canceled = matches!(job.state, JobState::Queued | JobState::Active);
+    can_be_canceled.then(|| "cancel".to_owned()).into_iter().collect()
+}
+
 fn waiting(state: &ClusterState, presence: &Presence, job: &Job) -> Option<v1::Waiting> {
+    if job.state == JobState::Stopping {
+        return waiting_for_stop(presence, job);
+    }
     if job.state != JobState::Queued {
         return None;
     }
@@ -68,6 +76,16 @@ fn waiting(state: &ClusterState, presence: &Presence, job: &Job) -> Option<v1::W
             until: None,
         },
     ))
+}
+
+/// A job that is to end and whose media agent cannot be told.
+fn waiting_for_stop(presence: &Presence, job: &Job) -> Option<v1::Waiting> {
+    let media_agent = &job.running.as_ref()?.media_agent;
+    (!presence.connected.contains_key(media_agent)).then(|| v1::Waiting {
+        reason: format!("media agent {media_agent} is not connected; it ends the attempt when it is back"),
+        r#for: media_agent.to_string(),
+        until: None,
+    })
 }
 
 fn progress(state: &ClusterState, live: &Live, job: &Job, running: &Running) -> v1::Progress {

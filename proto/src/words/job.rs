@@ -152,8 +152,10 @@ pub enum JobEvent {
     AttemptEnded,
     /// The attempt ended and the job goes on in a further one (S-03, S-04, S-08).
     AttemptMovedOn,
-    /// The job ended before any attempt (S-12a).
+    /// The job ended while none of its attempts was under way (S-12a).
     EndedUnstarted,
+    /// An administrator wants the attempt to end.
+    StopOrdered,
 }
 
 /// An event that the job's state does not allow.
@@ -177,6 +179,7 @@ impl JobState {
             (JobState::Queued, JobEvent::EndedUnstarted)
             | (JobState::Active | JobState::Stopping, JobEvent::AttemptEnded) => Ok(JobState::Done),
             (JobState::Active, JobEvent::AttemptMovedOn) => Ok(JobState::Queued),
+            (JobState::Active, JobEvent::StopOrdered) => Ok(JobState::Stopping),
             (state, event) => Err(IllegalTransition { state, event }),
         }
     }

@@ -30,6 +30,8 @@ pub(crate) struct Oracle {
     admitted: BTreeMap<(usize, JobId), Attempt>,
     /// What works on which client's host.
     working: BTreeSet<(usize, AttemptId)>,
+    /// Jobs somebody wanted to cancel.
+    canceled: BTreeSet<JobId>,
     /// Only primaries fail in this world.
     pub(crate) spares_agents: bool,
     /// Attempts whose mark is durable.
@@ -126,7 +128,14 @@ impl Oracle {
     ) {
         let id = AttemptId { job, attempt };
         let is_success = |code: StatusCode| matches!(code, StatusCode::SUCCESSFUL | StatusCode::EXCEPTIONS);
-        if self.spares_agents && self.marked.contains(&id) && !is_success(code) {
+        let wanted = self.canceled.contains(&job);
+        if status == CompletionStatus::Canceled && !wanted {
+            self.contradict(
+                "S-05",
+                format!("attempt {id} is canceled, and nobody wanted that"),
+            );
+        }
+        if self.spares_agents && self.marked.contains(&id) && !is_success(code) && !wanted {
             self.contradict(
                 "R-04",
                 format!("attempt {id} was marked, only primaries failed, and it is {status}: {code}"),
@@ -209,6 +218,11 @@ impl Oracle {
             let text = format!("submission {request} was answered with {known:?} and with {jobs:?}");
             self.contradict("R-16", text);
         }
+    }
+
+    /// Somebody cancels a job.
+    pub(crate) fn cancel(&mut self, job: JobId) {
+        self.canceled.insert(job);
     }
 
     /// These events of a journal are on its disk.

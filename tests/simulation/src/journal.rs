@@ -24,6 +24,8 @@ pub(crate) enum Then {
     Nothing,
     /// The attempt's next step.
     Advance(AttemptId),
+    /// An attempt that never began has its end.
+    Unstarted(AttemptId),
     /// The journal is a new one.
     Begun,
 }

@@ -248,10 +248,22 @@ impl World {
                 let again = self.cx.rng.range(500 * MS, 6 * S);
                 self.cx.timer(Proc::Operator, again, Timer::Submit(n));
             }
+            Input::Timer(Timer::Cancel(job)) => {
+                let primary = Proc::Primary(self.cx.rng.below(NODES));
+                let conn = self.cx.connect(Proc::Operator, primary);
+                self.cx.oracle.cancel(job);
+                self.cx.send(Proc::Operator, conn, Msg::Cancel { job });
+            }
             Input::Message(conn, Msg::Submitted(Reply::Submitted { jobs })) => {
                 if let Some(submission) = self.submissions.iter_mut().find(|s| s.conns.contains(&conn)) {
                     submission.answered = true;
                     self.cx.oracle.submitted(&submission.request, &jobs);
+                    for job in jobs {
+                        if self.cx.rng.percent(10) {
+                            let when = self.cx.rng.range(0, 30 * S);
+                            self.cx.timer(Proc::Operator, when, Timer::Cancel(job));
+                        }
+                    }
                 }
             }
             _ => {}

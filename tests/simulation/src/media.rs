@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use outlast_media_core::kept::OpenAttempt;
 use outlast_media_core::session::Delivery;
 use outlast_media_core::{
-    AttemptId, Fault, Greeting, Halt, Judged, Known, NewEvent, NewRecord, Roster, Showing, Stream,
+    AttemptId, Ending, Fault, Greeting, Halt, Judged, Known, NewEvent, NewRecord, Roster, Showing, Stream,
 };
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{self, backup_up};
@@ -182,6 +182,11 @@ impl Media {
         match then {
             Then::Nothing => {}
             Then::Advance(id) => self.advance(cx, id),
+            Then::Unstarted(id) => {
+                if let Some(process) = &mut self.process {
+                    process.roster.over(id, None);
+                }
+            }
             Then::Begun => self.interrupt_all(cx),
         }
     }
@@ -212,13 +217,34 @@ impl Media {
         let standing = process.journal.ledger.known().standing(id);
         match process.roster.judge_order(showing, Ok(standing)) {
             Judged::Begin(lower) => self.begin(cx, ticket, Some(CLIENT_WAIT), &lower),
-            Judged::End(ending) => {
-                if let Some(what) = ending.event(&Default::default()) {
-                    let end = self.event(cx, id, what);
-                    self.append(cx, vec![end], Then::Nothing);
-                }
-            }
+            Judged::End(ending) => self.end_unstarted(cx, id, &ending),
             Judged::Ignore | Judged::Refuse(_) => {}
+        }
+    }
+
+    /// An administrator has canceled the job.
+    fn stop(&mut self, cx: &mut Cx, attempt: Option<&v1::AttemptRef>) {
+        let (Ok(id), Some(process)) = (AttemptId::of_message(attempt), &mut self.process) else {
+            return;
+        };
+        let how = v1::Stopped::Unspecified;
+        if process.roster.is_running(id) {
+            return self.halt(cx, id, Halt::Stopped(how));
+        }
+        let standing = process.journal.ledger.known().standing(id);
+        let ending = process
+            .roster
+            .end_unstarted(id, Some(standing), Ending::canceled(how));
+        if let Some(ending) = ending {
+            self.end_unstarted(cx, id, &ending);
+        }
+    }
+
+    /// Journals the end of an attempt that never ran here.
+    fn end_unstarted(&mut self, cx: &mut Cx, id: AttemptId, ending: &Ending) {
+        if let Some(what) = ending.event(&Default::default()) {
+            let end = self.event(cx, id, what);
+            self.append(cx, vec![end], Then::Unstarted(id));
         }
     }
 

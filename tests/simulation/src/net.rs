@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use outlast_core::Reply;
 use outlast_proto::v1;
+use outlast_proto::words::JobId;
 
 use crate::check::Oracle;
 use crate::mistakes::Mistakes;
@@ -43,6 +44,7 @@ pub(crate) enum Msg {
     StreamDown(u64, u64, Option<v1::backup_down::Body>),
     Submit { request: String, policy: String },
     Submitted(Reply),
+    Cancel { job: JobId },
 }
 
 /// What a process wakes up for.
@@ -76,6 +78,7 @@ pub(crate) enum Timer {
     Read(outlast_media_core::AttemptId),
     Gone(outlast_media_core::AttemptId),
     Submit(usize),
+    Cancel(JobId),
 }
 
 /// What happens in the world.

@@ -269,6 +269,9 @@ impl Node {
     fn message(&mut self, cx: &mut Cx, conn: ConnId, msg: Msg) {
         match msg {
             Msg::Submit { request, policy } => self.submit(cx, conn, request, &policy),
+            Msg::Cancel { job } if self.raft.leads() && self.lead.established => {
+                self.propose(cx, None, Command::CancelJob { job }, Waiter::Nobody);
+            }
             Msg::Up(Up::Hello(hello)) => self.hello(cx, conn, &hello),
             Msg::Up(body) => {
                 if let Some(session) = self.lead.sessions.get_mut(&conn) {

@@ -1,6 +1,7 @@
 //! `apply`: the only way state changes. Total and deterministic; one file for each family of commands.
 
 mod agents;
+mod cancel;
 mod cluster;
 mod jobs;
 mod journal;
@@ -74,6 +75,7 @@ impl ClusterState {
                 self.submit_backup(policy, client.as_ref(), *full, context)
             }
             Command::SubmitRestore { request } => self.submit_restore(request, context),
+            Command::CancelJob { job } => self.cancel_job(*job, context),
             Command::DispatchJob {
                 job,
                 version,

@@ -246,6 +246,15 @@ impl ClusterState {
         reason: String,
         at: Timestamp,
     ) {
+        if self
+            .jobs
+            .get(&job)
+            .is_some_and(|job| job.state == JobState::Stopping)
+        {
+            // It was to end, and so it does not go on.
+            let end = end_of(StatusCode::CANCELED, "", counters.unwrap_or_default(), None);
+            return self.close_attempt(job, end, at);
+        }
         let before = self
             .histories_of(job)
             .filter(|(_, history)| history.status.goes_on())

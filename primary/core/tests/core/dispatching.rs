@@ -1,11 +1,11 @@
 //! T-06, T-08, F-02: who runs what, and why the others wait. DESIGN 3: orders are derived from state.
 
-use outlast_core::Command;
 use outlast_core::dispatch::{plan, why_waiting};
 use outlast_core::orders::{Order, owed_to};
-use outlast_proto::words::{Attempt, ItemOutcome, JobState, StartId, StatusCode};
+use outlast_core::{Command, EventKind};
+use outlast_proto::words::{Attempt, CompletionStatus, ItemOutcome, JobState, StartId, StatusCode};
 
-use crate::world::{World, agent, marked};
+use crate::world::{World, agent, ended, marked};
 
 #[test]
 fn t06_one_job_of_a_client_runs_at_a_time_in_the_order_of_submission() {
@@ -135,4 +135,68 @@ fn an_admission_of_another_attempt_is_refused() {
             .unwrap()
             .client_admitted
     );
+}
+
+#[test]
+fn x09_of_a_job_that_is_to_end_only_the_media_agent_is_told() {
+    let mut world = World::new();
+    let (job, attempt, media) = world.running_job();
+    let cancel = Command::CancelJob { job };
+    for _ in 0..2 {
+        assert_eq!(world.apply(cancel.clone()), outlast_core::Reply::Done);
+        assert_eq!(world.state.job(job).unwrap().state, JobState::Stopping);
+        let owed = (
+            owed_to(&world.state, &agent("local")),
+            owed_to(&world.state, &media),
+        );
+        assert_eq!(owed, (vec![], vec![Order::Cancel { job, attempt }]));
+    }
+    world.event(&media, job, attempt, ended(StatusCode::CANCELED));
+    assert_eq!(owed_to(&world.state, &media), vec![]);
+    assert!(matches!(world.apply(cancel), outlast_core::Reply::Refused(_)));
+}
+
+/// what ended before it heard keeps its result, and what does not go on by itself is not begun again.
+#[test]
+fn x08_a_job_that_is_to_end_takes_the_end_it_comes_to() {
+    let interrupted = EventKind::Interrupted {
+        counters: outlast_proto::words::Counters::default(),
+        reason: "restarted".into(),
+    };
+    for (what, status) in [
+        (ended(StatusCode::SUCCESSFUL), CompletionStatus::Successful),
+        (ended(StatusCode::STORAGE_FULL), CompletionStatus::Failed),
+        (ended(StatusCode::CANCELED), CompletionStatus::Canceled),
+        (interrupted, CompletionStatus::Canceled),
+    ] {
+        let mut world = World::new();
+        let (job, attempt, media) = world.running_job();
+        world.apply(Command::CancelJob { job });
+        world.event(&media, job, attempt, what);
+        let row = world.state.job(job).unwrap();
+        assert_eq!((row.state, row.status.unwrap().0), (JobState::Done, status));
+        assert_eq!(world.state.histories_of(job).count(), 1);
+        assert_eq!(plan(&world.state, &world.presence), vec![]);
+    }
+}
+
+#[test]
+fn s12a_a_queued_job_that_had_attempts_gets_no_history_of_none() {
+    let mut world = World::new();
+    let (job, attempt, media) = world.running_job();
+    let what = EventKind::Interrupted {
+        counters: outlast_proto::words::Counters::default(),
+        reason: "restarted".into(),
+    };
+    world.event(&media, job, attempt, what);
+    assert_eq!(world.state.job(job).unwrap().state, JobState::Queued);
+    world.apply(Command::CancelJob { job });
+    let row = world.state.job(job).unwrap();
+    assert_eq!(row.status.unwrap().0, CompletionStatus::Canceled);
+    let attempts: Vec<_> = world
+        .state
+        .histories_of(job)
+        .map(|(attempt, _)| attempt)
+        .collect();
+    assert_eq!(attempts, [attempt]);
 }

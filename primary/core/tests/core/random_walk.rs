@@ -22,9 +22,10 @@ fn step(world: &mut World, dice: &mut Dice) {
     let attempt = Attempt(dice.roll(4) as u32);
     let media = agent(MEDIA[dice.roll(2) as usize]);
     let item = ItemNumber(dice.roll(3) as u32);
-    match dice.roll(16) {
+    match dice.roll(17) {
         0 => drop(world.apply_as(Some(&format!("request {}", dice.roll(20))), backup("home"))),
         1..=3 => drop(world.dispatch()),
+        16 => drop(world.apply(Command::CancelJob { job })),
         4 => drop(world.apply(Command::RecordAdmission { job, attempt })),
         5 | 6 => {
             let resilient = dice.roll(2) == 0;

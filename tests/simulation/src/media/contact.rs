@@ -55,6 +55,7 @@ impl Media {
                     process.journal.ledger.acknowledge(ack.sequence);
                 }
             }
+            Down::Stop(order) => self.stop(cx, order.attempt.as_ref()),
             Down::Start(order) => self.ordered(cx, order.ticket.unwrap_or_default()),
             _ => {}
         }

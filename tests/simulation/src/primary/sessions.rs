@@ -222,10 +222,15 @@ impl Node {
 }
 
 fn message_of(state: &ClusterState, order: &Order) -> Option<Down> {
-    let (Order::Admit { job, .. } | Order::Start { job, .. }) = order;
+    let (Order::Admit { job, .. } | Order::Start { job, .. } | Order::Cancel { job, .. }) = order;
     let job = state.job(*job)?;
     let ticket = Some(outlast_primary::issue_ticket(state, job, job.running.as_ref()?)?);
     Some(match order {
+        Order::Cancel { job, attempt } => Down::Stop(v1::StopAttempt {
+            attempt: Some(v1::AttemptRef::of(*job, *attempt)),
+            how: v1::Stopped::Unspecified.into(),
+            cancel: true,
+        }),
         Order::Start { .. } => Down::Start(v1::StartAttempt { ticket }),
         Order::Admit { .. } => Down::Admit(v1::AdmitAttempt {
             ticket,

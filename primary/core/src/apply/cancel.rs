@@ -1,0 +1,63 @@
+//! `job cancel` (S-05, S-12a, X-09). A queued job ends at once; of an active one its media agent is told, and says when it has ended.
+
+use outlast_proto::words::{
+    Attempt, CompletionStatus, Counters, JobEvent, JobId, Severity, StatusCode, Timestamp,
+};
+
+use super::{Context, Outcome};
+use crate::reply::{Refusal, Reply};
+use crate::rows::{History, HistoryItem, Job};
+use crate::state::ClusterState;
+
+impl ClusterState {
+    pub(super) fn cancel_job(&mut self, id: JobId, context: Context<'_>) -> Outcome {
+        let job = self.jobs.get(&id).ok_or(Refusal::NoSuchJob { job: id })?;
+        if let Some((status, _)) = job.status {
+            return Err(Refusal::JobDone { job: id, status });
+        }
+        if let Ok(state) = job.state.next(JobEvent::EndedUnstarted) {
+            let text = format!("canceled by {} while it was {}", context.by, job.state);
+            let first = (job.last_attempt == Attempt(0)).then(|| unstarted(job, context.at));
+            self.say(id, context.at, Severity::Info, context.by, text);
+            self.change_job(id, |job| {
+                job.state = state;
+                job.status = Some((CompletionStatus::Canceled, StatusCode::CANCELED));
+                job.ended_at = Some(context.at);
+            });
+            if let Some(history) = first {
+                self.histories.insert((id, Attempt(0)), history);
+            }
+        } else if let Ok(state) = job.state.next(JobEvent::StopOrdered) {
+            let text = format!("canceled by {}; the media agent is told", context.by);
+            self.say(id, context.at, Severity::Info, context.by, text);
+            self.change_job(id, |job| job.state = state);
+        }
+        Ok(Reply::Done)
+    }
+}
+
+/// The history of a job that had no attempt.
+fn unstarted(job: &Job, at: Timestamp) -> History {
+    let items = job.items.iter().map(|row| HistoryItem {
+        path: row.path.clone(),
+        outcome: row.outcome,
+        restore_point: row.restore_point,
+        started_at: None,
+        ended_at: None,
+        counters: Counters::default(),
+        error: None,
+    });
+    History {
+        media_agent: None,
+        client: job.client.clone(),
+        status: CompletionStatus::Canceled,
+        code: StatusCode::CANCELED,
+        stopped: None,
+        error: None,
+        started_at: None,
+        ended_at: at,
+        counters: Counters::default(),
+        items: items.collect(),
+        exceptions: Vec::new(),
+    }
+}
