@@ -17,6 +17,8 @@ use super::plan::Member;
 /// (docs/benchmarks.md). Who sets the variable decides.
 const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "4");
 
+/// One that cannot die (its disk does not answer) is left to who comes next: the lock of its folder says so.
+const DEATH: Duration = Duration::from_secs(10);
 /// A process that has no arguments for so long will have none.
 const EXEC: Duration = Duration::from_secs(5);
 /// Between two looks at whether a process has ended.
@@ -24,6 +26,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Starts a child in a process group of its own: Ctrl-C reaches `dev` alone, which stops its children in order.
 pub(crate) fn start(layout: &Layout, member: &Member) -> Result<std::process::Child, DevError> {
+    wait_for_death(layout, member);
     let log = layout.log(&member.child);
     let open = || {
         OpenOptions::new()
@@ -79,13 +82,30 @@ fn arguments(pid: u32) -> Option<Vec<u8>> {
     std::fs::read(format!("/proc/{pid}/cmdline")).ok()
 }
 
+/// The pid that a member had last.
+fn last_pid(layout: &Layout, member: &Member) -> Option<u32> {
+    let text = std::fs::read_to_string(layout.pid(&member.child)).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Waits until a member that was just killed has let go of everything.
+fn wait_for_death(layout: &Layout, member: &Member) {
+    let started = Instant::now();
+    while last_pid(layout, member).is_some_and(is_dying) && started.elapsed() < DEATH {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether a process has lost its arguments but not its last thread: until then it holds its files and their locks, though its first
+/// thread, by which it is known, may be gone long before.
+fn is_dying(pid: u32) -> bool {
+    let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    arguments(pid).is_some_and(|words| words.is_empty()) && (!is_zombie(pid) || threads() > 1)
+}
+
 /// The pid of a member, if its process runs. A pid that went to another program since is not ours.
 pub(crate) fn running(layout: &Layout, member: &Member) -> Option<u32> {
-    let pid: u32 = std::fs::read_to_string(layout.pid(&member.child))
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
+    let pid = last_pid(layout, member)?;
     let arguments = arguments(pid)?;
     let config = layout.config(&member.child);
     let ours = arguments
@@ -154,7 +174,9 @@ pub(crate) fn log_tail(layout: &Layout, member: &Member) -> String {
 mod tests {
     use std::process::Command;
 
-    use super::{arguments, spawn};
+    use std::time::{Duration, Instant};
+
+    use super::{arguments, is_dying, is_zombie, spawn};
 
     #[test]
     fn t90_a_child_is_known_by_its_arguments_from_its_start_on() {
@@ -165,5 +187,29 @@ mod tests {
             child.wait().unwrap();
             assert_eq!(seen.as_deref(), Some(&b"sleep\x0060\x00"[..]), "round {round}");
         }
+    }
+
+    #[test]
+    fn t90_a_process_is_dying_until_its_last_thread_is_gone() {
+        let patience = Instant::now() + Duration::from_secs(30);
+        let mut plain = Command::new("sleep").arg("60").spawn().unwrap();
+        plain.kill().unwrap();
+        while !is_zombie(plain.id()) || is_dying(plain.id()) {
+            assert!(Instant::now() < patience, "a zombie of one thread");
+        }
+        plain.wait().unwrap();
+        // The first thread ends, another goes on.
+        let script = "import ctypes, threading, time\n\
+                      threading.Thread(target=time.sleep, args=(60,)).start()\n\
+                      ctypes.CDLL(None).pthread_exit(None)";
+        let mut child = Command::new("python3").args(["-c", script]).spawn().unwrap();
+        while !is_zombie(child.id()) {
+            assert!(Instant::now() < patience, "its first thread to end");
+        }
+        assert!(child.try_wait().unwrap().is_none(), "it has ended altogether");
+        assert!(is_dying(child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!is_dying(child.id()));
     }
 }

@@ -91,7 +91,7 @@ fn r04_primaries_killed_in_mid_job() {
 /// In the last row the agents have noticed, and the grace is over, long before the end.
 #[test]
 fn r04_primaries_stopped_in_mid_job() {
-    in_mid_job(Way::Stopped, [(1, 8), (2, 8), (3, 2)]);
+    in_mid_job(Way::Stopped, [(1, 8), (2, 8), (3, 1)]);
 }
 
 /// From before the mark: agents have a ticket and nothing more. The attempt begins, its stream breaks and comes back, and it ends,
