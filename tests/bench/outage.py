@@ -7,7 +7,7 @@ Real processes: three primaries, one media agent, one client; one large incompre
 In one job of a pair the primaries are there, killed with -9, there again; in the other killed, there again, killed again. So each third of the job is
 measured in both ways, and what makes one third slower than another is the same on both sides. What counts is the media agent's writing (`wchar` of its
 process, that is what goes to the repository). Beside it stand the client's reading, the CPU of both agents for each GB, and how many cores somebody
-else took meanwhile (the kernel's writing to disk included): a pair in which that was much is printed and does not count. Needs Python 3.9 and nothing else.
+else took meanwhile (the kernel's writing to disk included): a job in which that was much is printed and does not count. Needs Python 3.9 and nothing else.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
 sys.path.insert(0, str(Path(__file__).parent))
 import run as bench  # noqa: E402
-from cluster import Cluster, Failed  # noqa: E402
+from cluster import Cluster, Failed, end_as_if_interrupted  # noqa: E402
 
 MIB = 1 << 20
 THERE, KILLED = "there", "killed"
@@ -177,31 +177,33 @@ def main():
     parser.add_argument("--folder", type=lambda path: Path(path).resolve(), required=True, help="for cluster and repository; emptied after each job")
     parser.add_argument("--source", type=lambda path: Path(path).resolve(), help="for the file that is backed up; kept [default: FOLDER]")
     parser.add_argument("--mib", type=int, default=4096)
-    parser.add_argument("--pairs", type=int, default=4, help="that nothing disturbed; gives up after three times as many")
-    parser.add_argument("--others", type=float, default=0.3, help="cores that others may take before a window counts as disturbed")
+    parser.add_argument("--pairs", type=int, default=4, help="of jobs that nothing disturbed; gives up after three times as many")
+    parser.add_argument("--others", type=float, default=0.3, help="cores that others may take before a job counts as disturbed")
     args = parser.parse_args()
     source = made(args.source or args.folder, args.mib)
     size = bench.size_of(source)
-    print("| pair | job | third | primaries | s | MB/s written | MB/s read | agents' CPU s for each GB | cores taken by others |\n|---|---|---|---|---|---|---|---|---|", flush=True)
-    quiet = []
-    for number in range(1, 3 * args.pairs + 1):
-        pair = []
-        # The order of the two jobs of a pair changes too.
-        for which in [1, 0] if number % 2 == 0 else [0, 1]:
-            pair.append(one_job(args, source, size, ORDERS[which]))
-            for third, window in enumerate(pair[-1], 1):
-                print(row(number, which, third, window), flush=True)
-        if all(window["others"] <= args.others for job in pair for window in job):
-            quiet.append(pair)
-        if len(quiet) == args.pairs:
+    print("| job | order | third | primaries | s | MB/s written | MB/s read | agents' CPU s for each GB | cores taken by others |\n|---|---|---|---|---|---|---|---|---|", flush=True)
+    # Of both orders, the jobs that nothing disturbed.
+    quiet = [[], []]
+    for number in range(1, 6 * args.pairs + 1):
+        # The order of the two jobs of a pair changes too: A B, B A, ...
+        which = (number // 2) % 2
+        windows = one_job(args, source, size, ORDERS[which])
+        for third, window in enumerate(windows, 1):
+            print(row(number, which, third, window), flush=True)
+        if all(window["others"] <= args.others for window in windows):
+            quiet[which].append(windows)
+        if min(map(len, quiet)) >= args.pairs:
             break
-    print(f"\n{number} pairs, {len(quiet)} of them with no more than {args.others} cores taken by others in every window: these count", flush=True)
-    if quiet:
-        report(quiet)
+    pairs = list(zip(*quiet))
+    print(f"\n{number} jobs, {sum(map(len, quiet))} of them with no more than {args.others} cores taken by others in any window; {len(pairs)} pairs of these count")
+    if pairs:
+        report(pairs)
 
 
 if __name__ == "__main__":
     try:
+        end_as_if_interrupted()
         main()
     except Failed as failed:
         sys.exit(str(failed))

@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
 from account import Account  # noqa: E402
-from cluster import Cluster, Failed  # noqa: E402
+from cluster import Cluster, Failed, end_as_if_interrupted  # noqa: E402
 from faults import Faults  # noqa: E402
 from load import Load  # noqa: E402
 
@@ -108,6 +108,7 @@ def main():
     parser.add_argument("--sample", type=int, default=30, help="restore points that are restored at the end")
     parser.add_argument("--keep", action="store_true", help="keep the folder in any case")
     args = parser.parse_args()
+    end_as_if_interrupted()
     folder = args.folder or Path(tempfile.mkdtemp(prefix="outlast-soak-", dir="/var/tmp"))
     folder.mkdir(parents=True, exist_ok=True)
     print(f"seed {args.seed}, {args.seconds:.0f} s, {folder}", file=sys.stderr, flush=True)

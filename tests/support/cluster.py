@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -30,6 +31,11 @@ class Ran:
 
     def json(self):
         return json.loads(self.stdout)
+
+
+def end_as_if_interrupted():
+    """SIGTERM runs what is to be run at the end, above all what stops the processes."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def free_port():
