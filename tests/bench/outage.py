@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures a running resilient backup while all primaries are killed against the same backup while they are there.
+"""Measures a running resilient backup while all primaries are killed against the same backup while they are there (R-04).
 
     tests/bench/outage.py --outlast target/release/outlast --folder /var/tmp/outage [--source /dev/shm/outage] [--mib 4096] [--pairs 4]
 

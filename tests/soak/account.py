@@ -1,4 +1,5 @@
-"""Accounts for everything after the soak, when all is healed: jobs, histories, restore points, the repository, the media agents' own words.
+"""Accounts for everything after the soak, when all is healed: jobs and histories (S-12, S-13, S-01), the cause of each failure (R-03, R-04, F-09, F-16),
+restore points and the repository (S-14), the media agents' own words (R-05).
 Called by tests/soak/run.py."""
 
 import json
@@ -9,9 +10,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
 from compare import differences  # noqa: E402
+from faults import KILL, PAUSE  # noqa: E402
 
 # What a fault may still do after it is over: streams that come back, sessions that meet.
 SLACK = 5.0
+# Elections, and agents that look for the leader.
+RETURN = 2.0
+# So many interrupted attempts end a job (docs/adr/0003).
+FAILOVERS = 5
 GOOD = ["successful", "failed_over", "resumed"]
 # A media agent's last word on an attempt that it ended with a result.
 OVER = re.compile(r"attempt is over.*?ending=Ended\(Done \{ code: StatusCode\((\d+)\)")
@@ -83,6 +89,7 @@ class Account:
                 self.contradict("a link between histories is missing", f"{job['id']} attempt {attempt['attempt']}")
         for attempt in attempts:
             self._cause(job, attempt)
+            self._outlasted(attempt)
         if job["kind"] == "backup":
             self._backup(job)
 
@@ -103,19 +110,21 @@ class Account:
             return
         begin = seconds(attempt["started_at"] or job["created_at"])
         found = self.faults.overlapping(begin, seconds(attempt["ended_at"]), SLACK)
-        kinds = {fault.kind for fault in found}
-        what = f"job {job['id']} ({job['policy'] or job['kind']}) attempt {attempt['attempt']}: {attempt['status']} {attempt['status_code']}: {attempt['error']}"
+        kinds = "+".join(sorted({f"{fault.kind} {fault.how}" for fault in found}))
+        what = f"job {job['id']} ({job['policy'] or job['kind']}) attempt {attempt['attempt']}: {attempt['status']} {attempt['status_code']}: {attempt['error']} ({kinds})"
         self.count(f"attempts: {attempt['status']} with {attempt['status_code']}")
         if attempt["status"] in ["failed_over", "resumed"]:
-            if not any(f.kind == "media-agent" for f in found):
+            if not any(fault.kind == "media-agent" for fault in found):
                 self.contradict("failed over without a fault of a media agent", what)
         elif attempt["status"] != "failed":
             self.contradict("a status without a cause", what)
-        elif not kinds:
+        elif not found:
             self.contradict("failed without a fault", what)
-        elif kinds == {"primary"} and self._is_marked(job, attempt):
-            self.contradict("a resilient attempt failed of an outage of primaries", what)
-        elif kinds == {"primary"} and self._outage(begin, seconds(attempt["ended_at"])) < self.grace - 0.5:
+        elif attempt["attempt"] >= FAILOVERS or any((fault.kind, fault.how) == ("client-agent", KILL) for fault in found):
+            return
+        elif self._is_marked(job, attempt):
+            self.contradict("a resilient attempt failed though its client was not killed", what)
+        elif self._outage(begin, seconds(attempt["ended_at"])) < self.grace:
             self.contradict("failed of an outage shorter than disruption_grace", what)
 
     def _is_marked(self, job, attempt):
@@ -123,19 +132,33 @@ class Account:
         return any(seconds(line["time"]) <= seconds(attempt["ended_at"]) for line in lines)
 
     def _outage(self, begin, end):
-        """The longest time without a majority of primaries that touches this span, and what elections take after it."""
+        """The longest time of this span in which media agents may have had no primary: no majority of them, or themselves stood still."""
+        spans = self._outages(RETURN, [("media-agent", PAUSE)])
+        return max((to - since for since, to in spans if since <= end and to >= begin), default=0.0)
+
+    def _outages(self, extra, also=()):
+        """Spans in which no majority of primaries was there, or something else of `also`; each fault lasts `extra` longer."""
         edges = []
         for fault in self.faults.happened:
-            if fault.kind == "primary":
-                edges += [(fault.begin, 1), (fault.end, -1)]
-        away, since, longest = 0, 0.0, 0.0
+            weight = 1 if fault.kind == "primary" else 2 if (fault.kind, fault.how) in also else 0
+            edges += [(fault.begin, weight), (fault.end + extra, -weight)]
+        spans, away, since = [], 0, 0.0
         for time, change in sorted(edges):
             if away < 2 <= away + change:
                 since = time
-            if away >= 2 > away + change and since <= end and time + SLACK >= begin:
-                longest = max(longest, time + SLACK - since)
+            elif away >= 2 > away + change:
+                spans.append((since, time))
             away += change
-        return longest
+        return spans
+
+    def _outlasted(self, attempt):
+        """Attempts that ended with a result although the primaries went away meanwhile: that is what it is all about (R-04, R-05)."""
+        if attempt["status"] != "successful" or not attempt["started_at"]:
+            return
+        begin, end = seconds(attempt["started_at"]), seconds(attempt["ended_at"])
+        spans = [(since, to) for since, to in self._outages(0.0) if begin < since < end]
+        self.count("attempts: successful, without a majority of primaries for a time", 1 if spans else 0)
+        self.count("attempts: successful, ended while there was no majority", 1 if any(end < to for _, to in spans) else 0)
 
     # --- histories
 

@@ -110,7 +110,7 @@ LIES = {
     "an item names a restore point that is not its own": lambda f: f["points"][0].update(item="/other"),
     "failed over without a fault of a media agent": lambda f: f["faults"].clear(),
     "failed without a fault": lambda f: (fail(f, 40), f["faults"].clear()),
-    "a resilient attempt failed of an outage of primaries": lambda f: (fail(f, 40), primaries(f, 30)),
+    "a resilient attempt failed though its client was not killed": lambda f: (fail(f, 40), primaries(f, 30)),
     "failed of an outage shorter than disruption_grace": lambda f: (fail(f, 40), primaries(f, 0.2), f["details"].clear()),
     "jobs and histories differ": lambda f: f["histories"][0].update(error="another"),
     "two histories for one attempt": lambda f: f["histories"].append(f["histories"][0] | {"id": "3"}),
@@ -142,6 +142,12 @@ class Accounts(unittest.TestCase):
         facts = well()
         fail(facts, 50)
         facts["faults"] = [Fault("client-agent", "client-1", "kill", NOON + 1, NOON + 3)]
+        self.assertEqual(found(facts), [])
+        facts["faults"] = [Fault("client-agent", "client-1", "pause", NOON + 1, NOON + 3)]
+        self.assertEqual(found(facts), ["a resilient attempt failed though its client was not killed"])
+        fail(facts, 40)
+        primaries(facts, 9)
+        facts["details"].clear()
         self.assertEqual(found(facts), [])
 
     def test_a_point_that_does_not_restore_is_found(self):
