@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
 from compare import differences  # noqa: E402
 from faults import KILL, PAUSE  # noqa: E402
+from load import REFUSED  # noqa: E402
 
 # What a fault may still do after it is over: streams that come back, sessions that meet.
 SLACK = 5.0
@@ -80,8 +81,11 @@ class Account:
         if numbers not in (list(range(1, len(attempts) + 1)), [0]):
             self.contradict("attempts are not numbered from 1", f"{job['id']}: {numbers}")
             return
-        if (attempts[-1]["status"], attempts[-1]["status_code"]) != (job["status"], job["status_code"]):
-            self.contradict("a job's status is not that of its last attempt", job["id"])
+        self._canceled(job)
+        last = (attempts[-1]["status"], attempts[-1]["status_code"])
+        # One that was canceled while it waited to go on has no attempt of its own for that.
+        if last != (job["status"], job["status_code"]) and (last[0], job["status"]) != ("failed_over", "canceled"):
+            self.contradict("a job's status is not that of its last attempt", f"{job['id']}: {job['status']} {job['status_code']} and {last}")
         for attempt, follower in zip(attempts, attempts[1:]):
             if attempt["status"] not in ["failed_over", "resumed", "failed"]:
                 self.contradict("an attempt follows one that had ended", f"{job['id']}: {attempt['status']}")
@@ -93,9 +97,21 @@ class Account:
         if job["kind"] == "backup":
             self._backup(job)
 
+    def _canceled(self, job):
+        """X-09, F-11: canceled only by somebody; and what is canceled does not go on."""
+        answers = self.load.counts.canceled.get(job["id"], [])
+        if job["status"] == "canceled" and not any(code != REFUSED for code, _ in answers):
+            self.contradict("canceled though nobody asked for it", job["id"])
+        for code, time in answers:
+            self.count(f"cancels: {({0: 'accepted', REFUSED: 'refused, for the job was done'}).get(code, 'without an answer, no leader')}")
+            if code == 0 and any(seconds(attempt["started_at"] or job["created_at"]) > time + 0.5 for attempt in job["attempts"]):
+                self.contradict("a job went on after it was canceled", f"{job['id']} at {time}: {job['attempts']}")
+            if code == REFUSED and seconds(job["ended_at"]) > time:
+                self.contradict("a cancel was refused though the job was not done", job["id"])
+
     def _backup(self, job):
         kind, _ = self.load.policies[job["policy"]]
-        if job["resilient"] is not kind.resilient:
+        if job["resilient"] is not kind.resilient and not (job["resilient"] is None and job["attempts"][-1]["attempt"] == 0):
             self.contradict("a job's resilience is not that of its policy", f"{job['id']}: {job['resilient']}")
         for item in job["items"]:
             point = self.points.get(item["restore_point"])
@@ -107,6 +123,9 @@ class Account:
     def _cause(self, job, attempt):
         """An attempt that did not succeed needs a fault that can have caused it."""
         if attempt["status"] == "successful":
+            return
+        if attempt["status"] == "canceled":
+            self.count(f"attempts: canceled with {attempt['status_code']}")
             return
         begin = seconds(attempt["started_at"] or job["created_at"])
         found = self.faults.overlapping(begin, seconds(attempt["ended_at"]), SLACK)
@@ -153,12 +172,9 @@ class Account:
 
     def _outlasted(self, attempt):
         """Attempts that ended with a result although the primaries went away meanwhile: that is what it is all about (R-04, R-05)."""
-        if attempt["status"] != "successful" or not attempt["started_at"]:
-            return
-        begin, end = seconds(attempt["started_at"]), seconds(attempt["ended_at"])
-        spans = [(since, to) for since, to in self._outages(0.0) if begin < since < end]
-        self.count("attempts: successful, without a majority of primaries for a time", 1 if spans else 0)
-        self.count("attempts: successful, ended while there was no majority", 1 if any(end < to for _, to in spans) else 0)
+        if attempt["status"] == "successful" and attempt["started_at"]:
+            begin, end = seconds(attempt["started_at"]), seconds(attempt["ended_at"])
+            self.count("attempts: successful, without a majority of primaries for a time", any(begin < since < end for since, _ in self._outages(0.0)))
 
     # --- histories
 
@@ -186,6 +202,8 @@ class Account:
                 labels, code = dict(LABEL.findall(line)), int(over.group(1))
                 history = verdicts.get((labels["job"], labels["attempt"]))
                 self.count("histories: also in the media agents' logs")
+                ended = seconds(line.split()[0])
+                self.count("histories: ended while there was no majority of primaries", any(since < ended < to for since, to in self._outages(0.0)))
                 if history is None:
                     self.contradict("a media agent ended an attempt that has no history", line)
                 elif history["status_code"] != code:

@@ -1,4 +1,4 @@
-"""What the soak asks of the cluster: backups of trees that never change once they are made, restores, and an observer that reads everything again and
+"""What the soak asks of the cluster: backups of trees that never change once they are made, restores, now and then a cancel, and an observer that reads everything again and
 again and holds what it reads against what it read before. Started by tests/soak/run.py."""
 
 import os
@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
 from compare import differences  # noqa: E402
 
 KIB, MIB = 1 << 10, 1 << 20
-NOT_REACHABLE = 4
+NOT_REACHABLE, REFUSED = 4, 5
 # So many jobs of one policy may wait for one another.
 LINE = 5
 # Of a history; links to attempts that come later are added later.
@@ -61,6 +61,7 @@ class Counts:
     """What was asked for and what the answers were."""
 
     accepted: dict = field(default_factory=dict)  # id -> policy, or "restore"
+    canceled: dict = field(default_factory=dict)  # id -> [(exit code, time of the answer)]
     unknown: dict = field(default_factory=dict)  # policy -> submissions without an answer: they may have been taken
     restores_compared: int = 0
     reads: int = 0
@@ -78,9 +79,22 @@ class Load:
         rng = lambda name: random.Random(f"{seed} {name}")
         clients = cluster.names("client-agent")
         self.policies = {f"{kind.name}-{client}": (kind, client) for kind in KINDS for client in clients}
-        self.workers = [threading.Thread(target=self._submit, args=(name, rng(name))) for name in self.policies]
-        self.workers.append(threading.Thread(target=self._restore, args=(rng("restores"),)))
-        self.observer = threading.Thread(target=self._observe, args=(rng("observer"),))
+        self.workers = [self._thread(self._submit, name, rng(name)) for name in self.policies]
+        self.workers.append(self._thread(self._restore, rng("restores")))
+        self.workers.append(self._thread(self._cancel, rng("cancels")))
+        self.observer = self._thread(self._observe, rng("observer"))
+
+    def _thread(self, work, *args):
+        """One that does not end in silence."""
+
+        def run():
+            try:
+                work(*args)
+            except Exception as error:
+                self.contradict("a thread of the soak itself failed", f"{work.__name__}: {error!r}")
+                raise
+
+        return threading.Thread(target=run)
 
     def start(self):
         for thread in [*self.workers, self.observer]:
@@ -168,7 +182,22 @@ class Load:
                     self.contradict("a successful restore differs from the source", f"job {id} of {item['restore_point']}: {found[:500]}")
             # Where no answer came it may still be written to.
             if ended.get("state") == "done":
-                shutil.rmtree(target)
+                shutil.rmtree(target, ignore_errors=True)
+
+    # --- canceling
+
+    def _cancel(self, rng):
+        while not self.over.wait(rng.uniform(2, 12)):
+            # Some of those that were not done when they were last seen are by now.
+            open_ones = [job["id"] for job in list(self.jobs.values()) if job["state"] != "done"]
+            if not open_ones:
+                continue
+            id = rng.choice(open_ones)
+            ran = self.cluster.run("--timeout", rng.choice(["300ms", "4s"]), "job", "cancel", id)
+            with self.lock:
+                self.counts.canceled.setdefault(id, []).append((ran.code, time.time()))
+            if ran.code not in [0, NOT_REACHABLE, REFUSED]:
+                self.contradict("a cancel got another answer than yes, done, or no leader", f"{id}: {ran.code}: {ran.stderr}")
 
     # --- the observer
 

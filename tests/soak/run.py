@@ -95,6 +95,8 @@ def errors_in_logs(cluster, contradict):
         for line in process.log.read_text(errors="replace").splitlines():
             if "panicked at" in line:
                 contradict("a panic", f"{process.name}: {line}")
+            elif " ERROR " in line:
+                print(f"{process.name}: {line}", file=sys.stderr)
             number += " ERROR " in line or "panicked at" in line
     return number
 

@@ -31,14 +31,16 @@ def well():
     attempts = [history("1", 1, "failed_over", 1110, failed_over_to="1-2"), history("1", 2, "successful", 0)]
     item = {"path": "/source", "outcome": "done", "restore_point": POINT}
     job = {"id": "1", "kind": "backup", "policy": "small-client-1", "state": "done", "status": "successful", "status_code": 0, "resilient": True}
+    job["ended_at"] = attempts[-1]["ended_at"]
     return {
         "jobs": [job | {"waiting": None, "created_at": attempts[0]["started_at"], "items": [item], "attempts": attempts}],
         "histories": copy.deepcopy(attempts),
         "points": [{"id": POINT, "job": "1", "item": "/source"}],
         "snapshots": [{"id": POINT}],
         "check": 0,
-        "log": "attempt is over job=1 attempt=2 ending=Ended(Done { code: StatusCode(0), text: \"\" })\n",
+        "log": "2026-11-21T12:00:09.5Z  INFO attempt is over job=1 attempt=2 ending=Ended(Done { code: StatusCode(0), text: \"\" })\n",
         "accepted": {"1": "small-client-1"},
+        "canceled": {},
         "details": [{"time": "2026-11-21T12:00:01Z", "text": "job is resilient"}],
         "faults": [Fault("media-agent", "media-1", "kill", NOON + 1, NOON + 3)],
     }
@@ -73,15 +75,15 @@ class World:
 class Asked:
     policies = {"small-client-1": (KINDS[0], "client-1")}
 
-    def __init__(self, accepted):
-        self.counts = Counts(accepted=accepted)
+    def __init__(self, facts):
+        self.counts = Counts(accepted=facts["accepted"], canceled=facts["canceled"])
 
 
 def found(facts, sample=0):
     kinds = []
     with tempfile.TemporaryDirectory() as folder:
         world = World(facts, Path(folder))
-        Account(world, Asked(facts["accepted"]), world, 6, lambda kind, what: kinds.append(kind)).make(random.Random(1), sample)
+        Account(world, Asked(facts), world, 6, lambda kind, what: kinds.append(kind)).make(random.Random(1), sample)
     return kinds
 
 
@@ -119,12 +121,15 @@ LIES = {
     "a media agent ended an attempt that has no history": lambda f: f.update(log=f_log(3, 0)),
     "the repository is not clean": lambda f: f.update(check=1),
     "a restore point without its snapshot": lambda f: f["snapshots"].clear(),
+    "canceled though nobody asked for it": lambda f: f["jobs"][0].update(status="canceled"),
+    "a job went on after it was canceled": lambda f: f["canceled"].update({"1": [(0, NOON - 5)]}),
+    "a cancel was refused though the job was not done": lambda f: f["canceled"].update({"1": [(5, NOON + 1)]}),
     "a status without a cause": lambda f: (fail(f, 1), f["jobs"][0]["attempts"][0].update(status="completed_with_exceptions")),
 }
 
 
 def f_log(attempt, code):
-    return f'attempt is over job=1 attempt={attempt} ending=Ended(Done {{ code: StatusCode({code}), text: "" }})\n'
+    return f'2026-11-21T12:00:09.5Z  INFO attempt is over job=1 attempt={attempt} ending=Ended(Done {{ code: StatusCode({code}), text: "" }})\n'
 
 
 class Accounts(unittest.TestCase):
