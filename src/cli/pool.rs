@@ -1,14 +1,18 @@
-//! `pool list` and `pool show`.
+//! `pool list`, `pool show` and `pool set`.
+
+use std::time::Duration;
 
 use clap::Subcommand;
 use outlast_proto::v1;
 use outlast_proto::v1::pools_client::PoolsClient;
+use outlast_proto::words::SelectionMethod;
 
-use super::Desk;
-use crate::connection::rpc;
+use super::{Desk, parse};
+use crate::connection::{request_id, rpc};
 use crate::documents::PoolDocument;
 use crate::error::CliError;
 use crate::human::{duration, or_dash};
+use crate::output::remark;
 use crate::table::{facts, left, right, table};
 
 #[derive(Debug, Subcommand)]
@@ -17,6 +21,25 @@ pub(crate) enum PoolCommand {
     List,
     /// One pool
     Show { name: String },
+    /// Change settings of a pool; those that are not named stay
+    Set {
+        name: String,
+        /// Whether jobs move to another media agent of the pool
+        #[arg(long, value_name = "on/off", value_parser = parse::switch)]
+        failover: Option<bool>,
+        /// How long a media agent may be away before its jobs move
+        #[arg(long, value_name = "D", value_parser = parse::duration)]
+        failover_after: Option<Duration>,
+        /// How the media agent of a job is chosen
+        #[arg(long, value_name = "M", value_parser = parse::word::<SelectionMethod>)]
+        method: Option<SelectionMethod>,
+        /// How long an agent is silent before it is "communication_stalled"
+        #[arg(long, value_name = "D", value_parser = parse::duration)]
+        stalled_after: Option<Duration>,
+        /// How long it is stalled before it is "no_communication"
+        #[arg(long, value_name = "D", value_parser = parse::duration)]
+        no_communication_after: Option<Duration>,
+    },
 }
 
 pub(super) async fn run(command: PoolCommand, desk: &Desk<'_>) -> Result<(), CliError> {
@@ -33,6 +56,30 @@ pub(super) async fn run(command: PoolCommand, desk: &Desk<'_>) -> Result<(), Cli
             )?;
             let documents: Vec<_> = answer.pools.iter().map(PoolDocument::from).collect();
             desk.output.list("pools", &documents, view_list)
+        }
+        PoolCommand::Set {
+            name,
+            failover,
+            failover_after,
+            method,
+            stalled_after,
+            no_communication_after,
+        } => {
+            let whole = |duration: Option<Duration>| duration.map(|d| d.as_secs());
+            let request = v1::SetPoolRequest {
+                request_id: request_id(),
+                name,
+                method: method.map(SelectionMethod::to_wire),
+                failover,
+                failover_after_seconds: whole(failover_after),
+                stalled_after_seconds: whole(stalled_after),
+                no_communication_after_seconds: whole(no_communication_after),
+            };
+            if failover.is_some() || failover_after.is_some() || no_communication_after.is_some() {
+                remark("warning: failover and no_communication_after are kept, not acted on yet");
+            }
+            let pool = rpc!(connection, write, PoolsClient, set, request)?;
+            desk.output.one(&PoolDocument::from(&pool), view_one)
         }
         PoolCommand::Show { name } => {
             let request = v1::GetPoolRequest { name, stale };

@@ -29,6 +29,7 @@ mod outage_matrix;
 mod proxy;
 mod resilience;
 mod rolling_restart;
+mod silence;
 mod stream;
 mod submitters;
 mod tree;

@@ -1,8 +1,8 @@
 //! What goes through the Raft log: entries, each with one command. Commands are imperative; `apply` may refuse them.
 
 use outlast_proto::words::{
-    AgentKind, AgentName, Attempt, JobId, JournalId, Overwrite, Policy, PolicyName, PoolName, RequestId,
-    Seconds, SnapshotId, StartId, StorageUnitName, Timestamp, Timing,
+    AgentKind, AgentName, AgentState, Attempt, JobId, JournalId, Overwrite, Policy, PolicyName, PoolName,
+    RequestId, Seconds, SelectionMethod, SnapshotId, StartId, StorageUnitName, Timestamp, Timing,
 };
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +99,21 @@ pub struct SettingsChange {
     pub timing: Option<Timing>,
 }
 
+/// Settings of a pool to change; those left out stay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolChange {
+    /// F-02.
+    pub method: Option<SelectionMethod>,
+    /// F-01.
+    pub failover: Option<bool>,
+    /// C-04.
+    pub failover_after: Option<Seconds>,
+    /// C-02.
+    pub stalled_after: Option<Seconds>,
+    /// C-03.
+    pub no_communication_after: Option<Seconds>,
+}
+
 /// Everything that can change the state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
@@ -152,6 +167,22 @@ pub enum Command {
     RegisterAgent {
         /// Who and what it is.
         hello: AgentHello,
+    },
+    /// An agent has gone silent, or was heard again (C-02).
+    ChangeAgentState {
+        /// Which.
+        agent: AgentName,
+        /// The state this was decided on.
+        from: AgentState,
+        /// The new one.
+        to: AgentState,
+    },
+    /// Changes settings of a pool.
+    ChangePool {
+        /// Which.
+        name: PoolName,
+        /// What, to what.
+        change: PoolChange,
     },
     /// Creates backup jobs, one for each client.
     SubmitBackup {

@@ -13,6 +13,7 @@ pub mod orders;
 pub mod reply;
 pub mod rows;
 pub mod session;
+pub mod silence;
 pub mod state;
 pub mod table;
 

@@ -1,12 +1,14 @@
 //! `Agents` and `Pools`.
 
+use outlast_core::Command;
+use outlast_core::entry::PoolChange;
 use outlast_proto::v1::agents_server::Agents;
 use outlast_proto::v1::pools_server::Pools;
 use outlast_proto::v1::{
     Agent, GetAgentRequest, GetPoolRequest, ListAgentsRequest, ListAgentsResponse, ListPoolsRequest,
-    ListPoolsResponse, Pool,
+    ListPoolsResponse, Pool, SetPoolRequest,
 };
-use outlast_proto::words::{AgentName, PoolName};
+use outlast_proto::words::{AgentName, PoolName, Seconds, SelectionMethod};
 use tonic::{Request, Response, Status};
 
 use super::Api;
@@ -67,6 +69,30 @@ impl Pools for Api {
             .and_then(|name| Some(view::agent::pool(name, state.pool(name)?)));
         found
             .map(Response::new)
+            .ok_or_else(|| errors::not_found("pool", &request.name))
+    }
+
+    async fn set(&self, request: Request<SetPoolRequest>) -> Result<Response<Pool>, Status> {
+        let request = request.into_inner();
+        let name: PoolName = request
+            .name
+            .parse()
+            .map_err(|_| errors::not_found("pool", &request.name))?;
+        let change = PoolChange {
+            method: request.method.and_then(SelectionMethod::from_wire),
+            failover: request.failover,
+            failover_after: request.failover_after_seconds.map(Seconds),
+            stalled_after: request.stalled_after_seconds.map(Seconds),
+            no_communication_after: request.no_communication_after_seconds.map(Seconds),
+        };
+        let command = Command::ChangePool {
+            name: name.clone(),
+            change,
+        };
+        self.submit(request.request_id, command).await?;
+        let state = self.brain.read();
+        let pool = state.pool(&name).map(|row| view::agent::pool(&name, row));
+        pool.map(Response::new)
             .ok_or_else(|| errors::not_found("pool", &request.name))
     }
 }

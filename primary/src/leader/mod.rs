@@ -1,6 +1,7 @@
 //! What only the leader runs. `establish` and `revoke` are neighbours over one list of tasks.
 
 mod dispatcher;
+mod watchdog;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -81,6 +82,10 @@ async fn establish(
     tasks.spawn(
         "dispatcher",
         dispatcher::run(brain.clone(), registry.clone(), live.clone(), term_over.clone()),
+    );
+    tasks.spawn(
+        "watchdog",
+        watchdog::run(brain.clone(), registry.clone(), term_over.clone()),
     );
     tasks.spawn("members", bind_members(brain.clone(), term_over.clone()));
     true

@@ -1,6 +1,6 @@
 //! Which agents hold a session with this leader. In memory only; a new leader starts empty and is told anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ struct Entry {
     over: Shutdown,
     down: mpsc::Sender<Result<PrimaryMessage, tonic::Status>>,
     last_seen: Timestamp,
+    /// Since the watchdog last asked.
+    was_heard: bool,
     free_bytes: Option<u64>,
     questions: BTreeMap<u64, mpsc::Sender<Answer>>,
 }
@@ -110,6 +112,7 @@ impl Registry {
             over: over.clone(),
             down,
             last_seen: now,
+            was_heard: true,
             free_bytes: None,
             questions: BTreeMap::new(),
         };
@@ -143,6 +146,16 @@ impl Registry {
             .map(|(name, entry)| (name.clone(), entry.free_bytes))
             .collect();
         Presence { connected }
+    }
+
+    /// Who was heard since this was last asked (C-05).
+    pub(crate) fn take_heard(&self) -> BTreeSet<AgentName> {
+        let mut inner = self.lock();
+        let heard = inner
+            .sessions
+            .iter_mut()
+            .filter_map(|(name, entry)| std::mem::take(&mut entry.was_heard).then(|| name.clone()));
+        heard.collect()
     }
 
     /// Whether an agent is here.
@@ -210,7 +223,7 @@ impl Place {
 
     /// The agent was heard.
     pub(crate) fn heard(&self, now: Timestamp) {
-        self.with(|entry| entry.last_seen = now);
+        self.with(|entry| (entry.last_seen, entry.was_heard) = (now, true));
     }
 
     /// The agent reported the free bytes of its storage unit.

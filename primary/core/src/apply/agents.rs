@@ -123,6 +123,20 @@ impl ClusterState {
         }
     }
 
+    pub(super) fn change_agent_state(
+        &mut self,
+        name: &AgentName,
+        (from, to): (AgentState, AgentState),
+        context: Context<'_>,
+    ) -> Outcome {
+        let agent = self.agents.get_mut(name).ok_or(Refusal::Outdated)?;
+        if agent.state != from {
+            return Err(Refusal::Outdated);
+        }
+        (agent.state, agent.since) = (to, context.at);
+        Ok(Reply::Done)
+    }
+
     /// The agent came with a journal that knows nothing of its attempts: they go on in new ones (DESIGN 3).
     fn move_on_without_journal(&mut self, agent: &AgentName, at: Timestamp) {
         let jobs: Vec<JobId> = self

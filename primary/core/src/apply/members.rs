@@ -1,15 +1,9 @@
-//! Numbers of nodes, and the cluster's settings.
-
-use outlast_proto::words::Seconds;
+//! Numbers of nodes, and what they say of themselves.
 
 use super::{Context, Outcome};
-use crate::entry::SettingsChange;
 use crate::reply::{Refusal, Reply};
 use crate::rows::{Member, MemberFacts};
 use crate::state::ClusterState;
-
-/// the grace ends at least this long before failover would take the attempt away.
-const GRACE_MARGIN: Seconds = Seconds(5);
 
 impl ClusterState {
     /// Gives a number to a node. The same node again is fine; a number that was another's, or whose node has left, is refused:
@@ -68,31 +62,6 @@ impl ClusterState {
             && let Some(row) = self.members.get_mut(&node_id)
         {
             row.facts = facts;
-        }
-        Ok(Reply::Done)
-    }
-
-    pub(super) fn change_settings(&mut self, change: &SettingsChange) -> Outcome {
-        let mut settings = self.settings();
-        settings.resilience = change.resilience.unwrap_or(settings.resilience);
-        settings.disruption_grace = change.disruption_grace.unwrap_or(settings.disruption_grace);
-        settings.reconnect_for = change.reconnect_for.unwrap_or(settings.reconnect_for);
-        settings.timing = change.timing.unwrap_or(settings.timing);
-        if let Some((name, pool)) = self
-            .pools
-            .iter()
-            .find(|(_, pool)| pool.failover_after.0 < settings.disruption_grace.0 + GRACE_MARGIN.0)
-        {
-            return Err(Refusal::InvalidRequest {
-                field: "disruption_grace".into(),
-                reason: format!(
-                    "is at least {} s below failover_after, which is {} s in pool \"{name}\"",
-                    GRACE_MARGIN.0, pool.failover_after.0
-                ),
-            });
-        }
-        if let Some(cluster) = self.cluster.get_mut(&()) {
-            cluster.settings = settings;
         }
         Ok(Reply::Done)
     }

@@ -10,6 +10,7 @@ mod policies;
 mod policy_changes;
 mod progress;
 mod requests;
+mod settings;
 
 use outlast_proto::words::{JobId, Severity, Timestamp};
 
@@ -71,6 +72,10 @@ impl ClusterState {
             Command::ApplyPolicy { policy } => self.apply_policy(policy),
             Command::DeletePolicy { name } => self.delete_policy(name),
             Command::RegisterAgent { hello } => self.register_agent(hello, context),
+            Command::ChangeAgentState { agent, from, to } => {
+                self.change_agent_state(agent, (*from, *to), context)
+            }
+            Command::ChangePool { name, change } => self.change_pool(name, change),
             Command::SubmitBackup { policy, client, full } => {
                 self.submit_backup(policy, client.as_ref(), *full, context)
             }

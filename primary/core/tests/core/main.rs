@@ -7,6 +7,7 @@ mod journals;
 mod persistence;
 mod random_walk;
 mod resilience;
+mod silence;
 mod statuses;
 mod submissions;
 mod world;
