@@ -89,7 +89,7 @@ fn s12a_a_job_that_is_canceled_while_it_waits_has_one_history_of_no_attempt() {
     let last = details.as_array().unwrap().last().unwrap();
     let text = last["text"].as_str().unwrap();
     assert!(
-        text.starts_with("canceled by ") && text.ends_with("while it was queued"),
+        text.starts_with("canceled by operator \"") && text.ends_with("while it was queued"),
         "{text}"
     );
 

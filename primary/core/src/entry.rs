@@ -202,6 +202,8 @@ pub enum Command {
     CancelJob {
         /// Which.
         job: JobId,
+        /// Who wants it, for the job's details.
+        by: String,
     },
     /// Gives a queued job to a media agent, as its next attempt.
     DispatchJob {

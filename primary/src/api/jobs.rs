@@ -3,6 +3,7 @@
 use outlast_core::entry::RestoreRequest as RestoreCommand;
 use outlast_core::rows::Job;
 use outlast_core::{Command, Reply};
+use outlast_kit::identity::Identity;
 use outlast_proto::v1::jobs_server::Jobs;
 use outlast_proto::v1::{
     self, CancelJobRequest, GetJobLogRequest, GetJobRequest, JobDetails, JobLog, ListJobsRequest,
@@ -49,12 +50,15 @@ impl Jobs for Api {
     }
 
     async fn cancel(&self, request: Request<CancelJobRequest>) -> Result<Response<v1::Job>, Status> {
+        let by = Identity::of_peer(&request)
+            .map_err(|error| Status::unauthenticated(error.to_string()))?
+            .to_string();
         let request = request.into_inner();
         let job = request
             .id
             .parse()
             .map_err(|_| errors::not_found("job", &request.id))?;
-        self.submit(request.request_id, Command::CancelJob { job })
+        self.submit(request.request_id, Command::CancelJob { job, by })
             .await?;
         self.with_job(&request.id, |job| self.view(job))
             .map(Response::new)

@@ -270,7 +270,15 @@ impl Node {
         match msg {
             Msg::Submit { request, policy } => self.submit(cx, conn, request, &policy),
             Msg::Cancel { job } if self.raft.leads() && self.lead.established => {
-                self.propose(cx, None, Command::CancelJob { job }, Waiter::Nobody);
+                self.propose(
+                    cx,
+                    None,
+                    Command::CancelJob {
+                        job,
+                        by: "somebody".into(),
+                    },
+                    Waiter::Nobody,
+                );
             }
             Msg::Up(Up::Hello(hello)) => self.hello(cx, conn, &hello),
             Msg::Up(body) => {

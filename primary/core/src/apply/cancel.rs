@@ -10,13 +10,13 @@ use crate::rows::{History, HistoryItem, Job};
 use crate::state::ClusterState;
 
 impl ClusterState {
-    pub(super) fn cancel_job(&mut self, id: JobId, context: Context<'_>) -> Outcome {
+    pub(super) fn cancel_job(&mut self, id: JobId, by: &str, context: Context<'_>) -> Outcome {
         let job = self.jobs.get(&id).ok_or(Refusal::NoSuchJob { job: id })?;
         if let Some((status, _)) = job.status {
             return Err(Refusal::JobDone { job: id, status });
         }
         if let Ok(state) = job.state.next(JobEvent::EndedUnstarted) {
-            let text = format!("canceled by {} while it was {}", context.by, job.state);
+            let text = format!("canceled by {by} while it was {}", job.state);
             let first = (job.last_attempt == Attempt(0)).then(|| unstarted(job, context.at));
             self.say(id, context.at, Severity::Info, context.by, text);
             self.change_job(id, |job| {
@@ -28,7 +28,7 @@ impl ClusterState {
                 self.histories.insert((id, Attempt(0)), history);
             }
         } else if let Ok(state) = job.state.next(JobEvent::StopOrdered) {
-            let text = format!("canceled by {}; the media agent is told", context.by);
+            let text = format!("canceled by {by}; the media agent is told");
             self.say(id, context.at, Severity::Info, context.by, text);
             self.change_job(id, |job| job.state = state);
         }

@@ -80,7 +80,7 @@ impl ClusterState {
                 self.submit_backup(policy, client.as_ref(), *full, context)
             }
             Command::SubmitRestore { request } => self.submit_restore(request, context),
-            Command::CancelJob { job } => self.cancel_job(*job, context),
+            Command::CancelJob { job, by } => self.cancel_job(*job, by, context),
             Command::DispatchJob {
                 job,
                 version,

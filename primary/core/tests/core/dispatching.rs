@@ -3,7 +3,7 @@
 use outlast_core::dispatch::{plan, why_waiting};
 use outlast_core::orders::{Order, owed_to};
 use outlast_core::{Command, EventKind};
-use outlast_proto::words::{Attempt, CompletionStatus, ItemOutcome, JobState, StartId, StatusCode};
+use outlast_proto::words::{Attempt, CompletionStatus, ItemOutcome, JobId, JobState, StartId, StatusCode};
 
 use crate::world::{World, agent, ended, marked};
 
@@ -137,11 +137,16 @@ fn an_admission_of_another_attempt_is_refused() {
     );
 }
 
+fn cancel_of(job: JobId) -> Command {
+    let by = "operator \"me\"".into();
+    Command::CancelJob { job, by }
+}
+
 #[test]
 fn x09_of_a_job_that_is_to_end_only_the_media_agent_is_told() {
     let mut world = World::new();
     let (job, attempt, media) = world.running_job();
-    let cancel = Command::CancelJob { job };
+    let cancel = cancel_of(job);
     for _ in 0..2 {
         assert_eq!(world.apply(cancel.clone()), outlast_core::Reply::Done);
         assert_eq!(world.state.job(job).unwrap().state, JobState::Stopping);
@@ -171,7 +176,7 @@ fn x08_a_job_that_is_to_end_takes_the_end_it_comes_to() {
     ] {
         let mut world = World::new();
         let (job, attempt, media) = world.running_job();
-        world.apply(Command::CancelJob { job });
+        world.apply(cancel_of(job));
         world.event(&media, job, attempt, what);
         let row = world.state.job(job).unwrap();
         assert_eq!((row.state, row.status.unwrap().0), (JobState::Done, status));
@@ -190,7 +195,7 @@ fn s12a_a_queued_job_that_had_attempts_gets_no_history_of_none() {
     };
     world.event(&media, job, attempt, what);
     assert_eq!(world.state.job(job).unwrap().state, JobState::Queued);
-    world.apply(Command::CancelJob { job });
+    world.apply(cancel_of(job));
     let row = world.state.job(job).unwrap();
     assert_eq!(row.status.unwrap().0, CompletionStatus::Canceled);
     let attempts: Vec<_> = world

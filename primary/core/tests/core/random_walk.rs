@@ -25,7 +25,10 @@ fn step(world: &mut World, dice: &mut Dice) {
     match dice.roll(17) {
         0 => drop(world.apply_as(Some(&format!("request {}", dice.roll(20))), backup("home"))),
         1..=3 => drop(world.dispatch()),
-        16 => drop(world.apply(Command::CancelJob { job })),
+        16 => drop(world.apply(Command::CancelJob {
+            job,
+            by: "walk".into(),
+        })),
         4 => drop(world.apply(Command::RecordAdmission { job, attempt })),
         5 | 6 => {
             let resilient = dice.roll(2) == 0;
