@@ -1,6 +1,7 @@
 //! Tables of the journal: crashes at every byte, damage, full disks, rotation, acknowledgement, reopening.
 
 mod fold;
+mod lineage;
 mod marks;
 
 use std::path::{Path, PathBuf};

@@ -11,9 +11,13 @@ use crate::journal::Then;
 use crate::line::Line;
 use crate::media::{Media, Ticket};
 use crate::net::{ConnId, Cx, MS, Msg, Proc, S, Time, Timer};
-use crate::storage::{Snap, Unit};
+use crate::storage::Snap;
 
+mod items;
 mod stream;
+
+use items::item_ended;
+pub(crate) use items::{adopted, found};
 
 const RECONNECT_FOR: Time = 300 * S;
 
@@ -103,43 +107,15 @@ impl Run {
         self.waits_for_client() && self.ticket.resilient
     }
 
+    /// It goes on although it may not do without a primary.
+    pub(crate) fn outstays(&self) -> bool {
+        self.is_marked() && !self.ticket.resilient && self.halt.is_none()
+    }
+
     /// Its mark is durable and its end is not decided.
     pub(crate) fn is_marked(&self) -> bool {
         self.has_line && !matches!(self.phase, Phase::Marking | Phase::Ending(_))
     }
-}
-
-/// The finished items of a job in the storage unit that count for an attempt.
-pub(crate) fn found(unit: &Unit, id: AttemptId) -> Vec<(u32, SnapshotId, Snap)> {
-    let of_job = unit.snapshots().filter(|(_, snap)| snap.id.job == id.job);
-    let all = of_job.map(|(snapshot, snap)| (snap.item, snap.id.attempt, (snapshot, snap.clone())));
-    let newest = outlast_media_core::survey::newest(all, id.attempt);
-    newest
-        .into_iter()
-        .map(|(item, (snapshot, snap))| (item, snapshot, snap))
-        .collect()
-}
-
-/// The event that takes an item over.
-pub(crate) fn adopted(item: u32, snapshot: SnapshotId, snap: &Snap) -> What {
-    item_ended(item, snapshot, &snap.counters, true)
-}
-
-fn item_ended(item: u32, snapshot: SnapshotId, counters: &Counters, adopted: bool) -> What {
-    let outcome = if counters.exceptions > 0 {
-        v1::ItemOutcome::DoneWithExceptions
-    } else {
-        v1::ItemOutcome::Done
-    };
-    What::ItemEnded(v1::ItemEnded {
-        item,
-        outcome: outcome.into(),
-        counters: Some((*counters).into()),
-        snapshot: snapshot.to_wire(),
-        snapshot_time: None,
-        error: None,
-        adopted,
-    })
 }
 
 impl Media {
@@ -371,14 +347,19 @@ impl Media {
             let Phase::Receiving { item, exceptions } = &mut run.phase else {
                 break;
             };
+            // The engine is busy now and then, and messages wait.
+            if run.line.incoming.has_waiting() && cx.rng.percent(20) {
+                let takes = cx.rng.range(MS, 3 * S);
+                cx.timer(self.proc(), takes, Timer::Work(id));
+                break;
+            }
             match run.line.incoming.process() {
                 None => break,
                 Some(backup_up::Body::Exceptions(_)) => *exceptions += 1,
                 Some(backup_up::Body::ItemEnd(_)) => {
-                    let phase = Phase::Packing {
-                        item: *item,
-                        exceptions: *exceptions,
-                    };
+                    let (item, exceptions) = (*item, *exceptions);
+                    cx.oracle.received(id, item, exceptions);
+                    let phase = Phase::Packing { item, exceptions };
                     self.go_to(cx, id, phase);
                 }
                 Some(_) => {}

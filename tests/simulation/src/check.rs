@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use outlast_core::rows::History;
+use outlast_core::rows::{History, HistoryItem};
 use outlast_core::{ClusterState, Command, Entry};
 use outlast_media_core::AttemptId;
-use outlast_proto::words::{Attempt, CompletionStatus, JobId, StatusCode};
+use outlast_proto::words::{Attempt, CompletionStatus, ItemOutcome, JobId, StatusCode};
 
 use crate::storage::Unit;
 
@@ -24,6 +24,10 @@ pub(crate) struct Oracle {
     committed: BTreeMap<String, u64>,
     /// Ends that are durable in a journal.
     witnessed: BTreeMap<AttemptId, StatusCode>,
+    /// Attempts of which a journal says durably that they were interrupted.
+    interrupted: BTreeSet<AttemptId>,
+    /// Attempts that a client has accepted, ever.
+    accepted: BTreeSet<AttemptId>,
     /// Attempts whose journal was set back by a fault: what it had said may be lost.
     excused: BTreeSet<AttemptId>,
     /// By client and job: the highest attempt it has accepted.
@@ -34,6 +38,10 @@ pub(crate) struct Oracle {
     canceled: BTreeSet<JobId>,
     /// Only primaries fail in this world.
     pub(crate) spares_agents: bool,
+    /// By attempt and item: the exceptions its client has named.
+    said: BTreeMap<(AttemptId, u32), u64>,
+    /// Disks are set back in this world.
+    pub(crate) sets_disks_back: bool,
     /// Attempts whose mark is durable.
     marked: BTreeSet<AttemptId>,
     pub(crate) events_applied: u64,
@@ -114,6 +122,7 @@ impl Oracle {
                 );
             }
             self.look_at_status((job, attempt), history.status, history.code);
+            self.look_at_items((job, attempt), history);
         }
         if found < self.histories.len() {
             self.contradict("S-12", "a history is gone".to_owned());
@@ -148,12 +157,48 @@ impl Oracle {
                 format!("attempt {id} is {status}, and no journal says so"),
             );
         }
-        let lost = witnessed.is_some_and(|said| is_success(said) && said != code);
-        if lost && !self.excused.contains(&id) {
+        // Attempt 0 stands for none (S-12a): no journal knows it.
+        if self.excused.contains(&id) || attempt == Attempt(0) {
+            return;
+        }
+        if witnessed.is_some_and(|said| is_success(said) && said != code) {
             self.contradict(
                 "S-12",
                 format!("attempt {id} ended successfully in its journal and is {status}"),
             );
+        }
+        // After too many interruptions a job ends with 40, and one that is to be canceled with 150.
+        let is_its_own = match code {
+            // One that had not begun under a journal that was left behind moves on without a word.
+            StatusCode::FAILED_OVER => self.sets_disks_back || self.interrupted.contains(&id),
+            StatusCode::CONNECTION_BROKEN | StatusCode::CANCELED if self.interrupted.contains(&id) => true,
+            StatusCode::CANCELED if self.sets_disks_back => true,
+            code => witnessed == Some(code),
+        };
+        if !is_its_own {
+            let text = format!("attempt {id} is {status} ({code}), and its journal says {witnessed:?}");
+            self.contradict("S-12", text);
+        }
+    }
+
+    /// S-01, S-02: a success has all items, and says whether something was left out.
+    fn look_at_items(&mut self, (job, attempt): (JobId, Attempt), history: &History) {
+        let is_success = matches!(history.code, StatusCode::SUCCESSFUL | StatusCode::EXCEPTIONS);
+        let is_whole = |item: &HistoryItem| {
+            item.restore_point.is_some()
+                && matches!(item.outcome, ItemOutcome::Done | ItemOutcome::DoneWithExceptions)
+        };
+        if is_success && !history.items.iter().all(is_whole) {
+            let text = format!(
+                "attempt {attempt} of job {job} is {}, and an item is missing",
+                history.code
+            );
+            self.contradict("S-01", text);
+        }
+        let exceptions: u64 = history.items.iter().map(|item| item.counters.exceptions).sum();
+        if history.code == StatusCode::SUCCESSFUL && exceptions > 0 {
+            let text = format!("attempt {attempt} of job {job} is successful with {exceptions} exceptions");
+            self.contradict("S-02", text);
         }
     }
 
@@ -231,6 +276,25 @@ impl Oracle {
         *synced = (*synced).max(last);
     }
 
+    /// A client begins to read an item: again, if the disk of its media agent was set back.
+    pub(crate) fn begins(&mut self, id: AttemptId, item: u32) {
+        self.said.remove(&(id, item));
+    }
+
+    /// A client says something of an item that counts.
+    pub(crate) fn said(&mut self, id: AttemptId, item: u32) {
+        *self.said.entry((id, item)).or_default() += 1;
+    }
+
+    /// All of an item has come to its media agent, with so much that counts (F-10).
+    pub(crate) fn received(&mut self, id: AttemptId, item: u32, count: u64) {
+        let said = self.said.get(&(id, item)).copied().unwrap_or(0);
+        if said != count {
+            let text = format!("the client of {id} said {said} exceptions of item {item}, and {count} came");
+            self.contradict("F-10", text);
+        }
+    }
+
     /// An attempt's mark is durable.
     pub(crate) fn mark(&mut self, id: AttemptId) {
         self.marked.insert(id);
@@ -246,6 +310,11 @@ impl Oracle {
                 format!("attempt {id} has ended twice in journals: {said:?}, {code}"),
             );
         }
+    }
+
+    /// That an attempt was interrupted is durable.
+    pub(crate) fn interrupt(&mut self, id: AttemptId) {
+        self.interrupted.insert(id);
     }
 
     /// A disk was set back: what it said of these attempts may be lost.
@@ -279,8 +348,16 @@ impl Oracle {
                 format!("client {client} answers for {id}, and its disk knows attempt {on_disk}"),
             );
         }
+        self.accepted.insert(id);
         let highest = self.admitted.entry((client, id.job)).or_default();
         *highest = (*highest).max(id.attempt);
+    }
+
+    /// A media agent follows its first order of an attempt.
+    pub(crate) fn ordered(&mut self, id: AttemptId) {
+        if !self.accepted.contains(&id) {
+            self.contradict("F-04a", format!("{id} is ordered, and no client has accepted it"));
+        }
     }
 
     /// An attempt works on a client's host.

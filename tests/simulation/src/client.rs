@@ -15,6 +15,8 @@ use crate::net::{ConnId, Cx, Input, MS, Msg, Proc, S, Time, Timer};
 use crate::raft::NODES;
 
 const RECONNECT_FOR: Time = 300 * S;
+/// So long it tries before its first welcome.
+const WELCOME_WITHIN: Time = 60 * S;
 
 /// An attempt on this host.
 struct Work {
@@ -335,12 +337,12 @@ impl Client {
         if work.ending.is_some() || work.line.conn.is_some() || work.after.is_some() {
             return;
         }
-        if cx.now > work.broken_since + RECONNECT_FOR {
-            let state = if work.peer_start.is_empty() {
-                State::Unwelcomed
-            } else {
-                State::Broken
-            };
+        let (state, patience) = if work.peer_start.is_empty() {
+            (State::Unwelcomed, WELCOME_WITHIN)
+        } else {
+            (State::Broken, RECONNECT_FOR)
+        };
+        if cx.now > work.broken_since + patience {
             return self.end(cx, id, state);
         }
         let Some(media) = crate::work::media_of(&work.ticket.media_agent) else {
@@ -400,6 +402,7 @@ impl Client {
                 while let Some(body) = work.line.incoming.process() {
                     if let backup_down::Body::BeginItem(v1::BeginItem { item }) = body {
                         work.line.say(backup_up::Body::ItemBegin(v1::ItemBegin { item }));
+                        cx.oracle.begins(id, item);
                         // Some items take longer than any patience.
                         let most = if cx.rng.percent(20) { 60 } else { 6 };
                         work.reading = Some((item, cx.rng.range(1, most)));
@@ -425,6 +428,7 @@ impl Client {
         } else {
             work.reading = Some((item, left - 1));
             let body = if cx.rng.percent(10) {
+                cx.oracle.said(id, item);
                 backup_up::Body::Exceptions(v1::Exceptions::default())
             } else {
                 backup_up::Body::Path(v1::CurrentPath::default())
@@ -466,7 +470,7 @@ impl Client {
         else {
             return;
         };
-        if !work.peer_start.is_empty() && work.line.breaks == 0 || cx.now > work.broken_since + 60 * S {
+        if !work.peer_start.is_empty() && (work.line.breaks == 0 || cx.now > work.broken_since + 60 * S) {
             work.broken_since = cx.now;
         }
         work.line.broken();

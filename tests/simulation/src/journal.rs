@@ -218,6 +218,10 @@ fn witness(cx: &mut Cx, event: &JournalEvent) {
     {
         cx.oracle.mark(id);
     }
+    if let (Some(What::Interrupted(_)), Ok(id)) = (&event.what, AttemptId::of_message(event.attempt.as_ref()))
+    {
+        cx.oracle.interrupt(id);
+    }
     if let (Some(What::Ended(ended)), Ok(id)) = (&event.what, AttemptId::of_message(event.attempt.as_ref())) {
         let code = u16::try_from(ended.status_code).expect("a status code");
         cx.oracle.witness(id, StatusCode(code));

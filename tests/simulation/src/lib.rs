@@ -100,6 +100,7 @@ impl World {
         });
         let submissions = submissions.collect();
         cx.oracle.spares_agents = seed % 4 == 1;
+        cx.oracle.sets_disks_back = seed.is_multiple_of(4);
         Self {
             sets_disks_back: seed.is_multiple_of(4),
             spares_agents: seed % 4 == 1,

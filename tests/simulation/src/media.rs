@@ -40,6 +40,8 @@ pub(crate) struct Process {
     session: Option<Session>,
     pub(crate) lost_at: Option<Time>,
     losses: u64,
+    /// The grace without a primary is over.
+    is_alone: bool,
     /// Open attempts of earlier processes; the first is being settled, and its items were looked for.
     survey: VecDeque<OpenAttempt>,
     looked: bool,
@@ -87,6 +89,7 @@ impl Media {
             session: None,
             lost_at: Some(cx.now),
             losses: 0,
+            is_alone: false,
             survey,
             looked: false,
         });
@@ -172,6 +175,7 @@ impl Media {
             Timer::Grace(losses) => self.grace_is_over(cx, losses),
             Timer::Survey => self.survey(cx),
             Timer::Step(id) => self.advance(cx, id),
+            Timer::Work(id) => self.work(cx, id),
             Timer::ClientWait(id) => self.client_wait_is_over(cx, id),
             Timer::Broken(id, breaks) => self.broken_too_long(cx, id, breaks),
             _ => {}
@@ -216,7 +220,10 @@ impl Media {
         }
         let standing = process.journal.ledger.known().standing(id);
         match process.roster.judge_order(showing, Ok(standing)) {
-            Judged::Begin(lower) => self.begin(cx, ticket, Some(CLIENT_WAIT), &lower),
+            Judged::Begin(lower) => {
+                cx.oracle.ordered(id);
+                self.begin(cx, ticket, Some(CLIENT_WAIT), &lower);
+            }
             Judged::End(ending) => self.end_unstarted(cx, id, &ending),
             Judged::Ignore | Judged::Refuse(_) => {}
         }

@@ -77,6 +77,7 @@ pub(crate) enum Timer {
     Stream(outlast_media_core::AttemptId),
     Read(outlast_media_core::AttemptId),
     Gone(outlast_media_core::AttemptId),
+    Work(outlast_media_core::AttemptId),
     Submit(usize),
     Cancel(JobId),
 }

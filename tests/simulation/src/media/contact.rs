@@ -70,6 +70,11 @@ impl Media {
                 .journal
                 .append(cx, &mut self.disk, me, lost_marks, Then::Nothing);
         }
+        let was_alone = std::mem::take(&mut process.is_alone);
+        if let Some((id, _)) = process.runs.iter().find(|(_, run)| was_alone && run.outstays()) {
+            let text = format!("{id} is not resilient and went on without a primary");
+            cx.oracle.contradict("R-03", text);
+        }
         process.lost_at = None;
         process.losses += 1;
         let status = process.journal.status(&self.disk);
@@ -163,6 +168,7 @@ impl Media {
         if process.losses != losses {
             return;
         }
+        process.is_alone = true;
         let all: Vec<AttemptId> = process.runs.keys().copied().collect();
         for id in all {
             self.may_do_without_primary(cx, id);
