@@ -68,6 +68,28 @@ impl SessionServer {
         }
         let now = self.context.clock.monotonic();
         self.contact.send_modify(|contact| contact.lost_at = Some(now));
+        if !self.end.has_begun() {
+            self.tell_what_goes_on().await;
+        }
+    }
+
+    /// For whoever reads the log in an outage: what becomes of running attempts.
+    async fn tell_what_goes_on(&self) {
+        let running = self.desk.running();
+        let mut resilient = 0;
+        for attempt in &running {
+            let is_resilient = self.context.journal.is_resilient(attempt.id).await;
+            resilient += usize::from(matches!(is_resilient, Ok(true)));
+        }
+        if !running.is_empty() {
+            let grace_seconds = self.contact.borrow().grace.as_secs();
+            tracing::info!(
+                resilient,
+                others = running.len() - resilient,
+                grace_seconds,
+                "without a primary resilient attempts go on and the journal keeps what happens; others end after the grace"
+            );
+        }
     }
 
     /// Attempts that are open and were marked under a version that is not compatible lose their mark. False: that could not be
