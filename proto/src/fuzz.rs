@@ -217,6 +217,7 @@ fn session_message() -> Vec<u8> {
     let events = v1::JournalEvents {
         journal_id: "j".into(),
         events: vec![event],
+        sent_at: Some(words::Timestamp(1_700_000_000_000_001).into()),
     };
     let body = Some(v1::agent_message::Body::Journal(events));
     v1::AgentMessage { body }.encode_to_vec()

@@ -70,6 +70,7 @@ async fn say(cluster: &Cluster, media: &str, journal: &str, events: Vec<JournalE
     let body = agent_message::Body::Journal(JournalEvents {
         journal_id: journal.to_owned(),
         events,
+        sent_at: None,
     });
     let serve = move |mut session: Session| {
         let (answered, body) = (answered.clone(), body.clone());

@@ -2,6 +2,7 @@
 //!
 //! Used by `serve`.
 
+use outlast_kit::clock::SharedClock;
 use outlast_media_core::session::{Delivery, Next};
 use outlast_proto::v1::{AgentMessage, JournalEvents, agent_message};
 use prost::Message as _;
@@ -15,7 +16,12 @@ const BATCH: usize = 64;
 const MESSAGE: usize = 512 << 10;
 
 /// Delivers until the session or the journal ends.
-pub(super) async fn deliver(journal: &Journal, mut delivery: Delivery, up: &mpsc::Sender<AgentMessage>) {
+pub(super) async fn deliver(
+    journal: &Journal,
+    clock: &SharedClock,
+    mut delivery: Delivery,
+    up: &mpsc::Sender<AgentMessage>,
+) {
     let mut status = journal.watch();
     loop {
         let now = status.borrow_and_update().clone();
@@ -49,7 +55,11 @@ pub(super) async fn deliver(journal: &Journal, mut delivery: Delivery, up: &mpsc
         };
         delivery.sent(last);
         let journal_id = delivery.journal().0.clone();
-        let body = agent_message::Body::Journal(JournalEvents { journal_id, events });
+        let body = agent_message::Body::Journal(JournalEvents {
+            journal_id,
+            events,
+            sent_at: Some(clock.now().into()),
+        });
         if up.send(AgentMessage { body: Some(body) }).await.is_err() {
             return;
         }

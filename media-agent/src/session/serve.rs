@@ -138,7 +138,7 @@ impl SessionServer {
         };
         journal.acknowledge(status.journal, recorded.acknowledged).await;
         tokio::select! {
-            () = delivery::deliver(journal, delivery, &up) => {}
+            () = delivery::deliver(journal, &self.context.clock, delivery, &up) => {}
             () = self.presence(&welcome, &up) => {}
             () = orders::follow(self, down, &up) => {}
             () = self.end.begun() => {}

@@ -8,7 +8,7 @@ use outlast_proto::v1::{
     AdmitAttempt, AgentMessage, AttemptRef, JournalAck, JournalEvents, Presence, PrimaryMessage,
     StartAttempt, StopAttempt, Stopped, agent_message, primary_message,
 };
-use outlast_proto::words::{AgentName, JournalId};
+use outlast_proto::words::{AgentName, JournalId, Timestamp};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
@@ -138,12 +138,16 @@ impl Serve {
 
     async fn take_events(&self, journal: JournalEvents) -> Result<(), End> {
         let journal_id = JournalId(journal.journal_id.clone());
-        let events = journal
+        let sent_at = journal.sent_at.as_ref().map(Timestamp::from);
+        let mut events: Vec<_> = journal
             .events
             .into_iter()
             .map(events::parse)
             .collect::<Result<_, _>>()
             .map_err(invalid)?;
+        if let Some(sent_at) = sent_at {
+            events::set_right(&mut events, sent_at, self.brain.clock().now());
+        }
         let command = Command::RecordEvents {
             agent: self.agent.clone(),
             journal_id,

@@ -17,16 +17,20 @@ impl ClusterState {
         }
         if let Ok(state) = job.state.next(JobEvent::EndedUnstarted) {
             let text = format!("canceled by {by} while it was {}", job.state);
-            let first = (job.last_attempt == Attempt(0)).then(|| unstarted(job, context.at));
+            // A job's status is that of its last attempt: one that had some gets one more, which never began.
+            let attempt = match job.last_attempt {
+                Attempt(0) => Attempt(0),
+                last => last.next(),
+            };
+            let history = unstarted(job, context.at);
             self.say(id, context.at, Severity::Info, context.by, text);
             self.change_job(id, |job| {
                 job.state = state;
+                job.last_attempt = attempt;
                 job.status = Some((CompletionStatus::Canceled, StatusCode::CANCELED));
                 job.ended_at = Some(context.at);
             });
-            if let Some(history) = first {
-                self.histories.insert((id, Attempt(0)), history);
-            }
+            self.histories.insert((id, attempt), history);
         } else if let Ok(state) = job.state.next(JobEvent::StopOrdered) {
             let text = format!("canceled by {by}; the media agent is told");
             self.say(id, context.at, Severity::Info, context.by, text);
@@ -36,7 +40,7 @@ impl ClusterState {
     }
 }
 
-/// The history of a job that had no attempt.
+/// The history of an attempt that nobody began.
 fn unstarted(job: &Job, at: Timestamp) -> History {
     let items = job.items.iter().map(|row| HistoryItem {
         path: row.path.clone(),

@@ -1,6 +1,6 @@
 //! Journals of media agents: applied once, in order, without gaps (DESIGN 3).
 
-use outlast_proto::words::{AgentName, JournalId};
+use outlast_proto::words::{AgentName, JournalId, Timestamp};
 
 use super::{Context, Outcome};
 use crate::event::JournalEvent;
@@ -33,11 +33,25 @@ impl ClusterState {
                 self.set_cursor(agent, acknowledged, writer);
                 return Err(Refusal::JournalGap { acknowledged });
             }
-            self.apply_event(agent, event, context.at);
+            self.apply_event(agent, event, self.time_of(event, context.at));
             (acknowledged, writer) = (event.sequence, event.writer);
         }
         self.set_cursor(agent, acknowledged, writer);
         Ok(Reply::Recorded { acknowledged })
+    }
+
+    /// When an event happened, as its witness says, but not later than now, not before its attempt, and not before what the job's
+    /// details have already. Only for people: nothing is decided by it (C-07).
+    fn time_of(&self, event: &JournalEvent, now: Timestamp) -> Timestamp {
+        let job = self.jobs.get(&event.job);
+        let begun = job
+            .and_then(|job| job.running.as_ref())
+            .map(|running| running.started_at);
+        let said = job
+            .and_then(|job| job.details.checked_sub(1))
+            .and_then(|last| self.details.get(&(event.job, last)))
+            .map(|detail| detail.time);
+        event.at.max(begun.max(said).unwrap_or(now)).min(now)
     }
 
     fn set_cursor(&mut self, agent: &AgentName, acknowledged: u64, writer: u64) {

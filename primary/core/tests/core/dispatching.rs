@@ -186,7 +186,7 @@ fn x08_a_job_that_is_to_end_takes_the_end_it_comes_to() {
 }
 
 #[test]
-fn s12a_a_queued_job_that_had_attempts_gets_no_history_of_none() {
+fn s12a_a_queued_job_that_had_attempts_ends_with_one_that_never_began() {
     let mut world = World::new();
     let (job, attempt, media) = world.running_job();
     let what = EventKind::Interrupted {
@@ -198,10 +198,13 @@ fn s12a_a_queued_job_that_had_attempts_gets_no_history_of_none() {
     world.apply(cancel_of(job));
     let row = world.state.job(job).unwrap();
     assert_eq!(row.status.unwrap().0, CompletionStatus::Canceled);
-    let attempts: Vec<_> = world
-        .state
-        .histories_of(job)
-        .map(|(attempt, _)| attempt)
+    let histories = world.state.histories_of(job);
+    let said: Vec<_> = histories
+        .map(|(attempt, row)| (attempt, row.status, row.media_agent.is_some()))
         .collect();
-    assert_eq!(attempts, [attempt]);
+    let expected = [
+        (attempt, CompletionStatus::FailedOver, true),
+        (attempt.next(), CompletionStatus::Canceled, false),
+    ];
+    assert_eq!(said, expected);
 }

@@ -131,3 +131,43 @@ fn the_same_journal_again_keeps_its_place() {
     assert_eq!(cursor.acknowledged, 1);
     assert_eq!(world.state.job(job).unwrap().state, JobState::Active);
 }
+
+#[test]
+fn t90_r05_times_are_those_of_the_witness_also_when_the_primary_hears_late() {
+    // Microseconds after the dispatch at which the end is stamped, and is recorded as; it is delivered much later.
+    for (stamped, recorded) in [
+        (2_500_000, 2_500_000),
+        (-7_000_000, 1_000_000),
+        (i64::MAX, 600_000_000),
+    ] {
+        let mut world = World::new();
+        let (job, attempt, media) = world.running_job();
+        let begun = world.state.job(job).unwrap().running.as_ref().unwrap().started_at;
+        // What the details said last: of an event that was stamped one second after the dispatch.
+        let event = |sequence, after, what| JournalEvent {
+            sequence,
+            at: Timestamp(begun.0.saturating_add(after)),
+            job,
+            attempt,
+            what,
+            writer: 7,
+        };
+        let text = "something".to_owned();
+        let severity = outlast_proto::words::Severity::Info;
+        let detail = outlast_core::EventKind::DetailSaid { severity, text };
+        world.now = begun.0 + 599_000_000;
+        let reply = world.apply(Command::RecordEvents {
+            agent: media,
+            journal_id: JournalId("journal-1".into()),
+            events: vec![
+                event(2, 1_000_000, detail),
+                event(3, stamped, ended(StatusCode::SUCCESSFUL)),
+            ],
+        });
+        assert_eq!(reply, Reply::Recorded { acknowledged: 3 });
+        let (_, history) = world.state.histories_of(job).next().unwrap();
+        assert_eq!(history.ended_at.0 - begun.0, recorded, "stamped {stamped}");
+        let times: Vec<_> = world.state.details_of(job).map(|detail| detail.time).collect();
+        assert!(times.is_sorted(), "{times:?}");
+    }
+}

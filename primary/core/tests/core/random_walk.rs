@@ -68,19 +68,7 @@ fn step(world: &mut World, dice: &mut Dice) {
             let (from, to) = ("0.1.0".into(), "0.2.0".into());
             world.event(&media, job, attempt, EventKind::MarkLost { from, to });
         }
-        14 => {
-            let node_id = dice.roll(3);
-            let name = format!("primary-{node_id}");
-            drop(world.apply(match dice.roll(8) {
-                0 => Command::RemoveMember { node_id },
-                1 | 2 => Command::AdmitMember { node_id, name },
-                _ => Command::DescribeMember {
-                    node_id,
-                    host_id: format!("host of {}", MEDIA[dice.roll(2) as usize]),
-                    version: format!("0.{}.0", dice.roll(3)),
-                },
-            }));
-        }
+        14 => step_member(world, dice),
         _ => {
             let name = [MEDIA, CLIENTS][dice.roll(2) as usize][dice.roll(2) as usize];
             if MEDIA.contains(&name) && dice.roll(4) == 0 {
@@ -91,6 +79,20 @@ fn step(world: &mut World, dice: &mut Dice) {
             }
         }
     }
+}
+
+fn step_member(world: &mut World, dice: &mut Dice) {
+    let node_id = dice.roll(3);
+    let name = format!("primary-{node_id}");
+    drop(world.apply(match dice.roll(8) {
+        0 => Command::RemoveMember { node_id },
+        1 | 2 => Command::AdmitMember { node_id, name },
+        _ => Command::DescribeMember {
+            node_id,
+            host_id: format!("host of {}", MEDIA[dice.roll(2) as usize]),
+            version: format!("0.{}.0", dice.roll(3)),
+        },
+    }));
 }
 
 fn walk(seed: u64) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {

@@ -17,7 +17,7 @@ pub(crate) struct World {
     pub(crate) presence: Presence,
     /// Last sequence of each media agent's journal.
     pub(crate) sequences: std::collections::BTreeMap<AgentName, u64>,
-    now: i64,
+    pub(crate) now: i64,
 }
 
 impl World {

@@ -154,7 +154,11 @@ impl Media {
                     cx.send(
                         me,
                         conn,
-                        Msg::Up(Up::Journal(v1::JournalEvents { journal_id, events })),
+                        Msg::Up(Up::Journal(v1::JournalEvents {
+                            journal_id,
+                            events,
+                            sent_at: None,
+                        })),
                     );
                 }
             }
