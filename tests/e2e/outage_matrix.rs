@@ -16,9 +16,11 @@ fn media_agent(cluster: &Cluster, id: &str) -> String {
     job["attempts"][0]["media_agent"].as_str().unwrap().to_owned()
 }
 
-/// The job and everything that was said of it, after everybody is back.
-fn assert_truth(cluster: &Cluster, id: &str, source: &std::path::Path) {
+/// The job and everything that was said of it, after everybody is back, which began later than `ended_by`.
+fn assert_truth(cluster: &Cluster, id: &str, source: &std::path::Path, ended_by: jiff::Timestamp) {
     let job = cluster.run(&["-o", "json", "job", "watch", id]).json();
+    let ended: jiff::Timestamp = job["ended_at"].as_str().unwrap().parse().unwrap();
+    assert!(ended < ended_by, "it ended during the outage: {job:#}");
     assert_eq!(
         (&job["status"], &job["resilient"]),
         (&"successful".into(), &true.into()),
@@ -74,10 +76,11 @@ fn in_mid_job(way: Way, rows: [Row; 3]) {
         wait_until("the attempt to be over", || over(&cluster, &media, &id).is_some());
         cluster.kill(&[&media, "client-1"]);
         cluster.check_repository();
+        let ended_by = jiff::Timestamp::now();
         outage.end();
         cluster.restart(&media);
         cluster.restart("client-1");
-        assert_truth(&cluster, &id, &source);
+        assert_truth(&cluster, &id, &source, ended_by);
         cluster.wait_for_all_primaries();
         println!("{way:?} {how_many} of 3: one history, successful");
     }
@@ -128,12 +131,13 @@ fn r02_a_job_whose_ticket_was_just_delivered_is_done_without_a_primary() {
         assert_eq!(cuts() - before, 4, "{way:?}");
         cluster.kill(&[&media, "client-1"]);
         cluster.check_repository();
+        let ended_by = jiff::Timestamp::now();
         outage.end();
         for (child, proxy) in MEDIA.iter().zip(&proxies).filter(|(child, _)| **child == media) {
             restart_behind(&cluster, child, proxy);
         }
         cluster.restart("client-1");
-        assert_truth(&cluster, &id, &source);
+        assert_truth(&cluster, &id, &source, ended_by);
         cluster.wait_for_all_primaries();
         println!("{way:?} before the mark: one history, successful");
     }

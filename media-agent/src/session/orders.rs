@@ -36,7 +36,10 @@ pub(super) async fn follow(
             Ok(Some(PrimaryMessage { body: None })) => {}
             Ok(None) => return,
             Err(status) => {
-                tracing::info!(reason = status.message(), "the session broke");
+                tracing::info!(
+                    reason = outlast_kit::errors::cause_of(&status),
+                    "the session broke"
+                );
                 return;
             }
         }
