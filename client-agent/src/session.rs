@@ -61,7 +61,7 @@ impl Orders {
                     Ok(Some(message)) => self.order(message, &up).await,
                     Ok(None) => Err(Gone),
                     Err(error) => {
-                        tracing::info!(error = error.message(), "the session with the leader broke");
+                        tracing::info!(reason = outlast_kit::errors::cause_of(&error), "the session with the leader broke");
                         return;
                     }
                 },

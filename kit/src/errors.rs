@@ -1,5 +1,10 @@
 //! gRPC statuses that carry our own [`ErrorDetail`]: code, leader, field; and what errors come from.
 
+use std::io::{
+    self,
+    ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof},
+};
+
 use outlast_proto::v1::ErrorDetail;
 use prost::Message as _;
 use tonic::{Code, Status};
@@ -42,10 +47,17 @@ pub fn not_leader(leader: Option<(&str, &str)>) -> Status {
 
 /// What an error comes from in the end: "transport error" alone helps nobody.
 #[must_use]
-pub fn innermost(error: &dyn std::error::Error) -> String {
+pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;
+    }
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    if matches!(
+        kind,
+        Some(UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
+    ) {
+        return "the other side is gone".to_owned();
     }
     error.to_string()
 }
@@ -56,5 +68,29 @@ pub fn cause_of(status: &Status) -> String {
     match std::error::Error::source(status) {
         Some(source) => innermost(source),
         None => status.message().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use tonic::Status;
+
+    #[test]
+    fn who_is_gone_is_said_in_plain_words() {
+        for (kind, text, said) in [
+            (
+                io::ErrorKind::UnexpectedEof,
+                "no close_notify",
+                "the other side is gone",
+            ),
+            (io::ErrorKind::ConnectionReset, "reset", "the other side is gone"),
+            (io::ErrorKind::ConnectionRefused, "refused", "refused"),
+        ] {
+            let status = Status::from_error(Box::new(io::Error::new(kind, text)));
+            assert_eq!(super::cause_of(&status), said, "{kind}");
+        }
+        assert_eq!(super::cause_of(&Status::unavailable("away")), "away");
     }
 }

@@ -251,7 +251,8 @@ impl ClusterState {
             .get(&job)
             .is_some_and(|job| job.state == JobState::Stopping)
         {
-            // It was to end, and so it does not go on.
+            let text = "the attempt ended: canceled; the job does not go on in another".to_owned();
+            self.say(job, at, Severity::Info, "primary", text);
             let end = end_of(StatusCode::CANCELED, "", counters.unwrap_or_default(), None);
             return self.close_attempt(job, end, at);
         }
