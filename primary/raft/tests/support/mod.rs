@@ -6,7 +6,7 @@
     reason = "each test binary uses a part of it"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -89,12 +89,20 @@ impl Connect for Plain {
     }
 }
 
+/// Addresses given to nodes of this process: a port that is free at the moment may be that of a node that starts later.
+static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+
 /// An address of this process's own: two runs at once do not meet, and a restart finds its port free.
 pub fn own_address(node: NodeId) -> SocketAddr {
     let pid = std::process::id().to_be_bytes();
     let ip = IpAddr::V4(Ipv4Addr::new(127, pid[1] | 0x80, pid[2], pid[3].clamp(1, 254)));
-    let listener = TcpListener::bind((ip, 0)).unwrap_or_else(|e| panic!("node {node} on {ip}: {e}"));
-    listener.local_addr().unwrap()
+    loop {
+        let listener = TcpListener::bind((ip, 0)).unwrap_or_else(|e| panic!("node {node} on {ip}: {e}"));
+        let address = listener.local_addr().unwrap();
+        if GIVEN.lock().unwrap().insert(address) {
+            return address;
+        }
+    }
 }
 
 /// Where a node lives; outlasts its runs.
