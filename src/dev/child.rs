@@ -19,7 +19,7 @@ const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "4");
 
 /// One that cannot die (its disk does not answer) is left to who comes next: the lock of its folder says so.
 const DEATH: Duration = Duration::from_secs(10);
-/// A process that has no arguments for so long will have none.
+/// A process that has not its own arguments after so long will not get them.
 const EXEC: Duration = Duration::from_secs(5);
 /// Between two looks at whether a process has ended.
 const LOOK: Duration = Duration::from_millis(20);
@@ -62,9 +62,9 @@ fn spawn(command: &mut Command) -> Result<std::process::Child, DevError> {
         .process_group(0)
         .spawn()
         .map_err(DevError::io("cannot start", &program))?;
-    // For a moment a new process has no arguments yet, and nobody could tell that it is ours.
+    // For a moment a new process still has our arguments, then none: nobody could tell yet that it is ours.
     let started = Instant::now();
-    while arguments(child.id()).is_some_and(|words| words.is_empty()) && started.elapsed() < EXEC {
+    while !has_begun(child.id(), command) && started.elapsed() < EXEC {
         if child
             .try_wait()
             .map_err(DevError::io("cannot watch", &program))?
@@ -75,6 +75,16 @@ fn spawn(command: &mut Command) -> Result<std::process::Child, DevError> {
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(child)
+}
+
+/// Whether a process has the arguments that it was started with.
+fn has_begun(pid: u32, command: &Command) -> bool {
+    let mut words = Vec::new();
+    for argument in command.get_args() {
+        words.extend_from_slice(argument.as_encoded_bytes());
+        words.push(0);
+    }
+    arguments(pid).is_some_and(|seen| seen.ends_with(&words))
 }
 
 /// The command line of a process, as the system keeps it; nothing: there is no such process.
