@@ -3,6 +3,8 @@
 //! Signature, cluster, agent, client and expiry are judged here; whether the attempt is over or superseded is the
 //! journal's knowledge (`journal::Standing`). Used by the session, the data service and the survey.
 
+use std::time::Duration;
+
 use outlast_kit::identity::{Identity, Kind};
 use outlast_proto::v1;
 use outlast_proto::words::{AgentName, Timestamp};
@@ -26,6 +28,8 @@ pub(crate) struct Ticket {
     pub(crate) journal_id: String,
     pub(crate) expires_at: Timestamp,
     pub(crate) policy: String,
+    /// Between checkpoints; none are made without (F-05).
+    pub(crate) checkpoint_interval: Option<Duration>,
     pub(crate) items: Vec<Item>,
     pub(crate) work: Work,
     /// As it was shown, for the journal.
@@ -170,6 +174,8 @@ fn parse(message: v1::Ticket, signed: v1::SignedTicket) -> Result<Ticket, Ticket
         },
         _ => return Err(unreadable("it is neither for a backup nor for a restore")),
     };
+    let policy = message.policy.unwrap_or_default();
+    let checkpoint = policy.checkpoint.filter(|rule| rule.restart);
     Ok(Ticket {
         id,
         cluster_id: message.cluster_id,
@@ -178,7 +184,8 @@ fn parse(message: v1::Ticket, signed: v1::SignedTicket) -> Result<Ticket, Ticket
         primary_version: message.primary_version,
         journal_id: message.journal_id,
         expires_at: crate::stamps::of_message(message.expires_at.as_ref()),
-        policy: message.policy.map(|policy| policy.name).unwrap_or_default(),
+        policy: policy.name,
+        checkpoint_interval: checkpoint.map(|rule| Duration::from_secs(rule.interval_seconds.max(1))),
         items,
         work,
         signed,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use outlast_kit::shutdown::Shutdown;
 use outlast_media_core::contact::lost;
+use outlast_media_core::survey::has_predecessors;
 use outlast_media_core::{Done, End, Ending, Halt};
 use outlast_proto::v1::AttemptMarked;
 use outlast_proto::v1::journal_event::What;
@@ -14,7 +15,7 @@ use outlast_proto::words::StatusCode;
 use outlast_repository::Repository;
 
 use super::control::Control;
-use super::ending::journal_end;
+use super::ending::{journal_end, remove_checkpoints};
 use super::entrance::Entrance;
 use super::line::{Around, Line};
 use super::link::{AnyLink, Link, Protocol};
@@ -50,23 +51,26 @@ pub(super) async fn conduct(mut assignment: Assignment) {
     tracing::info!(job = %id.job, attempt = %id.attempt, client = %assignment.ticket.client, "attempt begins");
     let prepared = assignment.prepare().await;
     // The storage unit may take its time; the client's minute begins when it is ready.
-    let (outcome, lock, link) = match prepared {
+    let (outcome, repository, link) = match prepared {
         Err(fault) => (Err(End::Fault(fault)), None, None),
         Ok((repository, lock)) => match assignment.client().await {
-            Err(end) => (Err(end), Some(lock), None),
+            Err(end) => (Err(end), Some((repository, lock)), None),
             Ok(link) => {
-                let (outcome, link) = assignment.work(repository, lock.clone(), link).await;
-                (outcome, Some(lock), link)
+                let (outcome, link) = assignment.work(repository.clone(), lock.clone(), link).await;
+                (outcome, Some((repository, lock)), link)
             }
         },
     };
     let ending = Ending::of(outcome, assignment.control.halted());
+    if let (Ending::Ended(_), Some((repository, lock))) = (&ending, &repository) {
+        assignment.remove_checkpoints(repository, lock).await;
+    }
     let counters = assignment.progress.counters();
     let durable = journal_end(&assignment.context, id, &ending, &counters).await;
     tracing::info!(job = %id.job, attempt = %id.attempt, ?ending, "attempt is over");
-    if let Some(lock) = lock {
+    if let Some(locked) = repository {
         // Removing a lock file is disk work.
-        let _ = tokio::task::spawn_blocking(move || drop(lock)).await;
+        let _ = tokio::task::spawn_blocking(move || drop(locked)).await;
     }
     let over = ending.over(durable);
     let late = assignment.entrance.close(over.clone());
@@ -91,6 +95,15 @@ impl Assignment {
                 error.to_string(),
             ))
         })
+    }
+
+    /// Those of this attempt and of the ones before it: the job ends.
+    async fn remove_checkpoints(&self, repository: &Repository, lock: &AttemptLock) {
+        let is_backup = matches!(self.ticket.work, Work::Backup);
+        if is_backup && (self.progress.has_checkpoint() || has_predecessors(self.ticket.id.attempt)) {
+            let locked = (repository.clone(), lock.clone());
+            remove_checkpoints(&self.ticket, || Ok(locked)).await;
+        }
     }
 
     /// Waits for the client's stream.

@@ -1,4 +1,4 @@
-//! Journals the one end of an attempt (S-12). What it is, the core says.
+//! The one end of an attempt is journalled (S-12), and before it goes what was kept for another. What it is, the core says.
 //!
 //! Used by `conduct`, `desk` and `survey`.
 
@@ -6,8 +6,31 @@ use std::time::Duration;
 
 use outlast_media_core::{AttemptId, Ending};
 use outlast_proto::words::Counters;
+use outlast_repository::{Repository, RepositoryError};
 
 use crate::context::Context;
+use crate::storage::{self, AttemptLock};
+use crate::tickets::Ticket;
+
+/// Removes the checkpoints of a job that ends with this attempt; one that goes on in another needs them. Called before the end is
+/// journalled: a crash in between costs checkpoints that nobody needs, and leaves none behind.
+pub(super) async fn remove_checkpoints(
+    ticket: &Ticket,
+    locked: impl FnOnce() -> Result<(Repository, AttemptLock), RepositoryError> + Send + 'static,
+) {
+    let of = ticket.clone();
+    let remove = move || {
+        let (repository, lock) = locked()?;
+        storage::remove_checkpoints(&repository, &lock, &of)
+    };
+    match tokio::task::spawn_blocking(remove).await {
+        Ok(Ok(removed)) => tracing::debug!(attempt = %ticket.id, removed, "checkpoints are removed"),
+        Ok(Err(error)) => {
+            tracing::warn!(attempt = %ticket.id, %error, "the job's checkpoints could not be removed");
+        }
+        Err(error) => tracing::error!(attempt = %ticket.id, %error, "removing checkpoints failed"),
+    }
+}
 
 /// Journals the end. While the journal's disk is full it tries on: an attempt without an end would be run again.
 /// Whether it is durable; if not, the attempt stays open and is surveyed at the next start.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use outlast_proto::v1;
-use outlast_proto::words::Counters;
+use outlast_proto::words::{Counters, Timestamp};
 use parking_lot::Mutex;
 
 use crate::attempt_id::AttemptId;
@@ -21,6 +21,7 @@ struct State {
     /// When and at how many bytes the rate was last taken.
     sample: (Duration, u64),
     rate: u64,
+    checkpoint_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +37,15 @@ impl Progress {
     pub(crate) fn set_path(&self, path: String) {
         // It goes to the leader with every report.
         self.state.lock().path = shorten(path, MAX_PATH);
+    }
+
+    /// A checkpoint is durable.
+    pub(crate) fn checkpoint_made(&self, at: Timestamp) {
+        self.state.lock().checkpoint_at = Some(at);
+    }
+
+    pub(crate) fn has_checkpoint(&self) -> bool {
+        self.state.lock().checkpoint_at.is_some()
     }
 
     pub(crate) fn counters(&self) -> Counters {
@@ -63,7 +73,7 @@ impl Progress {
             counters: Some(counters_message(&state.counters)),
             rate: state.rate,
             path: state.path.clone(),
-            checkpoint_at: None,
+            checkpoint_at: state.checkpoint_at.map(crate::stamps::to_message),
             eta_seconds: None,
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Waits for the storage unit as long as it takes. Started once by `run`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use outlast_media_core::Ending;
@@ -10,7 +11,7 @@ use outlast_media_core::survey::settle;
 use outlast_proto::v1::{ItemEnded, SignedTicket};
 use outlast_proto::words::{Counters, StatusCode};
 
-use super::ending::journal_end;
+use super::ending::{journal_end, remove_checkpoints};
 use crate::attempt_id::AttemptId;
 use crate::backup::adopt;
 use crate::context::Context;
@@ -68,7 +69,12 @@ async fn survey(context: &Context, id: AttemptId, open: &OpenAttempt) -> Option<
         }
     }
     let ticketed: Vec<bool> = ticket.items.iter().map(|item| item.finished).collect();
-    Some(settle(agent, true, &ticketed, &items))
+    let settled = settle(agent, true, &ticketed, &items);
+    if matches!(settled, (Ending::Ended(_), _)) {
+        let unit = Arc::clone(&context.unit);
+        remove_checkpoints(&ticket, move || unit.prepare()).await;
+    }
+    Some(settled)
 }
 
 /// Journals what the attempt finished without having said so.

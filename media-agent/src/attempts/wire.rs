@@ -3,6 +3,7 @@
 //! Bounded both ways, so that a slow disk slows the client down. Fed by `line`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use outlast_media_core::End;
 use tokio::sync::mpsc;
@@ -30,6 +31,19 @@ impl<P: Protocol> Wire<P> {
             return Err(End::Halted);
         }
         self.inbox.blocking_recv().ok_or(End::Halted)
+    }
+
+    /// The client's next message, if it comes within `patience`. Called on a thread of the runtime that may block.
+    pub(crate) fn receive_within(&mut self, patience: Duration) -> Result<Option<P::UpBody>, End> {
+        if self.control.halted().is_some() {
+            return Err(End::Halted);
+        }
+        let next = tokio::time::timeout(patience, self.inbox.recv());
+        match tokio::runtime::Handle::current().block_on(next) {
+            Ok(Some(body)) => Ok(Some(body)),
+            Ok(None) => Err(End::Halted),
+            Err(_elapsed) => Ok(None),
+        }
     }
 
     /// The client's next message, if it is there already.

@@ -214,6 +214,16 @@ impl<'a> Chunks<'a> {
             .map_err(|_| Fault::access("the threads that store chunks have ended"))
     }
 
+    /// Whether chunks that were asked for have not come yet.
+    pub(super) fn are_missing(&self) -> bool {
+        self.shared
+            .state
+            .lock()
+            .needed
+            .values()
+            .any(|needed| !needed.has_come)
+    }
+
     /// Waits until everything that came is stored; all that was needed must have come.
     pub(super) fn settle(&self) -> Result<(), Fault> {
         let mut state = self.shared.state.lock();

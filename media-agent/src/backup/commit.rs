@@ -22,7 +22,7 @@ pub(super) struct Committed {
 }
 
 /// Writes the item's snapshot. `exceptions` is how many the item had.
-pub(super) fn commit(run: ItemRun<'_>, number: u32, exceptions: u64) -> Result<ItemResult, End> {
+pub(super) fn commit(run: ItemRun<'_>, exceptions: u64) -> Result<ItemResult, End> {
     run.chunks.settle()?;
     let base = run.base;
     let outcome = if exceptions > 0 {
@@ -30,7 +30,7 @@ pub(super) fn commit(run: ItemRun<'_>, number: u32, exceptions: u64) -> Result<I
     } else {
         ItemOutcome::Done
     };
-    let (writer, item, parent) = (run.writer, run.item, run.parent);
+    let (writer, item, number, parent) = (run.writer, run.item, run.number, run.parent);
     let mut counters = run.counters();
     counters.exceptions = exceptions;
     // The directories above the item are saved in `finish`; their few bytes are not worth another look.

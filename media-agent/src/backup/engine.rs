@@ -11,6 +11,7 @@ use outlast_proto::v1::{BeginItem, ItemCommitted, ItemEnded, ItemStarted, JobErr
 use outlast_proto::words::{Counters, StatusCode};
 use outlast_repository::{Repository, Writer, WriterOptions};
 
+use super::checkpoint::Checkpoints;
 use super::chunks::Chunks;
 use super::commit::Committed;
 use super::exceptions::ExceptionLog;
@@ -48,6 +49,16 @@ impl Base {
     }
 }
 
+/// One backup.
+struct Engine<'a> {
+    base: &'a Base,
+    writer: &'a Writer,
+    chunks: &'a Chunks<'a>,
+    tally: Tally,
+    exceptions: ExceptionLog,
+    checkpoints: Checkpoints<'a>,
+}
+
 /// How an item ended.
 pub(super) enum ItemResult {
     Finished(Committed),
@@ -68,115 +79,102 @@ pub(crate) fn run(work: BackupWork, mut wire: Wire<BackupProtocol>) -> Result<Do
     let control = Arc::clone(&wire.control);
     std::thread::scope(|scope| {
         let chunks = Chunks::start(scope, &base, &writer, &control);
-        let done = run_items(&base, &writer, &chunks, &mut wire);
+        let engine = Engine {
+            base: &base,
+            writer: &writer,
+            chunks: &chunks,
+            tally: Tally::default(),
+            exceptions: ExceptionLog::default(),
+            checkpoints: Checkpoints::new(&base),
+        };
+        let done = engine.run_items(&mut wire);
         chunks.keep_own();
         done
     })
 }
 
-fn run_items(
-    base: &Base,
-    writer: &Writer,
-    chunks: &Chunks<'_>,
-    wire: &mut Wire<BackupProtocol>,
-) -> Result<Done, End> {
-    let mut tally = Tally::default();
-    let mut exceptions = ExceptionLog::default();
-    let adopted = adopt::left_by_earlier_attempts(base)?;
-    for item in &adopted {
-        tally.finished(&crate::attempts::counters_of(item.counters.as_ref()));
-    }
-    base.progress.set(tally.counters);
-    let mut left_out = 0;
-    for (number, item) in (0..).zip(&base.ticket.items) {
-        if item.finished || adopted.iter().any(|a| a.item == number) {
-            continue;
+impl Engine<'_> {
+    fn run_items(mut self, wire: &mut Wire<BackupProtocol>) -> Result<Done, End> {
+        let adopted = adopt::left_by_earlier_attempts(self.base)?;
+        for item in &adopted {
+            self.tally
+                .finished(&crate::attempts::counters_of(item.counters.as_ref()));
         }
-        if wire.control.is_stopping_gracefully() {
-            left_out += 1;
-            continue;
+        self.base.progress.set(self.tally.counters);
+        let mut left_out = 0;
+        for (number, item) in (0..).zip(&self.base.ticket.items) {
+            if item.finished || adopted.iter().any(|a| a.item == number) {
+                continue;
+            }
+            if wire.control.is_stopping_gracefully() {
+                left_out += 1;
+                continue;
+            }
+            self.tally.begin();
+            self.exceptions.begin_item();
+            self.base
+                .journal(vec![What::ItemStarted(ItemStarted { item: number })])?;
+            let result = self.run_item(number, item, wire)?;
+            self.settle_item(wire, number, result)?;
         }
-        tally.begin();
-        base.journal(vec![What::ItemStarted(ItemStarted { item: number })])?;
-        let result = one_item(
-            base,
-            writer,
-            chunks,
-            (number, item),
-            wire,
-            &tally,
-            &mut exceptions,
-        )?;
-        settle_item(base, wire, number, result, &mut tally, &mut exceptions)?;
+        Ok(self.tally.done(wire.control.is_stopping_gracefully(), left_out))
     }
-    Ok(tally.done(wire.control.is_stopping_gracefully(), left_out))
-}
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the parts of one engine, each borrowed on its own"
-)]
-fn one_item(
-    base: &Base,
-    writer: &Writer,
-    chunks: &Chunks<'_>,
-    (number, item): (u32, &Item),
-    wire: &mut Wire<BackupProtocol>,
-    tally: &Tally,
-    exceptions: &mut ExceptionLog,
-) -> Result<ItemResult, End> {
-    let Some(mut run) = ItemRun::new(base, writer, chunks, item)? else {
-        return Ok(ItemResult::Failed(JobError {
-            code: u32::from(StatusCode::NO_SUCH_PATH.0),
-            text: format!("\"{}\" is not a plain absolute path", item.path),
-        }));
-    };
-    wire.send(Down::BeginItem(BeginItem { item: number }))?;
-    let before = exceptions.count();
-    let error = run.receive(number, wire, tally, exceptions)?;
-    let found = exceptions.count() - before;
-    match error {
-        Some(error) => {
-            chunks.forget_missing();
-            Ok(ItemResult::Failed(error))
+    fn run_item(
+        &mut self,
+        number: u32,
+        item: &Item,
+        wire: &mut Wire<BackupProtocol>,
+    ) -> Result<ItemResult, End> {
+        let Some(mut run) = ItemRun::new(self.base, self.writer, self.chunks, (number, item))? else {
+            return Ok(ItemResult::Failed(JobError {
+                code: u32::from(StatusCode::NO_SUCH_PATH.0),
+                text: format!("\"{}\" is not a plain absolute path", item.path),
+            }));
+        };
+        wire.send(Down::BeginItem(BeginItem { item: number }))?;
+        let error = run.receive(wire, &self.tally, &mut self.exceptions, &mut self.checkpoints)?;
+        match error {
+            Some(error) => {
+                self.chunks.forget_missing();
+                Ok(ItemResult::Failed(error))
+            }
+            None => commit::commit(run, self.exceptions.count_of_item()),
         }
-        None => commit::commit(run, number, found),
     }
-}
 
-/// Journals how the item ended and tells the client.
-fn settle_item(
-    base: &Base,
-    wire: &Wire<BackupProtocol>,
-    number: u32,
-    result: ItemResult,
-    tally: &mut Tally,
-    exceptions: &mut ExceptionLog,
-) -> Result<(), End> {
-    let mut events: Vec<What> = exceptions.take(number).into_iter().collect();
-    let (ended, snapshot) = match result {
-        ItemResult::Finished(committed) => {
-            tally.finished(&committed.counters);
-            let snapshot = bytes::Bytes::copy_from_slice(committed.snapshot.as_bytes());
-            (committed.ended(number), snapshot)
-        }
-        ItemResult::Failed(error) => {
-            tally.failed(&error, exceptions.count());
-            let ended = ItemEnded {
-                item: number,
-                outcome: outlast_proto::v1::ItemOutcome::Failed.into(),
-                counters: Some(counters_message(&Counters::default())),
-                error: Some(error),
-                ..ItemEnded::default()
-            };
-            (ended, bytes::Bytes::new())
-        }
-    };
-    base.progress.set(tally.counters);
-    events.push(What::ItemEnded(ended));
-    base.journal(events)?;
-    wire.send(Down::ItemCommitted(ItemCommitted {
-        item: number,
-        snapshot,
-    }))
+    /// Journals how the item ended and tells the client.
+    fn settle_item(
+        &mut self,
+        wire: &Wire<BackupProtocol>,
+        number: u32,
+        result: ItemResult,
+    ) -> Result<(), End> {
+        let mut events: Vec<What> = self.exceptions.take(number).into_iter().collect();
+        let (ended, snapshot) = match result {
+            ItemResult::Finished(committed) => {
+                self.tally.finished(&committed.counters);
+                let snapshot = bytes::Bytes::copy_from_slice(committed.snapshot.as_bytes());
+                (committed.ended(number), snapshot)
+            }
+            ItemResult::Failed(error) => {
+                self.tally.failed(&error, self.exceptions.count());
+                let ended = ItemEnded {
+                    item: number,
+                    outcome: outlast_proto::v1::ItemOutcome::Failed.into(),
+                    counters: Some(counters_message(&Counters::default())),
+                    error: Some(error),
+                    ..ItemEnded::default()
+                };
+                (ended, bytes::Bytes::new())
+            }
+        };
+        self.base.progress.set(self.tally.counters);
+        events.push(What::ItemEnded(ended));
+        self.base.journal(events)?;
+        wire.send(Down::ItemCommitted(ItemCommitted {
+            item: number,
+            snapshot,
+        }))
+    }
 }

@@ -19,6 +19,9 @@ pub(crate) struct ExceptionLog {
     count: u64,
     named: usize,
     waiting: Vec<FileException>,
+    before_item: u64,
+    /// Those named since the item began, for its checkpoints.
+    of_item: Vec<FileException>,
 }
 
 impl ExceptionLog {
@@ -26,11 +29,29 @@ impl ExceptionLog {
         self.count += 1;
         if self.named < MAX_EXCEPTIONS {
             self.named += 1;
-            self.waiting.push(FileException {
+            let exception = FileException {
                 path: shorten(exception.path, MAX_PATH),
                 reason: shorten(exception.reason, MAX_REASON),
-            });
+            };
+            self.of_item.push(exception.clone());
+            self.waiting.push(exception);
         }
+    }
+
+    /// Another item begins.
+    pub(crate) fn begin_item(&mut self) {
+        self.before_item = self.count;
+        self.of_item = Vec::new();
+    }
+
+    /// How many the item has so far.
+    pub(crate) fn count_of_item(&self) -> u64 {
+        self.count - self.before_item
+    }
+
+    /// Those of the item that are named.
+    pub(crate) fn of_item(&self) -> &[FileException] {
+        &self.of_item
     }
 
     pub(crate) fn count(&self) -> u64 {

@@ -2,8 +2,10 @@
 //!
 //! Knows the order of messages; the walk's rules are the tree builder's, the chunks' are `chunks`'. Called by `engine`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use outlast_media_core::Tally;
 use outlast_proto::v1::backup_down::Body as Down;
@@ -12,6 +14,7 @@ use outlast_proto::v1::{Entries, ItemBegin, ItemEnd, JobError, Needed, Offers, V
 use outlast_proto::words::Counters;
 use outlast_repository::{RepositoryError, SnapshotId, Writer};
 
+use super::checkpoint::{Checkpoints, Marked};
 use super::chunks::{Chunks, Stored, blob_id};
 use super::engine::Base;
 use super::exceptions::ExceptionLog;
@@ -22,17 +25,28 @@ use crate::storage::owner_of;
 use crate::tickets::Item;
 use crate::tree_builder::{BuildError, ItemPath, TreeBuilder, find_in_parent};
 
+/// Messages that wait for a checkpoint, in bytes. More than a client sends without answers that keeps to the protocol.
+const MAX_HELD: usize = 32 << 20;
+const PER_MESSAGE: usize = 128;
+/// For the next message of a client that has still to send chunks.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// An item under way.
 pub(super) struct ItemRun<'a> {
     pub(super) base: &'a Base,
     pub(super) writer: &'a Writer,
     pub(super) chunks: &'a Chunks<'a>,
+    pub(super) number: u32,
     pub(super) item: &'a Item,
     pub(super) builder: TreeBuilder<WriterTrees<'a>>,
     /// The parent snapshot, if it is still there.
     pub(super) parent: Option<SnapshotId>,
     tree_bytes: Arc<AtomicU64>,
     stored_before: Stored,
+    /// Messages that wait for a checkpoint, in order.
+    held: VecDeque<Up>,
+    /// How far the item had come at the last one.
+    marked_at: Counters,
 }
 
 impl<'a> ItemRun<'a> {
@@ -41,7 +55,7 @@ impl<'a> ItemRun<'a> {
         base: &'a Base,
         writer: &'a Writer,
         chunks: &'a Chunks<'a>,
-        item: &'a Item,
+        (number, item): (u32, &'a Item),
     ) -> Result<Option<Self>, Fault> {
         let Some(path) = ItemPath::parse(&item.path) else {
             return Ok(None);
@@ -65,28 +79,39 @@ impl<'a> ItemRun<'a> {
             base,
             writer,
             chunks,
+            number,
             item,
             builder: TreeBuilder::new(trees, path, root),
             parent: parent.map(|(id, _)| id),
             tree_bytes,
             stored_before: chunks.stored(),
+            held: VecDeque::new(),
+            marked_at: Counters::default(),
         }))
     }
 
     /// Follows the client through the item; the error it ended the item with, if any.
     pub(super) fn receive(
         &mut self,
-        number: u32,
         wire: &mut Wire<BackupProtocol>,
         tally: &Tally,
         exceptions: &mut ExceptionLog,
+        checkpoints: &mut Checkpoints<'_>,
     ) -> Result<Option<JobError>, End> {
+        let number = self.number;
         let mut begun = false;
         loop {
-            match wire.receive()? {
+            if begun && checkpoints.are_due() {
+                self.checkpoint(wire, exceptions, checkpoints)?;
+            }
+            let message = match self.held.pop_front() {
+                Some(message) => message,
+                None => wire.receive()?,
+            };
+            match message {
                 Up::Path(path) => self.base.progress.set_path(path.path),
                 Up::ItemBegin(ItemBegin { item }) if !begun && item == number => begun = true,
-                Up::ItemEnd(ItemEnd { item, error }) if begun && item == number => {
+                Up::ItemEnd(ItemEnd { item, error }) if begun && item == number && self.held.is_empty() => {
                     return Ok(error.map(told_by_client));
                 }
                 Up::Entries(entries) if begun => wire.send(self.entries(&entries)?)?,
@@ -123,6 +148,59 @@ impl<'a> ItemRun<'a> {
             so_far.exceptions = exceptions.count();
             self.base.progress.set(so_far);
         }
+    }
+
+    /// Makes a checkpoint, if the item got on since the last and everything that was asked for comes soon.
+    fn checkpoint(
+        &mut self,
+        wire: &mut Wire<BackupProtocol>,
+        exceptions: &ExceptionLog,
+        checkpoints: &mut Checkpoints<'_>,
+    ) -> Result<(), End> {
+        let got_on = self.builder.counters() != self.marked_at;
+        if got_on && self.chunks_have_come(wire)? {
+            self.chunks.settle()?;
+            self.marked_at = self.builder.counters();
+            let partial = self.builder.partial().map_err(|error| self.fault(error))?;
+            if let Some(partial) = partial {
+                let counters = Counters {
+                    exceptions: exceptions.count_of_item(),
+                    ..self.counters()
+                };
+                let marked = Marked {
+                    item: self.number,
+                    path: &self.item.path,
+                    partial,
+                    counters,
+                    exceptions: exceptions.of_item(),
+                };
+                checkpoints.make(self.writer, marked)?;
+            }
+        }
+        checkpoints.put_off();
+        Ok(())
+    }
+
+    /// Waits until no chunk is missing that was asked for. Meanwhile nothing is answered, so that nothing new is asked for; what else
+    /// the client says waits. Not for ever: a client may wait for an answer before it goes on.
+    fn chunks_have_come(&mut self, wire: &mut Wire<BackupProtocol>) -> Result<bool, End> {
+        let mut room = MAX_HELD;
+        while self.chunks.are_missing() {
+            match wire.receive_within(PATIENCE)? {
+                Some(Up::Chunks(chunks)) => self.chunks.take(chunks.chunks)?,
+                Some(Up::Path(path)) => self.base.progress.set_path(path.path),
+                Some(other) => {
+                    room = room.saturating_sub(other.encoded_len() + PER_MESSAGE);
+                    self.held.push_back(other);
+                }
+                None => room = 0,
+            }
+            if room == 0 {
+                tracing::debug!(attempt = %self.base.ticket.id, "no checkpoint this time: chunks are missing");
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The item's numbers so far (L-04).

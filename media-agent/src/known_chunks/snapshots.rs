@@ -7,21 +7,29 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use outlast_repository::{BlobId, Repository, RepositoryError, SnapshotId};
 use parking_lot::Mutex;
 
-use crate::storage::{SnapshotOwner, owner_of};
+use crate::storage::{SnapshotOwner, is_checkpoint, owner_of};
 
 #[derive(Default)]
 pub(super) struct Snapshots {
-    /// Owner and root tree; nothing for those that are nobody's.
-    seen: Mutex<HashMap<SnapshotId, Option<(SnapshotOwner, BlobId)>>>,
+    /// Nothing for those that are nobody's.
+    seen: Mutex<HashMap<SnapshotId, Option<(SnapshotOwner, Root)>>>,
+}
+
+/// The tree of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Root {
+    pub(super) tree: BlobId,
+    /// It goes with its job: nobody shall rely on it for long.
+    pub(super) is_checkpoint: bool,
 }
 
 impl Snapshots {
-    /// The owner's snapshots and their root trees.
+    /// The owner's snapshots, checkpoints among them.
     pub(super) fn of(
         &self,
         repository: &Repository,
         owner: &SnapshotOwner,
-    ) -> Result<BTreeMap<SnapshotId, BlobId>, RepositoryError> {
+    ) -> Result<BTreeMap<SnapshotId, Root>, RepositoryError> {
         let listed: BTreeSet<SnapshotId> = repository.snapshot_ids()?.into_iter().collect();
         // Held while files are read: the second attempt that asks would only read the same.
         let mut seen = self.seen.lock();
@@ -32,7 +40,11 @@ impl Snapshots {
             }
             match repository.snapshot(&id) {
                 Ok(snapshot) => {
-                    seen.insert(id, owner_of(&snapshot).map(|owner| (owner, snapshot.tree)));
+                    let root = Root {
+                        tree: snapshot.tree,
+                        is_checkpoint: is_checkpoint(&snapshot),
+                    };
+                    seen.insert(id, owner_of(&snapshot).map(|owner| (owner, root)));
                 }
                 Err(error) if error.is_not_found() => {}
                 Err(error @ RepositoryError::Damaged { .. }) => {
@@ -42,7 +54,7 @@ impl Snapshots {
             }
         }
         let own = seen.iter().filter_map(|(id, known)| match known {
-            Some((other, tree)) if other == owner => Some((*id, *tree)),
+            Some((other, root)) if other == owner => Some((*id, *root)),
             _ => None,
         });
         Ok(own.collect())

@@ -7,13 +7,13 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use outlast_repository::{BlobId, Repository, RepositoryError, SnapshotId};
+use outlast_repository::{Repository, RepositoryError, SnapshotId};
 use parking_lot::Mutex;
 
 use super::cache;
 use super::own::OwnChunks;
 use super::reach::Reach;
-use super::snapshots::Snapshots;
+use super::snapshots::{Root, Snapshots};
 use crate::storage::SnapshotOwner;
 
 /// Of one storage unit, for all its clients.
@@ -62,15 +62,15 @@ impl KnownChunks {
         let mut reach = Reach::new(repository, is_halted);
         // A host on which nothing changes makes one snapshot of the same tree after the other.
         for root in own.covered.iter().filter_map(|id| snapshots.get(id)) {
-            reach.take_as_read(root);
+            reach.take_as_read(&root.tree);
         }
         let mut walked = 0;
-        for (id, tree) in &snapshots {
+        for (id, root) in &snapshots {
             if own.covered.contains(id) {
                 continue;
             }
             walked += 1;
-            if reach.add(*tree, &mut own.set)? {
+            if reach.add(root.tree, &mut own.set)? && !root.is_checkpoint {
                 own.covered.insert(*id);
                 own.has_changed = true;
             }
@@ -91,7 +91,7 @@ impl KnownChunks {
         &self,
         repository: &str,
         owner: &SnapshotOwner,
-        snapshots: &BTreeMap<SnapshotId, BlobId>,
+        snapshots: &BTreeMap<SnapshotId, Root>,
     ) -> Option<OwnChunks> {
         let path = self.file_of(owner);
         let bytes = match std::fs::read(&path) {

@@ -1,16 +1,19 @@
 //! The storage unit: opened when it can be reached, locked while an attempt works on it.
 //!
-//! `unit` opens, `lock` locks, `survey` finds what attempts left, `fence` removes what superseded ones left. Everything
+//! `unit` opens, `lock` locks, `survey` finds what attempts left, `fence` removes what superseded ones left, `checkpoints` knows
+//! what is only for attempts to come. Everything
 //! here blocks; callers bring threads. What goes into a snapshot is `backup`'s.
 
+mod checkpoints;
 mod fence;
 mod lock;
 mod survey;
 mod tags;
 mod unit;
 
+pub(crate) use checkpoints::{CHECKPOINT_TIME, checkpoint_host, checkpoint_tags, remove_checkpoints};
 pub(crate) use fence::remove_snapshots;
 pub(crate) use lock::AttemptLock;
 pub(crate) use survey::{FinishedItem, finished_items};
-pub(crate) use tags::{SnapshotOwner, SnapshotTags, owner_of};
+pub(crate) use tags::{SnapshotOwner, SnapshotTags, is_checkpoint, owner_of};
 pub(crate) use unit::{StorageUnit, keeps_agent_down};

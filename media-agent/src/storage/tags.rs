@@ -5,6 +5,7 @@
 use outlast_proto::words::{Counters, ItemOutcome};
 use outlast_repository::Snapshot;
 
+use super::checkpoints::{CHECKPOINT, checkpoint_host};
 use crate::attempt_id::AttemptId;
 
 /// What the tags say.
@@ -44,10 +45,7 @@ impl SnapshotTags {
 
 /// The tags of a snapshot; `None` if it is not a finished item of ours.
 pub(crate) fn tags_of(snapshot: &Snapshot) -> Option<SnapshotTags> {
-    let value = |key: &str| {
-        let found = snapshot.tags.iter().find_map(|tag| tag.strip_prefix(key))?;
-        found.strip_prefix(':')
-    };
+    let value = |key: &str| value(snapshot, key);
     let number = |key: &str| value(key)?.parse::<u64>().ok();
     if !snapshot.tags.iter().any(|tag| tag == "outlast") {
         return None;
@@ -74,6 +72,12 @@ pub(crate) fn tags_of(snapshot: &Snapshot) -> Option<SnapshotTags> {
     })
 }
 
+/// What the tag `key` says.
+pub(super) fn value<'a>(snapshot: &'a Snapshot, key: &str) -> Option<&'a str> {
+    let found = |tag: &'a String| tag.strip_prefix(key)?.strip_prefix(':');
+    snapshot.tags.iter().find_map(found)
+}
+
 /// Whose data a snapshot is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SnapshotOwner {
@@ -81,14 +85,22 @@ pub(crate) struct SnapshotOwner {
     pub(crate) client: String,
 }
 
+pub(crate) fn is_checkpoint(snapshot: &Snapshot) -> bool {
+    snapshot.tags.iter().any(|tag| tag == CHECKPOINT)
+}
+
 /// The client a snapshot is of; `None` if it is not one of ours. What is its owner's may be named and taken over by it,
 /// so tags and hostname must agree: a client's name alone could be somebody else's hostname.
 pub(crate) fn owner_of(snapshot: &Snapshot) -> Option<SnapshotOwner> {
-    let value = |key: &str| snapshot.tags.iter().find_map(|tag| tag.strip_prefix(key));
-    let client = value("client:")?;
-    let is_ours = snapshot.tags.iter().any(|tag| tag == "outlast") && snapshot.hostname == client;
+    let client = value(snapshot, "client")?;
+    let host = if is_checkpoint(snapshot) {
+        checkpoint_host(client)
+    } else {
+        client.to_owned()
+    };
+    let is_ours = snapshot.tags.iter().any(|tag| tag == "outlast") && snapshot.hostname == host;
     Some(SnapshotOwner {
-        cluster: value("cluster:")?.to_owned(),
+        cluster: value(snapshot, "cluster")?.to_owned(),
         client: client.to_owned(),
     })
     .filter(|_| is_ours)
@@ -136,12 +148,22 @@ mod tests {
 
     #[test]
     fn an_owner_needs_every_sign() {
-        let rows: [(&str, &[&str], bool); 7] = [
+        let rows: [(&str, &[&str], bool); 9] = [
             ("laptop", &["outlast", "client:laptop", "cluster:c"], true),
             ("tower", &["outlast", "client:laptop", "cluster:c"], false),
             (
                 "laptop.outlast-checkpoint",
                 &["outlast", "client:laptop", "cluster:c"],
+                false,
+            ),
+            (
+                "laptop.outlast-checkpoint",
+                &["outlast", "checkpoint", "client:laptop", "cluster:c"],
+                true,
+            ),
+            (
+                "laptop",
+                &["outlast", "checkpoint", "client:laptop", "cluster:c"],
                 false,
             ),
             ("laptop", &["client:laptop", "cluster:c"], false),

@@ -3,6 +3,8 @@
 //! A directory is stored as soon as it was left and none of its files waits for content, and what stands before the first
 //! that waits is written at once, so memory holds the files under way and what follows them, not whole directories. Every rule of the walk is checked here; see the module's head.
 
+mod partial;
+
 use std::collections::BTreeMap;
 
 use outlast_proto::v1;
@@ -14,6 +16,8 @@ use super::directory::{Directory, DirectoryKey, Place};
 use super::nodes::{check_name, directory_above, node_of_message};
 use super::path::ItemPath;
 use super::{BuildError, Trees, violation};
+
+pub(crate) use partial::{Partial, UnderWay};
 
 /// Wanted files without their end; the client keeps to a quarter of it.
 const MAX_WANTED: usize = 65_536;

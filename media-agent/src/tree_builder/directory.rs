@@ -14,7 +14,7 @@ use super::compare::ParentCursor;
 pub(super) struct DirectoryKey(pub(super) u64);
 
 /// Where a node goes when it is whole: an entry of a directory. The item's root has none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) directory: DirectoryKey,
     slot: usize,
@@ -60,6 +60,11 @@ impl Directory {
         self.last_name.as_slice() < name
     }
 
+    /// Of the newest entry; empty if there is none.
+    pub(super) fn last_name(&self) -> &[u8] {
+        &self.last_name
+    }
+
     /// A place for the next entry.
     pub(super) fn reserve(&mut self, key: DirectoryKey, name: &[u8]) -> Place {
         name.clone_into(&mut self.last_name);
@@ -81,6 +86,24 @@ impl Directory {
             }
         }
         Ok(())
+    }
+
+    /// The tree as it is now; `waiting` has what is to stand for an entry that waits, if anything.
+    pub(super) fn tree_so_far(
+        &mut self,
+        key: DirectoryKey,
+        mut waiting: impl FnMut(Place) -> Option<Node>,
+    ) -> Result<TreeEncoder, RepositoryError> {
+        let mut tree = self.tree.copy()?;
+        for (slot, entry) in (self.written..).zip(&self.entries) {
+            let place = Place { directory: key, slot };
+            match entry {
+                Entry::Whole(node) => tree.push(node)?,
+                Entry::Waits => waiting(place).map_or(Ok(()), |node| tree.push(&node))?,
+                Entry::LeftOut => {}
+            }
+        }
+        Ok(tree)
     }
 
     #[cfg(test)]

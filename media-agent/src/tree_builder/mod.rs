@@ -1,6 +1,6 @@
 //! Builds the trees of one item from the client's walk, deciding on the way which files' content is wanted.
 //!
-//! `builder` follows the walk, `directory` keeps one directory until it is whole, `compare` looks beside the walk into
+//! `builder` follows the walk (and `builder::partial` is what a checkpoint keeps of it), `directory` keeps one directory until it is whole, `compare` looks beside the walk into
 //! the parent snapshot, `nodes` translates entries, `path` is where the item lies. No network, no journal; the
 //! repository is reached through [`Trees`] only. Driven by `backup::item`; tests drive it with trees in memory.
 
@@ -13,7 +13,7 @@ mod path;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use builder::{Built, TreeBuilder};
+pub(crate) use builder::{Built, Partial, TreeBuilder, UnderWay};
 pub(crate) use compare::find_in_parent;
 pub(crate) use nodes::{check_name, is_meant, node_from_tree, show_bytes};
 pub(crate) use path::ItemPath;

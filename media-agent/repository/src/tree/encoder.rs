@@ -1,9 +1,10 @@
 //! A tree that is written entry by entry, so that the entries of a directory of a million are never in memory together:
 //! what is written is compressed as soon as it is long. Called by whoever backs up; `Writer::add_encoded_tree` stores it.
 
-use std::io::Write;
+use std::io::{Read as _, Write};
 
 use sha2::{Digest, Sha256};
+use zstd::stream::read::Decoder;
 use zstd::stream::write::Encoder;
 
 use crate::compress::{MAX_BLOB, decompress_exactly};
@@ -64,6 +65,24 @@ impl TreeEncoder {
         Ok(())
     }
 
+    /// A tree of its own that begins with the entries so far. This one goes on as if nothing had been asked.
+    ///
+    /// # Errors
+    /// If what is compressed already cannot be read back: not expected, memory is.
+    pub fn copy(&mut self) -> Result<TreeEncoder> {
+        let long = match &mut self.long {
+            Some(long) => Some(long.copy(self.zstd_level)?),
+            None => None,
+        };
+        Ok(TreeEncoder {
+            zstd_level: self.zstd_level,
+            is_empty: self.is_empty,
+            text: self.text.clone(),
+            quoted: String::new(),
+            long,
+        })
+    }
+
     fn compress(&mut self) -> Result<()> {
         let long = match &mut self.long {
             Some(long) => long,
@@ -121,6 +140,25 @@ impl Long {
         self.encoder
             .write_all(text)
             .map_err(|error| failed(plain_len, &error))
+    }
+
+    /// An encoder cannot be cloned, so what it has taken goes through another one.
+    fn copy(&mut self, zstd_level: i32) -> Result<Long> {
+        let plain_len = self.plain_len;
+        let failed = |error: std::io::Error| failed(plain_len, &error);
+        self.encoder.flush().map_err(failed)?;
+        let mut copy = Long::begin(zstd_level)?;
+        let frame = self.encoder.get_ref().as_slice();
+        // The frame has no end yet: no more may be asked of it than was put in.
+        let mut so_far = Decoder::with_buffer(frame)
+            .map_err(failed)?
+            .take(plain_len as u64);
+        let copied = std::io::copy(&mut so_far, &mut copy.encoder).map_err(failed)?;
+        if copied != plain_len as u64 {
+            return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        (copy.hasher, copy.plain_len) = (self.hasher.clone(), plain_len);
+        Ok(copy)
     }
 
     fn finish(self) -> Result<EncodedTree> {
@@ -187,5 +225,34 @@ mod tests {
             tree.nodes.iter().for_each(|node| encoder.push(node).unwrap());
             assert_eq!(encoder.into_bytes().unwrap(), whole);
         }
+    }
+
+    #[test]
+    fn a_copy_is_a_tree_of_its_own_and_the_first_goes_on() {
+        let node = |n: u64| Node {
+            name: format!("name {n:06}").into_bytes(),
+            inode: n * 7919,
+            content: Some(vec![BlobId::of(&n.to_le_bytes())]),
+            ..Node::default()
+        };
+        let tree = |numbers: std::ops::Range<u64>| Tree {
+            nodes: numbers.map(node).collect(),
+        };
+        let mut encoder = TreeEncoder::new(1);
+        let mut asked = 0;
+        for n in 0..6000 {
+            // Often while it is short, and some times once it is compressed.
+            if n < 3 || n % 1500 == 7 {
+                let mut copy = encoder.copy().unwrap();
+                copy.push(&node(999_999)).unwrap();
+                let mut expected = tree(0..n);
+                expected.nodes.push(node(999_999));
+                assert!(copy.into_bytes().unwrap() == expected.encode(), "a copy of {n}");
+                asked += 1;
+            }
+            encoder.push(&node(n)).unwrap();
+        }
+        assert_eq!(asked, 7);
+        assert!(encoder.into_bytes().unwrap() == tree(0..6000).encode());
     }
 }

@@ -1,0 +1,204 @@
+//! Checkpoints: what an item has come to so far, as a snapshot from which a later attempt can go on (F-05, F-06). Made with and
+//! without a primary.
+//!
+//! Decides when one is due and writes it; that no chunk is missing at that moment is `item`'s work. The format is
+//! docs/protocol.md's.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use outlast_proto::v1::journal_event::What;
+use outlast_proto::v1::{CheckpointMade, FileException};
+use outlast_proto::words::Counters;
+use outlast_repository::{
+    BlobId, BlobKind, Node, NodeKind, RepositoryError, Snapshot, SnapshotId, Timestamp, Writer,
+    go_mode_from_st_mode,
+};
+use serde::Serialize;
+
+use super::commit::save_under_lock;
+use super::engine::Base;
+use crate::attempts::{End, counters_message};
+use crate::storage::{CHECKPOINT_TIME, checkpoint_host, checkpoint_tags};
+use crate::tree_builder::{Partial, UnderWay, show_bytes};
+
+/// One that cannot be read costs no more than the time since the one before.
+const KEPT: usize = 2;
+const MARK: &str = ".outlast-checkpoint.json";
+/// The item's root in the tree of a checkpoint, whatever its path is.
+const ITEM: &str = "item";
+
+/// The checkpoints of an attempt.
+pub(super) struct Checkpoints<'a> {
+    base: &'a Base,
+    /// By the monotonic clock; none: none are made.
+    due_at: Option<Duration>,
+    kept: VecDeque<SnapshotId>,
+    made: u32,
+}
+
+/// What is written down beside the tree.
+pub(super) struct Marked<'a> {
+    pub(super) item: u32,
+    pub(super) path: &'a str,
+    pub(super) partial: Partial,
+    pub(super) counters: Counters,
+    /// Those of the item that are named.
+    pub(super) exceptions: &'a [FileException],
+}
+
+#[derive(Serialize)]
+struct MarkFile<'a> {
+    version: u32,
+    item: u32,
+    made_at: Timestamp,
+    /// Where the walk was, relative to the item.
+    position: String,
+    files_under_way: Vec<FileUnderWay>,
+    counters: Counters,
+    exceptions: Vec<NamedException<'a>>,
+}
+
+/// The true stat of a file of which the tree has only the beginning.
+#[derive(Serialize)]
+struct FileUnderWay {
+    path: String,
+    size: u64,
+    mtime: Timestamp,
+    ctime: Timestamp,
+    inode: u64,
+    device_id: u64,
+    offset: u64,
+}
+
+#[derive(Serialize)]
+struct NamedException<'a> {
+    path: &'a str,
+    reason: &'a str,
+}
+
+impl<'a> From<&'a FileException> for NamedException<'a> {
+    fn from(exception: &'a FileException) -> Self {
+        let FileException { path, reason } = exception;
+        Self { path, reason }
+    }
+}
+
+impl<'a> Checkpoints<'a> {
+    pub(super) fn new(base: &'a Base) -> Self {
+        let mut checkpoints = Self {
+            base,
+            due_at: None,
+            kept: VecDeque::new(),
+            made: 0,
+        };
+        checkpoints.put_off();
+        checkpoints
+    }
+
+    pub(super) fn are_due(&self) -> bool {
+        self.due_at
+            .is_some_and(|due| self.base.context.clock.monotonic() >= due)
+    }
+
+    /// The next is due an interval from now.
+    pub(super) fn put_off(&mut self) {
+        let interval = self.base.ticket.checkpoint_interval;
+        let now = self.base.context.clock.monotonic();
+        self.due_at = interval.map(|interval| now.saturating_add(interval));
+    }
+
+    /// Makes one; journalled when it returns. Everything that its trees refer to must be stored.
+    pub(super) fn make(&mut self, writer: &Writer, marked: Marked<'_>) -> Result<(), End> {
+        let base = self.base;
+        let (item, path) = (marked.item, marked.path.to_owned());
+        let counters = marked.counters;
+        let tree = save_tree(writer, marked, now(base)).map_err(|error| base.storage_fault(&error))?;
+        // The writer checks the lock before each index file.
+        writer.flush().map_err(|error| base.storage_fault(&error))?;
+        self.made += 1;
+        let time = Timestamp::new(CHECKPOINT_TIME + i64::from(self.made), 0);
+        let host = checkpoint_host(base.ticket.client.as_str());
+        let mut snapshot = Snapshot::new(time, tree, vec![path], host);
+        snapshot.tags = checkpoint_tags(&base.ticket, item);
+        let id = save_under_lock(base, &snapshot)?;
+        base.journal(vec![What::Checkpoint(CheckpointMade {
+            snapshot: bytes::Bytes::copy_from_slice(id.as_bytes()),
+            item,
+            counters: Some(counters_message(&counters)),
+        })])?;
+        base.progress.checkpoint_made(base.context.clock.now());
+        tracing::debug!(attempt = %base.ticket.id, item, snapshot = %id, "checkpoint");
+        self.keep(id);
+        Ok(())
+    }
+
+    fn keep(&mut self, id: SnapshotId) {
+        self.kept.push_back(id);
+        while self.kept.len() > KEPT {
+            let Some(old) = self.kept.pop_front() else { break };
+            let removed = self
+                .base
+                .lock
+                .check()
+                .and_then(|()| self.base.repository.remove_snapshot(&old));
+            // The end of the attempt removes what is left.
+            if let Err(error) = removed {
+                tracing::warn!(snapshot = %old, %error, "an old checkpoint is not removed yet");
+            }
+        }
+    }
+}
+
+fn now(base: &Base) -> Timestamp {
+    crate::stamps::to_repository(base.context.clock.now())
+}
+
+/// The root tree: the mark, and the item as it is.
+fn save_tree(writer: &Writer, marked: Marked<'_>, made_at: Timestamp) -> Result<BlobId, RepositoryError> {
+    let text = mark_file(&marked, made_at);
+    let chunk = BlobId::of(&text);
+    writer.add_blob(BlobKind::Data, chunk, &text)?;
+    let mark = Node {
+        name: MARK.into(),
+        kind: NodeKind::File,
+        mode: go_mode_from_st_mode(0o100_600),
+        mtime: made_at,
+        atime: made_at,
+        ctime: made_at,
+        size: text.len() as u64,
+        links: 1,
+        content: Some(vec![chunk]),
+        ..Node::default()
+    };
+    let item = Node {
+        name: ITEM.into(),
+        ..marked.partial.root
+    };
+    let mut tree = writer.new_tree();
+    tree.push(&mark)?;
+    tree.push(&item)?;
+    Ok(writer.add_encoded_tree(tree)?.0)
+}
+
+fn mark_file(marked: &Marked<'_>, made_at: Timestamp) -> Vec<u8> {
+    let under_way = |file: &UnderWay| FileUnderWay {
+        path: show_bytes(&file.path),
+        size: file.node.size,
+        mtime: file.node.mtime,
+        ctime: file.node.ctime,
+        inode: file.node.inode,
+        device_id: file.node.device_id,
+        offset: file.bytes,
+    };
+    let file = MarkFile {
+        version: 1,
+        item: marked.item,
+        made_at,
+        position: show_bytes(&marked.partial.position),
+        files_under_way: marked.partial.under_way.iter().map(under_way).collect(),
+        counters: marked.counters,
+        exceptions: marked.exceptions.iter().map(NamedException::from).collect(),
+    };
+    serde_json::to_vec(&file).expect("texts and numbers only")
+}

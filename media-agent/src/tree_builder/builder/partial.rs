@@ -1,0 +1,104 @@
+//! The item as far as it has come, for a checkpoint: directories that are open end where the walk is, files that are being read
+//! where their content is. The walk goes on as if nothing had been asked.
+
+use std::collections::BTreeMap;
+
+use outlast_repository::Node;
+
+use super::{Root, TreeBuilder};
+use crate::tree_builder::directory::Place;
+use crate::tree_builder::{BuildError, Trees};
+
+/// What a checkpoint keeps of an item.
+#[derive(Debug)]
+pub(crate) struct Partial {
+    /// The item's root. Its trees are stored, if not yet durable.
+    pub(crate) root: Node,
+    /// Files whose content is on its way; in the tree with the size that they have come to.
+    pub(crate) under_way: Vec<UnderWay>,
+    /// Where the walk is, relative to the item.
+    pub(crate) position: Vec<u8>,
+}
+
+/// A file of which the tree has only the beginning.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct UnderWay {
+    /// Relative to the item.
+    pub(crate) path: Vec<u8>,
+    /// As the walk saw it.
+    pub(crate) node: Node,
+    /// Of its content in the tree.
+    pub(crate) bytes: u64,
+}
+
+impl<T: Trees> TreeBuilder<T> {
+    /// Stores the trees as they are now; nothing while there is no root yet, or once all of the item has come.
+    ///
+    /// Every chunk offered so far must be stored, or the tree refers to what may never come.
+    pub(crate) fn partial(&mut self) -> Result<Option<Partial>, BuildError> {
+        if !matches!(self.root, Root::UnderWay) {
+            return Ok(None);
+        }
+        let under_way = self.files_under_way();
+        let mut found: BTreeMap<Option<Place>, Node> = BTreeMap::new();
+        for file in self.wanted.values().filter(|file| !file.chunks.is_empty()) {
+            let begun = Node {
+                size: file.bytes,
+                content: Some(file.chunks.clone()),
+                ..file.node.clone()
+            };
+            found.insert(file.place, begun);
+        }
+        // What is inside has a higher key than what it is in.
+        let keys: Vec<_> = self.directories.keys().rev().copied().collect();
+        for key in keys {
+            let directory = self.directory(key)?;
+            let tree = directory.tree_so_far(key, |place| found.remove(&Some(place)))?;
+            let (mut node, place) = (directory.node.clone(), directory.place);
+            node.subtree = Some(self.trees.save(tree)?);
+            found.insert(place, node);
+        }
+        let partial = found.remove(&None).map(|root| Partial {
+            root,
+            under_way,
+            position: self.position(),
+        });
+        Ok(partial)
+    }
+
+    fn files_under_way(&self) -> Vec<UnderWay> {
+        let begun = self.wanted.values().filter(|file| !file.chunks.is_empty());
+        let file = begun.map(|file| UnderWay {
+            path: self.path_of(file.place, &file.node.name),
+            node: file.node.clone(),
+            bytes: file.bytes,
+        });
+        file.collect()
+    }
+
+    fn path_of(&self, mut place: Option<Place>, name: &[u8]) -> Vec<u8> {
+        let mut names = Vec::new();
+        if place.is_some() {
+            names.push(name);
+        }
+        while let Some(directory) = place.and_then(|place| self.directories.get(&place.directory)) {
+            place = directory.place;
+            if place.is_some() {
+                names.push(&directory.node.name);
+            }
+        }
+        names.reverse();
+        names.join(&b'/')
+    }
+
+    fn position(&self) -> Vec<u8> {
+        let open = self.open.iter().filter_map(|key| self.directories.get(key));
+        let innermost = self.open.last().and_then(|key| self.directories.get(key));
+        let mut names: Vec<&[u8]> = open
+            .skip(1)
+            .map(|directory| directory.node.name.as_slice())
+            .collect();
+        names.extend(innermost.map(|directory| directory.last_name()));
+        names.join(&b'/')
+    }
+}
