@@ -38,6 +38,8 @@ pub struct Timing {
     pub local_token: Duration,
     /// Between refreshments of a lock.
     pub lock_refresh: Duration,
+    /// For the next message of a client whose chunks a checkpoint waits for.
+    pub checkpoint_wait: Duration,
     /// For attempts to end at shutdown.
     pub attempts_end: Duration,
     /// For the last events to reach the primary at shutdown.
@@ -54,6 +56,7 @@ impl Default for Timing {
             connections: Limits::default(),
             local_token: Duration::from_secs(30),
             lock_refresh: Duration::from_secs(5 * 60),
+            checkpoint_wait: Duration::from_secs(30),
             attempts_end: Duration::from_secs(10),
             last_delivery: Duration::from_secs(2),
         }

@@ -13,7 +13,9 @@ use std::time::Duration;
 use outlast_kit::identity::Kind;
 use outlast_kit::shutdown::Shutdown;
 use outlast_media_agent::{RunError, Timing};
+use outlast_proto::v1::backup_up::Body as Up;
 use outlast_proto::v1::journal_event::What;
+use outlast_proto::v1::{CheckpointRule, CurrentPath};
 use support::client::BackupStream;
 use support::home::{ITEM, home, with_backup};
 use support::source::file;
@@ -114,6 +116,47 @@ async fn f14_an_open_attempt_is_surveyed_after_a_crash() {
         world.assert_clean();
         agent.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f05_checkpoints_of_a_crash_go_when_the_survey_finds_the_job_finished() {
+    let world = World::new().await;
+    let agent = world.agent("media-1").await;
+    world.primary.be_deaf(true);
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let mut ticket = world.ticket(1, 1, &[Path::new(ITEM)]);
+    ticket.policy.as_mut().unwrap().checkpoint = Some(CheckpointRule {
+        restart: true,
+        interval_seconds: 1,
+    });
+    let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+    stream.welcome().await;
+    let (wanted, contents) = stream.begin(0, &home(), "home").await;
+    while world.snapshots() == 0 {
+        stream.send(Up::Path(CurrentPath::default())).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let copy = copy_data_dir(&world);
+    let snapshots = world.storage().join("snapshots");
+    let checkpoint = std::fs::read_dir(&snapshots).unwrap().next().unwrap().unwrap();
+    let content = std::fs::read(checkpoint.path()).unwrap();
+    let files: Vec<_> = wanted.iter().map(|n| (*n, contents[n].as_slice())).collect();
+    let needed = stream.offer(&files).await;
+    stream.chunks(needed).await;
+    stream.file_ends(&files).await;
+    stream.end_item(0).await;
+    assert_eq!(stream.over().await.code, 0);
+    assert_eq!(world.snapshots(), 1);
+    // It died before it had removed anything.
+    std::fs::write(checkpoint.path(), content).unwrap();
+    crash(&world, agent, &copy).await;
+    let agent = world.agent("media-1").await;
+    let end = world.primary.end_of(1, 1).await;
+    assert!(matches!(end, What::Ended(_)), "{end:?}");
+    assert_eq!(world.snapshots(), 1);
+    assert!(!checkpoint.path().exists());
+    world.assert_clean();
+    agent.stop().await;
 }
 
 /// The disk lost events the primary had acknowledged; those the survey writes in their place must not pass for them.

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod cancel;
+mod checkpoints;
 mod cluster;
 mod copies;
 mod exceptions;

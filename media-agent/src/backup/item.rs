@@ -5,7 +5,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use outlast_media_core::Tally;
 use outlast_proto::v1::backup_down::Body as Down;
@@ -28,8 +27,6 @@ use crate::tree_builder::{BuildError, ItemPath, TreeBuilder, find_in_parent};
 /// Messages that wait for a checkpoint, in bytes. More than a client sends without answers that keeps to the protocol.
 const MAX_HELD: usize = 32 << 20;
 const PER_MESSAGE: usize = 128;
-/// For the next message of a client that has still to send chunks.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An item under way.
 pub(super) struct ItemRun<'a> {
@@ -186,7 +183,7 @@ impl<'a> ItemRun<'a> {
     fn chunks_have_come(&mut self, wire: &mut Wire<BackupProtocol>) -> Result<bool, End> {
         let mut room = MAX_HELD;
         while self.chunks.are_missing() {
-            match wire.receive_within(PATIENCE)? {
+            match wire.receive_within(self.base.context.timing.checkpoint_wait)? {
                 Some(Up::Chunks(chunks)) => self.chunks.take(chunks.chunks)?,
                 Some(Up::Path(path)) => self.base.progress.set_path(path.path),
                 Some(other) => {

@@ -1,0 +1,89 @@
+//! Checkpoints as their user meets them: made while nobody decides anything, no restore points, gone with the job (F-05).
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::cluster::{Cluster, wait_until};
+use crate::outage::{Outage, Way};
+use crate::tree;
+
+/// Size of the one large file.
+const BIG: usize = 24 << 20;
+
+/// The checkpoints in the repository: how many bytes of the large file each has.
+fn checkpoints(cluster: &Cluster) -> BTreeMap<String, u64> {
+    let of_host = [
+        "--no-lock",
+        "snapshots",
+        "--json",
+        "--host",
+        "local.outlast-checkpoint",
+    ];
+    let listed = cluster.restic(&of_host).json();
+    let id = |listed: &Value| listed["id"].as_str().unwrap().to_owned();
+    let ids = listed.as_array().unwrap().iter().map(id);
+    // Of an old one that went meanwhile nothing is to be said.
+    let offset = |id: &str| {
+        let mark = cluster.try_restic(&["--no-lock", "dump", id, "/.outlast-checkpoint.json"]);
+        (mark.code == 0).then(|| mark.json()["files_under_way"][0]["offset"].as_u64().unwrap_or(0))
+    };
+    ids.filter_map(|id| offset(&id).map(|offset| (id, offset)))
+        .collect()
+}
+
+#[test]
+fn f05_checkpoints_go_on_without_a_primary_and_spare_the_next_attempt_what_they_hold() {
+    let cluster = Cluster::start();
+    let source = cluster.place("source");
+    // No two parts of it are alike: what is not new is what was there already.
+    std::fs::write(source.join("big"), tree::noise(BIG, 77)).unwrap();
+    let more = "[checkpoint]\ninterval = \"1s\"\n[limits]\nbandwidth = \"2MiB/s\"";
+    cluster.apply_policy("slow", &[&source], more).expect(0);
+    let id = cluster.json(&["job", "run", "slow"])["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let mut media = String::new();
+    wait_until("a checkpoint to be shown", || {
+        let job = cluster.json(&["job", "show", &id]);
+        media = job["attempts"][0]["media_agent"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        job["progress"]["checkpoint_at"].is_string()
+    });
+    assert_eq!(cluster.json(&["restore-point", "list"]), Value::Array(vec![]));
+
+    let outage = Outage::begin(&cluster, Way::Killed, 3);
+    let before = checkpoints(&cluster);
+    let mut in_outage = BTreeMap::new();
+    wait_until("checkpoints of the outage", || {
+        in_outage = checkpoints(&cluster);
+        let is_new = |(id, offset): (&String, &u64)| !before.contains_key(id) && *offset > 0;
+        in_outage.iter().any(is_new)
+    });
+    cluster.check_repository();
+    cluster.kill(&[&media]);
+    let held = checkpoints(&cluster).into_values().max().unwrap();
+    cluster.restart(&media);
+    outage.end();
+
+    let job = cluster.run(&["-o", "json", "job", "watch", &id]).json();
+    let attempts = job["attempts"].as_array().unwrap();
+    let statuses: Vec<_> = attempts.iter().map(|attempt| attempt["status"].clone()).collect();
+    assert_eq!(statuses, ["failed_over", "successful"], "{job:#}");
+    let new = attempts[1]["bytes_new"].as_u64().unwrap();
+    let everything = attempts[1]["bytes"].as_u64().unwrap();
+    assert!(
+        held > 0 && new <= everything - held,
+        "{new} of {everything} are new, {held} were in a checkpoint"
+    );
+    assert_eq!(checkpoints(&cluster), BTreeMap::new());
+    cluster.check_repository();
+    let target = cluster.place("target");
+    let point = job["items"][0]["restore_point"].as_str().unwrap();
+    cluster.restic(&["restore", point, "--target", target.to_str().unwrap()]);
+    tree::assert_same(&source, &target.join(source.strip_prefix("/").unwrap()));
+    println!("{held} of {everything} bytes were in a checkpoint, {new} were new to the second attempt");
+}
