@@ -13,10 +13,12 @@ use crate::media::{Media, Ticket};
 use crate::net::{ConnId, Cx, MS, Msg, Proc, S, Time, Timer};
 use crate::storage::Snap;
 
+mod checkpoint;
+mod commit;
 mod items;
 mod stream;
 
-use items::item_ended;
+use checkpoint::Stage;
 pub(crate) use items::{adopted, found};
 
 const RECONNECT_FOR: Time = 300 * S;
@@ -41,6 +43,12 @@ enum Phase {
     Receiving {
         item: u32,
         exceptions: u64,
+    },
+    /// In the middle of an item.
+    Checkpoint {
+        item: u32,
+        exceptions: u64,
+        stage: Stage,
     },
     Packing {
         item: u32,
@@ -148,36 +156,17 @@ impl Media {
             Phase::Looking => self.look(cx, id),
             Phase::Adopting { left, adopted } => self.adopt(cx, id, left, adopted),
             Phase::Starting { item } => self.receive(cx, id, item),
-            Phase::Packing { item, exceptions } => {
-                let pack = cx.fresh();
-                cx.unit.write_pack(self.n, pack);
-                self.go_to(
-                    cx,
-                    id,
-                    Phase::Indexing {
-                        item,
-                        exceptions,
-                        pack,
-                    },
-                );
-            }
+            Phase::Checkpoint {
+                item,
+                exceptions,
+                stage,
+            } => self.checkpoint(cx, id, (item, exceptions), stage),
+            Phase::Packing { item, exceptions } => self.pack(cx, id, item, exceptions),
             Phase::Indexing {
                 item,
                 exceptions,
                 pack,
-            } => {
-                self.sync(cx);
-                cx.unit.write_index(self.n, pack);
-                self.go_to(
-                    cx,
-                    id,
-                    Phase::Snapping {
-                        item,
-                        exceptions,
-                        pack,
-                    },
-                );
-            }
+            } => self.index(cx, id, item, exceptions, pack),
             Phase::Snapping {
                 item,
                 exceptions,
@@ -353,6 +342,11 @@ impl Media {
                 cx.timer(self.proc(), takes, Timer::Work(id));
                 break;
             }
+            if run.line.incoming.has_waiting() && checkpoint::is_due(cx) {
+                let (item, exceptions) = (*item, *exceptions);
+                self.begin_checkpoint(cx, id, item, exceptions);
+                break;
+            }
             match run.line.incoming.process() {
                 None => break,
                 Some(backup_up::Body::Exceptions(_)) => *exceptions += 1,
@@ -368,70 +362,14 @@ impl Media {
         self.pump(cx, id);
     }
 
-    fn snap(&mut self, cx: &mut Cx, id: AttemptId, item: u32, exceptions: u64, pack: u64) {
-        let counters = Counters {
-            files: 3,
-            bytes: 5,
-            exceptions,
-            ..Counters::default()
-        };
-        let snap = Snap {
-            id,
-            item,
-            counters,
-            packs: vec![pack],
-        };
-        let number = cx.fresh();
-        self.sync(cx);
-        let snapshot = cx.unit.write_snapshot(self.n, number, snap);
-        let phase = Phase::Snapped {
-            item,
-            snapshot,
-            counters,
-        };
-        self.go_to(cx, id, phase);
-    }
-
-    /// What is in the repository by now is there for good.
-    fn sync(&self, cx: &mut Cx) {
-        cx.unit.sync(self.n, cx.mistakes.no_pack_sync);
-    }
-
-    fn journal_item(
-        &mut self,
-        cx: &mut Cx,
-        id: AttemptId,
-        item: u32,
-        snapshot: SnapshotId,
-        counters: Counters,
-    ) {
-        self.sync(cx);
-        let number = cx.fresh();
-        let mut events = Vec::new();
-        if counters.exceptions > 0 {
-            let exceptions = (0..counters.exceptions).map(|n| v1::FileException {
-                path: format!("file {number}/{n}"),
-                reason: "in use".into(),
-            });
-            let found = v1::ExceptionsFound {
-                item,
-                exceptions: exceptions.collect(),
-            };
-            events.push(self.event(cx, id, What::Exceptions(found)));
-        }
-        events.push(self.event(cx, id, item_ended(item, snapshot, &counters, false)));
-        if let Some(run) = self.run(id) {
-            run.tally.finished(&counters);
-            run.phase = Phase::Committing { item };
-        }
-        self.append(cx, events, Then::Advance(id));
-    }
-
     fn finish(&mut self, cx: &mut Cx, id: AttemptId, outcome: Result<Done, End>) {
         let Some(run) = self.run(id) else { return };
         let ending = Ending::of(outcome, run.halt.clone());
         let counters = run.tally.counters;
         run.phase = Phase::Ending(ending.clone());
+        if let Ending::Ended(_) = ending {
+            cx.unit.remove_checkpoints(id);
+        }
         match ending.event(&counters) {
             Some(what) => {
                 let end = self.event(cx, id, what);

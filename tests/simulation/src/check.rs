@@ -45,6 +45,7 @@ pub(crate) struct Oracle {
     /// Attempts whose mark is durable.
     marked: BTreeSet<AttemptId>,
     pub(crate) events_applied: u64,
+    pub(crate) checkpoints_seen: u64,
     pub(crate) contradiction: Option<String>,
 }
 
@@ -92,6 +93,7 @@ impl Oracle {
         }
         self.look_at_histories(state);
         self.look_at_points(state, unit);
+        self.look_at_checkpoints(state, unit);
         self.look_at_details(state);
     }
 
@@ -121,7 +123,7 @@ impl Oracle {
                     format!("an event of attempt {attempt} of job {job} was applied twice"),
                 );
             }
-            self.look_at_status((job, attempt), history.status, history.code);
+            self.look_at_status((job, attempt), history);
             self.look_at_items((job, attempt), history);
         }
         if found < self.histories.len() {
@@ -129,12 +131,8 @@ impl Oracle {
         }
     }
 
-    fn look_at_status(
-        &mut self,
-        (job, attempt): (JobId, Attempt),
-        status: CompletionStatus,
-        code: StatusCode,
-    ) {
+    fn look_at_status(&mut self, (job, attempt): (JobId, Attempt), history: &History) {
+        let (status, code) = (history.status, history.code);
         let id = AttemptId { job, attempt };
         let is_success = |code: StatusCode| matches!(code, StatusCode::SUCCESSFUL | StatusCode::EXCEPTIONS);
         let wanted = self.canceled.contains(&job);
@@ -157,8 +155,10 @@ impl Oracle {
                 format!("attempt {id} is {status}, and no journal says so"),
             );
         }
-        // Attempt 0 stands for none (S-12a): no journal knows it.
-        if self.excused.contains(&id) || attempt == Attempt(0) {
+        // One that ran nowhere (S-12a): no journal knows it.
+        if self.excused.contains(&id)
+            || (history.media_agent.is_none() && status == CompletionStatus::Canceled)
+        {
             return;
         }
         if witnessed.is_some_and(|said| is_success(said) && said != code) {
@@ -223,6 +223,24 @@ impl Oracle {
             self.contradict("F-04", "a restore point is gone".to_owned());
         }
         self.points = found;
+    }
+
+    /// F-05: what is recorded as a checkpoint is one of the running attempt, whole, unless its job has ended where it ran.
+    fn look_at_checkpoints(&mut self, state: &ClusterState, unit: &Unit) {
+        for job in state.jobs_before(None) {
+            let Some(running) = &job.running else { continue };
+            let Some((snapshot, _)) = &running.checkpoint else {
+                continue;
+            };
+            let of = AttemptId {
+                job: job.id,
+                attempt: running.attempt,
+            };
+            if let Some(wrong) = unit.what_is_wrong_with_checkpoint(snapshot, of) {
+                self.contradict("F-05", format!("checkpoint {snapshot} of {of} {wrong}"));
+            }
+            self.checkpoints_seen += 1;
+        }
     }
 
     fn look_at_details(&mut self, state: &ClusterState) {
@@ -320,6 +338,11 @@ impl Oracle {
     /// A disk was set back: what it said of these attempts may be lost.
     pub(crate) fn excuse(&mut self, ids: impl IntoIterator<Item = AttemptId>) {
         self.excused.extend(ids);
+    }
+
+    /// What a disk that was set back said of this attempt may be lost.
+    pub(crate) fn is_excused(&self, id: AttemptId) -> bool {
+        self.excused.contains(&id)
     }
 
     /// The attempts that a journal has said the end of.

@@ -45,6 +45,8 @@ pub struct Report {
     pub jobs: usize,
     /// Journal events that were recorded.
     pub events: u64,
+    /// States in which a running attempt had a checkpoint.
+    pub checkpoints: u64,
     /// Attempts that ended, by status code.
     pub endings: BTreeMap<u16, usize>,
     /// Everything that happened, if it was asked for.
@@ -135,6 +137,7 @@ impl World {
         Report {
             jobs: state.jobs_before(None).count(),
             events: self.cx.oracle.events_applied,
+            checkpoints: self.cx.oracle.checkpoints_seen,
             endings,
             steps: self.cx.steps,
             contradiction: self.cx.oracle.contradiction.take(),
@@ -284,6 +287,10 @@ impl World {
             if known.is_none() {
                 let text = format!("attempt {id} ended with {code} in a journal and has no history");
                 self.cx.oracle.contradict("S-12", text);
+            }
+            if self.cx.unit.has_checkpoints(id) && !self.cx.oracle.is_excused(id) {
+                let text = format!("attempt {id} has ended with {code}, and a checkpoint of it is left");
+                self.cx.oracle.contradict("F-05", text);
             }
         }
         true

@@ -398,6 +398,9 @@ impl Media {
             outlast_media_core::survey::settle(name.as_str(), true, &ticketed, &now.items);
         process.survey.pop_front();
         process.looked = false;
+        if let Ending::Ended(_) = ending {
+            cx.unit.remove_checkpoints(id);
+        }
         if let Some(what) = ending.event(&counters) {
             let end = self.event(cx, id, what);
             self.append(cx, vec![end], Then::Nothing);

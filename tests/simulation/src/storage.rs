@@ -8,11 +8,18 @@ use outlast_proto::words::{Counters, SnapshotId};
 
 use crate::net::Cx;
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Item,
+    Checkpoint,
+}
+
 /// A snapshot, as its tags tell.
 #[derive(Clone, Debug)]
 pub(crate) struct Snap {
     pub(crate) id: AttemptId,
     pub(crate) item: u32,
+    pub(crate) kind: Kind,
     pub(crate) counters: Counters,
     pub(crate) packs: Vec<u64>,
 }
@@ -30,6 +37,8 @@ pub(crate) struct Unit {
     packs: BTreeSet<u64>,
     index: BTreeSet<u64>,
     snapshots: BTreeMap<SnapshotId, Snap>,
+    /// Checkpoints that were there.
+    removed: BTreeSet<SnapshotId>,
     /// By media agent, in the order of writing.
     unsynced: BTreeMap<usize, Vec<File>>,
 }
@@ -71,19 +80,53 @@ impl Unit {
         })
     }
 
+    /// Those of this attempt and of the ones before it.
+    pub(crate) fn remove_checkpoints(&mut self, id: AttemptId) {
+        let removed = self.snapshots.extract_if(.., |_, snap| {
+            let of_job = snap.id.job == id.job && snap.id.attempt <= id.attempt;
+            of_job && snap.kind == Kind::Checkpoint
+        });
+        self.removed.extend(removed.map(|(snapshot, _)| snapshot));
+    }
+
+    pub(crate) fn has_checkpoints(&self, id: AttemptId) -> bool {
+        let is_one = |snap: &Snap| snap.id == id && snap.kind == Kind::Checkpoint;
+        self.snapshots.values().any(is_one)
+    }
+
+    /// Why what was journalled as a checkpoint of this attempt cannot be this snapshot.
+    pub(crate) fn what_is_wrong_with_checkpoint(
+        &self,
+        id: &SnapshotId,
+        of: AttemptId,
+    ) -> Option<&'static str> {
+        if self.removed.contains(id) {
+            return None;
+        }
+        let Some(snap) = self.snapshots.get(id) else {
+            return Some("was never there");
+        };
+        if (snap.id, snap.kind) != (of, Kind::Checkpoint) {
+            return Some("is something else");
+        }
+        (!self.is_whole(snap)).then_some("is not whole")
+    }
+
+    fn is_whole(&self, snap: &Snap) -> bool {
+        snap.packs
+            .iter()
+            .all(|pack| self.packs.contains(pack) && self.index.contains(pack))
+    }
+
     /// Why a restore point of this job and item cannot be this snapshot.
     pub(crate) fn what_is_wrong_with(&self, id: &SnapshotId, job: u64, item: u32) -> Option<&'static str> {
         let Some(snap) = self.snapshots.get(id) else {
             return Some("is not in the storage unit");
         };
-        if snap.id.job.0 != job || snap.item != item {
+        if snap.id.job.0 != job || snap.item != item || snap.kind != Kind::Item {
             return Some("is another item's");
         }
-        let whole = snap
-            .packs
-            .iter()
-            .all(|pack| self.packs.contains(pack) && self.index.contains(pack));
-        (!whole).then_some("is not whole")
+        (!self.is_whole(snap)).then_some("is not whole")
     }
 }
 

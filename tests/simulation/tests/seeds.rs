@@ -24,6 +24,7 @@ struct Sums {
     steps: u64,
     jobs: usize,
     events: u64,
+    checkpoints: u64,
     endings: BTreeMap<u16, usize>,
     failed: Vec<String>,
 }
@@ -34,6 +35,7 @@ impl Sums {
             steps: report.steps,
             jobs: report.jobs,
             events: report.events,
+            checkpoints: report.checkpoints,
             endings: report.endings.clone(),
             failed: told(seed, report).into_iter().collect(),
         };
@@ -44,6 +46,7 @@ impl Sums {
         self.steps += other.steps;
         self.jobs += other.jobs;
         self.events += other.events;
+        self.checkpoints += other.checkpoints;
         self.failed.extend(other.failed);
         for (code, count) in other.endings {
             *self.endings.entry(code).or_default() += count;
@@ -91,15 +94,17 @@ fn s12_no_seed_finds_a_contradiction() {
         }
     });
     println!(
-        "{seeds} seeds in {:?}: {} steps, {} jobs, {} events",
+        "{seeds} seeds in {:?}: {} steps, {} jobs, {} events, {} states with a checkpoint",
         began.elapsed(),
         all.steps,
         all.jobs,
-        all.events
+        all.events,
+        all.checkpoints
     );
     println!("attempts by status code: {:?}", all.endings);
     assert!(all.failed.is_empty(), "{}", all.failed.join("\n\n"));
     // A world in which nothing goes wrong shows nothing.
+    assert!(all.checkpoints > 0 || seeds < SEEDS, "nobody made a checkpoint");
     for code in ENDINGS.into_iter().filter(|_| seeds >= SEEDS) {
         assert!(
             all.endings.contains_key(&code),
