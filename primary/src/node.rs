@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outlast_kit::clock::SystemClock;
+use outlast_kit::clock::{SharedClock, SystemClock};
 use outlast_kit::identity::Kind;
 use outlast_kit::listen::{Incoming, Limits};
 use outlast_kit::shutdown::Shutdown;
@@ -25,7 +25,7 @@ use crate::api::{Api, MemberService, only};
 use crate::brain::{Brain, Me};
 use crate::config::{Config, ConfigProblem};
 use crate::introduction;
-use crate::leader;
+use crate::leader::{self, Office};
 use crate::live::Live;
 use crate::machine::SharedState;
 use crate::rejoin;
@@ -96,14 +96,28 @@ impl Connect for TlsConnect {
 /// # Errors
 /// [`RunError`]: why it did not start, or what ended it.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
-    let credentials = config.check()?;
+    // Whatever is wrong with the configuration is said before a port opens.
+    config.check()?;
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| RunError::Listen {
             address: config.listen,
             source,
         })?;
+    run_with(config, listener, SystemClock::shared(), shutdown).await
+}
 
+/// As [`run`], with a port that is open already, by this clock.
+///
+/// # Errors
+/// [`RunError`]: why it did not start, or what ended it.
+pub async fn run_with(
+    config: Config,
+    listener: TcpListener,
+    clock: SharedClock,
+    shutdown: Shutdown,
+) -> Result<(), RunError> {
+    let credentials = config.check()?;
     let state = SharedState::new();
     let raft = RaftNode::start(raft_options(&config, credentials.clone()), state.clone()).await;
     let raft = raft.map_err(|error| match rejoin::of_start(&error, &config) {
@@ -114,7 +128,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let brain = Brain::new(
         raft.clone(),
         state,
-        SystemClock::shared(),
+        clock,
         Me {
             node_id: config.node_id,
             name: config.name.clone(),
@@ -147,10 +161,14 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         "introduction",
         introduction::keep(brain.clone(), credentials.clone(), shutdown.clone()),
     );
-    tasks.spawn(
-        "leader",
-        leader::follow(brain, registry, live, tasks.clone(), shutdown.clone()),
-    );
+    let office = Office {
+        brain,
+        registry,
+        live,
+        tasks: tasks.clone(),
+        credentials,
+    };
+    tasks.spawn("leader", leader::follow(office, shutdown.clone()));
     tracing::info!(node = %config.name, listen = %config.listen, "primary is up");
 
     let ended = tokio::select! {

@@ -4,7 +4,7 @@ use outlast_core::rows::MemberFacts;
 use outlast_core::{Command, Reply};
 use outlast_kit::identity::Identity;
 use outlast_proto::v1::members_server::{Members, MembersServer};
-use outlast_proto::v1::{DescribeMemberRequest, DescribeMemberResponse};
+use outlast_proto::v1::{DescribeMemberRequest, DescribeMemberResponse, ReadClockRequest, ReadClockResponse};
 use tonic::{Request, Response, Status};
 
 use crate::brain::Brain;
@@ -15,7 +15,7 @@ const MAX_TEXT: usize = 256;
 /// The largest message that is read.
 const MAX_REQUEST: usize = 4096;
 
-/// The service, at every node; the leader answers.
+/// The service, at every node.
 pub(crate) struct MemberService {
     brain: Brain,
 }
@@ -76,5 +76,12 @@ impl Members for MemberService {
             Ok(_) => Ok(Response::new(DescribeMemberResponse {})),
             Err(error) => Err(errors::of_brain(&error)),
         }
+    }
+    async fn read_clock(
+        &self,
+        _request: Request<ReadClockRequest>,
+    ) -> Result<Response<ReadClockResponse>, Status> {
+        let now = Some(self.brain.clock().now().into());
+        Ok(Response::new(ReadClockResponse { now }))
     }
 }

@@ -1,5 +1,6 @@
 //! What only the leader runs. `establish` and `revoke` are neighbours over one list of tasks.
 
+mod clocks;
 mod dispatcher;
 mod watchdog;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 use outlast_core::Command;
 use outlast_kit::shutdown::Shutdown;
 use outlast_kit::tasks::Tasks;
+use outlast_kit::tls::Credentials;
 use ring::rand::SystemRandom;
 use ring::signature::Ed25519KeyPair;
 
@@ -22,18 +24,27 @@ const RETRY: Duration = Duration::from_millis(50);
 /// Between two tries to bind members to their data directories.
 const BIND_AGAIN: Duration = Duration::from_secs(5);
 
+/// What a leader works with.
+pub(crate) struct Office {
+    pub(crate) brain: Brain,
+    pub(crate) registry: Registry,
+    pub(crate) live: Live,
+    pub(crate) tasks: Tasks,
+    pub(crate) credentials: Credentials,
+}
+
 /// Takes up and lays down leadership as the Raft group decides, until shutdown.
-pub(crate) async fn follow(brain: Brain, registry: Registry, live: Live, tasks: Tasks, shutdown: Shutdown) {
-    let mut leadership = brain.raft().leadership();
+pub(crate) async fn follow(office: Office, shutdown: Shutdown) {
+    let mut leadership = office.brain.raft().leadership();
     loop {
         if leadership.borrow_and_update().is_me {
             let term_over = shutdown.child();
-            if establish(&brain, &registry, &live, &tasks, &term_over).await {
+            if establish(&office, &term_over).await {
                 wait_for_end(&mut leadership, &shutdown).await;
             } else {
                 tokio::time::sleep(RETRY).await;
             }
-            revoke(&registry, &live, &term_over);
+            revoke(&office, &term_over);
         }
         if shutdown.has_begun() {
             return;
@@ -58,13 +69,14 @@ async fn wait_for_end(
 }
 
 /// Starts what only the leader runs. False: leadership was lost again before it began.
-async fn establish(
-    brain: &Brain,
-    registry: &Registry,
-    live: &Live,
-    tasks: &Tasks,
-    term_over: &Shutdown,
-) -> bool {
+async fn establish(office: &Office, term_over: &Shutdown) -> bool {
+    let Office {
+        brain,
+        registry,
+        live,
+        tasks,
+        credentials,
+    } = office;
     // Decisions are made on everything that earlier leaders committed.
     let is_ready = brain.catch_up().await.is_ok()
         && found_cluster(brain).await
@@ -87,15 +99,19 @@ async fn establish(
         "watchdog",
         watchdog::run(brain.clone(), registry.clone(), term_over.clone()),
     );
+    tasks.spawn(
+        "clocks",
+        clocks::run(brain.clone(), credentials.clone(), term_over.clone()),
+    );
     tasks.spawn("members", bind_members(brain.clone(), term_over.clone()));
     true
 }
 
 /// Ends what `establish` started: tasks by `term_over`, sessions by closing the registry.
-fn revoke(registry: &Registry, live: &Live, term_over: &Shutdown) {
+fn revoke(office: &Office, term_over: &Shutdown) {
     term_over.begin();
-    registry.close();
-    live.clear();
+    office.registry.close();
+    office.live.clear();
 }
 
 /// The first leader ever gives the cluster its identity and its ticket key.
