@@ -5,6 +5,7 @@ use std::future::Future;
 use std::path::Path;
 
 use outlast_kit::config::{ConfigError, load};
+use outlast_kit::errors::with_causes;
 use outlast_kit::shutdown::Shutdown;
 use serde::de::DeserializeOwned;
 
@@ -43,20 +44,20 @@ impl From<outlast_primary::RunError> for DaemonError {
     fn from(error: outlast_primary::RunError) -> Self {
         match error {
             outlast_primary::RunError::MustRejoin(text) => DaemonError::Refused(text),
-            other => DaemonError::Run(other.to_string()),
+            other => DaemonError::Run(with_causes(&other)),
         }
     }
 }
 
 impl From<outlast_media_agent::RunError> for DaemonError {
     fn from(error: outlast_media_agent::RunError) -> Self {
-        DaemonError::Run(error.to_string())
+        DaemonError::Run(with_causes(&error))
     }
 }
 
 impl From<outlast_client_agent::RunError> for DaemonError {
     fn from(error: outlast_client_agent::RunError) -> Self {
-        DaemonError::Run(error.to_string())
+        DaemonError::Run(with_causes(&error))
     }
 }
 

@@ -62,6 +62,21 @@ pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     error.to_string()
 }
 
+/// An error with all that it comes from, as one sentence; what its text says already is not said again.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
 /// What a status comes from in the end; its own text if it came from the other side.
 #[must_use]
 pub fn cause_of(status: &Status) -> String {
@@ -76,6 +91,31 @@ mod tests {
     use std::io;
 
     use tonic::Status;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Layer {
+        #[error("the daemon does not start")]
+        Silent(#[source] io::Error),
+        #[error("cannot open: {0}")]
+        Telling(#[source] io::Error),
+        #[error("outside")]
+        Deep(#[source] Box<Layer>),
+    }
+
+    #[test]
+    fn causes_are_said_once() {
+        let reason = || io::Error::other("no room");
+        for (error, said) in [
+            (Layer::Silent(reason()), "the daemon does not start: no room"),
+            (Layer::Telling(reason()), "cannot open: no room"),
+            (
+                Layer::Deep(Box::new(Layer::Silent(reason()))),
+                "outside: the daemon does not start: no room",
+            ),
+        ] {
+            assert_eq!(super::with_causes(&error), said);
+        }
+    }
 
     #[test]
     fn who_is_gone_is_said_in_plain_words() {

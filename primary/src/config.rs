@@ -128,7 +128,7 @@ impl Config {
     }
 
     /// What this node says of itself.
-    pub(crate) fn facts(&self) -> MemberFacts {
+    pub(crate) fn facts(&self, cluster_version: u32) -> MemberFacts {
         let version = env!("CARGO_PKG_VERSION");
         MemberFacts {
             host_id: self.host_id.clone().unwrap_or_else(outlast_kit::host::host_id),
@@ -136,6 +136,7 @@ impl Config {
                 .reported_version
                 .clone()
                 .unwrap_or_else(|| version.to_owned()),
+            cluster_version,
         }
     }
 

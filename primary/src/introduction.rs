@@ -41,6 +41,7 @@ pub(crate) async fn by_leader(brain: &Brain) -> bool {
         node_id: *node_id,
         host_id: facts.host_id.clone(),
         version: facts.version.clone(),
+        cluster_version: facts.cluster_version,
     };
     match brain.propose(command).await {
         Ok(Reply::Refused(refusal)) => {
@@ -111,6 +112,7 @@ async fn tell(brain: &Brain, credentials: &Credentials) -> Result<(), String> {
         node_id: *node_id,
         host_id: facts.host_id.clone(),
         version: facts.version.clone(),
+        cluster_version: facts.cluster_version,
     };
     let told = primaries
         .call(SEARCH, |channel| {

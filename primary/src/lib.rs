@@ -17,6 +17,6 @@ mod timing;
 mod view;
 
 pub use config::{Config, ConfigProblem, MemberConfig};
-pub use node::{RunError, run, run_with};
+pub use node::{Nature, RunError, run, run_with};
 // What the simulation's leader says and hears is written and read as here.
 pub use sessions::{issue_ticket, parse_event};

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
-use outlast_core::{ClusterState, Entry};
+use outlast_core::{ClusterState, Command, Entry};
 use outlast_raft::{Applied, Machine, MachineError};
 use tokio::sync::watch;
 
@@ -12,14 +12,31 @@ pub(crate) struct SharedState {
     state: Arc<RwLock<ClusterState>>,
     /// The index of the last applied entry: a wake-up that says "look", never "what".
     applied: watch::Sender<u64>,
+    /// The newest cluster version this node speaks.
+    speaks: u32,
 }
 
 impl SharedState {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(speaks: u32) -> Self {
         Self {
             state: Arc::default(),
             applied: watch::Sender::new(0),
+            speaks,
         }
+    }
+
+    /// What a node does not speak it would apply in another way than the others.
+    fn check_version(&self, version: u32) -> Result<(), MachineError> {
+        if version <= self.speaks {
+            return Ok(());
+        }
+        Err(MachineError::TooOld {
+            what: format!(
+                "the group's version is {version}, and this program speaks {} at most; install the program that the other \
+                 members run, and start it again",
+                self.speaks
+            ),
+        })
     }
 
     /// The state now. Held for moments only: applying waits for it.
@@ -47,6 +64,7 @@ impl Machine for SharedState {
         let state = ClusterState::from_rows(rows).map_err(|error| MachineError::Corrupt {
             what: error.to_string(),
         })?;
+        self.check_version(state.cluster().map_or(0, |cluster| cluster.version))?;
         *self.write() = state;
         self.applied.send_replace(applied);
         Ok(())
@@ -54,6 +72,9 @@ impl Machine for SharedState {
 
     fn apply(&mut self, index: u64, command: &[u8]) -> Result<Applied, MachineError> {
         let entry = Entry::decode(command).map_err(|what| MachineError::UnknownEntry { index, what })?;
+        if let Command::RaiseClusterVersion { to } = &entry.command {
+            self.check_version(*to)?;
+        }
         let (reply, changes) = {
             let mut state = self.write();
             let reply = state.apply(&entry);

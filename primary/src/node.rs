@@ -104,21 +104,33 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
             address: config.listen,
             source,
         })?;
-    run_with(config, listener, SystemClock::shared(), shutdown).await
+    let nature = Nature {
+        clock: SystemClock::shared(),
+        cluster_version: outlast_core::CLUSTER_VERSION,
+    };
+    run_with(config, listener, nature, shutdown).await
 }
 
-/// As [`run`], with a port that is open already, by this clock.
+/// What a node is beside its configuration.
+pub struct Nature {
+    /// Its time.
+    pub clock: SharedClock,
+    /// The newest cluster version it speaks (DESIGN 3).
+    pub cluster_version: u32,
+}
+
+/// As [`run`], with a port that is open already, as a node of this nature.
 ///
 /// # Errors
 /// [`RunError`]: why it did not start, or what ended it.
 pub async fn run_with(
     config: Config,
     listener: TcpListener,
-    clock: SharedClock,
+    nature: Nature,
     shutdown: Shutdown,
 ) -> Result<(), RunError> {
     let credentials = config.check()?;
-    let state = SharedState::new();
+    let state = SharedState::new(nature.cluster_version);
     let raft = RaftNode::start(raft_options(&config, credentials.clone()), state.clone()).await;
     let raft = raft.map_err(|error| match rejoin::of_start(&error, &config) {
         Some(text) => RunError::MustRejoin(text),
@@ -128,11 +140,11 @@ pub async fn run_with(
     let brain = Brain::new(
         raft.clone(),
         state,
-        clock,
+        nature.clock,
         Me {
             node_id: config.node_id,
             name: config.name.clone(),
-            facts: config.facts(),
+            facts: config.facts(nature.cluster_version),
             timing: config.timing,
         },
     );

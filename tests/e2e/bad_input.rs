@@ -340,3 +340,22 @@ fn an_oversized_or_malformed_message_gets_a_status_and_harms_nobody() {
     cluster.apply_policy("home", &[&source], "").expect(0);
     cluster.run_job("home", 0);
 }
+
+/// Where a daemon's folder should be lies a file.
+#[test]
+fn t90_a_daemon_that_cannot_start_says_why() {
+    let hosts = crate::group::Hosts::new();
+    let primary = hosts.node(1, "one");
+    let media = hosts.media_agent(&[&primary], "media");
+    for mut daemon in [primary, media] {
+        std::fs::write(&daemon.data, "in the way").unwrap();
+        daemon.launch();
+        assert_ne!(daemon.ended(), Some(0));
+        let said = daemon.said();
+        assert!(
+            said.contains("Not a directory") || said.contains("File exists"),
+            "{}: {said}",
+            daemon.name
+        );
+    }
+}

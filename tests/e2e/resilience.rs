@@ -210,6 +210,7 @@ async fn r12_nobody_but_a_node_itself_says_where_it_runs() {
             node_id,
             host_id,
             version: version.into(),
+            cluster_version: 1,
         };
         let answered = nodes.call(PATIENCE, |channel| {
             let request = request.clone();

@@ -171,6 +171,7 @@ mod tests {
             facts: host.map(|host| MemberFacts {
                 host_id: host.to_owned(),
                 version: "0.1.0".to_owned(),
+                cluster_version: 1,
             }),
         }
     }

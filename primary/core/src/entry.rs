@@ -147,6 +147,14 @@ pub enum Command {
         host_id: String,
         /// Its program version.
         version: String,
+        /// The newest cluster version that it speaks.
+        #[serde(default)]
+        cluster_version: u32,
+    },
+    /// From here on `apply` may do what needs this cluster version: all members speak it (DESIGN 3).
+    RaiseClusterVersion {
+        /// The new one.
+        to: u32,
     },
     /// Changes cluster-wide settings.
     ChangeSettings {

@@ -18,6 +18,7 @@ pub mod silence;
 pub mod state;
 pub mod table;
 
+pub use apply::CLUSTER_VERSION;
 pub use entry::{AgentHello, Command, Entry};
 pub use event::{EventKind, JobError, JournalEvent};
 pub use reply::{Refusal, Reply};

@@ -26,7 +26,7 @@ pub struct Applied {
     pub changes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
-/// Why a machine cannot go on. Either stops the node.
+/// Why a machine cannot go on. Each stops the node.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MachineError {
     /// The rows or the command contradict themselves.
@@ -41,6 +41,12 @@ pub enum MachineError {
         /// Its place in the log.
         index: u64,
         /// What was found.
+        what: String,
+    },
+    /// The group speaks a version that this program does not.
+    #[error("this program is too old for its group: {what}")]
+    TooOld {
+        /// Which versions.
         what: String,
     },
 }

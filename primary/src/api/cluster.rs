@@ -28,6 +28,7 @@ impl Cluster for Api {
                 .map(|(_, peer)| peer.name.clone())
                 .unwrap_or_default(),
             term: raft.term,
+            cluster_version: state.cluster().map_or(0, |cluster| cluster.version),
             version: self.brain.me().facts.version.clone(),
             members: raft
                 .members

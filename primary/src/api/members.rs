@@ -44,6 +44,7 @@ impl Members for MemberService {
             node_id,
             host_id,
             version,
+            cluster_version,
         } = request.into_inner();
         for (field, text) in [("host_id", &host_id), ("version", &version)] {
             if text.is_empty() || text.len() > MAX_TEXT {
@@ -62,14 +63,19 @@ impl Members for MemberService {
                 "{caller} is not node {node_id} of this group"
             )));
         };
-        let is_known = |facts: &MemberFacts| facts.host_id == host_id && facts.version == version;
-        if row.facts.as_ref().is_some_and(is_known) {
+        let facts = MemberFacts {
+            host_id: host_id.clone(),
+            version: version.clone(),
+            cluster_version,
+        };
+        if row.facts == Some(facts) {
             return Ok(Response::new(DescribeMemberResponse {}));
         }
         let command = Command::DescribeMember {
             node_id,
             host_id,
             version,
+            cluster_version,
         };
         match self.brain.propose(command).await {
             Ok(Reply::Refused(refusal)) => Err(errors::of_refusal(&refusal)),

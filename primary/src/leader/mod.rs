@@ -7,7 +7,7 @@ mod watchdog;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use outlast_core::Command;
+use outlast_core::{Command, Reply};
 use outlast_kit::shutdown::Shutdown;
 use outlast_kit::tasks::Tasks;
 use outlast_kit::tls::Credentials;
@@ -103,6 +103,7 @@ async fn establish(office: &Office, term_over: &Shutdown) -> bool {
         "clocks",
         clocks::run(brain.clone(), credentials.clone(), term_over.clone()),
     );
+    tasks.spawn("version", raise_version(brain.clone(), term_over.clone()));
     tasks.spawn("members", bind_members(brain.clone(), term_over.clone()));
     true
 }
@@ -129,6 +130,30 @@ async fn found_cluster(brain: &Brain) -> bool {
         timing: brain.me().timing,
     };
     brain.propose(command).await.is_ok()
+}
+
+/// Puts a newer cluster version in force as soon as all members speak it (DESIGN 3).
+async fn raise_version(brain: Brain, term_over: Shutdown) {
+    let mut changes = brain.changes();
+    loop {
+        changes.mark_unchanged();
+        let spoken = brain.read().version_all_speak();
+        if let Some(to) = spoken {
+            match brain.propose(Command::RaiseClusterVersion { to }).await {
+                Ok(Reply::Done) => tracing::info!(
+                    version = to,
+                    "all members speak a newer cluster version: it is in force"
+                ),
+                // Somebody came who does not speak it.
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%error, "the cluster version could not be raised"),
+            }
+        }
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = term_over.begun() => return,
+        }
+    }
 }
 
 /// Members from before data directories had incarnations get theirs written down, as soon as all of them can say it.

@@ -2,13 +2,19 @@
 
 use outlast_proto::words::{JobId, Timestamp, Timing};
 
-use super::Context;
-use crate::reply::Reply;
+use super::{Context, Outcome};
+use crate::reply::{Refusal, Reply};
 use crate::rows::{Cluster, Settings};
 use crate::state::ClusterState;
 
-/// The commands of this version (DESIGN 3); raised by an entry once all members speak a newer one.
-const CLUSTER_VERSION: u32 = 1;
+/// The newest cluster version this program speaks: which commands it knows, and what they do (DESIGN 3).
+///
+/// Whoever adds a command, or changes what one does to the state, raises this by one, and has the new behaviour only where the state's
+/// own version has come to it. That is raised by an entry, once all members speak the new one.
+pub const CLUSTER_VERSION: u32 = 1;
+
+/// Of a cluster that was just founded: its members have not said yet what they speak.
+const FOUNDING_VERSION: u32 = 1;
 
 impl ClusterState {
     /// Takes the leader's time unless it lies before the last entry's: time never goes back.
@@ -35,7 +41,7 @@ impl ClusterState {
             let cluster = Cluster {
                 id: id.to_owned(),
                 ticket_key: ticket_key.to_vec(),
-                version: CLUSTER_VERSION,
+                version: FOUNDING_VERSION,
                 last_at: context.at,
                 next_job: JobId(1),
                 settings: Settings {
@@ -46,5 +52,31 @@ impl ClusterState {
             self.cluster.insert((), cluster);
         }
         Reply::Done
+    }
+
+    /// The cluster version that all members speak, if it is newer than the one in force.
+    #[must_use]
+    pub fn version_all_speak(&self) -> Option<u32> {
+        let in_force = self.cluster()?.version;
+        let spoken = self.present_members().map(|(_, member)| {
+            let facts = member.facts.as_ref();
+            facts.map_or(0, |facts| facts.cluster_version)
+        });
+        spoken.min().filter(|version| *version > in_force)
+    }
+
+    /// Refused if a member has come or changed since that does not speak it: it could not read what follows.
+    pub(super) fn raise_cluster_version(&mut self, to: u32) -> Outcome {
+        let in_force = self.cluster().map_or(0, |cluster| cluster.version);
+        if to <= in_force || self.version_all_speak().is_none_or(|spoken| spoken < to) {
+            return Err(Refusal::InvalidRequest {
+                field: "cluster_version".to_owned(),
+                reason: format!("not all members speak version {to}, or it is in force"),
+            });
+        }
+        if let Some(cluster) = self.cluster.get_mut(&()) {
+            cluster.version = to;
+        }
+        Ok(Reply::Done)
     }
 }

@@ -48,11 +48,8 @@ impl ClusterState {
     }
 
     /// Only a member of the group has a say.
-    pub(super) fn describe_member(&mut self, node_id: u64, host_id: &str, version: &str) -> Outcome {
-        let facts = Some(MemberFacts {
-            host_id: host_id.to_owned(),
-            version: version.to_owned(),
-        });
+    pub(super) fn describe_member(&mut self, node_id: u64, facts: MemberFacts) -> Outcome {
+        let facts = Some(facts);
         let row = self
             .members
             .get(&node_id)

@@ -12,11 +12,13 @@ mod progress;
 mod requests;
 mod settings;
 
+pub use cluster::CLUSTER_VERSION;
+
 use outlast_proto::words::{JobId, Severity, Timestamp};
 
 use crate::entry::{Command, Entry};
 use crate::reply::Reply;
-use crate::rows::Detail;
+use crate::rows::{Detail, MemberFacts};
 use crate::state::ClusterState;
 
 /// A command refused inside a family; becomes [`Reply::Refused`].
@@ -67,7 +69,16 @@ impl ClusterState {
                 node_id,
                 host_id,
                 version,
-            } => self.describe_member(*node_id, host_id, version),
+                cluster_version,
+            } => {
+                let facts = MemberFacts {
+                    host_id: host_id.clone(),
+                    version: version.clone(),
+                    cluster_version: *cluster_version,
+                };
+                self.describe_member(*node_id, facts)
+            }
+            Command::RaiseClusterVersion { to } => self.raise_cluster_version(*to),
             Command::ChangeSettings { change } => self.change_settings(change),
             Command::ApplyPolicy { policy } => self.apply_policy(policy),
             Command::DeletePolicy { name } => self.delete_policy(name),

@@ -24,4 +24,7 @@ pub struct MemberFacts {
     pub host_id: String,
     /// Its program version.
     pub version: String,
+    /// The newest cluster version that it speaks (DESIGN 3); 0: it did not say.
+    #[serde(default)]
+    pub cluster_version: u32,
 }

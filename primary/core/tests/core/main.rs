@@ -10,4 +10,5 @@ mod resilience;
 mod silence;
 mod statuses;
 mod submissions;
+mod versions;
 mod world;

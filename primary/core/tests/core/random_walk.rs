@@ -84,13 +84,17 @@ fn step(world: &mut World, dice: &mut Dice) {
 fn step_member(world: &mut World, dice: &mut Dice) {
     let node_id = dice.roll(3);
     let name = format!("primary-{node_id}");
-    drop(world.apply(match dice.roll(8) {
+    drop(world.apply(match dice.roll(9) {
+        8 => Command::RaiseClusterVersion {
+            to: dice.roll(4) as u32,
+        },
         0 => Command::RemoveMember { node_id },
         1 | 2 => Command::AdmitMember { node_id, name },
         _ => Command::DescribeMember {
             node_id,
             host_id: format!("host of {}", MEDIA[dice.roll(2) as usize]),
             version: format!("0.{}.0", dice.roll(3)),
+            cluster_version: dice.roll(4) as u32,
         },
     }));
 }

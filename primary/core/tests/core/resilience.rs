@@ -16,6 +16,7 @@ fn describe(world: &mut World, node_id: u64, host: &str, version: &str) -> Reply
         node_id,
         host_id: host.into(),
         version: version.into(),
+        cluster_version: 1,
     })
 }
 
@@ -55,6 +56,7 @@ fn r12_a_member_describes_itself_and_again_when_it_has_changed() {
         let facts = MemberFacts {
             host_id: host.into(),
             version: version.into(),
+            cluster_version: 1,
         };
         let (_, member) = world.state.members().next().unwrap();
         assert_eq!(member.facts, Some(facts));
