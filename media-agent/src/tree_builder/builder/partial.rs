@@ -9,12 +9,16 @@ use super::{Root, TreeBuilder};
 use crate::tree_builder::directory::Place;
 use crate::tree_builder::{BuildError, Trees};
 
+/// Paths of files that are under way, in bytes: many deep ones together would be more than all of the walk.
+const MOST_PATHS: usize = 1 << 20;
+
 /// What a checkpoint keeps of an item.
 #[derive(Debug)]
 pub(crate) struct Partial {
     /// The item's root. Its trees are stored, if not yet durable.
     pub(crate) root: Node,
-    /// Files whose content is on its way; in the tree with the size that they have come to.
+    /// Files whose content is on its way, in the tree with the size that they have come to. Only the newest if there are very
+    /// many: the others are all but read, and are read again.
     pub(crate) under_way: Vec<UnderWay>,
     /// Where the walk is, relative to the item.
     pub(crate) position: Vec<u8>,
@@ -67,13 +71,22 @@ impl<T: Trees> TreeBuilder<T> {
     }
 
     fn files_under_way(&self) -> Vec<UnderWay> {
-        let begun = self.wanted.values().filter(|file| !file.chunks.is_empty());
-        let file = begun.map(|file| UnderWay {
-            path: self.path_of(file.place, &file.node.name),
-            node: file.node.clone(),
-            bytes: file.bytes,
-        });
-        file.collect()
+        let mut room = MOST_PATHS;
+        let mut newest_first = Vec::new();
+        for file in self.wanted.values().rev().filter(|file| !file.chunks.is_empty()) {
+            let path = self.path_of(file.place, &file.node.name);
+            let Some(rest) = room.checked_sub(path.len()) else {
+                break;
+            };
+            room = rest;
+            newest_first.push(UnderWay {
+                path,
+                node: file.node.clone(),
+                bytes: file.bytes,
+            });
+        }
+        newest_first.reverse();
+        newest_first
     }
 
     fn path_of(&self, mut place: Option<Place>, name: &[u8]) -> Vec<u8> {

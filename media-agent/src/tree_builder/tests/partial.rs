@@ -260,3 +260,31 @@ fn f06_an_item_that_is_one_file_has_a_checkpoint_once_it_has_content() {
     builder.file_end(&end(0, 90)).unwrap();
     assert!(builder.partial().unwrap().is_none());
 }
+
+/// A client may have very many files under way very deep; their paths together are no more than a checkpoint can hold.
+#[test]
+fn f06_of_very_many_deep_files_the_newest_are_named() {
+    let memory = Memory::default();
+    let mut builder = TreeBuilder::new(&memory, path("/srv/home"), None);
+    builder.entry(&enter(0, "home")).unwrap();
+    let name = "d".repeat(4096);
+    let (depth, files) = (100, 50);
+    for number in 1..=depth {
+        builder.entry(&enter(number, &name)).unwrap();
+    }
+    for number in depth + 1..=depth + files {
+        builder.entry(&file(number, &format!("f{number}"), 100)).unwrap();
+        let chunk = BlobId::of(&number.to_le_bytes());
+        builder.offer(number, chunk, 40).unwrap();
+    }
+    let partial = builder.partial().unwrap().unwrap();
+    let bytes: usize = partial.under_way.iter().map(|file| file.path.len()).sum();
+    let named: Vec<u8> = partial.under_way.last().unwrap().path.clone();
+    assert!(named.ends_with(b"/f150"), "the one that is being read");
+    assert!(
+        bytes <= 1 << 20,
+        "{bytes} bytes of {} paths",
+        partial.under_way.len()
+    );
+    assert_eq!(partial.under_way.len(), 2);
+}
