@@ -5,7 +5,7 @@
 use outlast_repository::{Repository, RepositoryError, Snapshot};
 
 use super::lock::AttemptLock;
-use super::tags::{is_checkpoint, value};
+use super::tags::{is_checkpoint, owner_of, value};
 use crate::attempt_id::AttemptId;
 use crate::tickets::Ticket;
 
@@ -41,9 +41,9 @@ fn attempt_of(snapshot: &Snapshot) -> Option<(&str, AttemptId)> {
         attempt: value(snapshot, "attempt")?.parse().ok()?,
     };
     let id = AttemptId::of_message(Some(&attempt)).ok()?;
-    let cluster = value(snapshot, "cluster")?;
-    let is_ours = snapshot.tags.iter().any(|tag| tag == "outlast") && is_checkpoint(snapshot);
-    is_ours.then_some((cluster, id))
+    // Anybody may give a restore point the tag with restic; the host goes with it only in what we wrote ourselves.
+    owner_of(snapshot).filter(|_| is_checkpoint(snapshot))?;
+    Some((value(snapshot, "cluster")?, id))
 }
 
 /// Removes the checkpoints of this attempt and those of its job before it. The number of those removed.
@@ -68,4 +68,45 @@ pub(crate) fn remove_checkpoints(
         }
     }
     Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use outlast_proto::words::{Attempt, JobId};
+    use outlast_repository::{BlobId, Snapshot, Timestamp};
+
+    use super::{AttemptId, attempt_of};
+
+    #[test]
+    fn f05_only_what_was_written_as_a_checkpoint_is_removed_as_one() {
+        const TAGS: [&str; 6] = [
+            "outlast",
+            "checkpoint",
+            "job:12",
+            "attempt:3",
+            "client:laptop",
+            "cluster:c",
+        ];
+        let read = |host: &str, tags: &[&str]| {
+            let mut snapshot = Snapshot::new(Timestamp::now(), BlobId::of(b"x"), vec![], host.to_owned());
+            snapshot.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+            attempt_of(&snapshot).map(|(cluster, id)| (cluster.to_owned(), id))
+        };
+        let id = AttemptId {
+            job: JobId(12),
+            attempt: Attempt(3),
+        };
+        let host = "laptop.outlast-checkpoint";
+        assert_eq!(read(host, &TAGS), Some(("c".to_owned(), id)));
+        assert_eq!(
+            read("laptop", &TAGS),
+            None,
+            "a restore point that somebody tagged"
+        );
+        assert_eq!(read("tower.outlast-checkpoint", &TAGS), None);
+        for missing in TAGS {
+            let less: Vec<&str> = TAGS.into_iter().filter(|tag| *tag != missing).collect();
+            assert_eq!(read(host, &less), None, "without {missing}");
+        }
+    }
 }
