@@ -38,7 +38,7 @@ pub struct Timing {
     pub local_token: Duration,
     /// Between refreshments of a lock.
     pub lock_refresh: Duration,
-    /// For the next message of a client whose chunks a checkpoint waits for.
+    /// For the next message of a client whose chunks a checkpoint waits for, for each MiB of the largest of them.
     pub checkpoint_wait: Duration,
     /// For attempts to end at shutdown.
     pub attempts_end: Duration,
@@ -56,7 +56,8 @@ impl Default for Timing {
             connections: Limits::default(),
             local_token: Duration::from_secs(30),
             lock_refresh: Duration::from_secs(5 * 60),
-            checkpoint_wait: Duration::from_secs(30),
+            // The slowest line on which a client is not silent: 8 MiB in `client_silence`.
+            checkpoint_wait: Duration::from_secs(75),
             attempts_end: Duration::from_secs(10),
             last_delivery: Duration::from_secs(2),
         }

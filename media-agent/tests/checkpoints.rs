@@ -11,7 +11,8 @@ use outlast_kit::identity::Kind;
 use outlast_media_agent::Timing;
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{
-    CheckpointRule, CurrentPath, Exceptions, FileException, Offer, Offers, Ticket, backup_down, backup_up,
+    CheckpointRule, CurrentPath, Exceptions, FileException, ItemEnd, JobError, Offer, Offers, Ticket,
+    backup_down, backup_up,
 };
 use serde_json::Value;
 use support::client::{BackupStream, chunk};
@@ -88,6 +89,26 @@ async fn next_checkpoint(world: &World, stream: &mut BackupStream, known: &BTree
     }
 }
 
+/// The checkpoint says what it is, and has so much of the disk.
+fn assert_holds(world: &World, checkpoint: &Value, sent: usize) {
+    let id = checkpoint["id"].as_str().unwrap();
+    assert!(dump(world, id, "/item/disk") == disk()[..sent], "{sent} bytes");
+    let mark: Value = serde_json::from_slice(&dump(world, id, "/.outlast-checkpoint.json")).unwrap();
+    let under_way = &mark["files_under_way"][0];
+    assert_eq!(
+        (&under_way["path"], &under_way["offset"], &under_way["size"]),
+        (&"disk".into(), &sent.into(), &(4 * MIB).into())
+    );
+    assert_eq!(under_way["mtime"], "2023-11-14T22:13:20.000000123Z");
+    assert_eq!(mark["counters"]["bytes_read"], sent);
+    assert_eq!(mark["exceptions"][0]["path"], "/srv/home/.cache");
+    let tags = checkpoint["tags"].as_array().unwrap();
+    let tags: Vec<&str> = tags.iter().filter_map(Value::as_str).collect();
+    assert!(tags.contains(&"checkpoint") && tags.contains(&"job:1") && tags.contains(&"attempt:1"));
+    let time = checkpoint["time"].as_str().unwrap();
+    assert!(time.starts_with("2000-01-01T00:00:"), "{time}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn f05_checkpoints_are_made_without_a_primary_and_go_with_the_job() {
     let world = World::new().await;
@@ -112,32 +133,8 @@ async fn f05_checkpoints_are_made_without_a_primary_and_go_with_the_job() {
         let needed = stream.offer(&[(DISK, piece)]).await;
         stream.chunks(needed).await;
         let checkpoint = next_checkpoint(&world, &mut stream, &known).await;
-        let id = checkpoint["id"].as_str().unwrap().to_owned();
-        let sent = number * MIB;
-        assert!(dump(&world, &id, "/item/disk") == disk()[..sent], "{sent} bytes");
-        let mark: Value = serde_json::from_slice(&dump(&world, &id, "/.outlast-checkpoint.json")).unwrap();
-        let under_way = &mark["files_under_way"][0];
-        assert_eq!(
-            (&under_way["path"], &under_way["offset"], &under_way["size"]),
-            (&"disk".into(), &sent.into(), &(4 * MIB).into())
-        );
-        assert_eq!(under_way["mtime"], "2023-11-14T22:13:20.000000123Z");
-        assert_eq!(mark["counters"]["bytes_read"], sent);
-        assert_eq!(mark["exceptions"][0]["path"], "/srv/home/.cache");
-        let tags: Vec<&str> = checkpoint["tags"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(Value::as_str)
-            .collect();
-        assert!(tags.contains(&"checkpoint") && tags.contains(&"job:1") && tags.contains(&"attempt:1"));
-        assert!(
-            checkpoint["time"]
-                .as_str()
-                .unwrap()
-                .starts_with("2000-01-01T00:00:")
-        );
-        known.insert(id);
+        assert_holds(&world, &checkpoint, number * MIB);
+        known.extend(ids(&[checkpoint]));
     }
     assert!(
         world
@@ -272,6 +269,40 @@ async fn f06_a_checkpoint_waits_for_what_was_asked_for_but_not_for_ever() {
         drop(stream);
         agent.stop().await;
     }
+}
+
+/// What a client has said that nothing follows is not waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn f06_no_checkpoint_waits_for_chunks_of_an_item_that_failed() {
+    let world = World::new().await;
+    let timing = Timing {
+        checkpoint_wait: 2 * PATIENCE,
+        ..Timing::default()
+    };
+    let agent = world.agent_with("media-1", timing).await;
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let ticket = ticket(&world, 1, true);
+    let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+    stream.welcome().await;
+    stream.begin(0, &source(), "home").await;
+    stream.offer(&[(DISK, &disk()[..MIB])]).await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    // Makes a checkpoint due.
+    stream
+        .send(backup_up::Body::Path(CurrentPath { path: "/".into() }))
+        .await;
+    let error = JobError {
+        code: 13,
+        text: "the disk went away".into(),
+    };
+    stream
+        .send(backup_up::Body::ItemEnd(ItemEnd {
+            item: 0,
+            error: Some(error),
+        }))
+        .await;
+    assert_eq!(stream.over().await.code, 13);
+    agent.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

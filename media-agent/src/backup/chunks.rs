@@ -214,14 +214,11 @@ impl<'a> Chunks<'a> {
             .map_err(|_| Fault::access("the threads that store chunks have ended"))
     }
 
-    /// Whether chunks that were asked for have not come yet.
-    pub(super) fn are_missing(&self) -> bool {
-        self.shared
-            .state
-            .lock()
-            .needed
-            .values()
-            .any(|needed| !needed.has_come)
+    /// The length of the largest chunk that was asked for and has not come yet.
+    pub(super) fn largest_missing(&self) -> Option<u32> {
+        let state = self.shared.state.lock();
+        let missing = state.needed.values().filter(|needed| !needed.has_come);
+        missing.map(|needed| needed.length).max()
     }
 
     /// Waits until everything that came is stored; all that was needed must have come.

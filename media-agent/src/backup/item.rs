@@ -27,6 +27,32 @@ use crate::tree_builder::{BuildError, ItemPath, TreeBuilder, find_in_parent};
 /// Messages that wait for a checkpoint, in bytes. More than a client sends without answers that keeps to the protocol.
 const MAX_HELD: usize = 32 << 20;
 const PER_MESSAGE: usize = 128;
+const MIB: u32 = 1 << 20;
+
+/// Messages that wait for a checkpoint, in order.
+#[derive(Default)]
+struct Held {
+    messages: VecDeque<Up>,
+    bytes: usize,
+}
+
+impl Held {
+    fn push(&mut self, message: Up) {
+        self.bytes += message.encoded_len() + PER_MESSAGE;
+        self.messages.push_back(message);
+    }
+
+    fn pop(&mut self) -> Option<Up> {
+        let message = self.messages.pop_front()?;
+        self.bytes -= message.encoded_len() + PER_MESSAGE;
+        Some(message)
+    }
+
+    /// Whether it is no use to wait for more: there is no room, or the client said that nothing follows.
+    fn is_enough(&self) -> bool {
+        self.bytes >= MAX_HELD || matches!(self.messages.back(), Some(Up::ItemEnd(_)))
+    }
+}
 
 /// An item under way.
 pub(super) struct ItemRun<'a> {
@@ -40,8 +66,7 @@ pub(super) struct ItemRun<'a> {
     pub(super) parent: Option<SnapshotId>,
     tree_bytes: Arc<AtomicU64>,
     stored_before: Stored,
-    /// Messages that wait for a checkpoint, in order.
-    held: VecDeque<Up>,
+    held: Held,
     /// How far the item had come at the last one.
     marked_at: Counters,
 }
@@ -82,7 +107,7 @@ impl<'a> ItemRun<'a> {
             parent: parent.map(|(id, _)| id),
             tree_bytes,
             stored_before: chunks.stored(),
-            held: VecDeque::new(),
+            held: Held::default(),
             marked_at: Counters::default(),
         }))
     }
@@ -101,14 +126,16 @@ impl<'a> ItemRun<'a> {
             if begun && checkpoints.are_due() {
                 self.checkpoint(wire, exceptions, checkpoints)?;
             }
-            let message = match self.held.pop_front() {
+            let message = match self.held.pop() {
                 Some(message) => message,
                 None => wire.receive()?,
             };
             match message {
                 Up::Path(path) => self.base.progress.set_path(path.path),
                 Up::ItemBegin(ItemBegin { item }) if !begun && item == number => begun = true,
-                Up::ItemEnd(ItemEnd { item, error }) if begun && item == number && self.held.is_empty() => {
+                Up::ItemEnd(ItemEnd { item, error })
+                    if begun && item == number && self.held.messages.is_empty() =>
+                {
                     return Ok(error.map(told_by_client));
                 }
                 Up::Entries(entries) if begun => wire.send(self.entries(&entries)?)?,
@@ -179,22 +206,23 @@ impl<'a> ItemRun<'a> {
     }
 
     /// Waits until no chunk is missing that was asked for. Meanwhile nothing is answered, so that nothing new is asked for; what else
-    /// the client says waits. Not for ever: a client may wait for an answer before it goes on.
+    /// the client says waits. Not for ever: a client may wait for an answer before it goes on. But a large chunk may take its time on
+    /// a slow line.
     fn chunks_have_come(&mut self, wire: &mut Wire<BackupProtocol>) -> Result<bool, End> {
-        let mut room = MAX_HELD;
-        while self.chunks.are_missing() {
-            match wire.receive_within(self.base.context.timing.checkpoint_wait)? {
+        while let Some(largest) = self.chunks.largest_missing() {
+            let patience = self.base.context.timing.checkpoint_wait * largest.div_ceil(MIB);
+            let message = match self.held.is_enough() {
+                true => None,
+                false => wire.receive_within(patience)?,
+            };
+            match message {
                 Some(Up::Chunks(chunks)) => self.chunks.take(chunks.chunks)?,
                 Some(Up::Path(path)) => self.base.progress.set_path(path.path),
-                Some(other) => {
-                    room = room.saturating_sub(other.encoded_len() + PER_MESSAGE);
-                    self.held.push_back(other);
+                Some(other) => self.held.push(other),
+                None => {
+                    tracing::debug!(attempt = %self.base.ticket.id, "no checkpoint this time: chunks are missing");
+                    return Ok(false);
                 }
-                None => room = 0,
-            }
-            if room == 0 {
-                tracing::debug!(attempt = %self.base.ticket.id, "no checkpoint this time: chunks are missing");
-                return Ok(false);
             }
         }
         Ok(true)
