@@ -1,10 +1,14 @@
 //! Checkpoints as their user meets them: made while nobody decides anything, no restore points, gone with the job (F-05).
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
 use crate::cluster::{Cluster, wait_until};
+use crate::mounts::Mount;
 use crate::outage::{Outage, Way};
 use crate::tree;
 
@@ -86,4 +90,76 @@ fn f05_checkpoints_go_on_without_a_primary_and_spare_the_next_attempt_what_they_
     cluster.restic(&["restore", point, "--target", target.to_str().unwrap()]);
     tree::assert_same(&source, &target.join(source.strip_prefix("/").unwrap()));
     println!("{held} of {everything} bytes were in a checkpoint, {new} were new to the second attempt");
+}
+
+/// Takes all the room there is.
+fn fill(file: &Path) {
+    let mut file = std::fs::File::create(file).unwrap();
+    for size in [64 << 10, 4096, 1] {
+        while file.write_all(&vec![7; size]).is_ok() {}
+    }
+}
+
+/// Everything in one folder into another.
+fn copy(from: &Path, to: &Path) {
+    let from = from.join(".");
+    let copied = Command::new("cp").arg("-a").arg(&from).arg(to).status().unwrap();
+    assert!(copied.success());
+}
+
+#[test]
+fn f05_a_full_journal_costs_checkpoints_but_not_the_attempt_and_leaves_none() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: mounting a small file system needs root");
+        return;
+    }
+    let mut cluster = Cluster::start();
+    let state = cluster.data_dir().join("state/media-1");
+    cluster.end("media-2");
+    cluster.end("media-1");
+    let away = cluster.place("away");
+    copy(&state, &away);
+    // In small blocks: what the last one has room for is written although the disk is full.
+    let image = cluster.place("images").join("state");
+    Mount::make_image_of(&image, 8 << 20, "1024");
+    let _mounted = Mount::image(&state, &image, "rw");
+    copy(&away, &state);
+    cluster.restart("media-1");
+    let full = state.join("full");
+    let source = cluster.place("source");
+    // Whether there is room again before the item ends, what the job's status is then.
+    for (number, frees, status) in [(1, true, 0), (2, false, 129)] {
+        std::fs::write(source.join("big"), tree::noise(20 << 20, number)).unwrap();
+        let more = "[checkpoint]\ninterval = \"1s\"\n[limits]\nbandwidth = \"1MiB/s\"";
+        let policy = format!("slow-{number}");
+        cluster.apply_policy(&policy, &[&source], more).expect(0);
+        let id = cluster.json(&["job", "run", &policy])["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let show = || cluster.json(&["job", "show", &id]);
+        wait_until("the item to begin", || {
+            show()["progress"]["bytes"].as_u64() > Some(0)
+        });
+        fill(&full);
+        let given_up = || cluster.log("media-1").matches("is given up").count();
+        let before = given_up();
+        wait_until("a checkpoint to be given up", || given_up() > before);
+        if frees {
+            std::fs::remove_file(&full).unwrap();
+        } else {
+            wait_until("the end to be tried", || {
+                cluster.log("media-1").contains("trying on")
+            });
+            std::fs::remove_file(&full).unwrap();
+        }
+        wait_until("the job to end", || show()["state"] == "done");
+        let job = show();
+        assert_eq!(job["status_code"], status, "{job:#}");
+        assert_eq!(job["attempts"].as_array().unwrap().len(), 1, "{job:#}");
+        assert_eq!(checkpoints(&cluster), BTreeMap::new());
+    }
+    cluster.check_repository();
+    // Before its folder is unmounted; otherwise that could not be removed.
+    cluster.stop(rustix::process::Signal::TERM);
 }

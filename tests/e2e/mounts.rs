@@ -13,9 +13,14 @@ impl Mount {
 
     /// A file with an empty ext4 file system in it.
     pub(crate) fn make_image(image: &Path, size: u64) {
+        Self::make_image_of(image, size, "4096");
+    }
+
+    /// As [`Mount::make_image`], in blocks of so many bytes.
+    pub(crate) fn make_image_of(image: &Path, size: u64, block: &str) {
         std::fs::File::create(image).unwrap().set_len(size).unwrap();
         let made = Command::new("mkfs.ext4")
-            .args(["-q", "-b", "4096", "-O", "^has_journal"])
+            .args(["-q", "-b", block, "-O", "^has_journal"])
             .arg(image)
             .status()
             .expect("mkfs.ext4 is installed: apt-get install e2fsprogs");

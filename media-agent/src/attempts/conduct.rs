@@ -100,7 +100,7 @@ impl Assignment {
     /// Those of this attempt and of the ones before it: the job ends.
     async fn remove_checkpoints(&self, repository: &Repository, lock: &AttemptLock) {
         let is_backup = matches!(self.ticket.work, Work::Backup);
-        if is_backup && (self.progress.has_checkpoint() || has_predecessors(self.ticket.id.attempt)) {
+        if is_backup && (self.progress.may_have_checkpoints() || has_predecessors(self.ticket.id.attempt)) {
             let locked = (repository.clone(), lock.clone());
             remove_checkpoints(&self.ticket, || Ok(locked)).await;
         }

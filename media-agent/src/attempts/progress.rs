@@ -22,6 +22,7 @@ struct State {
     sample: (Duration, u64),
     rate: u64,
     checkpoint_at: Option<Timestamp>,
+    may_have_checkpoints: bool,
 }
 
 #[derive(Debug, Default)]
@@ -44,8 +45,13 @@ impl Progress {
         self.state.lock().checkpoint_at = Some(at);
     }
 
-    pub(crate) fn has_checkpoint(&self) -> bool {
-        self.state.lock().checkpoint_at.is_some()
+    /// The snapshot of one may be in the storage unit from now on, whatever becomes of it.
+    pub(crate) fn checkpoint_begins(&self) {
+        self.state.lock().may_have_checkpoints = true;
+    }
+
+    pub(crate) fn may_have_checkpoints(&self) -> bool {
+        self.state.lock().may_have_checkpoints
     }
 
     pub(crate) fn counters(&self) -> Counters {

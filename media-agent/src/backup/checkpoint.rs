@@ -19,6 +19,7 @@ use serde::Serialize;
 use super::commit::save_under_lock;
 use super::engine::Base;
 use crate::attempts::{End, counters_message};
+use crate::fault::Fault;
 use crate::storage::{CHECKPOINT_TIME, checkpoint_host, checkpoint_tags};
 use crate::tree_builder::{Partial, UnderWay, show_bytes};
 
@@ -108,7 +109,8 @@ impl<'a> Checkpoints<'a> {
         self.due_at = interval.map(|interval| now.saturating_add(interval));
     }
 
-    /// Makes one; journalled when it returns. Everything that its trees refer to must be stored.
+    /// Makes one; journalled when it returns, or gone while the journal's disk is full. Everything that its trees refer to must be
+    /// stored.
     pub(super) fn make(&mut self, writer: &Writer, marked: Marked<'_>) -> Result<(), End> {
         let base = self.base;
         let (item, path) = (marked.item, marked.path.to_owned());
@@ -121,15 +123,26 @@ impl<'a> Checkpoints<'a> {
         let host = checkpoint_host(base.ticket.client.as_str());
         let mut snapshot = Snapshot::new(time, tree, vec![path], host);
         snapshot.tags = checkpoint_tags(&base.ticket, item);
+        base.progress.checkpoint_begins();
         let id = save_under_lock(base, &snapshot)?;
-        base.journal(vec![What::Checkpoint(CheckpointMade {
+        let made = What::Checkpoint(CheckpointMade {
             snapshot: bytes::Bytes::copy_from_slice(id.as_bytes()),
             item,
             counters: Some(counters_message(&counters)),
-        })])?;
-        base.progress.checkpoint_made(base.context.clock.now());
-        tracing::debug!(attempt = %base.ticket.id, item, snapshot = %id, "checkpoint");
-        self.keep(id);
+        });
+        match base.try_journal(vec![made]) {
+            Ok(()) => {
+                base.progress.checkpoint_made(base.context.clock.now());
+                tracing::debug!(attempt = %base.ticket.id, item, snapshot = %id, "checkpoint");
+                self.keep(id);
+            }
+            // The disk may have room again before something has to be written that matters.
+            Err(error) if error.is_full() => {
+                tracing::warn!(attempt = %base.ticket.id, %error, "a checkpoint cannot be journalled and is given up");
+                self.remove(&id);
+            }
+            Err(error) => return Err(Fault::from(error).into()),
+        }
         Ok(())
     }
 
@@ -137,15 +150,19 @@ impl<'a> Checkpoints<'a> {
         self.kept.push_back(id);
         while self.kept.len() > KEPT {
             let Some(old) = self.kept.pop_front() else { break };
-            let removed = self
-                .base
-                .lock
-                .check()
-                .and_then(|()| self.base.repository.remove_snapshot(&old));
-            // The end of the attempt removes what is left.
-            if let Err(error) = removed {
-                tracing::warn!(snapshot = %old, %error, "an old checkpoint is not removed yet");
-            }
+            self.remove(&old);
+        }
+    }
+
+    /// The end of the attempt removes what is left.
+    fn remove(&self, id: &SnapshotId) {
+        let base = self.base;
+        let removed = base
+            .lock
+            .check()
+            .and_then(|()| base.repository.remove_snapshot(id));
+        if let Err(error) = removed {
+            tracing::warn!(snapshot = %id, %error, "a checkpoint is not removed yet");
         }
     }
 }

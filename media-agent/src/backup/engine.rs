@@ -20,6 +20,7 @@ use super::{adopt, commit};
 use crate::attempts::{BackupProtocol, Done, End, Progress, Wire, counters_message};
 use crate::context::Context;
 use crate::fault::Fault;
+use crate::journal::JournalError;
 use crate::storage::AttemptLock;
 use crate::tickets::{Item, Ticket};
 
@@ -43,9 +44,14 @@ impl Base {
 
     /// Durable when it returns.
     pub(crate) fn journal(&self, events: Vec<What>) -> Result<(), Fault> {
+        Ok(self.try_journal(events)?)
+    }
+
+    /// As [`Base::journal`]; for those who can do without while its disk is full.
+    pub(crate) fn try_journal(&self, events: Vec<What>) -> Result<(), JournalError> {
         let id = self.ticket.id;
         let records = events.into_iter().map(|what| self.context.event(id, what));
-        Ok(self.context.journal.append_blocking(records.collect())?)
+        self.context.journal.append_blocking(records.collect())
     }
 }
 
