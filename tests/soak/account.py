@@ -217,9 +217,15 @@ class Account:
         self.count("repository: clean by restic check --read-data" if check.code == 0 else "repository: NOT clean")
         if check.code:
             self.contradict("the repository is not clean", f"{check.stdout}{check.stderr}"[:2000])
-        snapshots = {snapshot["id"] for snapshot in json.loads(self.cluster.restic("snapshots", "--json").stdout)}
+        listed = json.loads(self.cluster.restic("snapshots", "--json").stdout)
+        snapshots = {snapshot["id"] for snapshot in listed if "checkpoint" not in snapshot["tags"]}
         self.count("restore points: all", len(self.points))
         self.count("repository: snapshots nobody refers to", len(snapshots - set(self.points)))
+        for checkpoint in (snapshot for snapshot in listed if "checkpoint" in snapshot["tags"]):
+            self.count("repository: checkpoints left")
+            job = next(tag.removeprefix("job:") for tag in checkpoint["tags"] if tag.startswith("job:"))
+            if self.jobs[job]["status"] in ("successful", "completed_with_exceptions"):
+                self.contradict("a finished job left a checkpoint", f"{checkpoint['id']} of job {job}")
         for id in set(self.points) - snapshots:
             self.contradict("a restore point without its snapshot", id)
         for number, point in enumerate(rng.sample(sorted(self.points), min(sample, len(self.points)))):
