@@ -46,6 +46,7 @@ impl SessionServer {
             journal_first: journal.acknowledged + 1,
             journal_last: journal.last,
             repository_id: self.context.unit.repository_id().unwrap_or_default(),
+            sent_at: Some(self.context.clock.now().into()),
             ..self.hello.clone()
         }
     }

@@ -30,14 +30,6 @@ pub fn parse(event: v1::JournalEvent) -> Result<JournalEvent, InvalidField> {
     })
 }
 
-/// Moves the times of events by what the clock of their agent, which sent them at `sent_at` by it, is off at `now`.
-pub(super) fn set_right(events: &mut [JournalEvent], sent_at: Timestamp, now: Timestamp) {
-    let off = now.0.saturating_sub(sent_at.0);
-    for event in events {
-        event.at = Timestamp(event.at.0.saturating_add(off));
-    }
-}
-
 fn parse_what(what: What) -> Result<EventKind, InvalidField> {
     Ok(match what {
         What::Marked(m) => EventKind::Marked {
@@ -131,35 +123,4 @@ fn text(mut text: String) -> String {
         text.truncate(end);
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use outlast_core::{EventKind, JournalEvent};
-    use outlast_proto::words::{Attempt, JobId, Timestamp};
-
-    #[test]
-    fn t90_r05_a_clock_that_is_off_is_set_right() {
-        // The agent's clock when it sent; when the event happened by it; and by the leader's, at which it is 1,000 now.
-        for (sent_at, at, right) in [
-            (1_000, 400, 400),
-            (5_000, 4_400, 400),
-            (-10, -110, 900),
-            (i64::MIN, 0, i64::MAX),
-        ] {
-            let mut events = [JournalEvent {
-                sequence: 1,
-                at: Timestamp(at),
-                job: JobId(1),
-                attempt: Attempt(1),
-                what: EventKind::MarkLost {
-                    from: String::new(),
-                    to: String::new(),
-                },
-                writer: 0,
-            }];
-            super::set_right(&mut events, Timestamp(sent_at), Timestamp(1_000));
-            assert_eq!(events[0].at, Timestamp(right), "sent at {sent_at}");
-        }
-    }
 }

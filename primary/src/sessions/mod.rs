@@ -1,6 +1,7 @@
 //! Sessions of agents with the leader: who is here, what they report, what they are owed.
 
 mod admission;
+mod agent_clock;
 mod events;
 mod registry;
 mod serve;

@@ -12,6 +12,7 @@ use outlast_proto::words::{AgentName, JournalId, Timestamp};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
+use super::agent_clock::AgentClock;
 use super::registry::Place;
 use super::{events, ticket};
 use crate::brain::{Brain, BrainError};
@@ -23,6 +24,7 @@ pub(super) struct Serve {
     brain: Brain,
     live: Live,
     agent: AgentName,
+    clock: AgentClock,
     place: Place,
     down: mpsc::Sender<Result<PrimaryMessage, Status>>,
     /// Orders sent in this session; each is sent once.
@@ -41,7 +43,7 @@ impl Serve {
     pub(super) fn new(
         brain: Brain,
         live: Live,
-        agent: AgentName,
+        (agent, clock): (AgentName, AgentClock),
         place: Place,
         down: mpsc::Sender<Result<PrimaryMessage, Status>>,
     ) -> Self {
@@ -49,6 +51,7 @@ impl Serve {
             brain,
             live,
             agent,
+            clock,
             place,
             down,
             said: Said::default(),
@@ -136,7 +139,7 @@ impl Serve {
         }
     }
 
-    async fn take_events(&self, journal: JournalEvents) -> Result<(), End> {
+    async fn take_events(&mut self, journal: JournalEvents) -> Result<(), End> {
         let journal_id = JournalId(journal.journal_id.clone());
         let sent_at = journal.sent_at.as_ref().map(Timestamp::from);
         let mut events: Vec<_> = journal
@@ -146,7 +149,8 @@ impl Serve {
             .collect::<Result<_, _>>()
             .map_err(invalid)?;
         if let Some(sent_at) = sent_at {
-            events::set_right(&mut events, sent_at, self.brain.clock().now());
+            self.clock
+                .set_right(&mut events, sent_at, self.brain.clock().now());
         }
         let command = Command::RecordEvents {
             agent: self.agent.clone(),

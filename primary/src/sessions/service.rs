@@ -7,10 +7,12 @@ use outlast_kit::identity::Identity;
 use outlast_kit::tasks::Tasks;
 use outlast_proto::v1::agent_session_server::AgentSession;
 use outlast_proto::v1::{AgentMessage, Hello, PrimaryMessage, agent_message, primary_message};
+use outlast_proto::words::Timestamp;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::agent_clock::AgentClock;
 use super::registry::Registry;
 use super::{admission, serve};
 use crate::brain::Brain;
@@ -43,6 +45,10 @@ impl AgentSession for SessionService {
         }
         let mut up = request.into_inner();
         let said = first_message(&mut up).await?;
+        let mut clock = AgentClock::default();
+        if let Some(sent_at) = &said.sent_at {
+            clock.off(Timestamp::from(sent_at), self.brain.clock().now());
+        }
         let hello = admission::parse_hello(&identity, &said)?;
         admission::register(&self.brain, &hello).await?;
         let welcome = admission::welcome(&self.brain, &hello, &said).ok_or_else(|| not_leader(None))?;
@@ -65,7 +71,8 @@ impl AgentSession for SessionService {
             .map_err(|_| Status::internal("a new channel is full"))?;
         // An agent that has to begin a new journal comes back with it.
         if !new_journal {
-            let session = serve::Serve::new(self.brain.clone(), self.live.clone(), hello.name, place, down);
+            let agent = (hello.name, clock);
+            let session = serve::Serve::new(self.brain.clone(), self.live.clone(), agent, place, down);
             self.tasks
                 .spawn(format!("session of {}", identity.name), session.run(up));
         }

@@ -1,0 +1,105 @@
+//! What the clock of an agent is off by, as far as its session shows. Times are only ever shown: nothing is decided by them.
+
+use outlast_core::JournalEvent;
+use outlast_proto::words::Timestamp;
+
+/// Clocks run apart by less than one part in so many.
+const DRIFT: i64 = 1_000;
+
+/// The clock of one session's agent.
+#[derive(Default)]
+pub(super) struct AgentClock {
+    /// What it was off by, and when by our clock that was seen.
+    seen: Option<(i64, Timestamp)>,
+}
+
+impl AgentClock {
+    /// It showed `sent_at` when the agent sent what arrives at `now`: what it is off by. A message that waited on its way (its leader did
+    /// not run) looks as if sent by a clock that is behind, so what was seen earlier in the session counts if it is less.
+    pub(super) fn off(&mut self, sent_at: Timestamp, now: Timestamp) -> i64 {
+        let off = now.0.saturating_sub(sent_at.0);
+        let off = self.seen.map_or(off, |(before, at)| {
+            let drift = now.0.saturating_sub(at.0).max(0) / DRIFT;
+            off.min(before.saturating_add(drift))
+        });
+        self.seen = Some((off, now));
+        off
+    }
+
+    /// Moves the times of events that were sent at `sent_at`.
+    pub(super) fn set_right(&mut self, events: &mut [JournalEvent], sent_at: Timestamp, now: Timestamp) {
+        let off = self.off(sent_at, now);
+        for event in events {
+            event.at = Timestamp(event.at.0.saturating_add(off));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outlast_core::{EventKind, JournalEvent};
+    use outlast_proto::words::{Attempt, JobId, Timestamp};
+
+    use super::AgentClock;
+
+    fn event(at: i64) -> JournalEvent {
+        JournalEvent {
+            sequence: 1,
+            at: Timestamp(at),
+            job: JobId(1),
+            attempt: Attempt(1),
+            what: EventKind::MarkLost {
+                from: String::new(),
+                to: String::new(),
+            },
+            writer: 0,
+        }
+    }
+
+    #[test]
+    fn t90_r05_a_clock_that_is_off_is_set_right() {
+        // The agent's clock when it sent; when the event happened by it; and by the leader's, at which it is 1,000 now.
+        for (sent_at, at, right) in [
+            (1_000, 400, 400),
+            (5_000, 4_400, 400),
+            (-10, -110, 900),
+            (i64::MIN, 0, i64::MAX),
+        ] {
+            let mut events = [event(at)];
+            AgentClock::default().set_right(&mut events, Timestamp(sent_at), Timestamp(1_000));
+            assert_eq!(events[0].at, Timestamp(right), "sent at {sent_at}");
+        }
+    }
+
+    #[test]
+    fn t90_r05_what_waited_for_the_leader_happened_when_it_did() {
+        // Sent and arrived, each by the clock of its side, one after the other in a session; what the agent's is off by.
+        type Row = (&'static str, &'static [(i64, i64, i64)]);
+        let rows: [Row; 5] = [
+            ("both right", &[(1_000, 1_000, 0), (2_000, 2_000, 0)]),
+            (
+                "the leader was stopped",
+                &[(1_000, 1_000, 0), (2_000, 902_000, 901), (903_000, 903_000, 0)],
+            ),
+            (
+                "and the clock is ahead",
+                &[(6_000, 1_000, -5_000), (7_000, 102_000, -4_899)],
+            ),
+            (
+                "the hello was slow",
+                &[(1_000, 1_300, 300), (2_000, 2_000, 0), (3_000, 3_200, 1)],
+            ),
+            (
+                "the clock was put forward",
+                &[(1_000, 1_000, 0), (9_000, 2_000, -7_000)],
+            ),
+        ];
+        for (case, messages) in rows {
+            let mut clock = AgentClock::default();
+            for (sent_at, now, expected) in messages {
+                let off = clock.off(Timestamp(*sent_at), Timestamp(*now));
+                assert_eq!(off, *expected, "{case}: sent at {sent_at}");
+            }
+        }
+    }
+}
