@@ -6,8 +6,8 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use outlast_proto::v1::RaftFrame;
 use outlast_proto::v1::raft_client::RaftClient;
+use outlast_proto::v1::{HelloRequest, RaftFrame};
 use serde::Serialize;
 use support::{Home, Node, leader};
 use tonic::Code;
@@ -140,6 +140,46 @@ struct VoteRequest {
     vote: Vote,
     last_log_id: Option<LogId>,
     leadership_transfer: bool,
+}
+
+/// With whom it is for, as a group says it to a node that may be new.
+#[derive(Serialize)]
+struct ToDirectory<T> {
+    to: u64,
+    incarnation: uuid::Uuid,
+    body: T,
+}
+
+/// Between its vote and the first entry it belongs to a group whose members it does not know: whoever asks has to ask again, or would
+/// take itself for a stranger to that group.
+#[test]
+fn t90_a_node_that_has_only_voted_does_not_say_whom_it_knows() {
+    let home = Home::new(1);
+    let node = Node::start(&home).unwrap();
+    node.run(async {
+        let mut client = client(&home).await;
+        let hello = || HelloRequest { node_id: 9 };
+        let new = client.hello(hello()).await.unwrap().into_inner();
+        assert_eq!((new.promised, new.knows_you), (false, false));
+        let body = VoteRequest {
+            vote: Vote {
+                committed: false,
+                ..vote(1)
+            },
+            last_log_id: None,
+            leadership_transfer: false,
+        };
+        let incarnation = new.incarnation.parse().unwrap();
+        let request = ToDirectory {
+            to: 1,
+            incarnation,
+            body,
+        };
+        let payload = rmp_serde::to_vec_named(&request).unwrap().into();
+        client.vote(RaftFrame { format: 1, payload }).await.unwrap();
+        let refused = client.hello(hello()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    });
 }
 
 #[derive(Serialize)]

@@ -3,6 +3,8 @@
 //! Called by the answering side for every request; what it finds out about this node goes to
 //! [`Stop`](crate::node::Stop). The decision is docs/adr/0004.
 
+use std::time::Duration;
+
 use openraft::async_runtime::watch::WatchReceiver;
 use outlast_proto::v1::RaftFrame;
 use serde::de::DeserializeOwned;
@@ -76,6 +78,16 @@ impl Door {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         metrics.membership_config.nodes().count() == 1
+    }
+
+    /// Whether a membership has come to this node, or comes within this time.
+    pub(super) async fn knows_somebody(&self, within: Duration) -> bool {
+        let waiting = self.raft.wait(Some(within));
+        let known = waiting.metrics(
+            |metrics| metrics.membership_config.nodes().next().is_some(),
+            "members",
+        );
+        known.await.is_ok()
     }
 
     /// What this node knows of another one, and whether the entry that says so is applied.

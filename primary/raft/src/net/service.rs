@@ -99,8 +99,14 @@ impl RaftRpc for RaftService {
         let leads = self.door.raft.ensure_linearizable(ReadPolicy::ReadIndex);
         let leads = tokio::time::timeout(CONFIRMED_WITHIN, leads).await;
         let leads = leads.is_ok_and(|confirmed| confirmed.is_ok());
-        let (known, committed) = self.door.knows(asker);
         let identity = self.door.log.identity();
+        // It voted and has no entry yet, or was only just started.
+        if identity.has_promised() && !self.door.knows_somebody(CONFIRMED_WITHIN).await {
+            return Err(Status::unavailable(
+                "it belongs to a group and does not know its members yet",
+            ));
+        }
+        let (known, committed) = self.door.knows(asker);
         Ok(Response::new(HelloResponse {
             node_id: self.door.me,
             incarnation: identity.incarnation().to_string(),
