@@ -12,14 +12,23 @@ use std::time::Duration;
 use outlast_raft::{
     Exclusion, InitializeError, MembershipError, NodeId, Peer, ProposeError, Role, StopReason,
 };
-use support::{Home, Node, assert_holds, cluster, eventually, eventually_eq, leader, propose_somewhere};
+use support::{
+    Home, Node, assert_holds, cluster, eventually, eventually_eq, leader, patient_cluster, propose_somewhere,
+};
 
 type Acked = BTreeMap<u64, String>;
 
+/// Until all of these nodes have it, not only a majority.
 fn feed(nodes: &[Node], count: usize, acked: &mut Acked) {
     for n in 0..count {
         let (index, text) = propose_somewhere(nodes, &format!("command {} of {n}", acked.len()));
         acked.insert(index, text);
+    }
+    for node in nodes {
+        eventually(&format!("what node {} has", node.id), || {
+            let last = *acked.keys().next_back()?;
+            node.rows().contains_key(&last).then_some(())
+        });
     }
 }
 
@@ -65,7 +74,7 @@ fn assert_untouched(node: &Node) {
 
 #[test]
 fn a_node_with_an_emptied_directory_is_refused_and_comes_back_under_a_new_number() {
-    let (mut homes, mut nodes) = cluster(3);
+    let (mut homes, mut nodes) = patient_cluster(3);
     let mut acked = Acked::new();
     feed(&nodes, 30, &mut acked);
     let gone = take(&mut nodes, |node| !node.leads()).id;
@@ -201,6 +210,7 @@ fn a_group_is_formed_once_all_first_members_are_there_and_belong_to_none() {
         id: 3,
         address: homes[2].address,
         dir: tempfile::tempdir().unwrap(),
+        timing: homes[2].timing,
     };
     let other = Node::start(&stranger).unwrap();
     other
@@ -223,10 +233,10 @@ fn a_group_is_formed_once_all_first_members_are_there_and_belong_to_none() {
 
 #[test]
 fn whoever_joins_is_there_is_the_one_meant_and_is_new() {
-    let (homes, nodes) = cluster(1);
+    let (homes, nodes) = patient_cluster(1);
     let chief = leader(&nodes);
     let join = |id: NodeId, home: &Home| chief.run(chief.raft.add_learner(id, home.peer()));
-    let away = Home::new(2);
+    let away = Home::patient(2);
     let refused = join(2, &away);
     assert!(
         matches!(refused, Err(MembershipError::NoAnswer { node_id: 2, .. })),
@@ -235,7 +245,7 @@ fn whoever_joins_is_there_is_the_one_meant_and_is_new() {
     let two = Node::start(&away).unwrap();
     let refused = join(3, &away).unwrap_err();
     assert!(refused.to_string().contains("node 2 answers there"), "{refused}");
-    let elsewhere = Home::new(5);
+    let elsewhere = Home::patient(5);
     let other = Node::start(&elsewhere).unwrap();
     other
         .run(other.raft.initialize(BTreeMap::from([(5, elsewhere.peer())])))
@@ -255,7 +265,7 @@ fn whoever_joins_is_there_is_the_one_meant_and_is_new() {
 
 #[test]
 fn a_removed_node_notices_whether_it_runs_or_comes_back_later() {
-    let (homes, mut nodes) = cluster(5);
+    let (homes, mut nodes) = patient_cluster(5);
     feed(&nodes, 5, &mut Acked::new());
     let chief = leader(&nodes).id;
     let remove = |nodes: &[Node], id: NodeId| {

@@ -16,14 +16,14 @@ use std::time::{Duration, Instant};
 
 use outlast_raft::{
     Applied, Connect, ConnectError, Machine, MachineError, NodeId, Peer, ProposeError, RaftNode, RaftOptions,
-    StartError,
+    StartError, Timing,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 
-pub const LIMIT: Duration = Duration::from_secs(40);
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// What was applied: the command at each index.
 pub type Rows = BTreeMap<u64, Vec<u8>>;
@@ -110,6 +110,7 @@ pub struct Home {
     pub id: NodeId,
     pub address: SocketAddr,
     pub dir: TempDir,
+    pub timing: Timing,
 }
 
 impl Home {
@@ -118,6 +119,15 @@ impl Home {
             id,
             address: own_address(id),
             dir: tempfile::tempdir().unwrap(),
+            timing: Timing::Lan,
+        }
+    }
+
+    /// A node so patient that its leader stays the leader however busy this machine is, and that waits longer for the next one.
+    pub fn patient(id: NodeId) -> Self {
+        Self {
+            timing: Timing::Wan,
+            ..Self::new(id)
         }
     }
 
@@ -133,7 +143,10 @@ impl Home {
     }
 
     pub fn options(&self) -> RaftOptions {
-        options(self.id, self.peer(), &self.data())
+        RaftOptions {
+            timing: self.timing,
+            ..options(self.id, self.peer(), &self.data())
+        }
     }
 }
 
@@ -235,7 +248,15 @@ pub fn eventually_eq<T: PartialEq + Debug>(what: &str, want: &T, mut probe: impl
 
 /// Nodes 1 to `count`, started and initialised.
 pub fn cluster(count: NodeId) -> (Vec<Home>, Vec<Node>) {
-    let homes: Vec<Home> = (1..=count).map(Home::new).collect();
+    initialised((1..=count).map(Home::new).collect())
+}
+
+/// As [`cluster`], for what is done to one leader that has to stay it meanwhile.
+pub fn patient_cluster(count: NodeId) -> (Vec<Home>, Vec<Node>) {
+    initialised((1..=count).map(Home::patient).collect())
+}
+
+fn initialised(homes: Vec<Home>) -> (Vec<Home>, Vec<Node>) {
     let nodes: Vec<Node> = homes.iter().map(|home| Node::start(home).unwrap()).collect();
     let members: BTreeMap<NodeId, Peer> = homes.iter().map(|home| (home.id, home.peer())).collect();
     assert_eq!(nodes[0].run(nodes[0].raft.initialize(members.clone())), Ok(true));
