@@ -3,7 +3,6 @@
 //! Used by the tests of the command line only; tests with real processes live elsewhere.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -116,19 +115,6 @@ fn tls_files(folder: &Path, name: &str) -> TlsFiles {
         ca: folder.join("ca.pem"),
         cert: folder.join(format!("{name}.pem")),
         key: folder.join(format!("{name}.key")),
-    }
-}
-
-/// A port nobody listens on, and that no connection of anybody gets by chance before somebody does: below those the kernel gives.
-/// Each is given once.
-pub(crate) fn free_port() -> u16 {
-    static GIVEN: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let next = std::process::id().wrapping_mul(37) + GIVEN.fetch_add(1, Ordering::Relaxed);
-        let port = u16::try_from(29_000 + next % 3_700).expect("it is below 32,700");
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! It is driven as a process. Where it needs a primary, that is a fake one; real clusters are tested elsewhere.
 
 mod fake_primary;
+#[path = "../support/ports.rs"]
+mod ports;
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -14,7 +16,8 @@ use serde_json::Value;
 use tokio::process::Command;
 use tonic::{Code, Status};
 
-use fake_primary::{FakePrimary, context, free_port};
+use fake_primary::{FakePrimary, context};
+use ports::free_port;
 
 fn outlast(args: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outlast"));
@@ -186,7 +189,7 @@ async fn a_cluster_without_a_leader_answers_only_stale() {
     };
     let _running = fake.serve(folder.path(), up);
 
-    let output = run_in(&context, "cluster status --timeout 500ms").await;
+    let output = run_in(&context, "cluster status --timeout 3s").await;
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{stderr}");
     assert!(

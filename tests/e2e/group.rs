@@ -221,12 +221,6 @@ fn tls(folder: &Path, name: &str) -> String {
     )
 }
 
-/// Below the range of ports given out for outgoing connections, so that it stays free until the node takes it.
 fn free_address() -> String {
-    loop {
-        let port = 10_240 + (uuid::Uuid::new_v4().as_u128() % 22_000) as u16;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return format!("127.0.0.1:{port}");
-        }
-    }
+    format!("127.0.0.1:{}", crate::ports::free_port())
 }

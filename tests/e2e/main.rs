@@ -26,6 +26,8 @@ mod main_job;
 mod mounts;
 mod outage;
 mod outage_matrix;
+#[path = "../support/ports.rs"]
+mod ports;
 #[path = "../support/proxy.rs"]
 mod proxy;
 mod resilience;
