@@ -249,16 +249,13 @@ fn t90_f17_what_a_killed_restore_left_is_put_right() {
     let target = cluster.place("target");
     let restored = target.join(source.strip_prefix("/").unwrap());
     let to = target.to_str().unwrap();
+    // Nothing more comes in the middle of the large file.
+    proxies.iter().for_each(|proxy| proxy.be_silent_after(24 << 20));
     let job = cluster.json(&["restore", point, "--to", to]);
     let id = job["id"].as_str().unwrap();
-    // Nothing more comes as soon as the large file has begun.
-    for _ in 0..100_000 {
-        if temporary_names(&restored.join("docs/deep")) > 0 {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    proxies.iter().for_each(|proxy| proxy.be_silent(true));
+    wait_until("the large file to begin", || {
+        temporary_names(&restored.join("docs/deep")) > 0
+    });
     cluster.kill(&["client-1"]);
     assert!(temporary_names(&target) > 0, "it was killed in the middle");
     proxies.iter().for_each(|proxy| proxy.be_silent(false));

@@ -36,6 +36,8 @@ struct State {
     open: Vec<(TcpStream, TcpStream)>,
     is_closed: bool,
     is_silent: bool,
+    /// It falls silent when so much more has come from the target.
+    silent_after: Option<usize>,
     is_swallowing: bool,
     has_ended: bool,
 }
@@ -101,8 +103,15 @@ impl Proxy {
 
     /// Carries nothing any more, in neither direction and over new connections neither, and closes none; or goes on.
     pub(crate) fn be_silent(&self, is_silent: bool) {
-        self.shared.lock().is_silent = is_silent;
+        let mut state = self.shared.lock();
+        (state.is_silent, state.silent_after) = (is_silent, None);
+        drop(state);
         self.shared.changed.notify_all();
+    }
+
+    /// As [`Proxy::be_silent`], by itself, with the first byte from the target beyond so many.
+    pub(crate) fn be_silent_after(&self, bytes: usize) {
+        self.shared.lock().silent_after = Some(bytes);
     }
 
     /// Takes whatever is sent and carries none of it, an end of a connection as little as anything else; or leads new connections to the
@@ -141,6 +150,15 @@ impl Shared {
         drop(self.changed.wait_while(self.lock(), is_silent).unwrap());
     }
 
+    /// This much has come from the target.
+    fn count_down(&self, bytes: usize) {
+        let mut state = self.lock();
+        if let Some(left) = state.silent_after.take() {
+            state.is_silent |= bytes > left;
+            state.silent_after = left.checked_sub(bytes);
+        }
+    }
+
     /// Whether what a connection carries now is lost, and so is all of it from now on.
     fn swallows(&self, is_lost: &AtomicBool) -> bool {
         let is_swallowing = self.lock().is_swallowing;
@@ -165,10 +183,10 @@ fn accept(incoming: TcpStream, shared: &Arc<Shared>) {
     let (up, (client, server)) = (pair(), pair());
     drop(state);
     let is_lost = Arc::new(AtomicBool::new(false));
-    for (way, most) in [(up, most_up), ((server, client), most_down)] {
+    for (way, most, is_down) in [(up, most_up, false), ((server, client), most_down, true)] {
         let (shared, is_lost) = (Arc::clone(shared), Arc::clone(&is_lost));
         std::thread::spawn(move || {
-            if carry(&way, most, &shared, &is_lost) {
+            if carry(&way, most, (&shared, is_down), &is_lost) {
                 shared.lock().cuts += 1;
             }
             // Nobody hears of the end of a connection that is lost: the proxy keeps both its ends as long as it lives.
@@ -183,13 +201,16 @@ fn accept(incoming: TcpStream, shared: &Arc<Shared>) {
 fn carry(
     (from, to): &(TcpStream, TcpStream),
     most: Option<u64>,
-    shared: &Shared,
+    (shared, is_down): (&Shared, bool),
     is_lost: &AtomicBool,
 ) -> bool {
     let (mut from, mut to) = (from, to);
     let mut buffer = [0; 16 << 10];
     let mut left = most.unwrap_or(u64::MAX);
     while let Ok(read @ 1..) = from.read(&mut buffer) {
+        if is_down {
+            shared.count_down(read);
+        }
         shared.wait_for_sound();
         if shared.swallows(is_lost) {
             continue;
