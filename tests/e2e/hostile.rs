@@ -14,8 +14,10 @@ use outlast_proto::v1::data_client::DataClient;
 use outlast_proto::v1::{
     AdmitAttempt, Admitted, AgentKind, AgentMessage, AttemptOver, AttemptRef, BackupUp, Chunk, Chunks,
     Entries, Entry, FileEnd, FileEnds, Hello, ItemBegin, ItemEnd, JobError, LeaveDirectory, Node, NodeType,
-    Offer, Offers, StreamGoodbye, StreamHello, agent_message, backup_down, backup_up, entry, primary_message,
+    Offer, Offers, StreamGoodbye, StreamHello, Ticket, agent_message, backup_down, backup_up, entry,
+    primary_message,
 };
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -96,12 +98,26 @@ impl<'a> Mallory<'a> {
     async fn job(&mut self) -> (String, Stream) {
         let job = self.cluster.json(&["job", "run", MALLORY]);
         let id = job["id"].as_str().unwrap().to_owned();
-        let order = tokio::time::timeout(PATIENCE, self.orders.recv())
-            .await
-            .unwrap()
-            .unwrap();
+        let order = self.order(&id).await;
         let stream = self.stream(&id, &order, &self.credentials).await;
         (id, stream)
+    }
+
+    /// The order for this job. Those for the one before came as often as there were sessions meanwhile.
+    async fn order(&mut self, job: &str) -> AdmitAttempt {
+        let is_of = |order: &AdmitAttempt| {
+            let ticket = order.ticket.clone().unwrap().ticket;
+            Ticket::decode(ticket).unwrap().attempt.unwrap().job == job
+        };
+        let found = async {
+            loop {
+                let order = self.orders.recv().await.unwrap();
+                if is_of(&order) {
+                    return order;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.unwrap()
     }
 
     async fn stream(&self, job: &str, order: &AdmitAttempt, credentials: &Credentials) -> Stream {
@@ -136,7 +152,8 @@ async fn obey(mut session: Session, orders: mpsc::Sender<AdmitAttempt>) {
                 attempt: 1,
             }),
         };
-        orders.send(order).await.unwrap();
+        // Nobody wants one any more when the test is over.
+        let _ = orders.send(order).await;
         let body = Some(agent_message::Body::Admitted(others));
         let _ = session.up.send(AgentMessage { body }).await;
     }
@@ -346,10 +363,7 @@ async fn a_hostile_client_harms_only_its_own_jobs() {
         .as_str()
         .unwrap()
         .to_owned();
-    let order = tokio::time::timeout(PATIENCE, mallory.orders.recv())
-        .await
-        .unwrap()
-        .unwrap();
+    let order = mallory.order(&job).await;
     let as_another = mallory
         .stream(&job, &order, &credentials(&cluster, "client-1"))
         .await;

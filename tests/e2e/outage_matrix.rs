@@ -139,6 +139,16 @@ fn r02_a_job_whose_ticket_was_just_delivered_is_done_without_a_primary() {
         cluster.restart("client-1");
         assert_truth(&cluster, &id, &source, ended_by);
         cluster.wait_for_all_primaries();
+        // Else it would show itself in the next round, and use up a connection that is to be cut.
+        wait_until(
+            "the restarted client to have heard that its attempt is over",
+            || {
+                let log = cluster.log("client-1");
+                let of_process = log.rsplit("client agent runs").next().unwrap();
+                let lines = |text| of_process.matches(text).count();
+                lines("attempt begins") == lines("attempt is over")
+            },
+        );
         println!("{way:?} before the mark: one history, successful");
     }
 }
