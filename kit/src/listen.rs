@@ -365,7 +365,7 @@ mod tests {
     #[tokio::test]
     async fn t90_a_connection_that_says_nothing_is_given_up() {
         let limits = Limits {
-            silence: Duration::from_millis(300),
+            silence: Duration::from_secs(2),
             ..Limits::default()
         };
         let (mut incoming, address) = listening(limits).await;
@@ -373,10 +373,10 @@ mod tests {
         let mut connection = incoming.next().await.unwrap().unwrap();
         let mut buffer = [0; 1];
         // Whoever says something now and then is heard for longer than one silence.
-        for _ in 0..10 {
+        for _ in 0..12 {
             caller.write_all(b"x").await.unwrap();
             connection.read_exact(&mut buffer).await.unwrap();
-            tokio::time::sleep(limits.silence / 6).await;
+            tokio::time::sleep(limits.silence / 10).await;
         }
         let error = connection.read(&mut buffer).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);

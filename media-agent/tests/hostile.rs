@@ -326,8 +326,8 @@ fn wants(through: u64, wanted: &[u64]) -> restore_up::Body {
 async fn t90_a_client_that_stalls_ends_its_attempt() {
     let world = World::new().await;
     let timing = Timing {
-        hello_wait: Duration::from_secs(1),
-        client_silence: Duration::from_secs(2),
+        hello_wait: Duration::from_secs(2),
+        client_silence: Duration::from_secs(4),
         ..Timing::default()
     };
     let agent = world.agent_with("media-1", timing).await;
@@ -348,7 +348,7 @@ async fn t90_a_client_that_stalls_ends_its_attempt() {
     };
     assert_eq!(over.code, 41, "{}", over.text);
     assert!(
-        over.text.contains("laptop") && over.text.contains("2 s"),
+        over.text.contains("laptop") && over.text.contains("4 s"),
         "{}",
         over.text
     );
@@ -366,7 +366,8 @@ async fn t90_a_client_that_stalls_ends_its_attempt() {
 async fn a_flood_of_streams_holds_up_only_its_own_connection() {
     let world = World::new().await;
     let timing = Timing {
-        hello_wait: Duration::from_millis(100),
+        // The bystander's hello comes within it, however busy the machine is.
+        hello_wait: Duration::from_secs(2),
         ..Timing::default()
     };
     let agent = world.agent_with("media-1", timing).await;

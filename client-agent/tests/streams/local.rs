@@ -52,8 +52,7 @@ async fn back_up(world: &World, way: Box<Way>, callers: LocalIncoming) -> Told {
     let mut session = world.session().await;
     session.welcome(&[]).await;
     session.admit(&ticket(&item(world), 1), address).await;
-    session.running(&[attempt(1)]).await;
-    session.running(&[]).await;
+    session.done(&attempt(1)).await;
     process.end().await;
     serving.abort();
     let told = agent.told();

@@ -108,12 +108,18 @@ impl Session {
             .expect("nothing came")
     }
 
-    async fn admitted(&mut self) -> AttemptRef {
+    pub(crate) async fn admitted(&mut self) -> AttemptRef {
         self.hear(|body| match body {
             Up::Admitted(admitted) => admitted.attempt,
             _ => None,
         })
         .await
+    }
+
+    /// Waits until an attempt that was ordered has come and gone. Between two presences it may do both.
+    pub(crate) async fn done(&mut self, attempt: &AttemptRef) {
+        assert_eq!(self.admitted().await, *attempt);
+        self.running(&[]).await;
     }
 
     /// Waits until a presence lists exactly `attempts`.
@@ -220,7 +226,7 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) async fn end(self) {
         self.shutdown.begin();
-        let ended = tokio::time::timeout(Duration::from_secs(30), self.running).await;
+        let ended = tokio::time::timeout(Duration::from_secs(120), self.running).await;
         ended.expect("it does not end").unwrap().unwrap();
     }
 }
@@ -438,8 +444,7 @@ async fn t90_a_stream_that_breaks_before_its_welcome_is_opened_again() {
     let mut session = world.session().await;
     session.welcome(&[]).await;
     session.admit(&ticket(&world.tree(), 1), address).await;
-    session.running(&[attempt(1)]).await;
-    session.running(&[]).await;
+    session.done(&attempt(1)).await;
     assert_eq!(agent.told().streams, 3);
     assert!(agent.told().items.first().is_some_and(|item| item.end.is_some()));
     process.end().await;

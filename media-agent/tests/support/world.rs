@@ -201,7 +201,7 @@ pub fn in_seconds(seconds: i64) -> prost_types::Timestamp {
 }
 
 /// Generous: a test that hits it is broken or the machine is.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 fn issue(dir: &Path, authority: &Authority, kind: Kind, name: &str) -> TlsFiles {
     let pem = authority
