@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use crate::cluster::{Cluster, wait_until};
 use crate::tree;
 
-/// A job of two items, the first of which is done and the second in progress.
+/// A job of two items, the first of which is done and the second in progress, for three quarters of a minute.
 fn half_done(cluster: &Cluster) -> String {
     let (first, second) = (cluster.place("first"), cluster.place("second"));
-    tree::make(&first);
+    std::fs::write(first.join("small"), tree::noise(1 << 20, 2)).unwrap();
     std::fs::write(second.join("big"), tree::noise(48 << 20, 3)).unwrap();
     cluster
-        .apply_policy("slow", &[&first, &second], "[limits]\nbandwidth = \"4MiB/s\"")
+        .apply_policy("slow", &[&first, &second], "[limits]\nbandwidth = \"1MiB/s\"")
         .expect(0);
     let id = submit(cluster, "slow");
     wait_until("the second item to be in progress", || {

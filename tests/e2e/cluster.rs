@@ -344,7 +344,8 @@ impl Drop for Cluster {
         }
         if let Some(mut dev) = self.dev.take() {
             send(dev.id() as i32, rustix::process::Signal::TERM);
-            let deadline = Instant::now() + Duration::from_secs(40);
+            // It gives each of three kinds of children 15 s; who is killed leaves them behind.
+            let deadline = Instant::now() + PATIENCE;
             while dev.try_wait().ok().flatten().is_none() && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(20));
             }

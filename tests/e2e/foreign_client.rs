@@ -56,6 +56,7 @@ fn python_with_grpc() -> PathBuf {
                 "install",
                 "--quiet",
                 "--disable-pip-version-check",
+                "--retries=10",
                 "grpcio",
                 "grpcio-tools",
             ],

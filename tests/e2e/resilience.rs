@@ -98,11 +98,11 @@ fn upgrade(cluster: &Cluster, version: &str) {
     }
 }
 
-/// A job whose data flows for about 20 s.
+/// A job whose data flows for about 40 s.
 fn long_job(cluster: &Cluster, seed: u64) -> Value {
     let source = cluster.place("source");
     std::fs::write(source.join("big"), tree::noise(40 << 20, seed)).unwrap();
-    let more = "[limits]\nbandwidth = \"2MiB/s\"";
+    let more = "[limits]\nbandwidth = \"1MiB/s\"";
     cluster.apply_policy("long", &[&source], more).expect(0);
     let job = cluster.json(&["job", "run", "long"]);
     wait_until("data to flow", || {

@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 
 use crate::cluster::{Cluster, wait_until};
 
-/// As long as the command line tries by default; a submission refused longer fails the test.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A submission refused longer fails the test. The command line tries for 10 s by default; a busy machine may elect a leader for longer.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the clients saw.
 #[derive(Default)]
