@@ -1,5 +1,9 @@
 //! Checkpoints: made with and without a primary, whole in themselves, kept for the next attempt, gone with the job.
-#![allow(clippy::unwrap_used, reason = "tests; a script is read from top to bottom")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "tests; a script is read from top to bottom"
+)]
 
 mod support;
 
