@@ -34,6 +34,8 @@ use crate::timing;
 
 /// How long tasks may take to end before they are named as stragglers.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
+/// For answers under way when the node ends. Streams of others have no end of their own: replication, watchers.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// A planned handover of leadership takes about 10 ms; a node that finds no successor goes all the same.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -150,21 +152,11 @@ pub async fn run_with(
     );
     let (registry, live) = (Registry::new(), Live::new());
 
-    let incoming = Incoming::new(listener, Limits::default());
+    let routes = routes(&brain, &registry, &live, &tasks, &config).await?;
     // The others need our answers until leadership is handed over.
     let serving_over = Shutdown::new();
-    let routes = routes(&brain, &registry, &live, &tasks, &config).await?;
-    let serve = Server::builder()
-        .tls_config(credentials.server())?
-        .max_concurrent_streams(Some(MAX_STREAMS))
-        .http2_keepalive_interval(Some(KEEP_ALIVE))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE))
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, {
-            let serving = serving_over.clone();
-            async move { serving.begun().await }
-        });
-    tasks.spawn_vital("grpc server", serve);
+    let server = serve(listener, routes, &credentials, serving_over.clone())?;
+    tasks.spawn_vital("grpc server", server);
     tasks.spawn(
         "timing",
         timing::keep(brain.clone(), config.data_dir.clone(), shutdown.clone()),
@@ -267,6 +259,34 @@ fn peer(name: &str, address: &str) -> Peer {
         name: name.to_owned(),
         address: address.to_owned(),
     }
+}
+
+/// Answers until `over`, and for a moment more.
+fn serve(
+    listener: TcpListener,
+    routes: tonic::service::Routes,
+    credentials: &Credentials,
+    over: Shutdown,
+) -> Result<impl Future<Output = Result<(), tonic::transport::Error>> + use<>, tonic::transport::Error> {
+    let incoming = Incoming::new(listener, Limits::default());
+    let end = over.clone();
+    let serving = Server::builder()
+        .tls_config(credentials.server())?
+        .max_concurrent_streams(Some(MAX_STREAMS))
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, async move { end.begun().await });
+    Ok(async move {
+        let cut = async {
+            over.begun().await;
+            tokio::time::sleep(LAST_ANSWERS).await;
+        };
+        tokio::select! {
+            served = serving => served,
+            () = cut => Ok(()),
+        }
+    })
 }
 
 async fn routes(
