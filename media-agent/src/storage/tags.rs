@@ -181,4 +181,27 @@ mod tests {
             assert_eq!(owner_of(&snapshot), is_owned.then_some(owner), "{host} {tags:?}");
         }
     }
+
+    /// Names have dots: a client may be called what another's checkpoints have for a host.
+    #[test]
+    fn a_client_that_is_called_like_a_host_of_checkpoints_owns_none_of_them() {
+        let rows = [
+            ("laptop", true, "laptop.outlast-checkpoint"),
+            ("laptop.outlast-checkpoint", false, "laptop.outlast-checkpoint"),
+            (
+                "laptop.outlast-checkpoint",
+                true,
+                "laptop.outlast-checkpoint.outlast-checkpoint",
+            ),
+        ];
+        for (client, is_checkpoint, host) in rows {
+            let mut snapshot = Snapshot::new(Timestamp::now(), BlobId::of(b"x"), vec![], host.to_owned());
+            snapshot.tags = vec!["outlast".into(), format!("client:{client}"), "cluster:c".into()];
+            snapshot
+                .tags
+                .extend(is_checkpoint.then(|| "checkpoint".to_owned()));
+            let owner = owner_of(&snapshot).map(|owner| owner.client);
+            assert_eq!(owner.as_deref(), Some(client), "{host}");
+        }
+    }
 }
