@@ -17,7 +17,7 @@ use tokio::process::Command;
 use tonic::{Code, Status};
 
 use fake_primary::{FakePrimary, context};
-use ports::free_port;
+use ports::free_ports;
 
 fn outlast(args: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outlast"));
@@ -149,7 +149,7 @@ async fn bad_policy_files_are_refused_before_any_call() {
 #[tokio::test]
 async fn r16_without_a_leader_the_nodes_tried_are_named() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let ports = [free_port(), free_port(), free_port()];
+    let ports = [free_ports(), free_ports(), free_ports()];
     let context = context(folder.path(), &ports);
     let output = run_in(&context, "job run home --timeout 300ms").await;
     assert_eq!(output.status.code(), Some(4));
@@ -175,7 +175,7 @@ async fn r16_without_a_leader_the_nodes_tried_are_named() {
 #[tokio::test]
 async fn a_cluster_without_a_leader_answers_only_stale() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (up, down) = (free_port(), free_port());
+    let (up, down) = (free_ports(), free_ports());
     let context = context(folder.path(), &[up, down]);
     let fake = FakePrimary::default();
     fake.script().status = v1::ClusterStatus {
@@ -222,7 +222,7 @@ fn job(id: &str, state: v1::JobState, status: v1::CompletionStatus) -> v1::Job {
 #[tokio::test]
 async fn lists_are_bare_arrays_of_all_pages() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let port = free_port();
+    let port = free_ports();
     let context = context(folder.path(), &[port]);
     let fake = FakePrimary::default();
     let _running = fake.serve(folder.path(), port);
@@ -262,7 +262,7 @@ async fn lists_are_bare_arrays_of_all_pages() {
 #[tokio::test]
 async fn a_write_keeps_its_request_id_and_a_refusal_its_code() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let port = free_port();
+    let port = free_ports();
     let context = context(folder.path(), &[port]);
     let fake = FakePrimary::default();
     fake.script().jobs = vec![
@@ -318,7 +318,7 @@ async fn a_write_keeps_its_request_id_and_a_refusal_its_code() {
 #[tokio::test]
 async fn waiting_outlasts_an_outage_and_says_so_once() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let port = free_port();
+    let port = free_ports();
     let context = context(folder.path(), &[port]);
     let fake = FakePrimary::default();
     fake.script().jobs = vec![job("7", v1::JobState::Active, v1::CompletionStatus::Unspecified)];

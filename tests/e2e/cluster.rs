@@ -82,6 +82,8 @@ pub(crate) fn outlast() -> Command {
 pub(crate) struct Cluster {
     dev: Option<Child>,
     folder: tempfile::TempDir,
+    /// Its own: those that `dev` finds by itself are another's while a child is dead.
+    port: u16,
     _turn: Turn,
 }
 
@@ -99,6 +101,7 @@ impl Cluster {
         Self {
             dev: None,
             folder: tempfile::tempdir().unwrap(),
+            port: crate::ports::free_ports(),
             _turn: turn,
         }
     }
@@ -107,7 +110,7 @@ impl Cluster {
     pub(crate) fn start_dev(&mut self) {
         let log = std::fs::File::create(self.folder.path().join("dev.out")).unwrap();
         let dev = outlast()
-            .args(["dev", "--port", "0", "--data-dir"])
+            .args(["dev", "--port", &self.port.to_string(), "--data-dir"])
             .arg(self.data_dir())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

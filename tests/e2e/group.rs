@@ -222,5 +222,5 @@ fn tls(folder: &Path, name: &str) -> String {
 }
 
 fn free_address() -> String {
-    format!("127.0.0.1:{}", crate::ports::free_port())
+    format!("127.0.0.1:{}", crate::ports::free_ports())
 }

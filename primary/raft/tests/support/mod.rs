@@ -94,8 +94,10 @@ static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
 
 /// An address of this process's own: two runs at once do not meet, and a restart finds its port free.
 pub fn own_address(node: NodeId) -> SocketAddr {
-    let pid = std::process::id().to_be_bytes();
-    let ip = IpAddr::V4(Ipv4Addr::new(127, pid[1] | 0x80, pid[2], pid[3].clamp(1, 254)));
+    // Neither 0 nor 255 at the end, and no two processes the same.
+    let pid = std::process::id();
+    let [high, middle, low] = [128 + pid / 253 / 256 % 128, pid / 253 % 256, 1 + pid % 253].map(|n| n as u8);
+    let ip = IpAddr::V4(Ipv4Addr::new(127, high, middle, low));
     loop {
         let listener = TcpListener::bind((ip, 0)).unwrap_or_else(|e| panic!("node {node} on {ip}: {e}"));
         let address = listener.local_addr().unwrap();
