@@ -163,3 +163,29 @@ fn f05_a_full_journal_costs_checkpoints_but_not_the_attempt_and_leaves_none() {
     // Before its folder is unmounted; otherwise that could not be removed.
     cluster.stop(rustix::process::Signal::TERM);
 }
+
+#[test]
+fn f05_a_job_that_is_canceled_while_its_media_agent_is_away_leaves_no_checkpoint() {
+    let cluster = Cluster::start();
+    let source = cluster.place("source");
+    std::fs::write(source.join("big"), tree::noise(BIG, 77)).unwrap();
+    let more = "[checkpoint]\ninterval = \"1s\"\n[limits]\nbandwidth = \"2MiB/s\"";
+    cluster.apply_policy("slow", &[&source], more).expect(0);
+    let id = cluster.json(&["job", "run", "slow"])["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let show = || cluster.json(&["job", "show", &id]);
+    wait_until("a checkpoint to be shown", || {
+        show()["progress"]["checkpoint_at"].is_string()
+    });
+    let media = show()["attempts"][0]["media_agent"].as_str().unwrap().to_owned();
+    cluster.kill(&[&media]);
+    assert!(!checkpoints(&cluster).is_empty());
+    cluster.run(&["job", "cancel", &id]);
+    cluster.restart(&media);
+    wait_until("the job to end", || show()["state"] == "done");
+    assert_eq!(show()["status"], "canceled");
+    wait_until("its checkpoints to go", || checkpoints(&cluster).is_empty());
+    cluster.check_repository();
+}

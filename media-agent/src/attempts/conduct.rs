@@ -102,7 +102,7 @@ impl Assignment {
         let is_backup = matches!(self.ticket.work, Work::Backup);
         if is_backup && (self.progress.may_have_checkpoints() || has_predecessors(self.ticket.id.attempt)) {
             let locked = (repository.clone(), lock.clone());
-            remove_checkpoints(&self.ticket, || Ok(locked)).await;
+            remove_checkpoints(&self.ticket.cluster_id, self.ticket.id, || Ok(locked)).await;
         }
     }
 

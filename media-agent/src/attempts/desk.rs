@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::conduct::{self, Assignment};
 use super::control::Control;
-use super::ending::journal_end;
+use super::ending::{journal_end, remove_checkpoints};
 use super::entrance::Entrance;
 use super::link::AnyLink;
 use super::progress::Progress;
@@ -302,6 +302,20 @@ impl Owner {
         if let Some(ending) = self.roster.end_unstarted(id, standing, Ending::canceled(how)) {
             self.end_unstarted(id, ending);
         }
+        self.give_up_checkpoints(id);
+    }
+
+    /// Of a job that is to end and runs nowhere: nobody goes on from what an earlier process made.
+    fn give_up_checkpoints(&self, id: AttemptId) {
+        let Some((cluster, _)) = self.context.verifier.cluster.known() else {
+            return;
+        };
+        let unit = Arc::clone(&self.context.unit);
+        self.context
+            .tasks
+            .spawn(format!("checkpoints of {id}"), async move {
+                remove_checkpoints(&cluster, id, move || unit.lock()).await;
+            });
     }
 
     async fn fence(&mut self, id: AttemptId, reply: oneshot::Sender<()>) {

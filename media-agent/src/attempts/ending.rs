@@ -10,25 +10,25 @@ use outlast_repository::{Repository, RepositoryError};
 
 use crate::context::Context;
 use crate::storage::{self, AttemptLock};
-use crate::tickets::Ticket;
 
 /// Removes the checkpoints of a job that ends with this attempt; one that goes on in another needs them. Called before the end is
 /// journalled: a crash in between costs checkpoints that nobody needs, and leaves none behind.
 pub(super) async fn remove_checkpoints(
-    ticket: &Ticket,
+    cluster: &str,
+    through: AttemptId,
     locked: impl FnOnce() -> Result<(Repository, AttemptLock), RepositoryError> + Send + 'static,
 ) {
-    let of = ticket.clone();
+    let cluster = cluster.to_owned();
     let remove = move || {
         let (repository, lock) = locked()?;
-        storage::remove_checkpoints(&repository, &lock, &of)
+        storage::remove_checkpoints(&repository, &lock, &cluster, through)
     };
     match tokio::task::spawn_blocking(remove).await {
-        Ok(Ok(removed)) => tracing::debug!(attempt = %ticket.id, removed, "checkpoints are removed"),
+        Ok(Ok(removed)) => tracing::debug!(attempt = %through, removed, "checkpoints are removed"),
         Ok(Err(error)) => {
-            tracing::warn!(attempt = %ticket.id, %error, "the job's checkpoints could not be removed");
+            tracing::warn!(attempt = %through, %error, "the job's checkpoints could not be removed");
         }
-        Err(error) => tracing::error!(attempt = %ticket.id, %error, "removing checkpoints failed"),
+        Err(error) => tracing::error!(attempt = %through, %error, "removing checkpoints failed"),
     }
 }
 

@@ -72,7 +72,7 @@ async fn survey(context: &Context, id: AttemptId, open: &OpenAttempt) -> Option<
     let settled = settle(agent, true, &ticketed, &items);
     if matches!(settled, (Ending::Ended(_), _)) {
         let unit = Arc::clone(&context.unit);
-        remove_checkpoints(&ticket, move || unit.prepare()).await;
+        remove_checkpoints(&ticket.cluster_id, ticket.id, move || unit.lock()).await;
     }
     Some(settled)
 }

@@ -46,16 +46,17 @@ fn attempt_of(snapshot: &Snapshot) -> Option<(&str, AttemptId)> {
     Some((value(snapshot, "cluster")?, id))
 }
 
-/// Removes the checkpoints of this attempt and those of its job before it. The number of those removed.
+/// Removes the checkpoints of an attempt and those of its job before it. The number of those removed.
 pub(crate) fn remove_checkpoints(
     repository: &Repository,
     lock: &AttemptLock,
-    ticket: &Ticket,
+    of_cluster: &str,
+    through: AttemptId,
 ) -> Result<usize, RepositoryError> {
     let mut removed = 0;
     for (id, snapshot) in repository.snapshots()? {
         let ours = attempt_of(&snapshot).is_some_and(|(cluster, of)| {
-            cluster == ticket.cluster_id && of.job == ticket.id.job && of.attempt <= ticket.id.attempt
+            cluster == of_cluster && of.job == through.job && of.attempt <= through.attempt
         });
         if !ours {
             continue;

@@ -17,7 +17,7 @@ pub(crate) fn remove_snapshots(
     fenced: AttemptId,
     keep: &BTreeSet<SnapshotId>,
 ) -> Result<usize, RepositoryError> {
-    let (repository, lock) = unit.prepare()?;
+    let (repository, lock) = unit.lock()?;
     let mut removed = 0;
     for (id, snapshot) in repository.snapshots()? {
         let ours = tags_of(&snapshot).is_some_and(|tags| {

@@ -111,9 +111,15 @@ impl StorageUnit {
 
     /// Opens, locks and loads the index, in this order: everything an attempt needs.
     pub(crate) fn prepare(&self) -> Result<(Repository, AttemptLock), RepositoryError> {
+        let (repository, lock) = self.lock()?;
+        repository.reload_index()?;
+        Ok((repository, lock))
+    }
+
+    /// Opens and locks: enough for who removes snapshots.
+    pub(crate) fn lock(&self) -> Result<(Repository, AttemptLock), RepositoryError> {
         let repository = self.repository()?;
         let lock = AttemptLock::take(&repository, &self.lock_host)?;
-        repository.reload_index()?;
         Ok((repository, lock))
     }
 
