@@ -1,7 +1,6 @@
 //! Tables of the tree builder: what breaks the walk, what counts as changed, what trees come out.
 
 mod partial;
-
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
