@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -36,27 +37,28 @@ fn checkpoints(cluster: &Cluster) -> BTreeMap<String, u64> {
         .collect()
 }
 
-#[test]
-fn f05_checkpoints_go_on_without_a_primary_and_spare_the_next_attempt_what_they_hold() {
-    let cluster = Cluster::start();
+/// A job under way that has made a checkpoint: what it backs up, its id, its media agent.
+fn job_with_a_checkpoint(cluster: &Cluster) -> (PathBuf, String, String) {
     let source = cluster.place("source");
     // No two parts of it are alike: what is not new is what was there already.
     std::fs::write(source.join("big"), tree::noise(BIG, 77)).unwrap();
     let more = "[checkpoint]\ninterval = \"1s\"\n[limits]\nbandwidth = \"2MiB/s\"";
     cluster.apply_policy("slow", &[&source], more).expect(0);
-    let id = cluster.json(&["job", "run", "slow"])["id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let mut media = String::new();
+    let submitted = cluster.json(&["job", "run", "slow"]);
+    let id = submitted["id"].as_str().unwrap().to_owned();
+    let mut job = Value::Null;
     wait_until("a checkpoint to be shown", || {
-        let job = cluster.json(&["job", "show", &id]);
-        media = job["attempts"][0]["media_agent"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
+        job = cluster.json(&["job", "show", &id]);
         job["progress"]["checkpoint_at"].is_string()
     });
+    let media = job["attempts"][0]["media_agent"].as_str().unwrap().to_owned();
+    (source, id, media)
+}
+
+#[test]
+fn f05_checkpoints_go_on_without_a_primary_and_spare_the_next_attempt_what_they_hold() {
+    let cluster = Cluster::start();
+    let (source, id, media) = job_with_a_checkpoint(&cluster);
     assert_eq!(cluster.json(&["restore-point", "list"]), Value::Array(vec![]));
 
     let outage = Outage::begin(&cluster, Way::Killed, 3);
@@ -167,19 +169,8 @@ fn f05_a_full_journal_costs_checkpoints_but_not_the_attempt_and_leaves_none() {
 #[test]
 fn f05_a_job_that_is_canceled_while_its_media_agent_is_away_leaves_no_checkpoint() {
     let cluster = Cluster::start();
-    let source = cluster.place("source");
-    std::fs::write(source.join("big"), tree::noise(BIG, 77)).unwrap();
-    let more = "[checkpoint]\ninterval = \"1s\"\n[limits]\nbandwidth = \"2MiB/s\"";
-    cluster.apply_policy("slow", &[&source], more).expect(0);
-    let id = cluster.json(&["job", "run", "slow"])["id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let (_, id, media) = job_with_a_checkpoint(&cluster);
     let show = || cluster.json(&["job", "show", &id]);
-    wait_until("a checkpoint to be shown", || {
-        show()["progress"]["checkpoint_at"].is_string()
-    });
-    let media = show()["attempts"][0]["media_agent"].as_str().unwrap().to_owned();
     cluster.kill(&[&media]);
     assert!(!checkpoints(&cluster).is_empty());
     cluster.run(&["job", "cancel", &id]);

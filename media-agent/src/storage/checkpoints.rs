@@ -53,22 +53,11 @@ pub(crate) fn remove_checkpoints(
     of_cluster: &str,
     through: AttemptId,
 ) -> Result<usize, RepositoryError> {
-    let mut removed = 0;
-    for (id, snapshot) in repository.snapshots()? {
-        let ours = attempt_of(&snapshot).is_some_and(|(cluster, of)| {
+    lock.remove_snapshots(repository, |_, snapshot| {
+        attempt_of(snapshot).is_some_and(|(cluster, of)| {
             cluster == of_cluster && of.job == through.job && of.attempt <= through.attempt
-        });
-        if !ours {
-            continue;
-        }
-        lock.check()?;
-        match repository.remove_snapshot(&id) {
-            Ok(()) => removed += 1,
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(removed)
+        })
+    })
 }
 
 #[cfg(test)]

@@ -18,20 +18,10 @@ pub(crate) fn remove_snapshots(
     keep: &BTreeSet<SnapshotId>,
 ) -> Result<usize, RepositoryError> {
     let (repository, lock) = unit.lock()?;
-    let mut removed = 0;
-    for (id, snapshot) in repository.snapshots()? {
-        let ours = tags_of(&snapshot).is_some_and(|tags| {
+    lock.remove_snapshots(&repository, |id, snapshot| {
+        let ours = tags_of(snapshot).is_some_and(|tags| {
             tags.cluster == cluster && tags.id.job == fenced.job && tags.id.attempt <= fenced.attempt
         });
-        if !ours || keep.contains(&id) {
-            continue;
-        }
-        lock.check()?;
-        match repository.remove_snapshot(&id) {
-            Ok(()) => removed += 1,
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(removed)
+        ours && !keep.contains(id)
+    })
 }

@@ -1,10 +1,10 @@
 //! An attempt's lock on the repository: refreshed while the attempt lives, checked before anything becomes final.
 //!
-//! Used by attempts. When it is checked is theirs to decide.
+//! Used by attempts, and by `fence` and `checkpoints`, which remove snapshots under it. When it is checked is otherwise the attempt's to decide.
 
 use std::sync::Arc;
 
-use outlast_repository::{LockGuard, LockOptions, Repository, RepositoryError};
+use outlast_repository::{LockGuard, LockOptions, Repository, RepositoryError, Snapshot, SnapshotId};
 
 /// Held until every clone is gone.
 #[derive(Clone)]
@@ -34,5 +34,25 @@ impl AttemptLock {
 
     pub(crate) fn refresh(&self) -> Result<(), RepositoryError> {
         self.guard.refresh()
+    }
+    /// Removes the snapshots that are meant, while the lock holds. The number of those removed; somebody else may be quicker.
+    pub(super) fn remove_snapshots(
+        &self,
+        repository: &Repository,
+        is_meant: impl Fn(&SnapshotId, &Snapshot) -> bool,
+    ) -> Result<usize, RepositoryError> {
+        let mut removed = 0;
+        for (id, snapshot) in repository.snapshots()? {
+            if !is_meant(&id, &snapshot) {
+                continue;
+            }
+            self.check()?;
+            match repository.remove_snapshot(&id) {
+                Ok(()) => removed += 1,
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(removed)
     }
 }
