@@ -1,4 +1,4 @@
-//! Ports for processes that tests start. Included by the tests of the command line and by ring 3.
+//! Ports for processes that tests start. Included by the tests of the primary and of the command line, and by ring 3.
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};

@@ -1,9 +1,12 @@
 //! Three primaries in one process, each with a clock and a cluster version of its own.
 #![allow(dead_code, reason = "not every test needs everything")]
 
+#[path = "../../../tests/support/ports.rs"]
+mod ports;
+
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use outlast_kit::authority::Authority;
@@ -15,6 +18,7 @@ use outlast_primary::{Config, MemberConfig, Nature, RunError, run_with};
 use outlast_proto::v1::cluster_client::ClusterClient;
 use outlast_proto::v1::{ClusterStatus, ClusterStatusRequest, TransferLeaderRequest};
 use outlast_proto::words::{Timestamp, Timing};
+use ports::free_ports;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -65,7 +69,7 @@ impl Group {
         let operator = Credentials::load(&issue(folder.path(), &authority, Kind::Operator, "admin")).unwrap();
         let mut listeners = Vec::new();
         for _ in ALL {
-            listeners.push(listen().await);
+            listeners.push(TcpListener::bind(("127.0.0.1", free_ports())).await.unwrap());
         }
         let members = ALL
             .iter()
@@ -245,18 +249,6 @@ impl Group {
         self.nodes.iter().for_each(|node| node.shutdown.begin());
         for node in ALL {
             self.ended(node).await.unwrap();
-        }
-    }
-}
-
-/// At a port that no connection of anybody gets by chance while its node is away: below those the kernel gives.
-async fn listen() -> TcpListener {
-    static GIVEN: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let next = std::process::id().wrapping_mul(37) + GIVEN.fetch_add(1, Ordering::Relaxed);
-        let port = u16::try_from(24_000 + next % 4_000).unwrap();
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
-            return listener;
         }
     }
 }
