@@ -26,6 +26,8 @@ const PAGES: &[(u16, &str)] = &[
     (1111, include_str!("../docs/help/1111.md")),
     (1112, include_str!("../docs/help/1112.md")),
     (1150, include_str!("../docs/help/1150.md")),
+    (1201, include_str!("../docs/help/1201.md")),
+    (1202, include_str!("../docs/help/1202.md")),
     (2106, include_str!("../docs/help/2106.md")),
 ];
 

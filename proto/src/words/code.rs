@@ -68,6 +68,10 @@ codes! {
     RECOVERED = 1112, "recovered";
     /// Automatic cancellation (S-06).
     CANCELED_TIMED_OUT = 1150, "canceled, timed out";
+    /// A restore's target cannot be written (S-14e).
+    TARGET_NOT_WRITABLE = 1201, "restore target not writable";
+    /// A restore's target has no room left (S-14e).
+    TARGET_FULL = 1202, "restore target full";
     /// The storage unit cannot be used at all.
     STORAGE_UNIT_NOT_AVAILABLE = 2106, "storage unit not available";
 }
