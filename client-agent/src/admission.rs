@@ -1,16 +1,14 @@
 //! A ticket as the client understands it: parsed once, then nothing about it can be wrong.
 
 use outlast_proto::v1::{JobKind as WireKind, Overwrite as WireOverwrite, SignedTicket, Ticket};
-use outlast_proto::words::{AgentName, Attempt, InvalidName, JobId, Overwrite};
+use outlast_proto::words::{AgentName, AttemptId, InvalidName, Overwrite};
 use prost::Message as _;
 
 /// The right, and the order, to run one attempt.
 #[derive(Clone, Debug)]
 pub struct Admission {
-    /// The job.
-    pub job: JobId,
-    /// The attempt.
-    pub attempt: Attempt,
+    /// Which.
+    pub id: AttemptId,
     /// Whose host it is about.
     pub client: AgentName,
     /// Who runs the attempt.
@@ -67,12 +65,7 @@ impl Admission {
     pub fn of_ticket(signed: SignedTicket) -> Result<Self, BadTicket> {
         let bad = |field| BadTicket::Field { field };
         let ticket = Ticket::decode(signed.ticket.clone())?;
-        let reference = ticket.attempt.as_ref().ok_or(bad("attempt"))?;
-        let job = reference.job.parse().map_err(|_| bad("job number"))?;
-        let attempt = Attempt(reference.attempt);
-        if attempt == Attempt(0) {
-            return Err(bad("attempt number"));
-        }
+        let id = AttemptId::of_message(ticket.attempt.as_ref()).map_err(|_| bad("job or attempt number"))?;
         let (client, media_agent) = (ticket.client.parse()?, ticket.media_agent.parse()?);
         let work = match WireKind::try_from(ticket.kind) {
             Ok(WireKind::Backup) => backup(ticket),
@@ -80,8 +73,7 @@ impl Admission {
             Ok(WireKind::Unspecified) | Err(_) => return Err(bad("kind of job")),
         };
         Ok(Self {
-            job,
-            attempt,
+            id,
             client,
             media_agent,
             work,

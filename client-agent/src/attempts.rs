@@ -11,7 +11,7 @@ use outlast_kit::tasks::Tasks;
 use outlast_kit::tls::Credentials;
 use outlast_proto::v1::streams_seen::Stream;
 use outlast_proto::v1::{AttemptProgress, AttemptRef};
-use outlast_proto::words::{AgentName, Attempt, JobId, StartId};
+use outlast_proto::words::{AgentName, Attempt, AttemptId, JobKey, StartId};
 use parking_lot::Mutex;
 
 use crate::admission::Admission;
@@ -38,7 +38,7 @@ pub(crate) struct Attempts {
 #[derive(Default)]
 struct Inner {
     attempts: core::Attempts,
-    known: HashMap<JobId, Known>,
+    known: HashMap<JobKey, Known>,
 }
 
 /// The highest attempt of a job that this process has run.
@@ -79,13 +79,14 @@ impl Attempts {
     /// Starts an attempt, unless this process has run it before; then it learns where its media agent is now. An earlier attempt
     /// of the job ends.
     pub(crate) fn start(&self, admission: Admission, addresses: Vec<String>) {
-        let (job, attempt) = (admission.job, admission.attempt);
+        let id = admission.id;
+        let job = id.key();
         let progress = Arc::new(Progress::new(Arc::clone(&self.clock)));
         let ends = Ends::default();
         let addresses = Arc::new(Mutex::new(addresses));
         let gone = Shutdown::new();
         let now = Known {
-            attempt,
+            attempt: id.attempt,
             media_agent: admission.media_agent.clone(),
             addresses: Arc::clone(&addresses),
             progress: Arc::clone(&progress),
@@ -94,7 +95,7 @@ impl Attempts {
         };
         let before = {
             let mut inner = self.inner.lock();
-            match inner.attempts.start(job, attempt) {
+            match inner.attempts.start(id) {
                 Start::Outdated => return,
                 Start::Known => {
                     if let Some(known) = inner.known.get(&job) {
@@ -122,30 +123,31 @@ impl Attempts {
         });
         let this = self.clone();
         self.tasks
-            .spawn(format!("attempt {attempt} of job {job}"), async move {
+            .spawn(format!("attempt {} of job {}", id.attempt, id.job), async move {
                 let _gone = Gone(gone);
                 // Two attempts of a job never work on this host at once (F-04a).
                 if let Some(before) = before {
                     before.gone.begun().await;
                 }
                 let state = conduct(road, &admission, around).await;
-                this.inner.lock().attempts.over(job, attempt, state);
+                this.inner.lock().attempts.over(id, state);
             });
     }
 
     /// Stops the work of an attempt; the media agent says how it ends.
-    pub(crate) fn stop(&self, job: JobId, attempt: Attempt) {
+    pub(crate) fn stop(&self, id: AttemptId) {
         let inner = self.inner.lock();
-        if let Some(known) = inner.known.get(&job).filter(|known| known.attempt == attempt) {
+        let known = inner.known.get(&id.key());
+        if let Some(known) = known.filter(|known| known.attempt == id.attempt) {
             known.ends.work.begin();
         }
     }
 
     /// Ends this attempt and lower ones at once.
-    pub(crate) fn fence(&self, job: JobId, attempt: Attempt) {
+    pub(crate) fn fence(&self, id: AttemptId) {
         let mut inner = self.inner.lock();
-        if inner.attempts.fence(job, attempt)
-            && let Some(known) = inner.known.get(&job)
+        if inner.attempts.fence(id)
+            && let Some(known) = inner.known.get(&id.key())
         {
             known.ends.now.begin();
         }
@@ -159,26 +161,26 @@ impl Attempts {
     }
 
     /// Forgets ended attempts of jobs that are not in `open`.
-    pub(crate) fn retain(&self, open: &BTreeMap<JobId, Attempt>) {
+    pub(crate) fn retain(&self, open: &BTreeMap<JobKey, Attempt>) {
         let inner = &mut *self.inner.lock();
         inner.attempts.retain(open);
         inner.known.retain(|job, _| inner.attempts.get(*job).is_some());
     }
 
     /// The jobs of running attempts.
-    pub(crate) fn running_jobs(&self) -> BTreeSet<JobId> {
+    pub(crate) fn running_jobs(&self) -> BTreeSet<JobKey> {
         self.of_running(|job, _| job).into_iter().collect()
     }
 
     /// The running attempts, as the leader is told.
     pub(crate) fn running(&self) -> Vec<AttemptRef> {
-        self.of_running(|job, known| reference(job, known.attempt))
+        self.of_running(|job, known| job.attempt(known.attempt).to_ref())
     }
 
     /// How far the running attempts are (L-02).
     pub(crate) fn progress(&self) -> Vec<AttemptProgress> {
         self.of_running(|job, known| AttemptProgress {
-            attempt: Some(reference(job, known.attempt)),
+            attempt: Some(job.attempt(known.attempt).to_ref()),
             counters: Some(known.progress.counters()),
             rate: known.progress.rate(),
             path: known.progress.path(),
@@ -193,7 +195,7 @@ impl Attempts {
         let seen = inner.known.iter().map(|(job, known)| (job, known, state(*job)));
         let seen = seen.filter(|(.., state)| *state != State::Ended);
         seen.map(|(job, known, state)| Stream {
-            attempt: Some(reference(*job, known.attempt)),
+            attempt: Some(job.attempt(known.attempt).to_ref()),
             media_agent: known.media_agent.to_string(),
             last_acknowledged_ms_ago: u64::try_from(known.progress.silence().as_millis()).unwrap_or(u64::MAX),
             broken: state != State::Running || known.progress.is_broken(),
@@ -201,11 +203,11 @@ impl Attempts {
         .collect()
     }
 
-    fn of_running<T>(&self, of: impl Fn(JobId, &Known) -> T) -> Vec<T> {
+    fn of_running<T>(&self, of: impl Fn(JobKey, &Known) -> T) -> Vec<T> {
         let inner = self.inner.lock();
         let running = inner.attempts.running();
         running
-            .filter_map(|(job, _)| Some(of(job, inner.known.get(&job)?)))
+            .filter_map(|id| Some(of(id.key(), inner.known.get(&id.key())?)))
             .collect()
     }
 }
@@ -221,7 +223,7 @@ impl Drop for Gone {
 
 /// Runs the attempt to its end on this host.
 async fn conduct(road: Road, admission: &Admission, around: Surroundings) -> State {
-    let (job, attempt) = (admission.job, admission.attempt);
+    let AttemptId { job, attempt, .. } = admission.id;
     tracing::info!(%job, %attempt, agent = %admission.media_agent, "attempt begins");
     match run(road, admission, around).await {
         Ok(Outcome::Over { code, text }) => {
@@ -244,13 +246,5 @@ async fn conduct(road: Road, admission: &Admission, around: Surroundings) -> Sta
             tracing::warn!(%job, %attempt, %error, "attempt ended without a result");
             State::Broken
         }
-    }
-}
-
-/// As messages spell it.
-pub(crate) fn reference(job: JobId, attempt: Attempt) -> AttemptRef {
-    AttemptRef {
-        job: job.to_string(),
-        attempt: attempt.0,
     }
 }

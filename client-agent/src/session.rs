@@ -14,12 +14,12 @@ use outlast_proto::v1::{
     AdmitAttempt, Admitted, AgentMessage, Answer, AttemptRef, JobError, Presence, PrimaryMessage, Stopped,
     StreamsSeen, Welcome, answer,
 };
-use outlast_proto::words::{AgentName, Attempt, JobId, StatusCode};
+use outlast_proto::words::{AgentName, Attempt, AttemptId, JobKey, StatusCode};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::admission::Admission;
-use crate::attempts::{Attempts, reference};
+use crate::attempts::Attempts;
 use crate::tickets::{TicketError, TicketStore};
 
 /// If the leader does not say.
@@ -80,7 +80,8 @@ impl Orders {
             let reconnect_for = Duration::from_secs(welcome.reconnect_for_seconds);
             self.attempts.set_reconnect_for(reconnect_for);
         }
-        let open: BTreeMap<JobId, Attempt> = welcome.open.iter().filter_map(parsed).collect();
+        let open = welcome.open.iter().filter_map(parsed);
+        let open: BTreeMap<JobKey, Attempt> = open.map(|id| (id.key(), id.attempt)).collect();
         self.attempts.retain(&open);
         let running = self.attempts.running_jobs();
         let earlier = self
@@ -103,9 +104,8 @@ impl Orders {
             Some(Down::Stop(order)) => {
                 // A graceful stop is the media agent's: it begins no further item.
                 let is_graceful = order.how() == Stopped::Graceful && !order.cancel;
-                if let Some((job, attempt)) = order.attempt.as_ref().and_then(parsed).filter(|_| !is_graceful)
-                {
-                    self.attempts.stop(job, attempt);
+                if let Some(id) = order.attempt.as_ref().and_then(parsed).filter(|_| !is_graceful) {
+                    self.attempts.stop(id);
                 }
             }
             Some(Down::Fence(order)) => self.fence(order.attempt).await,
@@ -156,11 +156,11 @@ impl Orders {
             .with_tickets(move |tickets| tickets.admit(&kept, &addresses))
             .await;
         if let Err(error) = admitted {
-            tracing::warn!(job = %admission.job, attempt = %admission.attempt, %error, "an attempt is refused");
+            tracing::warn!(job = %admission.id.job, attempt = %admission.id.attempt, %error, "an attempt is refused");
             return Ok(());
         }
         let admitted = Admitted {
-            attempt: Some(reference(admission.job, admission.attempt)),
+            attempt: Some(admission.id.to_ref()),
         };
         let said = say(up, Up::Admitted(admitted)).await;
         // Admitted is admitted, also if this session is gone by now.
@@ -169,15 +169,12 @@ impl Orders {
     }
 
     async fn fence(&self, attempt: Option<AttemptRef>) {
-        let Some((job, attempt)) = attempt.as_ref().and_then(parsed) else {
+        let Some(id) = attempt.as_ref().and_then(parsed) else {
             return;
         };
-        self.attempts.fence(job, attempt);
-        if let Err(error) = self
-            .with_tickets(move |tickets| tickets.fence(job, attempt))
-            .await
-        {
-            tracing::error!(%job, %attempt, %error, "a fence is not durable");
+        self.attempts.fence(id);
+        if let Err(error) = self.with_tickets(move |tickets| tickets.fence(id)).await {
+            tracing::error!(attempt = %id, %error, "a fence is not durable");
         }
     }
 
@@ -210,8 +207,8 @@ impl Orders {
     }
 }
 
-fn parsed(attempt: &AttemptRef) -> Option<(JobId, Attempt)> {
-    Some((attempt.job.parse().ok()?, Attempt(attempt.attempt)))
+fn parsed(attempt: &AttemptRef) -> Option<AttemptId> {
+    AttemptId::of_message(Some(attempt)).ok()
 }
 
 async fn say(up: &mpsc::Sender<AgentMessage>, body: Up) -> Result<(), Gone> {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use outlast_client_core::{Book, Record, Refusal};
 use outlast_kit::files::{remove_durably, write_durably};
-use outlast_proto::words::{Attempt, JobId, StartId};
+use outlast_proto::words::{Attempt, AttemptId, JobId, JobKey, StartId};
 use prost::Message as _;
 
 use crate::admission::Admission;
@@ -101,7 +101,7 @@ impl TicketStore {
 
     /// Accepts an attempt, durably, whose media agent is at one of `addresses`. The same one again is fine.
     pub(crate) fn admit(&mut self, admission: &Admission, addresses: &[String]) -> Result<(), TicketError> {
-        let id = (admission.job, admission.attempt);
+        let id = admission.id;
         let admitted = self.book.admit(id, &admission.signed, addresses);
         match admitted.map_err(|refusal| self.refused(id, refusal))? {
             Some(record) => self.write(record),
@@ -112,7 +112,7 @@ impl TicketStore {
     /// Those of `open` that an earlier process accepted, with the addresses of their media agents.
     pub(crate) fn of_earlier_processes(
         &self,
-        open: &BTreeMap<JobId, Attempt>,
+        open: &BTreeMap<JobKey, Attempt>,
     ) -> Vec<(Admission, Vec<String>)> {
         let admission = |record: &Record| {
             let admission = Admission::of_ticket(record.ticket.clone()?).ok()?;
@@ -123,9 +123,9 @@ impl TicketStore {
     }
 
     /// Refuses this attempt and lower ones from now on, durably.
-    pub(crate) fn fence(&mut self, job: JobId, attempt: Attempt) -> Result<(), TicketError> {
-        let fenced = self.book.fence(job, attempt);
-        match fenced.map_err(|refusal| self.refused((job, attempt), refusal))? {
+    pub(crate) fn fence(&mut self, id: AttemptId) -> Result<(), TicketError> {
+        let fenced = self.book.fence(id);
+        match fenced.map_err(|refusal| self.refused(id, refusal))? {
             Some(record) => self.write(record),
             None => Ok(()),
         }
@@ -134,8 +134,8 @@ impl TicketStore {
     /// Forgets the jobs that are neither in `open` nor in `running`.
     pub(crate) fn retain(
         &mut self,
-        open: &BTreeMap<JobId, Attempt>,
-        running: &BTreeSet<JobId>,
+        open: &BTreeMap<JobKey, Attempt>,
+        running: &BTreeSet<JobKey>,
     ) -> Result<(), TicketError> {
         for job in self.book.over(open, running) {
             let path = self.path(job);
@@ -145,7 +145,8 @@ impl TicketStore {
         Ok(())
     }
 
-    fn refused(&self, (job, attempt): (JobId, Attempt), refusal: Refusal) -> TicketError {
+    fn refused(&self, id: AttemptId, refusal: Refusal) -> TicketError {
+        let (job, attempt) = (id.job, id.attempt);
         match refusal {
             Refusal::Lower { highest } => TicketError::Lower {
                 job,
@@ -154,7 +155,7 @@ impl TicketStore {
             },
             Refusal::Fenced => TicketError::Fenced { job, attempt },
             Refusal::Unreadable => TicketError::Corrupt {
-                path: self.path(job),
+                path: self.path(id.key()),
                 reason: "see the log of the start",
             },
         }
@@ -166,19 +167,18 @@ impl TicketStore {
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
         bytes.extend_from_slice(&body);
-        let job = JobId(record.job);
-        let path = self.path(job);
+        let path = self.path(record.key());
         write_durably(&path, &bytes, 0o600).map_err(|source| TicketError::Io { path, source })?;
         self.book.keep(record);
         Ok(())
     }
 
-    fn path(&self, job: JobId) -> PathBuf {
+    fn path(&self, job: JobKey) -> PathBuf {
         self.folder.join(job.to_string())
     }
 }
 
-fn read(path: &Path, job: JobId) -> Result<Record, TicketError> {
+fn read(path: &Path, job: JobKey) -> Result<Record, TicketError> {
     let corrupt = |reason| TicketError::Corrupt {
         path: path.to_owned(),
         reason,
@@ -196,7 +196,7 @@ fn read(path: &Path, job: JobId) -> Result<Record, TicketError> {
         return Err(corrupt("its checksum is wrong"));
     }
     let record = Record::decode(body).map_err(|_| corrupt("its record cannot be read"))?;
-    if record.job != job.0 {
+    if record.key() != job {
         return Err(corrupt("it is another job's"));
     }
     Ok(record)
@@ -207,8 +207,8 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::path::Path;
 
-    use outlast_proto::v1::{AttemptRef, JobKind, SignedTicket, Ticket};
-    use outlast_proto::words::{Attempt, JobId, StartId};
+    use outlast_proto::v1::{JobKind, SignedTicket, Ticket};
+    use outlast_proto::words::{Attempt, AttemptId, JobId, JobNonce, StartId};
     use prost::Message as _;
 
     use super::{TicketError, TicketStore};
@@ -218,12 +218,27 @@ mod tests {
         TicketStore::open(folder, StartId(start_id.to_owned())).unwrap()
     }
 
+    const NONCE: JobNonce = JobNonce(0xc0_ffee);
+
+    fn id(job: u64, attempt: u32) -> AttemptId {
+        of(job, NONCE, attempt)
+    }
+
+    fn of(job: u64, nonce: JobNonce, attempt: u32) -> AttemptId {
+        AttemptId {
+            job: JobId(job),
+            nonce,
+            attempt: Attempt(attempt),
+        }
+    }
+
     fn admission(job: u64, attempt: u32) -> Admission {
+        admission_of(id(job, attempt))
+    }
+
+    fn admission_of(id: AttemptId) -> Admission {
         let ticket = Ticket {
-            attempt: Some(AttemptRef {
-                job: job.to_string(),
-                attempt,
-            }),
+            attempt: Some(id.to_ref()),
             client: "client".to_owned(),
             media_agent: "media-1".to_owned(),
             kind: JobKind::Backup.into(),
@@ -269,19 +284,16 @@ mod tests {
         for job in 1..=5 {
             first.admit(&admission(job, 2), &addresses(job)).unwrap();
         }
-        first.fence(JobId(5), Attempt(2)).unwrap();
+        first.fence(id(5, 2)).unwrap();
         let mut second = store(temp.path(), "b");
         second.admit(&admission(4, 2), &addresses(4)).unwrap();
         // Job 2 is over, 3 has come to another attempt, 4 is this process's, 5 was fenced.
-        let open = [(1, 2), (3, 3), (4, 2), (5, 2)].map(|(job, attempt)| (JobId(job), Attempt(attempt)));
+        let open = [id(1, 2), id(3, 3), id(4, 2), id(5, 2)].map(|id| (id.key(), id.attempt));
         let earlier = second.of_earlier_processes(&BTreeMap::from(open));
         let [(only, its)] = earlier.as_slice() else {
             panic!("{earlier:?}")
         };
-        assert_eq!(
-            (only.job, only.attempt, its),
-            (JobId(1), Attempt(2), &addresses(1))
-        );
+        assert_eq!((only.id, its), (id(1, 2), &addresses(1)));
     }
 
     #[test]
@@ -289,8 +301,8 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let mut first = store(temp.path(), "a");
         first.admit(&admission(7, 1), &[]).unwrap();
-        first.fence(JobId(7), Attempt(1)).unwrap();
-        first.fence(JobId(9), Attempt(4)).unwrap();
+        first.fence(id(7, 1)).unwrap();
+        first.fence(id(9, 4)).unwrap();
         let mut second = store(temp.path(), "b");
         for (job, attempt, accepted) in [
             (7, 1, false),
@@ -304,13 +316,38 @@ mod tests {
         }
     }
 
+    /// Numbers decide who is newer, the nonce decides whether it is the same job at all.
+    #[test]
+    fn t90_s12b_a_job_whose_number_was_given_out_before_is_refused_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        let (old, new) = (JobNonce(1), JobNonce(2));
+        let mut first = store(temp.path(), "a");
+        first.admit(&admission_of(of(3, JobNonce::NONE, 9)), &[]).unwrap();
+        first.admit(&admission_of(of(3, old, 2)), &[]).unwrap();
+        first.fence(of(3, old, 2)).unwrap();
+        for mut store in [first, store(temp.path(), "b")] {
+            assert!(store.admit(&admission_of(of(3, old, 1)), &[]).is_err());
+            store.admit(&admission_of(of(3, new, 1)), &[]).unwrap();
+            // Each has its own file, and one of before is where it was.
+            assert!(temp.path().join("tickets/3").exists());
+            assert!(temp.path().join("tickets/3-0000000000000002").exists());
+        }
+        // The one that is over goes, and no other.
+        let mut third = store(temp.path(), "c");
+        let open = BTreeMap::from([(of(3, new, 1).key(), Attempt(1))]);
+        third.retain(&open, &BTreeSet::new()).unwrap();
+        let left: Vec<_> = std::fs::read_dir(temp.path().join("tickets")).unwrap().collect();
+        assert_eq!(left.len(), 1);
+        assert_eq!(third.of_earlier_processes(&open).len(), 1);
+    }
+
     #[test]
     fn f04a_a_torn_file_blocks_its_job_and_no_other() {
         let temp = tempfile::tempdir().unwrap();
         let mut first = store(temp.path(), "a");
         first.admit(&admission(7, 3), &[]).unwrap();
         first.admit(&admission(8, 1), &[]).unwrap();
-        let path = temp.path().join("tickets/7");
+        let path = temp.path().join("tickets/7-0000000000c0ffee");
         let whole = std::fs::read(&path).unwrap();
         let mut flipped = whole.clone();
         *flipped.last_mut().unwrap() ^= 1;
@@ -325,10 +362,10 @@ mod tests {
         // Once the job is over, so is its file.
         let mut third = store(temp.path(), "c");
         third
-            .retain(&BTreeMap::from([(JobId(8), Attempt(1))]), &BTreeSet::new())
+            .retain(&BTreeMap::from([(id(8, 1).key(), Attempt(1))]), &BTreeSet::new())
             .unwrap();
         assert!(!path.exists());
-        assert!(temp.path().join("tickets/8").exists());
+        assert!(temp.path().join("tickets/8-0000000000c0ffee").exists());
         third.admit(&admission(7, 4), &[]).unwrap();
     }
 }

@@ -13,12 +13,12 @@ use outlast_proto::v1::journal_event::What;
 use outlast_proto::words::AgentName;
 use tokio::sync::watch;
 
-use crate::attempt_id::AttemptId;
 use crate::contact::Contact;
 use crate::journal::{Journal, JournalError, NewEvent, NewRecord};
 use crate::known_chunks::KnownChunks;
 use crate::storage::StorageUnit;
 use crate::tickets::Verifier;
+use outlast_proto::words::AttemptId;
 
 /// How long things are waited for.
 #[derive(Clone, Copy, Debug)]

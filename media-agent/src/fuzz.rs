@@ -89,6 +89,7 @@ fn hellos() -> Vec<Vec<u8>> {
         attempt: Some(v1::AttemptRef {
             job: "7".into(),
             attempt: 2,
+            nonce: 5,
         }),
         client: "client-1".into(),
         media_agent: "media-1".into(),

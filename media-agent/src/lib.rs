@@ -29,8 +29,6 @@ mod storage;
 mod tickets;
 mod tree_builder;
 
-use outlast_media_core::attempt_id;
-
 pub use config::{Config, StorageConfig};
 pub use context::Timing;
 pub use error::RunError;

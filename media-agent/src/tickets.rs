@@ -11,9 +11,10 @@ use outlast_proto::words::{AgentName, Timestamp};
 use outlast_repository::SnapshotId;
 use prost::Message as _;
 
-use crate::attempt_id::{AttemptId, NoAttempt};
 use crate::cluster::Cluster;
 use crate::storage::SnapshotOwner;
+use outlast_proto::convert::NoAttempt;
+use outlast_proto::words::AttemptId;
 
 /// A ticket whose signature is right and that is for this agent.
 #[derive(Clone, Debug)]

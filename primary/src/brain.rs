@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLockReadGuard};
 use outlast_core::rows::MemberFacts;
 use outlast_core::{ClusterState, Command, Entry, Reply};
 use outlast_kit::clock::SharedClock;
-use outlast_proto::words::{RequestId, Timing};
+use outlast_proto::words::{JobNonce, RequestId, Timing};
 use outlast_raft::{ProposeError, RaftNode};
 use tokio::sync::watch;
 
@@ -40,6 +40,13 @@ pub(crate) enum BrainError {
     /// The reply cannot be read; only a newer version's could be so.
     #[error("the reply cannot be read: {0}")]
     Reply(#[from] rmp_serde::decode::Error),
+}
+
+/// For the jobs of one submission; never that of a job of before there were nonces (S-12b).
+pub(crate) fn draw_nonce() -> JobNonce {
+    // Some bits of either half are fixed.
+    let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+    JobNonce((high ^ low).max(1))
 }
 
 impl Brain {

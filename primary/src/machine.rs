@@ -72,8 +72,10 @@ impl Machine for SharedState {
 
     fn apply(&mut self, index: u64, command: &[u8]) -> Result<Applied, MachineError> {
         let entry = Entry::decode(command).map_err(|what| MachineError::UnknownEntry { index, what })?;
-        if let Command::RaiseClusterVersion { to } = &entry.command {
-            self.check_version(*to)?;
+        if let Command::RaiseClusterVersion { to: version } | Command::FoundCluster { version, .. } =
+            &entry.command
+        {
+            self.check_version(*version)?;
         }
         let (reply, changes) = {
             let mut state = self.write();

@@ -106,9 +106,9 @@ fn decode<M: Message + Default + PartialEq>(bytes: &[u8]) {
 /// The conversions that every process makes at its edges.
 fn words_of(bytes: &[u8]) {
     if let Ok(message) = v1::AttemptRef::decode(bytes)
-        && let Ok((job, attempt)) = message.parts()
+        && let Ok(id) = words::AttemptId::of_message(Some(&message))
     {
-        assert_eq!(v1::AttemptRef::of(job, attempt).parts(), Ok((job, attempt)));
+        assert_eq!(words::AttemptId::of_message(Some(&id.to_ref())), Ok(id));
     }
     if let Ok(message) = v1::Counters::decode(bytes) {
         assert_eq!(v1::Counters::from(words::Counters::from(&message)), message);
@@ -157,7 +157,11 @@ fn messages() -> Vec<Vec<u8>> {
 }
 
 fn attempt() -> v1::AttemptRef {
-    v1::AttemptRef::of(words::JobId(7), words::Attempt(2))
+    v1::AttemptRef {
+        job: "7".into(),
+        attempt: 2,
+        nonce: 5,
+    }
 }
 
 /// Entries on their way up and down.

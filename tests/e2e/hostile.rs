@@ -150,6 +150,7 @@ async fn obey(mut session: Session, orders: mpsc::Sender<AdmitAttempt>) {
             attempt: Some(AttemptRef {
                 job: "1".into(),
                 attempt: 1,
+                nonce: 0,
             }),
         };
         // Nobody wants one any more when the test is over.

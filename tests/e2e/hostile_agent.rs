@@ -32,6 +32,7 @@ fn event(sequence: u64, job: &str, what: What) -> JournalEvent {
         attempt: Some(AttemptRef {
             job: job.to_owned(),
             attempt: 1,
+            nonce: 0,
         }),
         what: Some(what),
         writer: 7,

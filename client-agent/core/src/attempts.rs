@@ -1,8 +1,8 @@
-//! The attempts one process has run or is running, one for each job: which begins, which gives way.
+//! The attempts one process has run or is running, one for each job: which begins, which gives way. Another nonce is another job (S-12b).
 
 use std::collections::BTreeMap;
 
-use outlast_proto::words::{Attempt, JobId};
+use outlast_proto::words::{Attempt, AttemptId, JobKey};
 
 /// How an attempt stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +34,13 @@ pub enum Start {
 /// The highest attempt of each job that this process has run.
 #[derive(Clone, Debug, Default)]
 pub struct Attempts {
-    known: BTreeMap<JobId, (Attempt, State)>,
+    known: BTreeMap<JobKey, (Attempt, State)>,
 }
 
 impl Attempts {
     /// An attempt was admitted.
-    pub fn start(&mut self, job: JobId, attempt: Attempt) -> Start {
+    pub fn start(&mut self, id: AttemptId) -> Start {
+        let (job, attempt) = (id.key(), id.attempt);
         let before = self.known.get(&job).copied();
         match before {
             Some((before, _)) if before > attempt => return Start::Outdated,
@@ -53,15 +54,23 @@ impl Attempts {
     }
 
     /// An attempt runs no more.
-    pub fn over(&mut self, job: JobId, attempt: Attempt, state: State) {
-        if let Some(known) = self.known.get_mut(&job).filter(|known| known.0 == attempt) {
+    pub fn over(&mut self, id: AttemptId, state: State) {
+        if let Some(known) = self
+            .known
+            .get_mut(&id.key())
+            .filter(|known| known.0 == id.attempt)
+        {
             known.1 = state;
         }
     }
 
     /// Whether this attempt and lower ones, which have no right any more, include the one known: it ends at once.
-    pub fn fence(&mut self, job: JobId, attempt: Attempt) -> bool {
-        let Some(known) = self.known.get_mut(&job).filter(|known| known.0 <= attempt) else {
+    pub fn fence(&mut self, id: AttemptId) -> bool {
+        let Some(known) = self
+            .known
+            .get_mut(&id.key())
+            .filter(|known| known.0 <= id.attempt)
+        else {
             return false;
         };
         if known.1 != State::Running {
@@ -71,20 +80,20 @@ impl Attempts {
     }
 
     /// Forgets ended attempts of jobs that are not in `open`.
-    pub fn retain(&mut self, open: &BTreeMap<JobId, Attempt>) {
+    pub fn retain(&mut self, open: &BTreeMap<JobKey, Attempt>) {
         self.known
             .retain(|job, (_, state)| *state == State::Running || open.contains_key(job));
     }
 
     /// The highest attempt of a job, and how it stands.
     #[must_use]
-    pub fn get(&self, job: JobId) -> Option<(Attempt, State)> {
+    pub fn get(&self, job: JobKey) -> Option<(Attempt, State)> {
         self.known.get(&job).copied()
     }
 
     /// Those that run.
-    pub fn running(&self) -> impl Iterator<Item = (JobId, Attempt)> {
+    pub fn running(&self) -> impl Iterator<Item = AttemptId> {
         let running = self.known.iter().filter(|(_, known)| known.1 == State::Running);
-        running.map(|(job, known)| (*job, known.0))
+        running.map(|(job, known)| job.attempt(known.0))
     }
 }

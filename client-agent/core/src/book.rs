@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use outlast_proto::v1::SignedTicket;
-use outlast_proto::words::{Attempt, JobId, StartId};
+use outlast_proto::words::{Attempt, AttemptId, JobId, JobKey, JobNonce, StartId};
 
 /// What is kept of a job. Part of the format on disk: add fields, never change them.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -28,6 +28,20 @@ pub struct Record {
     /// Where its media agent was said to be.
     #[prost(string, repeated, tag = "6")]
     pub addresses: Vec<String>,
+    /// The job's nonce; 0: of before there were nonces.
+    #[prost(fixed64, tag = "7")]
+    pub nonce: u64,
+}
+
+impl Record {
+    /// Which job.
+    #[must_use]
+    pub const fn key(&self) -> JobKey {
+        JobKey {
+            id: JobId(self.job),
+            nonce: JobNonce(self.nonce),
+        }
+    }
 }
 
 /// Why an attempt is not accepted.
@@ -48,8 +62,8 @@ pub enum Refusal {
 #[derive(Clone, Debug)]
 pub struct Book {
     start_id: StartId,
-    records: BTreeMap<JobId, Record>,
-    unreadable: BTreeSet<JobId>,
+    records: BTreeMap<JobKey, Record>,
+    unreadable: BTreeSet<JobKey>,
 }
 
 impl Book {
@@ -65,11 +79,11 @@ impl Book {
 
     /// This record is durable.
     pub fn keep(&mut self, record: Record) {
-        self.records.insert(JobId(record.job), record);
+        self.records.insert(record.key(), record);
     }
 
     /// The job's record cannot be read.
-    pub fn keep_unreadable(&mut self, job: JobId) {
+    pub fn keep_unreadable(&mut self, job: JobKey) {
         self.unreadable.insert(job);
     }
 
@@ -80,10 +94,11 @@ impl Book {
     /// [`Refusal`].
     pub fn admit(
         &self,
-        (job, attempt): (JobId, Attempt),
+        id: AttemptId,
         ticket: &SignedTicket,
         addresses: &[String],
     ) -> Result<Option<Record>, Refusal> {
+        let (job, attempt) = (id.key(), id.attempt);
         self.usable(job)?;
         let mut fenced = 0;
         if let Some(record) = self.records.get(&job) {
@@ -101,7 +116,8 @@ impl Book {
             fenced = record.fenced;
         }
         Ok(Some(Record {
-            job: job.0,
+            job: id.job.0,
+            nonce: id.nonce.0,
             attempt: attempt.0,
             fenced,
             start_id: self.start_id.0.clone(),
@@ -114,13 +130,14 @@ impl Book {
     ///
     /// # Errors
     /// [`Refusal::Unreadable`].
-    pub fn fence(&self, job: JobId, attempt: Attempt) -> Result<Option<Record>, Refusal> {
+    pub fn fence(&self, id: AttemptId) -> Result<Option<Record>, Refusal> {
+        let (job, attempt) = (id.key(), id.attempt);
         self.usable(job)?;
         let mut record = self.records.get(&job).cloned().unwrap_or_default();
         if record.fenced >= attempt.0 {
             return Ok(None);
         }
-        record.job = job.0;
+        (record.job, record.nonce) = (id.job.0, id.nonce.0);
         record.fenced = attempt.0;
         if record.attempt <= attempt.0 {
             record.attempt = attempt.0;
@@ -130,7 +147,7 @@ impl Book {
     }
 
     /// Those of `open` that an earlier process accepted: they are shown to their media agents again, who say what follows (F-09).
-    pub fn of_earlier_processes(&self, open: &BTreeMap<JobId, Attempt>) -> impl Iterator<Item = &Record> {
+    pub fn of_earlier_processes(&self, open: &BTreeMap<JobKey, Attempt>) -> impl Iterator<Item = &Record> {
         self.records.iter().filter_map(|(job, record)| {
             let is_earlier = open.get(job) == Some(&Attempt(record.attempt))
                 && record.attempt > record.fenced
@@ -141,7 +158,7 @@ impl Book {
 
     /// The jobs that are neither in `open` nor in `running`: they can be forgotten.
     #[must_use]
-    pub fn over(&self, open: &BTreeMap<JobId, Attempt>, running: &BTreeSet<JobId>) -> Vec<JobId> {
+    pub fn over(&self, open: &BTreeMap<JobKey, Attempt>, running: &BTreeSet<JobKey>) -> Vec<JobKey> {
         let known = self.records.keys().chain(&self.unreadable);
         known
             .filter(|job| !open.contains_key(job) && !running.contains(job))
@@ -150,12 +167,12 @@ impl Book {
     }
 
     /// Nothing is kept of the job any more.
-    pub fn forget(&mut self, job: JobId) {
+    pub fn forget(&mut self, job: JobKey) {
         self.records.remove(&job);
         self.unreadable.remove(&job);
     }
 
-    fn usable(&self, job: JobId) -> Result<(), Refusal> {
+    fn usable(&self, job: JobKey) -> Result<(), Refusal> {
         if self.unreadable.contains(&job) {
             return Err(Refusal::Unreadable);
         }

@@ -48,7 +48,7 @@ pub(crate) async fn run(
         return Err(Violation::OutOfTurn { what: "a restore" }.into());
     };
     let order = Order {
-        job: admission.job,
+        job: admission.id.job,
         to: to.clone(),
         overwrite: *overwrite,
         progress: Arc::clone(&around.progress),

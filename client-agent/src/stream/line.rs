@@ -76,8 +76,8 @@ impl<P: Protocol> Line<P> {
         let (up, from_user) = mpsc::channel(UP_MESSAGES);
         let (to_user, down) = mpsc::channel(DOWN_MESSAGES);
         let line = Self {
-            job: admission.job,
-            attempt: admission.attempt,
+            job: admission.id.job,
+            attempt: admission.id.attempt,
             road,
             hello: StreamHello {
                 ticket: Some(admission.signed.clone()),

@@ -180,6 +180,7 @@ pub(crate) fn backup_ticket(items: &[PathBuf], exclude: &[&str]) -> Ticket {
         attempt: Some(AttemptRef {
             job: "7".to_owned(),
             attempt: 1,
+            nonce: 5,
         }),
         client: "client".to_owned(),
         media_agent: "media-1".to_owned(),

@@ -258,6 +258,7 @@ pub(crate) fn attempt(number: u32) -> AttemptRef {
     AttemptRef {
         job: "7".to_owned(),
         attempt: number,
+        nonce: 5,
     }
 }
 
@@ -276,7 +277,7 @@ async fn f04a_an_order_is_kept_answered_and_done_once() {
         ..Script::default()
     });
     let address = world.media_agent(&agent).await;
-    let ticket_file = world.temp.path().join("data/tickets/7");
+    let ticket_file = world.temp.path().join("data/tickets/7-0000000000000005");
     let first = world.start();
     let mut session = world.session().await;
     assert_eq!(session.hello.kind(), AgentKind::ClientAgent);

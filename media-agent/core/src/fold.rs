@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{DetailSaid, Severity};
 
-use crate::attempt_id::AttemptId;
 use crate::record::{NewEvent, NewRecord};
+use outlast_proto::words::AttemptId;
 
 /// So many bytes of events may wait for a primary before details are left out. Results of some hundred bytes each come on top.
 pub const FOLD_FROM: u64 = 64 << 20;

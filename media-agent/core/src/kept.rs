@@ -61,6 +61,9 @@ pub struct ClosedJob {
     /// When it was last heard of.
     #[prost(int64, tag = "3")]
     pub at_micros: i64,
+    /// Its nonce; 0: of before there were nonces.
+    #[prost(fixed64, tag = "4")]
+    pub nonce: u64,
 }
 
 /// An attempt that has no right any more; nor have lower ones of its job.

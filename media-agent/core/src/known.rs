@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{JournalEvent, Ticket};
-use outlast_proto::words::{Attempt, JobId, are_compatible};
+use outlast_proto::words::{Attempt, AttemptId, JobId, JobKey, JobNonce, are_compatible};
 use prost::Message as _;
 
-use crate::attempt_id::AttemptId;
 use crate::kept::{ClosedJob, KeptState, OpenAttempt};
 use crate::record::Record;
 
@@ -34,7 +33,7 @@ pub enum Standing {
 pub struct Known {
     open: BTreeMap<AttemptId, OpenAttempt>,
     /// Job -> (highest attempt that is over, when last heard of).
-    closed: BTreeMap<JobId, (Attempt, i64)>,
+    closed: BTreeMap<JobKey, (Attempt, i64)>,
     newest: i64,
 }
 
@@ -100,9 +99,8 @@ impl Known {
     /// Its number and all lower ones of the job are over.
     fn close(&mut self, id: AttemptId) {
         let at = self.newest;
-        self.open
-            .retain(|open, _| open.job != id.job || open.attempt > id.attempt);
-        let (through, heard) = self.closed.entry(id.job).or_insert((id.attempt, at));
+        self.open.retain(|open, _| !open.is_through(id));
+        let (through, heard) = self.closed.entry(id.key()).or_insert((id.attempt, at));
         (*through, *heard) = ((*through).max(id.attempt), at);
     }
 
@@ -116,7 +114,10 @@ impl Known {
         self.closed = kept
             .jobs
             .iter()
-            .map(|job| (JobId(job.job), (Attempt(job.through), job.at_micros)))
+            .map(|job| {
+                let (id, nonce) = (JobId(job.job), JobNonce(job.nonce));
+                (JobKey { id, nonce }, (Attempt(job.through), job.at_micros))
+            })
             .collect();
     }
 
@@ -131,7 +132,8 @@ impl Known {
                 .iter()
                 .filter(|(_, (_, at))| self.newest.saturating_sub(*at) <= REMEMBERED_MICROS)
                 .map(|(job, (through, at))| ClosedJob {
-                    job: job.0,
+                    job: job.id.0,
+                    nonce: job.nonce.0,
                     through: through.0,
                     at_micros: *at,
                 })
@@ -146,7 +148,7 @@ impl Known {
     pub fn standing(&self, id: AttemptId) -> Standing {
         if self
             .closed
-            .get(&id.job)
+            .get(&id.key())
             .is_some_and(|(through, _)| *through >= id.attempt)
         {
             return Standing::Closed;
@@ -154,7 +156,7 @@ impl Known {
         if self
             .open
             .keys()
-            .any(|open| open.job == id.job && open.attempt > id.attempt)
+            .any(|open| open.is_of_same_job(id) && open.attempt > id.attempt)
         {
             return Standing::Superseded;
         }
@@ -190,5 +192,78 @@ impl Known {
     #[must_use]
     pub fn open_attempts(&self) -> Vec<OpenAttempt> {
         self.open.values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outlast_proto::v1::{AttemptEnded, SignedTicket};
+
+    use super::*;
+
+    fn id(nonce: u64, attempt: u32) -> AttemptId {
+        AttemptId {
+            job: JobId(3),
+            nonce: JobNonce(nonce),
+            attempt: Attempt(attempt),
+        }
+    }
+
+    fn admitted(id: AttemptId) -> Record {
+        let ticket = Ticket {
+            attempt: Some(id.to_ref()),
+            ..Ticket::default()
+        };
+        Record::Admitted(SignedTicket {
+            ticket: ticket.encode_to_vec().into(),
+            ..SignedTicket::default()
+        })
+    }
+
+    fn ended(id: AttemptId) -> Record {
+        Record::Event(JournalEvent {
+            attempt: Some(id.to_ref()),
+            what: Some(What::Ended(AttemptEnded::default())),
+            ..JournalEvent::default()
+        })
+    }
+
+    /// A group that was set back gives number 3 out again: nothing of the job before closes or supersedes the new one's attempts.
+    #[test]
+    fn t90_s12b_nothing_is_called_over_that_carries_another_nonce() {
+        let mut known = Known::default();
+        for record in [
+            admitted(id(0, 9)),
+            ended(id(0, 9)),
+            admitted(id(5, 1)),
+            ended(id(5, 1)),
+            admitted(id(5, 2)),
+        ] {
+            known.apply(&record);
+        }
+        let mut again = Known::default();
+        again.apply(&Record::Kept(known.keep(0)));
+        for known in [known, again] {
+            for (of, standing) in [
+                (id(5, 1), Standing::Closed),
+                (id(5, 2), Standing::Open),
+                (id(5, 3), Standing::New),
+                (id(6, 1), Standing::New),
+                (id(0, 1), Standing::Closed),
+                (id(0, 10), Standing::New),
+            ] {
+                assert_eq!(known.standing(of), standing, "{of:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn t90_s12b_an_attempt_ends_no_other_of_its_number() {
+        let mut known = Known::default();
+        for record in [admitted(id(5, 1)), admitted(id(6, 2)), ended(id(6, 2))] {
+            known.apply(&record);
+        }
+        assert_eq!(known.standing(id(5, 1)), Standing::Open);
+        assert_eq!(known.open_attempts().len(), 1);
     }
 }

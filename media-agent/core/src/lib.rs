@@ -5,7 +5,6 @@
 //! run, [`Ending`] how one ends, [`survey`] what the storage unit's word makes of one that was left open, [`session`] how the
 //! journal goes to a leader. Called by `outlast-media-agent`, which does what is decided here, and by the simulation.
 
-pub mod attempt_id;
 pub mod contact;
 mod ending;
 mod fault;
@@ -21,12 +20,12 @@ pub mod survey;
 mod tally;
 mod writers;
 
-pub use attempt_id::AttemptId;
 pub use ending::{Done, End, Ending, Halt};
 pub use fault::{Fault, shorten, told_by_client};
 pub use fold::{FOLD_FROM, Fold};
 pub use known::{Known, Standing};
 pub use ledger::{Gap, Ledger};
+pub use outlast_proto::words::AttemptId;
 pub use record::{NewEvent, NewRecord, Record};
 pub use roster::{Greeting, Judged, Roster, Showing, Stream};
 pub use tally::Tally;

@@ -6,8 +6,8 @@ use outlast_proto::v1::{JournalEvent, SignedTicket};
 use outlast_proto::words::Timestamp;
 use prost::Message as _;
 
-use crate::attempt_id::AttemptId;
 use crate::kept::{Fence, KeptState};
+use outlast_proto::words::AttemptId;
 
 /// One entry of the log. Only events are delivered; the others are the agent's own.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use outlast_proto::v1::AttemptOver;
 use outlast_proto::words::StatusCode;
 
-use crate::attempt_id::AttemptId;
 use crate::ending::Ending;
 use crate::fault::Fault;
 use crate::known::Standing;
+use outlast_proto::words::AttemptId;
 
 /// Endings kept for clients whose stream broke before they heard.
 const ENDINGS: usize = 256;
@@ -178,9 +178,7 @@ impl Roster {
     /// Those that have no right any more when this attempt is fenced (F-04).
     #[must_use]
     pub fn fenced_by(&self, id: AttemptId) -> Vec<AttemptId> {
-        self.of_job(id)
-            .filter(|other| other.attempt <= id.attempt)
-            .collect()
+        self.of_job(id).filter(|other| other.is_through(id)).collect()
     }
 
     /// The attempt runs no more; `over`: what its client is told, if it came to that.
@@ -215,7 +213,7 @@ impl Roster {
     }
 
     fn of_job(&self, id: AttemptId) -> impl Iterator<Item = AttemptId> {
-        self.running().filter(move |other| other.job == id.job)
+        self.running().filter(move |other| other.is_of_same_job(id))
     }
 
     /// The stream goes on from one that another process welcomed.
@@ -272,6 +270,7 @@ mod tests {
         Showing {
             id: AttemptId {
                 job: outlast_proto::words::JobId(1),
+                nonce: outlast_proto::words::JobNonce(5),
                 attempt: outlast_proto::words::Attempt(1),
             },
             expired: None,
@@ -318,5 +317,26 @@ mod tests {
         roster.over(id, None);
         let opened = roster.judge_stream(shown(false), &greeting, Ok(Standing::New));
         assert_eq!(opened, Judged::Begin(Vec::new()));
+    }
+
+    #[test]
+    fn t90_s12b_an_attempt_halts_and_fences_no_other_of_its_number() {
+        let mut roster = Roster::new("start");
+        let with = |nonce, attempt| AttemptId {
+            nonce: outlast_proto::words::JobNonce(nonce),
+            attempt: outlast_proto::words::Attempt(attempt),
+            ..shown(false).id
+        };
+        let order = |id| Showing { id, ..shown(false) };
+        for id in [with(5, 1), with(6, 3)] {
+            let begun = roster.judge_order(order(id), Ok(Standing::New));
+            assert_eq!(begun, Judged::Begin(Vec::new()), "{id:?}");
+        }
+        assert_eq!(roster.fenced_by(with(6, 2)), []);
+        assert_eq!(roster.fenced_by(with(0, 9)), []);
+        assert_eq!(roster.fenced_by(with(5, 2)), [with(5, 1)]);
+        // A later attempt of the one job ends the earlier one, and leaves the other job's alone.
+        let begun = roster.judge_order(order(with(5, 2)), Ok(Standing::New));
+        assert_eq!(begun, Judged::Begin(vec![with(5, 1)]));
     }
 }

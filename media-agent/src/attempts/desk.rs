@@ -18,11 +18,11 @@ use super::ending::{journal_end, remove_checkpoints};
 use super::entrance::Entrance;
 use super::link::AnyLink;
 use super::progress::Progress;
-use crate::attempt_id::AttemptId;
 use crate::context::Context;
 use crate::fault::Fault;
 use crate::journal::{NewRecord, Standing};
 use crate::tickets::Ticket;
+use outlast_proto::words::AttemptId;
 
 const REQUESTS: usize = 64;
 

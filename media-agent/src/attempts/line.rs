@@ -20,8 +20,8 @@ use super::control::Control;
 use super::entrance::Entrance;
 use super::link::{AnyLink, GOODBYE, Link, Protocol};
 use super::wire::{ANSWERS, MESSAGES, Wire};
-use crate::attempt_id::AttemptId;
 use crate::fault::Fault;
+use outlast_proto::words::AttemptId;
 
 /// How long a confirmation may wait for a message to go with.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(200);

@@ -8,8 +8,8 @@ use outlast_proto::v1;
 use outlast_proto::words::{Counters, Timestamp};
 use parking_lot::Mutex;
 
-use crate::attempt_id::AttemptId;
 use crate::fault::shorten;
+use outlast_proto::words::AttemptId;
 
 /// As much of a path as is shown.
 const MAX_PATH: usize = 8192;

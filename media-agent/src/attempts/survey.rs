@@ -12,11 +12,11 @@ use outlast_proto::v1::{ItemEnded, SignedTicket};
 use outlast_proto::words::{Counters, StatusCode};
 
 use super::ending::{journal_end, remove_checkpoints};
-use crate::attempt_id::AttemptId;
 use crate::backup::adopt;
 use crate::context::Context;
 use crate::fault::Fault;
 use crate::tickets::{Ticket, Work};
+use outlast_proto::words::AttemptId;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);

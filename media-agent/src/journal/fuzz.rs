@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{AttemptMarked, ItemEnded, SignedTicket, Ticket};
-use outlast_proto::words::{Attempt, JobId, Timestamp};
+use outlast_proto::words::{Attempt, AttemptId, JobId, JobNonce, Timestamp};
 use prost::Message as _;
 
 use super::format::{FRAME_HEAD, HEADER_LENGTH, Header, fill_head};
 use super::segment::file_name;
 use super::store::Store;
-use crate::attempt_id::AttemptId;
 use outlast_media_core::kept::{ClosedJob, Fence, KeptState, KeptWriter, OpenAttempt};
 use outlast_media_core::{NewEvent, NewRecord, Record};
 
@@ -57,6 +56,7 @@ pub(crate) fn journal(input: &[u8]) {
         assert!(events.len() as u64 <= before);
         let id = AttemptId {
             job: JobId(1),
+            nonce: JobNonce(1),
             attempt: Attempt(1),
         };
         let event = NewEvent {
@@ -95,6 +95,7 @@ pub(crate) fn journals() -> Vec<Vec<u8>> {
     let attempt = Some(
         AttemptId {
             job: JobId(7),
+            nonce: JobNonce(3),
             attempt: Attempt(2),
         }
         .to_ref(),
@@ -127,6 +128,7 @@ pub(crate) fn journals() -> Vec<Vec<u8>> {
             primary_version: "0.1.0".to_owned(),
         }],
         jobs: vec![ClosedJob {
+            nonce: 4,
             job: 3,
             through: 1,
             at_micros: 9,

@@ -10,10 +10,9 @@ use outlast_kit::shutdown::Shutdown;
 use outlast_kit::tasks::Tasks;
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{
-    AttemptEnded, AttemptMarked, AttemptRef, ExceptionsFound, FileException, ItemEnded, ItemStarted,
-    SignedTicket, Ticket,
+    AttemptEnded, AttemptMarked, ExceptionsFound, FileException, ItemEnded, ItemStarted, SignedTicket, Ticket,
 };
-use outlast_proto::words::{Attempt, JobId, Timestamp};
+use outlast_proto::words::{Attempt, AttemptId, JobId, JobNonce, Timestamp};
 use prost::Message as _;
 
 use super::Journal;
@@ -21,7 +20,6 @@ use super::error::JournalError;
 use super::format::Header;
 use super::segment::{Segment, file_name};
 use super::store::{ROTATE_AT, Store};
-use crate::attempt_id::AttemptId;
 use outlast_media_core::Record;
 use outlast_media_core::Standing;
 use outlast_media_core::kept::KeptState;
@@ -30,6 +28,7 @@ use outlast_media_core::{NewEvent, NewRecord};
 fn id(job: u64, attempt: u32) -> AttemptId {
     AttemptId {
         job: JobId(job),
+        nonce: JobNonce(0xc0_ffee),
         attempt: Attempt(attempt),
     }
 }
@@ -251,13 +250,7 @@ fn rotation_keeps_open_attempts_and_drops_what_is_delivered() {
     }
     let kept = store.known().open_attempts();
     assert_eq!(kept.len(), 1);
-    assert_eq!(
-        kept[0].attempt.as_ref(),
-        Some(&AttemptRef {
-            job: "1".into(),
-            attempt: 3
-        })
-    );
+    assert_eq!(kept[0].attempt.as_ref(), Some(&id(1, 3).to_ref()));
     assert_eq!(kept[0].ticket, Some(ticket(id(1, 3))));
     let rest = store.read(store.acknowledged() + 1, 100).unwrap();
     assert_eq!(rest.last().unwrap().sequence, store.last());
@@ -396,6 +389,11 @@ async fn appends_of_many_are_all_durable_and_in_order() {
 /// The sample was written once by format version 1 and is never edited.
 #[test]
 fn the_sample_of_format_version_1_is_read() {
+    // It is of before there were nonces.
+    let of_before = |job, attempt| AttemptId {
+        nonce: JobNonce::NONE,
+        ..id(job, attempt)
+    };
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/journal-v1");
     let dir = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(&sample).unwrap() {
@@ -406,9 +404,14 @@ fn the_sample_of_format_version_1_is_read() {
     assert_eq!((store.acknowledged(), store.last()), (2, 5));
     let open_attempts = store.known().open_attempts();
     assert_eq!(open_attempts.len(), 1);
-    assert_eq!(open_attempts[0].ticket, Some(ticket(id(2, 1))));
-    assert_eq!(store.known().standing(id(1, 1)), Standing::Closed);
-    assert_eq!(store.known().standing(id(3, 4)), Standing::Closed);
+    assert_eq!(open_attempts[0].ticket, Some(ticket(of_before(2, 1))));
+    assert_eq!(store.known().standing(of_before(1, 1)), Standing::Closed);
+    assert_eq!(store.known().standing(of_before(3, 4)), Standing::Closed);
+    assert_eq!(
+        store.known().standing(id(3, 4)),
+        Standing::New,
+        "another job (S-12b)"
+    );
     assert_eq!(store.read(3, 10).unwrap().len(), 3);
 }
 

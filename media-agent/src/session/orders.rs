@@ -17,8 +17,8 @@ use tonic::Streaming;
 
 use super::list_files;
 use super::serve::SessionServer;
-use crate::attempt_id::AttemptId;
 use crate::fault::Fault;
+use outlast_proto::words::AttemptId;
 
 /// Follows orders until the leader ends the session.
 pub(super) async fn follow(

@@ -5,9 +5,9 @@
 use outlast_repository::{Repository, RepositoryError, Snapshot};
 
 use super::lock::AttemptLock;
-use super::tags::{is_checkpoint, owner_of, value};
-use crate::attempt_id::AttemptId;
+use super::tags::{attempt_of, is_checkpoint, nonce_tag, owner_of, value};
 use crate::tickets::Ticket;
+use outlast_proto::words::AttemptId;
 
 /// Seconds of 2000-01-01T00:00:00Z. Checkpoints lie in this year, so that `restic restore latest` and `restic forget` never meet one.
 pub(crate) const CHECKPOINT_TIME: i64 = 946_684_800;
@@ -21,7 +21,7 @@ pub(crate) fn checkpoint_host(client: &str) -> String {
 }
 
 pub(crate) fn checkpoint_tags(ticket: &Ticket, item: u32) -> Vec<String> {
-    vec![
+    let mut tags = vec![
         "outlast".to_owned(),
         CHECKPOINT.to_owned(),
         format!("job:{}", ticket.id.job),
@@ -31,16 +31,14 @@ pub(crate) fn checkpoint_tags(ticket: &Ticket, item: u32) -> Vec<String> {
         format!("item:{item}"),
         format!("items:{}", ticket.items.len()),
         format!("cluster:{}", ticket.cluster_id),
-    ]
+    ];
+    tags.extend(nonce_tag(ticket.id));
+    tags
 }
 
 /// Of which cluster and attempt a snapshot is a checkpoint, if it is one.
-fn attempt_of(snapshot: &Snapshot) -> Option<(&str, AttemptId)> {
-    let attempt = outlast_proto::v1::AttemptRef {
-        job: value(snapshot, "job")?.to_owned(),
-        attempt: value(snapshot, "attempt")?.parse().ok()?,
-    };
-    let id = AttemptId::of_message(Some(&attempt)).ok()?;
+fn made_by(snapshot: &Snapshot) -> Option<(&str, AttemptId)> {
+    let id = attempt_of(snapshot)?;
     // Anybody may give a restore point the tag with restic; the host goes with it only in what we wrote ourselves.
     owner_of(snapshot).filter(|_| is_checkpoint(snapshot))?;
     Some((value(snapshot, "cluster")?, id))
@@ -54,25 +52,24 @@ pub(crate) fn remove_checkpoints(
     through: AttemptId,
 ) -> Result<usize, RepositoryError> {
     lock.remove_snapshots(repository, |_, snapshot| {
-        attempt_of(snapshot).is_some_and(|(cluster, of)| {
-            cluster == of_cluster && of.job == through.job && of.attempt <= through.attempt
-        })
+        made_by(snapshot).is_some_and(|(cluster, of)| cluster == of_cluster && of.is_through(through))
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use outlast_proto::words::{Attempt, JobId};
+    use outlast_proto::words::{Attempt, JobId, JobNonce};
     use outlast_repository::{BlobId, Snapshot, Timestamp};
 
-    use super::{AttemptId, attempt_of};
+    use super::{AttemptId, made_by};
 
     #[test]
     fn f05_only_what_was_written_as_a_checkpoint_is_removed_as_one() {
-        const TAGS: [&str; 6] = [
+        const TAGS: [&str; 7] = [
             "outlast",
             "checkpoint",
             "job:12",
+            "nonce:0000000000000007",
             "attempt:3",
             "client:laptop",
             "cluster:c",
@@ -80,10 +77,11 @@ mod tests {
         let read = |host: &str, tags: &[&str]| {
             let mut snapshot = Snapshot::new(Timestamp::now(), BlobId::of(b"x"), vec![], host.to_owned());
             snapshot.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
-            attempt_of(&snapshot).map(|(cluster, id)| (cluster.to_owned(), id))
+            made_by(&snapshot).map(|(cluster, id)| (cluster.to_owned(), id))
         };
         let id = AttemptId {
             job: JobId(12),
+            nonce: JobNonce(7),
             attempt: Attempt(3),
         };
         let host = "laptop.outlast-checkpoint";
@@ -96,7 +94,9 @@ mod tests {
         assert_eq!(read("tower.outlast-checkpoint", &TAGS), None);
         for missing in TAGS {
             let less: Vec<&str> = TAGS.into_iter().filter(|tag| *tag != missing).collect();
-            assert_eq!(read(host, &less), None, "without {missing}");
+            // Without a nonce it is of another job: one of before there were nonces.
+            let found = read(host, &less).filter(|(_, of)| of.is_through(id));
+            assert_eq!(found, None, "without {missing}");
         }
     }
 }

@@ -8,7 +8,7 @@ use outlast_repository::{RepositoryError, SnapshotId};
 
 use super::tags::tags_of;
 use super::unit::StorageUnit;
-use crate::attempt_id::AttemptId;
+use outlast_proto::words::AttemptId;
 
 /// Removes the snapshots of this and lower attempts of the job, but `keep`. The number of those removed.
 pub(crate) fn remove_snapshots(
@@ -19,9 +19,8 @@ pub(crate) fn remove_snapshots(
 ) -> Result<usize, RepositoryError> {
     let (repository, lock) = unit.lock()?;
     lock.remove_snapshots(&repository, |id, snapshot| {
-        let ours = tags_of(snapshot).is_some_and(|tags| {
-            tags.cluster == cluster && tags.id.job == fenced.job && tags.id.attempt <= fenced.attempt
-        });
+        let ours =
+            tags_of(snapshot).is_some_and(|tags| tags.cluster == cluster && tags.id.is_through(fenced));
         ours && !keep.contains(id)
     })
 }

@@ -28,7 +28,7 @@ pub(crate) fn finished_items(
             continue;
         };
         let ours = tags.cluster == ticket.cluster_id
-            && tags.id.job == ticket.id.job
+            && tags.id.is_of_same_job(ticket.id)
             && tags.client == ticket.client.as_str();
         let fits = |item: &crate::tickets::Item| snapshot.paths == [item.path.clone()];
         if !ours || !ticket.items.get(tags.item as usize).is_some_and(fits) {

@@ -2,11 +2,10 @@
 //!
 //! Restore points can be rebuilt from them alone, so they are a format: add, never rename.
 
-use outlast_proto::words::{Counters, ItemOutcome};
+use outlast_proto::words::{Attempt, AttemptId, Counters, ItemOutcome, JobNonce};
 use outlast_repository::Snapshot;
 
 use super::checkpoints::{CHECKPOINT, checkpoint_host};
-use crate::attempt_id::AttemptId;
 
 /// What the tags say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +24,7 @@ pub(crate) struct SnapshotTags {
 impl SnapshotTags {
     pub(crate) fn to_tags(&self) -> Vec<String> {
         let c = &self.counters;
-        vec![
+        let mut tags = vec![
             "outlast".to_owned(),
             format!("job:{}", self.id.job),
             format!("attempt:{}", self.id.attempt),
@@ -39,7 +38,9 @@ impl SnapshotTags {
             format!("bytes:{}", c.bytes),
             format!("files:{}", c.files),
             format!("directories:{}", c.directories),
-        ]
+        ];
+        tags.extend(nonce_tag(self.id));
+        tags
     }
 }
 
@@ -50,13 +51,9 @@ pub(crate) fn tags_of(snapshot: &Snapshot) -> Option<SnapshotTags> {
     if !snapshot.tags.iter().any(|tag| tag == "outlast") {
         return None;
     }
-    let attempt = outlast_proto::v1::AttemptRef {
-        job: value("job")?.to_owned(),
-        attempt: value("attempt")?.parse().ok()?,
-    };
     Some(SnapshotTags {
         cluster: value("cluster")?.to_owned(),
-        id: AttemptId::of_message(Some(&attempt)).ok()?,
+        id: attempt_of(snapshot)?,
         policy: value("policy")?.to_owned(),
         client: value("client")?.to_owned(),
         item: value("item")?.parse().ok()?,
@@ -70,6 +67,22 @@ pub(crate) fn tags_of(snapshot: &Snapshot) -> Option<SnapshotTags> {
             ..Counters::default()
         },
     })
+}
+
+/// None for a job of before there were nonces.
+pub(super) fn nonce_tag(id: AttemptId) -> Option<String> {
+    (!id.nonce.is_none()).then(|| format!("nonce:{}", id.nonce))
+}
+
+/// The attempt that wrote a snapshot, by its tags. One without a nonce is of a job of before there were nonces.
+pub(super) fn attempt_of(snapshot: &Snapshot) -> Option<AttemptId> {
+    let nonce = value(snapshot, "nonce").map(str::parse::<JobNonce>);
+    let id = AttemptId {
+        job: value(snapshot, "job")?.parse().ok()?,
+        nonce: nonce.transpose().ok()?.unwrap_or(JobNonce::NONE),
+        attempt: Attempt(value(snapshot, "attempt")?.parse().ok()?),
+    };
+    Some(id).filter(|id| id.attempt > Attempt(0))
 }
 
 /// What the tag `key` says.
@@ -108,15 +121,15 @@ pub(crate) fn owner_of(snapshot: &Snapshot) -> Option<SnapshotOwner> {
 
 #[cfg(test)]
 mod tests {
-    use super::{SnapshotOwner, SnapshotTags, owner_of, tags_of};
-    use crate::attempt_id::AttemptId;
-    use outlast_proto::words::{Attempt, Counters, ItemOutcome, JobId};
+    use super::{SnapshotOwner, SnapshotTags, attempt_of, nonce_tag, owner_of, tags_of};
+    use outlast_proto::words::{Attempt, AttemptId, Counters, ItemOutcome, JobId, JobNonce};
     use outlast_repository::{BlobId, Snapshot, Timestamp};
 
     #[test]
     fn f14_tags_are_read_as_they_were_written() {
         let id = AttemptId {
             job: JobId(12),
+            nonce: JobNonce(0xc0_ffee),
             attempt: Attempt(3),
         };
         let tags = SnapshotTags {
@@ -141,8 +154,40 @@ mod tests {
         assert_eq!(tags_of(&snapshot), Some(tags));
         for missing in 0..snapshot.tags.len() {
             let mut less = snapshot.clone();
-            less.tags.remove(missing);
-            assert_eq!(tags_of(&less), None, "without {}", snapshot.tags[missing]);
+            let missing = less.tags.remove(missing);
+            if !missing.starts_with("nonce:") {
+                assert_eq!(tags_of(&less), None, "without {missing}");
+            }
+        }
+    }
+
+    #[test]
+    fn s12b_a_snapshot_without_a_nonce_is_of_a_job_that_has_none() {
+        let rows: [(&[&str], Option<u64>); 6] = [
+            (&[], Some(0)),
+            (&["nonce:00000000c0ffee00"], Some(0xc0ff_ee00)),
+            // Nobody knows whose these are: nobody's.
+            (&["nonce:"], None),
+            (&["nonce:c0ffee"], None),
+            (&["nonce:zz000000c0ffee00"], None),
+            (&["nonce:00000000C0FFEE00"], None),
+        ];
+        for (tags, nonce) in rows {
+            let mut snapshot = Snapshot::new(Timestamp::now(), BlobId::of(b"x"), vec![], String::new());
+            let all = ["outlast", "job:12", "attempt:3"].iter().chain(tags);
+            snapshot.tags = all.map(|tag| (*tag).to_owned()).collect();
+            let read = attempt_of(&snapshot).map(|id| (id.job, id.nonce.0, id.attempt));
+            assert_eq!(
+                read,
+                nonce.map(|nonce| (JobId(12), nonce, Attempt(3))),
+                "{tags:?}"
+            );
+            // Nothing is written that a job of before did not write.
+            let written = attempt_of(&snapshot).and_then(nonce_tag);
+            assert_eq!(
+                written.as_deref(),
+                tags.first().copied().filter(|_| nonce.is_some())
+            );
         }
     }
 

@@ -19,6 +19,8 @@ use super::primary::Primary;
 
 pub const PASSWORD: &str = "a password of the tests";
 pub const CLUSTER: &str = "test-cluster";
+/// Of every job.
+pub const NONCE: u64 = 0xc0_ffee;
 
 pub struct World {
     pub dir: tempfile::TempDir,
@@ -135,6 +137,7 @@ impl World {
             attempt: Some(AttemptRef {
                 job: job.to_string(),
                 attempt,
+                nonce: NONCE,
             }),
             client: "laptop".into(),
             media_agent: "media-1".into(),

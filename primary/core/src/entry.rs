@@ -1,8 +1,8 @@
 //! What goes through the Raft log: entries, each with one command. Commands are imperative; `apply` may refuse them.
 
 use outlast_proto::words::{
-    AgentKind, AgentName, AgentState, Attempt, JobId, JournalId, Overwrite, Policy, PolicyName, PoolName,
-    RequestId, Seconds, SelectionMethod, SnapshotId, StartId, StorageUnitName, Timestamp, Timing,
+    AgentKind, AgentName, AgentState, Attempt, JobId, JobNonce, JournalId, Overwrite, Policy, PolicyName,
+    PoolName, RequestId, Seconds, SelectionMethod, SnapshotId, StartId, StorageUnitName, Timestamp, Timing,
 };
 use serde::{Deserialize, Serialize};
 
@@ -117,7 +117,7 @@ pub struct PoolChange {
 /// Everything that can change the state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
-    /// By the first leader: identity and key of the cluster. Ignored once done.
+    /// By the first leader of a group of before there was [`Command::FoundCluster`]: identity and key of the cluster. Ignored once done.
     EstablishCluster {
         /// A random id.
         cluster_id: String,
@@ -126,6 +126,17 @@ pub enum Command {
         /// Patience of elections, as the founding node was configured.
         #[serde(default)]
         timing: Timing,
+    },
+    /// As [`Command::EstablishCluster`], by a program that speaks a newer cluster version: that is in force from the start.
+    FoundCluster {
+        /// A random id.
+        cluster_id: String,
+        /// Ed25519 key pair (PKCS#8) that signs tickets.
+        ticket_key: Vec<u8>,
+        /// Patience of elections, as the founding node was configured.
+        timing: Timing,
+        /// The newest that the founding node speaks. A node that does not speak it stops.
+        version: u32,
     },
     /// Gives a number to a node of the primary, once and for all.
     AdmitMember {
@@ -200,11 +211,17 @@ pub enum Command {
         client: Option<AgentName>,
         /// Compare with nothing.
         full: bool,
+        /// Drawn by the leader; the jobs carry it from here on (S-12b).
+        #[serde(default)]
+        nonce: JobNonce,
     },
     /// Creates a restore job.
     SubmitRestore {
         /// What to restore.
         request: RestoreRequest,
+        /// As of a backup.
+        #[serde(default)]
+        nonce: JobNonce,
     },
     /// Ends a job that is not done (S-05).
     CancelJob {
@@ -228,6 +245,9 @@ pub enum Command {
         job: JobId,
         /// Which attempt.
         attempt: Attempt,
+        /// The job's nonce, as its ticket says.
+        #[serde(default)]
+        nonce: JobNonce,
     },
     /// Events of a media agent's journal, in order.
     RecordEvents {

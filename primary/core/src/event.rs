@@ -1,8 +1,8 @@
 //! What media agents witness (DESIGN 3): the events of their journals, as the brain sees them.
 
 use outlast_proto::words::{
-    Attempt, Counters, Exception, ItemNumber, ItemOutcome, JobId, Severity, SnapshotId, StartId, StatusCode,
-    Stopped, Timestamp,
+    Attempt, AttemptId, Counters, Exception, ItemNumber, ItemOutcome, JobId, JobNonce, Severity, SnapshotId,
+    StartId, StatusCode, Stopped, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,11 +26,26 @@ pub struct JournalEvent {
     pub job: JobId,
     /// Which attempt.
     pub attempt: Attempt,
+    /// The job's nonce (S-12b).
+    #[serde(default)]
+    pub nonce: JobNonce,
     /// What happened.
     pub what: EventKind,
     /// The media agent's process that wrote it, by a number of its own; 0: not known.
     #[serde(default)]
     pub writer: u64,
+}
+
+impl JournalEvent {
+    /// Whose it is.
+    #[must_use]
+    pub const fn id(&self) -> AttemptId {
+        AttemptId {
+            job: self.job,
+            nonce: self.nonce,
+            attempt: self.attempt,
+        }
+    }
 }
 
 /// What happened to an attempt.

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use outlast_proto::words::{AgentName, Attempt, JobId};
+use outlast_proto::words::{AgentName, AttemptId};
 
 use crate::entry::AgentHello;
 use crate::orders::{Order, owed_to};
 use crate::reply::{Refusal, Reply};
-use crate::rows::{Agent, JournalCursor};
+use crate::rows::{Agent, Job, JournalCursor};
 use crate::state::ClusterState;
 
 /// Whether the state says of the agent what it says of itself: there is nothing to propose.
@@ -46,10 +46,8 @@ pub fn is_behind(cursor: &JournalCursor, first: u64, last: u64) -> bool {
 }
 
 /// The attempts of this agent that may still run.
-pub fn open_attempts(state: &ClusterState, agent: &AgentName) -> impl Iterator<Item = (JobId, Attempt)> {
-    state
-        .running_on(agent)
-        .filter_map(|job| job.running.as_ref().map(|running| (job.id, running.attempt)))
+pub fn open_attempts(state: &ClusterState, agent: &AgentName) -> impl Iterator<Item = AttemptId> {
+    state.running_on(agent).filter_map(Job::running_id)
 }
 
 /// The acknowledgement that follows from the reply to committed events. There is none before the commit.

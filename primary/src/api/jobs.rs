@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 
 use super::page::Paging;
 use super::{Api, unexpected, watch};
+use crate::brain::draw_nonce;
 use crate::view::{self, errors};
 
 #[tonic::async_trait]
@@ -31,6 +32,7 @@ impl Jobs for Api {
             policy,
             client: client(&request.client)?,
             full: request.full,
+            nonce: draw_nonce(),
         };
         self.submitted(request.request_id, command).await
     }
@@ -45,8 +47,11 @@ impl Jobs for Api {
             client: client(&request.client)?,
             overwrite: Overwrite::from_wire(request.overwrite).unwrap_or(Overwrite::Never),
         };
-        self.submitted(request.request_id, Command::SubmitRestore { request: command })
-            .await
+        let command = Command::SubmitRestore {
+            request: command,
+            nonce: draw_nonce(),
+        };
+        self.submitted(request.request_id, command).await
     }
 
     async fn cancel(&self, request: Request<CancelJobRequest>) -> Result<Response<v1::Job>, Status> {

@@ -124,10 +124,11 @@ async fn found_cluster(brain: &Brain) -> bool {
         tracing::error!("the system's random number generator failed; the cluster cannot be founded");
         return false;
     };
-    let command = Command::EstablishCluster {
+    let command = Command::FoundCluster {
         cluster_id: uuid::Uuid::new_v4().to_string(),
         ticket_key: key.as_ref().to_vec(),
         timing: brain.me().timing,
+        version: brain.me().facts.cluster_version,
     };
     brain.propose(command).await.is_ok()
 }

@@ -4,8 +4,8 @@ use outlast_core::entry::MediaHello;
 use outlast_core::session::{is_behind, is_registered, open_attempts};
 use outlast_core::{AgentHello, Command, Reply};
 use outlast_kit::identity::{Identity, Kind};
-use outlast_proto::v1::{AttemptRef, Hello, Welcome};
-use outlast_proto::words::{AgentKind, AgentName, JournalId, StartId};
+use outlast_proto::v1::{Hello, Welcome};
+use outlast_proto::words::{AgentKind, AgentName, AttemptId, JournalId, StartId};
 use tonic::Status;
 
 use crate::brain::Brain;
@@ -119,7 +119,7 @@ pub(super) fn welcome(brain: &Brain, hello: &AgentHello, said: &Hello) -> Option
     let cluster = state.cluster()?;
     let agent = state.agent(&hello.name)?;
     let cursor = agent.media.as_ref().map(|media| &media.journal);
-    let open = open_attempts(&state, &hello.name).map(|(job, attempt)| AttemptRef::of(job, attempt));
+    let open = open_attempts(&state, &hello.name).map(AttemptId::to_ref);
     Some(Welcome {
         cluster_id: cluster.id.clone(),
         ticket_key: super::ticket::public_key(cluster).into(),

@@ -52,6 +52,7 @@ mod tests {
                 from: String::new(),
                 to: String::new(),
             },
+            nonce: outlast_proto::words::JobNonce(5),
             writer: 0,
         }
     }

@@ -4,8 +4,8 @@ use outlast_core::{EventKind, JobError, JournalEvent};
 use outlast_proto::convert::InvalidField;
 use outlast_proto::v1::{self, journal_event::What};
 use outlast_proto::words::{
-    Counters, Exception, ItemNumber, ItemOutcome, Severity, SnapshotId, StartId, StatusCode, Stopped,
-    Timestamp,
+    AttemptId, Counters, Exception, ItemNumber, ItemOutcome, Severity, SnapshotId, StartId, StatusCode,
+    Stopped, Timestamp,
 };
 
 /// Longest text taken over from an agent; the rest is cut off.
@@ -17,14 +17,15 @@ const MAX_TEXT: usize = 4096;
 /// [`InvalidField`] naming what is wrong; the session then ends.
 pub fn parse(event: v1::JournalEvent) -> Result<JournalEvent, InvalidField> {
     let missing = |field| InvalidField::new(field, "is missing");
-    let (job, attempt) = event.attempt.ok_or_else(|| missing("attempt"))?.parts()?;
+    let id = AttemptId::of_message(event.attempt.as_ref())?;
     let what = parse_what(event.what.ok_or_else(|| missing("what"))?)?;
     let at = event.at.as_ref().map(Timestamp::from).unwrap_or_default();
     Ok(JournalEvent {
         sequence: event.sequence,
         at,
-        job,
-        attempt,
+        job: id.job,
+        attempt: id.attempt,
+        nonce: id.nonce,
         what,
         writer: event.writer,
     })

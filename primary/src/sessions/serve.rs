@@ -5,10 +5,10 @@ use outlast_core::session::{Said, acknowledgement};
 use outlast_core::{Command, Reply};
 use outlast_kit::errors;
 use outlast_proto::v1::{
-    AdmitAttempt, AgentMessage, AttemptRef, JournalAck, JournalEvents, Presence, PrimaryMessage,
-    StartAttempt, StopAttempt, Stopped, agent_message, primary_message,
+    AdmitAttempt, AgentMessage, JournalAck, JournalEvents, Presence, PrimaryMessage, StartAttempt,
+    StopAttempt, Stopped, agent_message, primary_message,
 };
-use outlast_proto::words::{AgentName, JournalId, Timestamp};
+use outlast_proto::words::{AgentName, AttemptId, JournalId, Timestamp};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
@@ -94,7 +94,8 @@ impl Serve {
             Some(agent_message::Body::Presence(presence)) => self.take_presence(presence),
             Some(agent_message::Body::Journal(journal)) => self.take_events(journal).await?,
             Some(agent_message::Body::Admitted(admitted)) => {
-                let (job, attempt) = admitted.attempt.unwrap_or_default().parts().map_err(invalid)?;
+                let AttemptId { job, nonce, attempt } = AttemptId::of_message(admitted.attempt.as_ref())
+                    .map_err(|error| invalid(error.into()))?;
                 let ours = self
                     .brain
                     .read()
@@ -105,7 +106,8 @@ impl Serve {
                         "that job is another client's",
                     )));
                 }
-                self.propose(Command::RecordAdmission { job, attempt }).await?;
+                self.propose(Command::RecordAdmission { job, attempt, nonce })
+                    .await?;
             }
             Some(agent_message::Body::Answer(answer)) => self.place.answer(answer).await,
             // The second witness is asked by failover only, which is not part of this version.
@@ -124,17 +126,18 @@ impl Serve {
             self.place.report_free(free);
         }
         for progress in presence.attempts {
-            let Some(Ok((job, attempt))) = progress.attempt.as_ref().map(AttemptRef::parts) else {
+            let Ok(id) = AttemptId::of_message(progress.attempt.as_ref()) else {
                 continue;
             };
             let ours = self
                 .brain
                 .read()
-                .job(job)
+                .job(id.job)
+                .filter(|row| row.running_id() == Some(id))
                 .and_then(|row| row.running.as_ref())
-                .is_some_and(|running| running.media_agent == self.agent && running.attempt == attempt);
+                .is_some_and(|running| running.media_agent == self.agent);
             if ours {
-                self.live.report(job, attempt, progress);
+                self.live.report(id.job, id.attempt, progress);
             }
         }
     }
@@ -211,8 +214,8 @@ fn message_of(state: &outlast_core::ClusterState, order: &Order) -> Option<prima
     let running = job.running.as_ref()?;
     let ticket = Some(ticket::issue(state, job, running)?);
     Some(match order {
-        Order::Cancel { job, attempt } => primary_message::Body::Stop(StopAttempt {
-            attempt: Some(AttemptRef::of(*job, *attempt)),
+        Order::Cancel { attempt, .. } => primary_message::Body::Stop(StopAttempt {
+            attempt: Some(job.key().attempt(*attempt).to_ref()),
             how: Stopped::Unspecified.into(),
             cancel: true,
         }),

@@ -2,7 +2,7 @@
 
 use outlast_core::ClusterState;
 use outlast_core::rows::{Cluster, Job, JobTask, Running};
-use outlast_proto::v1::{AttemptRef, Policy, RestoreOrder, SignedTicket, Ticket, TicketItem};
+use outlast_proto::v1::{Policy, RestoreOrder, SignedTicket, Ticket, TicketItem};
 use outlast_proto::words::Seconds;
 use prost::Message as _;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -44,7 +44,7 @@ pub fn issue(state: &ClusterState, job: &Job, running: &Running) -> Option<Signe
     };
     let ticket = Ticket {
         cluster_id: cluster.id.clone(),
-        attempt: Some(AttemptRef::of(job.id, running.attempt)),
+        attempt: Some(job.key().attempt(running.attempt).to_ref()),
         client: job.client.to_string(),
         media_agent: running.media_agent.to_string(),
         storage_unit: unit.to_string(),

@@ -1,6 +1,9 @@
 //! Between the words and the messages: one place for each pair, used by every process at its edges.
 
+mod attempt;
 mod policy;
+
+pub use attempt::NoAttempt;
 
 use crate::{v1, words};
 
@@ -112,29 +115,6 @@ impl From<&v1::Counters> for words::Counters {
             bytes_resent: c.bytes_resent,
             exceptions: c.exceptions,
         }
-    }
-}
-
-impl v1::AttemptRef {
-    /// The reference to an attempt.
-    #[must_use]
-    pub fn of(job: words::JobId, attempt: words::Attempt) -> Self {
-        Self {
-            job: job.to_string(),
-            attempt: attempt.0,
-        }
-    }
-
-    /// The job and the attempt it names.
-    ///
-    /// # Errors
-    /// [`InvalidField`] if the job is no job id.
-    pub fn parts(&self) -> Result<(words::JobId, words::Attempt), InvalidField> {
-        let job = self
-            .job
-            .parse()
-            .map_err(|_| InvalidField::new("job", format!("{:?} is no job id", self.job)))?;
-        Ok((job, words::Attempt(self.attempt)))
     }
 }
 

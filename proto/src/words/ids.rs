@@ -66,8 +66,9 @@ name_type!(/// The name of a pool of media agents.
 name_type!(/// The name of a storage unit.
     StorageUnitName, "storage unit");
 
-/// A job's number: given by the primary when the job is created, never changed, never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// A job's number: given by the primary when the job is created, never changed. A group that was set back may give one out again; what
+/// has to know whether it is the same job asks for its [`super::JobKey`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct JobId(pub u64);
 
 impl fmt::Display for JobId {

@@ -3,6 +3,7 @@
 //! Everything here is plain data with parsing and naming; decisions about it live in `primary/core`.
 //! Serialised names are part of the on-disk format of the primaries: add, never rename.
 
+mod attempt_id;
 mod code;
 mod ids;
 mod item;
@@ -13,6 +14,7 @@ mod schedule;
 mod time;
 mod version;
 
+pub use attempt_id::{AttemptId, InvalidKey, InvalidNonce, JobKey, JobNonce};
 pub use code::{CODES, CodeEntry, StatusCode};
 pub use ids::{
     AgentName, Attempt, InvalidName, JobId, JournalId, PolicyName, PoolName, RequestId, SnapshotId, StartId,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use outlast_core::rows::{History, HistoryItem};
 use outlast_core::{ClusterState, Command, Entry};
 use outlast_media_core::AttemptId;
-use outlast_proto::words::{Attempt, CompletionStatus, ItemOutcome, JobId, StatusCode};
+use outlast_proto::words::{Attempt, CompletionStatus, ItemOutcome, JobId, JobNonce, StatusCode};
 
 use crate::storage::Unit;
 
@@ -123,7 +123,8 @@ impl Oracle {
                     format!("an event of attempt {attempt} of job {job} was applied twice"),
                 );
             }
-            self.look_at_status((job, attempt), history);
+            let nonce = state.job(job).map_or(JobNonce::NONE, |job| job.nonce);
+            self.look_at_status(AttemptId { job, nonce, attempt }, history);
             self.look_at_items((job, attempt), history);
         }
         if found < self.histories.len() {
@@ -131,11 +132,10 @@ impl Oracle {
         }
     }
 
-    fn look_at_status(&mut self, (job, attempt): (JobId, Attempt), history: &History) {
+    fn look_at_status(&mut self, id: AttemptId, history: &History) {
         let (status, code) = (history.status, history.code);
-        let id = AttemptId { job, attempt };
         let is_success = |code: StatusCode| matches!(code, StatusCode::SUCCESSFUL | StatusCode::EXCEPTIONS);
-        let wanted = self.canceled.contains(&job);
+        let wanted = self.canceled.contains(&id.job);
         if status == CompletionStatus::Canceled && !wanted {
             self.contradict(
                 "S-05",
@@ -232,10 +232,7 @@ impl Oracle {
             let Some((snapshot, _)) = &running.checkpoint else {
                 continue;
             };
-            let of = AttemptId {
-                job: job.id,
-                attempt: running.attempt,
-            };
+            let of = job.key().attempt(running.attempt);
             if let Some(wrong) = unit.what_is_wrong_with_checkpoint(snapshot, of) {
                 self.contradict("F-05", format!("checkpoint {snapshot} of {of} {wrong}"));
             }

@@ -7,7 +7,7 @@ use outlast_media_core::AttemptId;
 use outlast_proto::v1::{
     self, agent_message::Body as Up, backup_down, backup_up, primary_message::Body as Down,
 };
-use outlast_proto::words::{Attempt, JobId, StartId};
+use outlast_proto::words::{Attempt, JobKey, StartId};
 
 use crate::line::Line;
 use crate::media::Ticket;
@@ -49,7 +49,7 @@ struct Process {
 
 pub(crate) struct Client {
     n: usize,
-    disk: BTreeMap<JobId, Record>,
+    disk: BTreeMap<JobKey, Record>,
     process: Option<Process>,
 }
 
@@ -152,14 +152,17 @@ impl Client {
 
     fn welcomed(&mut self, cx: &mut Cx, welcome: &v1::Welcome) {
         let Some(process) = &mut self.process else { return };
-        let parts = welcome.open.iter().filter_map(|open| open.parts().ok());
-        let open: BTreeMap<JobId, Attempt> = parts.collect();
+        let open = welcome
+            .open
+            .iter()
+            .filter_map(|open| AttemptId::of_message(Some(open)).ok());
+        let open: BTreeMap<JobKey, Attempt> = open.map(|id| (id.key(), id.attempt)).collect();
         process.attempts.retain(&open);
-        let running: BTreeSet<JobId> = process.attempts.running().map(|(job, _)| job).collect();
+        let running: BTreeSet<JobKey> = process.attempts.running().map(AttemptId::key).collect();
         for job in process.book.over(&open, &running) {
             process.book.forget(job);
             self.disk.remove(&job);
-            cx.oracle.forgotten(self.n, job);
+            cx.oracle.forgotten(self.n, job.id);
         }
         let earlier: Vec<_> = process
             .book
@@ -185,8 +188,7 @@ impl Client {
         let Some(ticket) = Ticket::read(&signed) else {
             return;
         };
-        let id = (ticket.id.job, ticket.id.attempt);
-        match process.book.admit(id, &signed, &order.data_addresses) {
+        match process.book.admit(ticket.id, &signed, &order.data_addresses) {
             Ok(Some(record)) => {
                 let number = cx.fresh();
                 let forgets = cx.mistakes.forget_highest_attempt;
@@ -219,7 +221,7 @@ impl Client {
             return;
         };
         process.orders.pop_front();
-        self.disk.insert(JobId(record.job), record.clone());
+        self.disk.insert(record.key(), record.clone());
         process.book.keep(record.clone());
         if let Some(signed) = record.ticket.filter(|_| !was_said) {
             self.admitted(cx, &signed);
@@ -233,7 +235,7 @@ impl Client {
             return;
         };
         let id = ticket.id;
-        let on_disk = self.disk.get(&id.job).map_or(0, |record| record.attempt);
+        let on_disk = self.disk.get(&id.key()).map_or(0, |record| record.attempt);
         cx.oracle.admitted(self.n, id, Attempt(on_disk));
         let Some(process) = &mut self.process else { return };
         if let Some(conn) = process.session {
@@ -252,10 +254,10 @@ impl Client {
         };
         let id = ticket.id;
         let Some(process) = &mut self.process else { return };
-        let Start::Begin { after } = process.attempts.start(id.job, id.attempt) else {
+        let Start::Begin { after } = process.attempts.start(id) else {
             return;
         };
-        let before = after.map(|attempt| AttemptId { job: id.job, attempt });
+        let before = after.map(|attempt| id.key().attempt(attempt));
         // A work of the same number that never was welcomed is gone, or going.
         let before = before.filter(|before| process.works.contains_key(before));
         if let Some(before) = before
@@ -312,7 +314,7 @@ impl Client {
         let me = self.proc();
         let Some(process) = &mut self.process else { return };
         if let Some(state) = process.works.remove(&id).and_then(|work| work.ending) {
-            process.attempts.over(id.job, id.attempt, state);
+            process.attempts.over(id, state);
         }
         cx.oracle.works_no_more(self.n, id);
         for (other, work) in &mut process.works {

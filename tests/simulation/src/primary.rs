@@ -7,7 +7,7 @@ use outlast_core::dispatch::{Presence, plan};
 use outlast_core::session::{Said, acknowledgement};
 use outlast_core::{ClusterState, Command, Entry, Reply};
 use outlast_proto::v1::agent_message::Body as Up;
-use outlast_proto::words::{AgentName, JournalId, RequestId};
+use outlast_proto::words::{AgentName, JobNonce, JournalId, RequestId};
 
 use crate::net::{ConnId, Cx, Input, MS, Msg, Proc, S, Time, Timer};
 use crate::raft::{Raft, RaftMsg};
@@ -189,10 +189,11 @@ impl Node {
             return;
         }
         if self.state.cluster().is_none() {
-            let command = Command::EstablishCluster {
+            let command = Command::FoundCluster {
                 cluster_id: "cluster".into(),
                 ticket_key: unhex(KEY),
                 timing: outlast_proto::words::Timing::Lan,
+                version: outlast_core::CLUSTER_VERSION,
             };
             self.propose(cx, None, command, Waiter::Nobody);
         }
@@ -300,6 +301,7 @@ impl Node {
             policy,
             client: None,
             full: false,
+            nonce: JobNonce(cx.fresh() + 1),
         };
         let id = (!cx.mistakes.no_deduplication).then_some(RequestId(request));
         self.propose(cx, id, command, Waiter::Submitted(conn));

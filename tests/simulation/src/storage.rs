@@ -83,7 +83,7 @@ impl Unit {
     /// Those of this attempt and of the ones before it.
     pub(crate) fn remove_checkpoints(&mut self, id: AttemptId) {
         let removed = self.snapshots.extract_if(.., |_, snap| {
-            let of_job = snap.id.job == id.job && snap.id.attempt <= id.attempt;
+            let of_job = snap.id.is_through(id);
             of_job && snap.kind == Kind::Checkpoint
         });
         self.removed.extend(removed.map(|(snapshot, _)| snapshot));

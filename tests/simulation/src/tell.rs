@@ -44,7 +44,7 @@ pub(crate) fn command(command: &Command) -> String {
             version,
             media_agent,
         } => format!("job {job} version {version} to {media_agent}"),
-        Command::RecordAdmission { job, attempt } => format!("admission of {job}/{attempt}"),
+        Command::RecordAdmission { job, attempt, .. } => format!("admission of {job}/{attempt}"),
         Command::SubmitBackup { policy, .. } => format!("backup of {policy}"),
         Command::ApplyPolicy { policy } => format!("policy {}", policy.name),
         _ => "something".to_owned(),

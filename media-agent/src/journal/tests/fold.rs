@@ -4,9 +4,8 @@ use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{
     AttemptEnded, CheckpointMade, DetailSaid, ExceptionsFound, FileException, ItemEnded, JournalEvent,
 };
-use outlast_proto::words::{Attempt, JobId, Timestamp};
+use outlast_proto::words::{Attempt, AttemptId, JobId, JobNonce, Timestamp};
 
-use crate::attempt_id::AttemptId;
 use outlast_media_core::{NewEvent, NewRecord};
 
 use crate::journal::store::{ROTATE_AT, Store};
@@ -15,7 +14,11 @@ const LARGE: u64 = 2_000;
 
 fn event(attempt: u32, what: What) -> Vec<NewRecord> {
     let (job, attempt) = (JobId(1), Attempt(attempt));
-    let id = AttemptId { job, attempt };
+    let id = AttemptId {
+        job,
+        nonce: JobNonce(9),
+        attempt,
+    };
     let at = Timestamp(1_800_000_000_000_000);
     vec![NewRecord::Event(NewEvent { at, id, what })]
 }

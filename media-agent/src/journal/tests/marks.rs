@@ -6,8 +6,8 @@ use outlast_proto::words::Timestamp;
 
 use super::super::store::Store;
 use super::{ended, event, id, open, started, ticket};
-use crate::attempt_id::AttemptId;
 use outlast_media_core::{NewRecord, Standing};
+use outlast_proto::words::AttemptId;
 
 fn marked_under(id: AttemptId, resilient: bool, primary_version: &str) -> Vec<NewRecord> {
     let marked = What::Marked(AttemptMarked {

@@ -11,10 +11,15 @@ use crate::state::ClusterState;
 ///
 /// Whoever adds a command, or changes what one does to the state, raises this by one, and has the new behaviour only where the state's
 /// own version has come to it. That is raised by an entry, once all members speak the new one.
-pub const CLUSTER_VERSION: u32 = 1;
+///
+/// 2: jobs have nonces (S-12b).
+pub const CLUSTER_VERSION: u32 = 2;
 
-/// Of a cluster that was just founded: its members have not said yet what they speak.
-const FOUNDING_VERSION: u32 = 1;
+/// From this version on jobs have nonces, and nothing of another nonce counts for a job.
+const NONCES: u32 = 2;
+
+/// Of a cluster that was founded by a program that did not say what it speaks.
+pub(super) const FOUNDING_VERSION: u32 = 1;
 
 impl ClusterState {
     /// Takes the leader's time unless it lies before the last entry's: time never goes back.
@@ -32,16 +37,16 @@ impl ClusterState {
 
     pub(super) fn establish_cluster(
         &mut self,
-        id: &str,
-        ticket_key: &[u8],
+        (id, ticket_key): (&str, &[u8]),
         timing: Timing,
+        version: u32,
         context: Context<'_>,
     ) -> Reply {
         if self.cluster().is_none() {
             let cluster = Cluster {
                 id: id.to_owned(),
                 ticket_key: ticket_key.to_vec(),
-                version: FOUNDING_VERSION,
+                version,
                 last_at: context.at,
                 next_job: JobId(1),
                 settings: Settings {
@@ -52,6 +57,11 @@ impl ClusterState {
             self.cluster.insert((), cluster);
         }
         Reply::Done
+    }
+
+    /// Whether jobs have nonces, in this cluster version.
+    pub(crate) fn has_nonces(&self) -> bool {
+        self.cluster().is_some_and(|cluster| cluster.version >= NONCES)
     }
 
     /// The cluster version that all members speak, if it is newer than the one in force.

@@ -1,7 +1,8 @@
 //! Jobs from submission to dispatch.
 
 use outlast_proto::words::{
-    AgentName, Attempt, ItemOutcome, JobEvent, JobId, JobState, PolicyName, Severity, Timestamp,
+    AgentName, Attempt, AttemptId, ItemOutcome, JobEvent, JobId, JobNonce, JobState, PolicyName, Severity,
+    Timestamp,
 };
 
 use super::{Context, Outcome};
@@ -18,7 +19,7 @@ impl ClusterState {
         &mut self,
         policy: &PolicyName,
         client: Option<&AgentName>,
-        full: bool,
+        (full, nonce): (bool, JobNonce),
         context: Context<'_>,
     ) -> Outcome {
         let (row, revision) = self
@@ -39,6 +40,7 @@ impl ClusterState {
             revision,
             pool: row.pool.clone(),
             task: JobTask::Backup { full },
+            nonce,
             items: row.items.clone(),
         };
         let jobs = clients
@@ -48,7 +50,12 @@ impl ClusterState {
         Ok(Reply::Submitted { jobs })
     }
 
-    pub(super) fn submit_restore(&mut self, request: &RestoreRequest, context: Context<'_>) -> Outcome {
+    pub(super) fn submit_restore(
+        &mut self,
+        request: &RestoreRequest,
+        nonce: JobNonce,
+        context: Context<'_>,
+    ) -> Outcome {
         let id = request.restore_point;
         let point = self
             .restore_points
@@ -85,6 +92,7 @@ impl ClusterState {
                 request: request.clone(),
                 storage_unit: point.storage_unit.clone(),
             },
+            nonce,
             items: vec![point.item.clone()],
         };
         let job = self.create_job(template, client, context);
@@ -101,6 +109,11 @@ impl ClusterState {
 
     fn create_job(&mut self, new: NewJob, client: AgentName, context: Context<'_>) -> JobId {
         let id = self.take_job_id();
+        let nonce = if self.has_nonces() {
+            new.nonce
+        } else {
+            JobNonce::NONE
+        };
         let items = new.items.into_iter().map(|path| ItemRow {
             path,
             outcome: ItemOutcome::NotStarted,
@@ -108,6 +121,7 @@ impl ClusterState {
         });
         self.add_job(Job {
             id,
+            nonce,
             policy: new.policy,
             revision: new.revision,
             pool: new.pool,
@@ -128,6 +142,11 @@ impl ClusterState {
         });
         self.say(id, context.at, Severity::Info, context.by, "submitted".into());
         id
+    }
+
+    /// Whether something of this nonce is about the job, and not about another of the same number (S-12b).
+    pub(super) fn is_same(&self, job: &Job, nonce: JobNonce) -> bool {
+        job.nonce == nonce || !self.has_nonces()
     }
 
     /// What the primary of this name said of its version; empty: nothing.
@@ -195,11 +214,14 @@ impl ClusterState {
         Ok(Reply::Done)
     }
 
-    pub(super) fn record_admission(&mut self, id: JobId, attempt: Attempt) -> Outcome {
-        let job = self.jobs.get(&id).ok_or(Refusal::NoSuchJob { job: id })?;
-        let running = job.running_attempt(attempt).ok_or(Refusal::Outdated)?;
+    pub(super) fn record_admission(&mut self, id: AttemptId) -> Outcome {
+        let job = self.jobs.get(&id.job).ok_or(Refusal::NoSuchJob { job: id.job })?;
+        if !self.is_same(job, id.nonce) {
+            return Err(Refusal::Outdated);
+        }
+        let running = job.running_attempt(id.attempt).ok_or(Refusal::Outdated)?;
         if !running.client_admitted {
-            self.change_job(id, |job| {
+            self.change_job(id.job, |job| {
                 if let Some(running) = &mut job.running {
                     running.client_admitted = true;
                 }
@@ -216,6 +238,7 @@ struct NewJob {
     revision: u32,
     pool: outlast_proto::words::PoolName,
     task: JobTask,
+    nonce: JobNonce,
     items: Vec<String>,
 }
 

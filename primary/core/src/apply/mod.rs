@@ -13,8 +13,9 @@ mod requests;
 mod settings;
 
 pub use cluster::CLUSTER_VERSION;
+use cluster::FOUNDING_VERSION;
 
-use outlast_proto::words::{JobId, Severity, Timestamp};
+use outlast_proto::words::{JobId, JobKey, Severity, Timestamp};
 
 use crate::entry::{Command, Entry};
 use crate::reply::Reply;
@@ -62,7 +63,13 @@ impl ClusterState {
                 cluster_id,
                 ticket_key,
                 timing,
-            } => Ok(self.establish_cluster(cluster_id, ticket_key, *timing, context)),
+            } => Ok(self.establish_cluster((cluster_id, ticket_key), *timing, FOUNDING_VERSION, context)),
+            Command::FoundCluster {
+                cluster_id,
+                ticket_key,
+                timing,
+                version,
+            } => Ok(self.establish_cluster((cluster_id, ticket_key), *timing, *version, context)),
             Command::AdmitMember { node_id, name } => self.admit_member(*node_id, name, context),
             Command::RemoveMember { node_id } => self.remove_member(*node_id, context),
             Command::DescribeMember {
@@ -87,17 +94,26 @@ impl ClusterState {
                 self.change_agent_state(agent, (*from, *to), context)
             }
             Command::ChangePool { name, change } => self.change_pool(name, change),
-            Command::SubmitBackup { policy, client, full } => {
-                self.submit_backup(policy, client.as_ref(), *full, context)
-            }
-            Command::SubmitRestore { request } => self.submit_restore(request, context),
+            Command::SubmitBackup {
+                policy,
+                client,
+                full,
+                nonce,
+            } => self.submit_backup(policy, client.as_ref(), (*full, *nonce), context),
+            Command::SubmitRestore { request, nonce } => self.submit_restore(request, *nonce, context),
             Command::CancelJob { job, by } => self.cancel_job(*job, by, context),
             Command::DispatchJob {
                 job,
                 version,
                 media_agent,
             } => self.dispatch_job(*job, *version, media_agent, context),
-            Command::RecordAdmission { job, attempt } => self.record_admission(*job, *attempt),
+            Command::RecordAdmission { job, attempt, nonce } => {
+                let key = JobKey {
+                    id: *job,
+                    nonce: *nonce,
+                };
+                self.record_admission(key.attempt(*attempt))
+            }
             Command::RecordEvents {
                 agent,
                 journal_id,

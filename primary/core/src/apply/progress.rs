@@ -24,6 +24,11 @@ struct End {
 impl ClusterState {
     pub(super) fn apply_event(&mut self, agent: &AgentName, event: &JournalEvent, at: Timestamp) {
         let (job, host) = (event.job, agent.as_str());
+        // Another job had this number, before the group was set back (S-12b).
+        let is_same = |row: &Job| self.is_same(row, event.nonce);
+        if !self.jobs.get(&job).is_some_and(is_same) {
+            return;
+        }
         let ours = |job: &Job| {
             job.running_attempt(event.attempt)
                 .is_some_and(|r| r.media_agent == *agent)

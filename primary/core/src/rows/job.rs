@@ -1,8 +1,8 @@
 //! Jobs and their running attempt.
 
 use outlast_proto::words::{
-    AgentName, Attempt, CompletionStatus, Counters, Exception, ItemOutcome, JobId, JobKind, JobState,
-    PolicyName, PoolName, SnapshotId, StatusCode, StorageUnitName, Timestamp,
+    AgentName, Attempt, AttemptId, CompletionStatus, Counters, Exception, ItemOutcome, JobId, JobKey,
+    JobKind, JobNonce, JobState, PolicyName, PoolName, SnapshotId, StatusCode, StorageUnitName, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +82,10 @@ pub struct Running {
 pub struct Job {
     /// Never changes.
     pub id: JobId,
+    /// Nor does this: tells it from any other job that has or gets its number (S-12b). A row without one is as it was before there were
+    /// nonces: members of before have the same.
+    #[serde(default, skip_serializing_if = "JobNonce::is_none")]
+    pub nonce: JobNonce,
     /// Of which policy (of a restore: the policy that made the restore point).
     pub policy: PolicyName,
     /// That policy as it was when the job was created.
@@ -126,6 +130,21 @@ impl Job {
             JobTask::Backup { .. } => JobKind::Backup,
             JobTask::Restore { .. } => JobKind::Restore,
         }
+    }
+
+    /// Which job it is for good.
+    #[must_use]
+    pub const fn key(&self) -> JobKey {
+        JobKey {
+            id: self.id,
+            nonce: self.nonce,
+        }
+    }
+
+    /// Which attempt runs.
+    #[must_use]
+    pub fn running_id(&self) -> Option<AttemptId> {
+        Some(self.key().attempt(self.running.as_ref()?.attempt))
     }
 
     /// The running attempt, if it has this number.

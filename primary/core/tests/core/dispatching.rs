@@ -84,7 +84,7 @@ fn f04a_the_media_agent_is_told_after_the_client_has_it_on_disk() {
         (owed_to(&world.state, &client), owed_to(&world.state, &media)),
         (vec![admit.clone()], vec![])
     );
-    world.apply(Command::RecordAdmission { job, attempt });
+    world.admit(job, attempt);
     assert_eq!(
         (owed_to(&world.state, &client), owed_to(&world.state, &media)),
         (vec![admit], vec![start])
@@ -103,7 +103,7 @@ fn t90_a_client_is_asked_again_when_the_media_agent_was_started_again() {
     let job = world.submit();
     world.dispatch();
     let (attempt, media, client) = (Attempt(1), world.running(job).1, agent("local"));
-    world.apply(Command::RecordAdmission { job, attempt });
+    world.admit(job, attempt);
     let before = owed_to(&world.state, &client);
     world.register_media_with(media.as_str(), "journal-1", |hello| {
         hello.start_id = StartId("another start".into());
@@ -120,10 +120,7 @@ fn an_admission_of_another_attempt_is_refused() {
     let mut world = World::new();
     let job = world.submit();
     world.dispatch();
-    let reply = world.apply(Command::RecordAdmission {
-        job,
-        attempt: Attempt(2),
-    });
+    let reply = world.admit(job, Attempt(2));
     assert!(matches!(reply, outlast_core::Reply::Refused(_)));
     assert!(
         !world

@@ -11,11 +11,13 @@ use crate::world::{World, ended, item_ended, marked};
 fn r05_repeated_events_are_acknowledged_and_change_nothing() {
     let mut world = World::new();
     let (job, attempt, media) = world.running_job();
+    let nonce = world.nonce(job);
     let at = |sequence, what| JournalEvent {
         sequence,
         at: Timestamp(1),
         job,
         attempt,
+        nonce,
         what,
         writer: 7,
     };
@@ -52,11 +54,13 @@ fn r05_repeated_events_are_acknowledged_and_change_nothing() {
 fn a_gap_or_another_journal_is_refused() {
     let mut world = World::new();
     let (job, attempt, media) = world.running_job();
+    let nonce = world.nonce(job);
     let event = |sequence| JournalEvent {
         sequence,
         at: Timestamp(1),
         job,
         attempt,
+        nonce,
         what: ended(StatusCode::SUCCESSFUL),
         writer: 7,
     };
@@ -85,11 +89,13 @@ fn a_gap_or_another_journal_is_refused() {
 fn what_came_before_a_gap_counts() {
     let mut world = World::new();
     let (job, attempt, media) = world.running_job();
+    let nonce = world.nonce(job);
     let at = |sequence, what| JournalEvent {
         sequence,
         at: Timestamp(1),
         job,
         attempt,
+        nonce,
         what,
         writer: 7,
     };
@@ -142,6 +148,7 @@ fn t90_r05_times_are_those_of_the_witness_also_when_the_primary_hears_late() {
     ] {
         let mut world = World::new();
         let (job, attempt, media) = world.running_job();
+        let nonce = world.nonce(job);
         let begun = world.state.job(job).unwrap().running.as_ref().unwrap().started_at;
         // What the details said last: of an event that was stamped one second after the dispatch.
         let event = |sequence, after, what| JournalEvent {
@@ -149,6 +156,7 @@ fn t90_r05_times_are_those_of_the_witness_also_when_the_primary_hears_late() {
             at: Timestamp(begun.0.saturating_add(after)),
             job,
             attempt,
+            nonce,
             what,
             writer: 7,
         };

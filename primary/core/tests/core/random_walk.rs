@@ -29,7 +29,7 @@ fn step(world: &mut World, dice: &mut Dice) {
             job,
             by: "walk".into(),
         })),
-        4 => drop(world.apply(Command::RecordAdmission { job, attempt })),
+        4 => drop(world.admit(job, attempt)),
         5 | 6 => {
             let resilient = dice.roll(2) == 0;
             let client_start_id = StartId("start".into());

@@ -3,7 +3,7 @@
 use outlast_core::entry::RestoreRequest;
 use outlast_core::{Command, Refusal, Reply};
 use outlast_proto::words::{
-    ItemNumber, ItemOutcome, JobId, JobKind, Overwrite, PolicyType, Schedule, Seconds, SnapshotId,
+    ItemNumber, ItemOutcome, JobId, JobKind, JobNonce, Overwrite, PolicyType, Schedule, Seconds, SnapshotId,
     StatusCode, WindowEnd,
 };
 
@@ -168,6 +168,7 @@ fn a_client_that_the_policy_does_not_name_is_refused() {
         policy: "home".parse().unwrap(),
         client,
         full: false,
+        nonce: JobNonce(1),
     };
     assert!(matches!(
         world.apply(command),
@@ -228,14 +229,20 @@ fn restores_are_checked_before_they_are_jobs() {
             },
         ),
     ] {
-        let reply = world.apply(Command::SubmitRestore { request: bad });
+        let reply = world.apply(Command::SubmitRestore {
+            request: bad,
+            nonce: JobNonce(1),
+        });
         assert!(matches!(reply, Reply::Refused(_)), "{name}: {reply:?}");
     }
     let request = RestoreRequest {
         client: Some(agent("other")),
         ..good
     };
-    let Reply::Submitted { jobs } = world.apply(Command::SubmitRestore { request }) else {
+    let Reply::Submitted { jobs } = world.apply(Command::SubmitRestore {
+        request,
+        nonce: JobNonce(1),
+    }) else {
         panic!()
     };
     let restore = world.state.job(jobs[0]).unwrap();

@@ -40,7 +40,7 @@ fn a_version_is_spoken_by_all_or_not_in_force() {
         (&[Some(2)], Some(2)),
     ];
     for (speak, all_speak) in rows {
-        let mut world = World::new();
+        let mut world = World::of_before();
         for (node_id, speaks) in (1..).zip(speak) {
             member(&mut world, node_id, *speaks);
         }
@@ -63,7 +63,7 @@ fn a_version_is_spoken_by_all_or_not_in_force() {
 
 #[test]
 fn who_has_left_holds_nobody_back_and_who_comes_does() {
-    let mut world = World::new();
+    let mut world = World::of_before();
     member(&mut world, 1, Some(2));
     member(&mut world, 2, Some(1));
     assert_eq!(world.state.version_all_speak(), None);

@@ -5,8 +5,8 @@ use outlast_core::entry::MediaHello;
 use outlast_core::invariants::violations;
 use outlast_core::{AgentHello, ClusterState, Command, Entry, EventKind, JournalEvent, Reply};
 use outlast_proto::words::{
-    AgentKind, AgentName, Attempt, Counters, ItemNumber, ItemOutcome, JobId, JournalId, Policy, RequestId,
-    SnapshotId, StartId, StatusCode, Timestamp,
+    AgentKind, AgentName, Attempt, Counters, ItemNumber, ItemOutcome, JobId, JobNonce, JournalId, Policy,
+    RequestId, SnapshotId, StartId, StatusCode, Timestamp,
 };
 
 pub(crate) const MEDIA: [&str; 2] = ["media-1", "media-2"];
@@ -24,16 +24,20 @@ impl World {
     /// Everything registered and connected; policy `home` of client `local` with two items.
     pub(crate) fn new() -> Self {
         let mut world = Self::empty();
+        world.populate();
+        world
+    }
+
+    fn populate(&mut self) {
         for name in MEDIA {
-            world.register_media(name, "journal-1");
+            self.register_media(name, "journal-1");
         }
         for name in CLIENTS {
-            world.register_client(name);
+            self.register_client(name);
         }
-        world.apply(Command::ApplyPolicy {
+        self.apply(Command::ApplyPolicy {
             policy: policy("home", &["/home", "/etc"]),
         });
-        world
     }
 
     pub(crate) fn empty() -> Self {
@@ -43,11 +47,27 @@ impl World {
             sequences: Default::default(),
             now: 1_000_000,
         };
+        world.apply(Command::FoundCluster {
+            cluster_id: "cluster".into(),
+            ticket_key: vec![1, 2, 3],
+            timing: outlast_proto::words::Timing::Lan,
+            version: outlast_core::CLUSTER_VERSION,
+        });
+        world
+    }
+
+    /// As a program of before would have founded it.
+    pub(crate) fn of_before() -> Self {
+        let mut world = Self {
+            state: ClusterState::default(),
+            ..Self::empty()
+        };
         world.apply(Command::EstablishCluster {
             cluster_id: "cluster".into(),
             ticket_key: vec![1, 2, 3],
             timing: outlast_proto::words::Timing::Lan,
         });
+        world.populate();
         world
     }
 
@@ -138,7 +158,7 @@ impl World {
         let job = self.submit();
         self.dispatch();
         let (attempt, media) = self.running(job);
-        self.apply(Command::RecordAdmission { job, attempt });
+        self.admit(job, attempt);
         self.event(&media, job, attempt, marked());
         (job, attempt, media)
     }
@@ -146,6 +166,16 @@ impl World {
     pub(crate) fn running(&self, job: JobId) -> (Attempt, AgentName) {
         let running = self.state.job(job).unwrap().running.as_ref().unwrap();
         (running.attempt, running.media_agent.clone())
+    }
+
+    pub(crate) fn admit(&mut self, job: JobId, attempt: Attempt) -> Reply {
+        let nonce = self.nonce(job);
+        self.apply(Command::RecordAdmission { job, attempt, nonce })
+    }
+
+    /// That of the job; none if there is no such job.
+    pub(crate) fn nonce(&self, job: JobId) -> JobNonce {
+        self.state.job(job).map_or(JobNonce::NONE, |job| job.nonce)
     }
 
     /// The next event of a media agent's journal.
@@ -156,6 +186,7 @@ impl World {
         attempt: Attempt,
         what: EventKind,
     ) -> Reply {
+        let nonce = self.nonce(job);
         let sequence = self.sequences.entry(media.clone()).or_default();
         *sequence += 1;
         let event = JournalEvent {
@@ -163,6 +194,7 @@ impl World {
             at: Timestamp(5),
             job,
             attempt,
+            nonce,
             what,
             writer: 7,
         };
@@ -216,6 +248,7 @@ pub(crate) fn backup(policy: &str) -> Command {
         policy: policy.parse().unwrap(),
         client: None,
         full: false,
+        nonce: JobNonce(0xfeed),
     }
 }
 

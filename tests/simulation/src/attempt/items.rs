@@ -9,7 +9,7 @@ use crate::storage::{Kind, Snap, Unit};
 
 /// The finished items of a job in the storage unit that count for an attempt.
 pub(crate) fn found(unit: &Unit, id: AttemptId) -> Vec<(u32, SnapshotId, Snap)> {
-    let is_ours = |snap: &Snap| snap.id.job == id.job && snap.kind == Kind::Item;
+    let is_ours = |snap: &Snap| snap.id.is_of_same_job(id) && snap.kind == Kind::Item;
     let of_job = unit.snapshots().filter(|(_, snap)| is_ours(snap));
     let all = of_job.map(|(snapshot, snap)| (snap.item, snap.id.attempt, (snapshot, snap.clone())));
     let newest = outlast_media_core::survey::newest(all, id.attempt);

@@ -7,7 +7,7 @@ use outlast_core::orders::Order;
 use outlast_core::session::{Said, is_behind, is_registered, open_attempts};
 use outlast_core::{AgentHello, ClusterState, Command};
 use outlast_proto::v1::{self, agent_message::Body as Up, primary_message::Body as Down};
-use outlast_proto::words::{AgentKind, AgentName, JournalId, StartId};
+use outlast_proto::words::{AgentKind, AgentName, AttemptId, JournalId, StartId};
 
 use super::{Node, PROPOSAL, Session, Waiter};
 use crate::net::{ConnId, Cx, Msg, Proc, Timer};
@@ -100,7 +100,7 @@ impl Node {
             journal_writer: cursor.map_or(0, |cursor| cursor.writer),
             begin_new_journal: behind,
             open: open_attempts(&self.state, &session.agent)
-                .map(|(job, attempt)| v1::AttemptRef::of(job, attempt))
+                .map(AttemptId::to_ref)
                 .collect(),
             ..v1::Welcome::default()
         };
@@ -132,14 +132,15 @@ impl Node {
             match body {
                 Up::Journal(journal) => self.take_events(cx, conn, agent, journal),
                 Up::Admitted(admitted) => {
-                    let Some(Ok((job, attempt))) = admitted.attempt.as_ref().map(v1::AttemptRef::parts)
+                    let Ok(AttemptId { job, nonce, attempt }) =
+                        AttemptId::of_message(admitted.attempt.as_ref())
                     else {
                         return self.end(cx, conn);
                     };
                     self.propose_for(
                         cx,
                         conn,
-                        Command::RecordAdmission { job, attempt },
+                        Command::RecordAdmission { job, attempt, nonce },
                         Waiter::Admitted(conn),
                     );
                 }
@@ -226,8 +227,8 @@ fn message_of(state: &ClusterState, order: &Order) -> Option<Down> {
     let job = state.job(*job)?;
     let ticket = Some(outlast_primary::issue_ticket(state, job, job.running.as_ref()?)?);
     Some(match order {
-        Order::Cancel { job, attempt } => Down::Stop(v1::StopAttempt {
-            attempt: Some(v1::AttemptRef::of(*job, *attempt)),
+        Order::Cancel { attempt, .. } => Down::Stop(v1::StopAttempt {
+            attempt: Some(job.key().attempt(*attempt).to_ref()),
             how: v1::Stopped::Unspecified.into(),
             cancel: true,
         }),

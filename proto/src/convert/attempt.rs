@@ -1,18 +1,8 @@
-//! Which attempt of which job: the pair that travels in every order, record and snapshot tag.
-//!
-//! Only naming and parsing. Used everywhere in this crate.
+//! Attempts as messages name them.
 
-use std::fmt;
-
-use outlast_proto::v1::AttemptRef;
-use outlast_proto::words::{Attempt, JobId};
-
-/// One try of a job; the attempt number is the fencing token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AttemptId {
-    pub job: JobId,
-    pub attempt: Attempt,
-}
+use super::InvalidField;
+use crate::v1::AttemptRef;
+use crate::words::{Attempt, AttemptId, JobNonce};
 
 /// A message names no attempt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,11 +12,20 @@ pub struct NoAttempt {
     attempt: u32,
 }
 
+impl From<NoAttempt> for InvalidField {
+    fn from(error: NoAttempt) -> Self {
+        InvalidField::new("attempt", error)
+    }
+}
+
 impl AttemptId {
+    /// As messages name it.
+    #[must_use]
     pub fn to_ref(self) -> AttemptRef {
         AttemptRef {
             job: self.job.to_string(),
             attempt: self.attempt.0,
+            nonce: self.nonce.0,
         }
     }
 
@@ -35,10 +34,11 @@ impl AttemptId {
     /// # Errors
     /// [`NoAttempt`] if it is about none.
     pub fn of_message(attempt: Option<&AttemptRef>) -> Result<Self, NoAttempt> {
-        let (job, attempt) = attempt.map_or(("", 0), |a| (a.job.as_str(), a.attempt));
+        let (job, attempt, nonce) = attempt.map_or(("", 0, 0), |a| (a.job.as_str(), a.attempt, a.nonce));
         match job.parse() {
             Ok(job) if attempt > 0 => Ok(Self {
                 job,
+                nonce: JobNonce(nonce),
                 attempt: Attempt(attempt),
             }),
             _ => Err(NoAttempt {
@@ -49,16 +49,10 @@ impl AttemptId {
     }
 }
 
-impl fmt::Display for AttemptId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.job, self.attempt)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::AttemptId;
-    use outlast_proto::v1::AttemptRef;
+    use crate::v1::AttemptRef;
+    use crate::words::AttemptId;
 
     #[test]
     fn only_numbers_name_an_attempt() {
@@ -66,6 +60,7 @@ mod tests {
             let message = AttemptRef {
                 job: job.into(),
                 attempt,
+                nonce: 5,
             };
             let id = AttemptId::of_message(Some(&message));
             assert_eq!(id.is_ok(), usable, "{job}/{attempt}");

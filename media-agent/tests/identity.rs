@@ -1,0 +1,90 @@
+//! S-12b: a group of primaries that was set back gives numbers out again. Numbers decide who is newer, the nonce decides whether it is
+//! the same job at all.
+#![allow(clippy::unwrap_used, reason = "tests; a script is read from top to bottom")]
+
+mod support;
+
+use std::path::Path;
+
+use outlast_kit::identity::Kind;
+use outlast_proto::v1::journal_event::What;
+use outlast_proto::v1::primary_message::Body;
+use outlast_proto::v1::{FenceAttempt, ItemEnded, Ticket};
+use support::client::BackupStream;
+use support::home::{ITEM, home, with_backup};
+use support::world::{NONCE, PATIENCE, World};
+
+/// As a ticket of a job with the same number.
+fn with_nonce(mut ticket: Ticket, nonce: u64) -> Ticket {
+    ticket.attempt.as_mut().unwrap().nonce = nonce;
+    ticket
+}
+
+/// The items that an attempt ended.
+fn items(world: &World, attempt: u32) -> Vec<ItemEnded> {
+    let all = world.primary.events(1, attempt).into_iter();
+    all.filter_map(|event| match event {
+        What::ItemEnded(item) => Some(item),
+        _ => None,
+    })
+    .collect()
+}
+
+async fn until_there_are(world: &World, snapshots: usize) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while world.snapshots() != snapshots {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{} snapshots",
+            world.snapshots()
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t90_s12b_a_job_adopts_nothing_and_removes_nothing_of_another_of_its_number() {
+    let (world, agent, _) = with_backup().await;
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    // One that runs, with a nonce of its own, one of before there were nonces, and the job itself.
+    for (attempt, nonce, is_same) in [(2, 0xbeef, false), (3, 0, false), (4, NONCE, true)] {
+        let ticket = with_nonce(world.ticket(1, attempt, &[Path::new(ITEM)]), nonce);
+        let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+        stream.welcome().await;
+        if !is_same {
+            stream.item(0, &home(), "home").await;
+        }
+        assert_eq!(stream.over().await.code, 0, "attempt {attempt}");
+        world.primary.end_of(1, attempt).await;
+        let [item] = items(&world, attempt).try_into().unwrap();
+        assert_eq!(item.adopted, is_same, "attempt {attempt}");
+    }
+    assert_eq!(world.snapshots(), 4);
+    // A fence of a high number takes what carries its nonce, and no more.
+    for (nonce, left) in [(0xbad, 4), (0xbeef, 3), (0, 2)] {
+        let fence = FenceAttempt {
+            attempt: with_nonce(world.ticket(1, 9, &[]), nonce).attempt,
+            keep_snapshots: Vec::new(),
+        };
+        world.primary.order(Body::Fence(fence)).await;
+        until_there_are(&world, left).await;
+    }
+    world.assert_clean();
+    agent.stop().await;
+}
+
+/// What is over is the job of that nonce: the new one begins, although a higher attempt of its number has ended here.
+#[tokio::test(flavor = "multi_thread")]
+async fn t90_s12b_an_attempt_begins_although_another_job_of_its_number_is_over() {
+    let (world, agent, _) = with_backup().await;
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let same = world.ticket(1, 1, &[Path::new(ITEM)]);
+    let refused = BackupStream::open(&laptop, &agent.address, world.hello(&same)).await;
+    assert_eq!(refused.over().await.code, 1101);
+    let other = with_nonce(same, 0xbeef);
+    let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&other)).await;
+    stream.welcome().await;
+    stream.item(0, &home(), "home").await;
+    assert_eq!(stream.over().await.code, 0);
+    agent.stop().await;
+}
