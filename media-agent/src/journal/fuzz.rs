@@ -130,8 +130,7 @@ pub(crate) fn journals() -> Vec<Vec<u8>> {
         jobs: vec![ClosedJob {
             nonce: 4,
             job: 3,
-            through: 1,
-            at_micros: 9,
+            ..ClosedJob::default()
         }],
         newest_micros: 99,
         writers: vec![KeptWriter { first: 1, writer: 7 }],

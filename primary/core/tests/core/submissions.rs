@@ -229,20 +229,14 @@ fn restores_are_checked_before_they_are_jobs() {
             },
         ),
     ] {
-        let reply = world.apply(Command::SubmitRestore {
-            request: bad,
-            nonce: JobNonce(1),
-        });
+        let reply = world.apply(restore(bad));
         assert!(matches!(reply, Reply::Refused(_)), "{name}: {reply:?}");
     }
     let request = RestoreRequest {
         client: Some(agent("other")),
         ..good
     };
-    let Reply::Submitted { jobs } = world.apply(Command::SubmitRestore {
-        request,
-        nonce: JobNonce(1),
-    }) else {
+    let Reply::Submitted { jobs } = world.apply(restore(request)) else {
         panic!()
     };
     let restore = world.state.job(jobs[0]).unwrap();
@@ -264,4 +258,11 @@ fn an_agent_name_belongs_to_one_kind() {
         world.register_media("local", "journal"),
         Reply::Refused(Refusal::NameTaken { .. })
     ));
+}
+
+fn restore(request: RestoreRequest) -> Command {
+    Command::SubmitRestore {
+        request,
+        nonce: JobNonce(1),
+    }
 }
