@@ -97,8 +97,8 @@ fn hellos() -> Vec<Vec<u8>> {
         kind: kind.into(),
         items: vec![v1::TicketItem {
             path: "/home".into(),
-            finished: false,
             parent_snapshot: vec![5; 32].into(),
+            ..v1::TicketItem::default()
         }],
         restore: Some(v1::RestoreOrder {
             snapshot: vec![6; 32].into(),

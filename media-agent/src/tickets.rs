@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use outlast_kit::identity::{Identity, Kind};
+use outlast_media_core::survey::Ticketed;
 use outlast_proto::v1;
 use outlast_proto::words::{AgentName, Timestamp};
 use outlast_repository::SnapshotId;
@@ -51,8 +52,8 @@ pub(crate) enum Work {
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
     pub(crate) path: String,
-    /// By an earlier attempt (F-08).
-    pub(crate) finished: bool,
+    /// By earlier attempts (F-08, S-02).
+    pub(crate) before: Ticketed,
     /// What it is compared with.
     pub(crate) parent: Option<SnapshotId>,
 }
@@ -160,7 +161,10 @@ fn parse(message: v1::Ticket, signed: v1::SignedTicket) -> Result<Ticket, Ticket
         .map(|item| {
             Ok(Item {
                 path: item.path.clone(),
-                finished: item.finished,
+                before: Ticketed {
+                    finished: item.finished,
+                    with_exceptions: item.with_exceptions,
+                },
                 // A full backup is compared with nothing.
                 parent: snapshot_id(&item.parent_snapshot)?.filter(|_| !message.full),
             })

@@ -81,7 +81,7 @@ fn exceptions(report: &Report) -> String {
                 format!(
                     "<tr><td><code>{}</code></td><td>{}</td></tr>\n",
                     escaped(&e.path),
-                    escaped(&e.reason)
+                    escaped(&e.why())
                 )
             })
             .collect();

@@ -67,6 +67,8 @@ struct ItemReport {
 struct ExceptionReport {
     path: String,
     reason: String,
+    /// The earlier attempt that met it and finished its item; null: this one.
+    met_in_attempt: Option<u32>,
 }
 
 #[derive(Debug, Serialize)]
@@ -105,7 +107,7 @@ impl Report {
                 started_at: attempt.started_at,
             },
             items: log.items.iter().map(ItemReport::new).collect(),
-            exceptions: log.exceptions.iter().map(ExceptionReport::new).collect(),
+            exceptions: exceptions(log),
             exceptions_not_listed: log.exceptions_not_listed,
             errors: log.errors.iter().map(ErrorReport::new).collect(),
             completion: Completion {
@@ -157,11 +159,31 @@ impl ItemReport {
     }
 }
 
+/// Those of items that earlier attempts finished come first (S-02).
+fn exceptions(log: &v1::JobLog) -> Vec<ExceptionReport> {
+    let earlier = log.earlier_exceptions.iter().flat_map(|earlier| {
+        let all = earlier.exceptions.iter();
+        all.map(|exception| ExceptionReport::new(exception, Some(earlier.attempt)))
+    });
+    let own = log.exceptions.iter();
+    let own = own.map(|exception| ExceptionReport::new(exception, None));
+    earlier.chain(own).collect()
+}
+
 impl ExceptionReport {
-    fn new(exception: &v1::FileException) -> Self {
+    fn new(exception: &v1::FileException, met_in_attempt: Option<u32>) -> Self {
         Self {
             path: exception.path.clone(),
             reason: exception.reason.clone(),
+            met_in_attempt,
+        }
+    }
+
+    /// As text and pages say it.
+    fn why(&self) -> String {
+        match self.met_in_attempt {
+            Some(attempt) => format!("{} (met in attempt {attempt})", self.reason),
+            None => self.reason.clone(),
         }
     }
 }

@@ -56,6 +56,13 @@ fn log() -> v1::JobLog {
             help: String::new(),
         }],
         running: false,
+        earlier_exceptions: vec![v1::EarlierExceptions {
+            attempt: 1,
+            exceptions: vec![v1::FileException {
+                path: "/etc/locked".into(),
+                reason: "in use".into(),
+            }],
+        }],
     }
 }
 
@@ -130,7 +137,7 @@ fn l01_json_has_every_section() {
     assert_eq!(value["items"][0]["bytes_read"], 2048);
     assert_eq!(value["items"][0]["rate"], 1024);
     assert_eq!(value["items"][0]["skipped"], 1);
-    assert_eq!(value["exceptions"][0]["reason"], "changed <while> read");
+    assert_eq!(value["exceptions"][1]["reason"], "changed <while> read");
     assert_eq!(value["errors"][0]["help"], "outlast help code 71");
     assert_eq!(value["completion"]["status"], "failed");
     assert_eq!(value["completion"]["elapsed_seconds"], 90.0);

@@ -33,7 +33,7 @@ fn exceptions(report: &Report) -> String {
     let mut text: String = report
         .exceptions
         .iter()
-        .map(|exception| format!("  {}: {}\n", clean(&exception.path), clean(&exception.reason)))
+        .map(|exception| format!("  {}: {}\n", clean(&exception.path), clean(&exception.why())))
         .collect();
     if report.exceptions_not_listed > 0 {
         text += &format!(

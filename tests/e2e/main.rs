@@ -16,6 +16,7 @@ mod half_open;
 mod hostile;
 mod hostile_agent;
 mod hosts;
+mod identity;
 mod kill_loops;
 mod lab;
 mod large_directory;

@@ -27,23 +27,38 @@ pub fn has_predecessors(attempt: Attempt) -> bool {
     attempt.0 > 1
 }
 
-/// How an attempt ends that an earlier process left open. `ticketed`: for each item of its ticket whether it was finished before;
+/// An item as the ticket has it: what earlier attempts made of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ticketed {
+    /// It is not run again (F-08).
+    pub finished: bool,
+    /// It was finished with exceptions (S-02).
+    pub with_exceptions: bool,
+}
+
+/// How an attempt ends that an earlier process left open. `ticketed`: the items of its ticket;
 /// `items`: those that ended in it, journalled or found. A restore has nothing that could be found.
 #[must_use]
-pub fn settle(agent: &str, is_backup: bool, ticketed: &[bool], items: &[ItemEnded]) -> (Ending, Counters) {
+pub fn settle(
+    agent: &str,
+    is_backup: bool,
+    ticketed: &[Ticketed],
+    items: &[ItemEnded],
+) -> (Ending, Counters) {
     let mut counters = Counters::default();
     for item in items {
         counters.add(&item.counters.as_ref().map(Counters::from).unwrap_or_default());
     }
-    let all_finished = (0..).zip(ticketed).all(|(number, finished)| {
+    let all_finished = (0..).zip(ticketed).all(|(number, item)| {
         let is_it = |ended: &ItemEnded| ended.item == number && is_finished(ended);
-        *finished || items.iter().any(is_it)
+        item.finished || items.iter().any(is_it)
     });
     if !is_backup || ticketed.is_empty() || !all_finished {
         let reason = format!("media agent \"{agent}\" was restarted");
         return (Ending::Interrupted(reason), counters);
     }
-    let code = if counters.exceptions > 0 {
+    let earlier = ticketed.iter().any(|item| item.finished && item.with_exceptions);
+    let code = if counters.exceptions > 0 || earlier {
         StatusCode::EXCEPTIONS
     } else {
         StatusCode::SUCCESSFUL

@@ -12,6 +12,8 @@ pub struct Tally {
     pub counters: Counters,
     first_failure: Option<JobError>,
     begun: usize,
+    /// An earlier attempt finished an item so (S-02). Counters stay those of this attempt.
+    earlier_exceptions: bool,
 }
 
 impl Tally {
@@ -23,6 +25,11 @@ impl Tally {
     /// An item was finished, now or by an earlier attempt.
     pub fn finished(&mut self, counters: &Counters) {
         self.counters.add(counters);
+    }
+
+    /// An item is left out that an earlier attempt finished.
+    pub fn finished_before(&mut self, with_exceptions: bool) {
+        self.earlier_exceptions |= with_exceptions;
     }
 
     /// An item failed; so many exceptions there are in all by now. The next one runs (S-02a).
@@ -47,9 +54,44 @@ impl Tally {
                 StatusCode(u16::try_from(error.code).unwrap_or(StatusCode::FILE_READ_FAILED.0)),
                 error.text,
             ),
-            None if self.counters.exceptions > 0 => (StatusCode::EXCEPTIONS, String::new()),
+            None if self.counters.exceptions > 0 || self.earlier_exceptions => {
+                (StatusCode::EXCEPTIONS, String::new())
+            }
             None => (StatusCode::SUCCESSFUL, String::new()),
         };
         Done { code, text, stopped }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::survey::{Ticketed, settle};
+
+    #[test]
+    fn t90_s02_what_an_earlier_attempt_finished_with_exceptions_counts_for_the_job() {
+        for (with_exceptions, code) in [(true, StatusCode::EXCEPTIONS), (false, StatusCode::SUCCESSFUL)] {
+            let mut tally = Tally::default();
+            tally.finished_before(with_exceptions);
+            tally.begin();
+            tally.finished(&Counters::default());
+            assert_eq!(tally.counters.exceptions, 0, "they stay those of the attempt");
+            assert_eq!(tally.done(false, 0).code, code);
+
+            let before = Ticketed {
+                finished: true,
+                with_exceptions,
+            };
+            let (ending, counters) = settle("media-1", true, &[before], &[]);
+            let done = Done {
+                code,
+                text: String::new(),
+                stopped: Stopped::Unspecified,
+            };
+            assert_eq!(
+                (ending, counters),
+                (crate::Ending::Ended(done), Counters::default())
+            );
+        }
     }
 }

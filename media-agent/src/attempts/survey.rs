@@ -68,7 +68,7 @@ async fn survey(context: &Context, id: AttemptId, open: &OpenAttempt) -> Option<
             }
         }
     }
-    let ticketed: Vec<bool> = ticket.items.iter().map(|item| item.finished).collect();
+    let ticketed: Vec<_> = ticket.items.iter().map(|item| item.before).collect();
     let settled = settle(agent, true, &ticketed, &items);
     if matches!(settled, (Ending::Ended(_), _)) {
         let unit = Arc::clone(&context.unit);

@@ -26,7 +26,11 @@ pub(super) fn left_by_earlier_attempts(base: &Base) -> Result<Vec<ItemEnded>, En
     let found = finished_items(&base.repository, ticket).map_err(|error| base.storage_fault(&error))?;
     let mut adopted = Vec::new();
     for (number, item) in found {
-        if ticket.items.get(number as usize).is_none_or(|item| item.finished) {
+        if ticket
+            .items
+            .get(number as usize)
+            .is_none_or(|item| item.before.finished)
+        {
             continue;
         }
         let committed = if item.tags.id == ticket.id {

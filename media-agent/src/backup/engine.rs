@@ -109,7 +109,11 @@ impl Engine<'_> {
         self.base.progress.set(self.tally.counters);
         let mut left_out = 0;
         for (number, item) in (0..).zip(&self.base.ticket.items) {
-            if item.finished || adopted.iter().any(|a| a.item == number) {
+            if item.before.finished {
+                self.tally.finished_before(item.before.with_exceptions);
+                continue;
+            }
+            if adopted.iter().any(|a| a.item == number) {
                 continue;
             }
             if wire.control.is_stopping_gracefully() {

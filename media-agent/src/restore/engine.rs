@@ -101,7 +101,7 @@ pub(crate) fn run(work: RestoreWork, mut wire: Wire<RestoreProtocol>) -> Result<
 fn unfinished_items(base: &Base) -> Vec<u32> {
     let numbered = (0..).zip(&base.ticket.items);
     numbered
-        .filter(|(_, item)| !item.finished)
+        .filter(|(_, item)| !item.before.finished)
         .map(|(number, _)| number)
         .collect()
 }

@@ -59,6 +59,7 @@ fn parse_what(what: What) -> Result<EventKind, InvalidField> {
                 .map(|x| Exception {
                     path: text(x.path),
                     reason: text(x.reason),
+                    item: None,
                 })
                 .collect(),
         },

@@ -3,7 +3,7 @@
 use outlast_core::ClusterState;
 use outlast_core::rows::{Cluster, Job, JobTask, Running};
 use outlast_proto::v1::{Policy, RestoreOrder, SignedTicket, Ticket, TicketItem};
-use outlast_proto::words::Seconds;
+use outlast_proto::words::{ItemOutcome, Seconds};
 use prost::Message as _;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
@@ -27,6 +27,7 @@ pub fn issue(state: &ClusterState, job: &Job, running: &Running) -> Option<Signe
     let items = job.items.iter().map(|item| TicketItem {
         path: item.path.clone(),
         finished: item.outcome.is_finished(),
+        with_exceptions: item.outcome == ItemOutcome::DoneWithExceptions,
         parent_snapshot: state
             .parent_of(&job.client, &job.policy, &item.path, unit)
             .filter(|_| !full && job.kind() == outlast_proto::words::JobKind::Backup)

@@ -1,10 +1,12 @@
 //! The full report of one attempt (L-01), from its history, or from the running attempt so far.
 
+use std::collections::BTreeMap;
+
 use outlast_core::ClusterState;
 use outlast_core::event::JobError;
 use outlast_core::rows::{History, HistoryItem, Job, Running};
 use outlast_proto::v1;
-use outlast_proto::words::{Attempt, Exception};
+use outlast_proto::words::{Attempt, Exception, ItemNumber, ItemOutcome, MAX_EXCEPTIONS};
 
 use super::history;
 
@@ -20,7 +22,12 @@ pub(crate) fn message(state: &ClusterState, job: &Job, attempt: Attempt) -> Opti
         history::message(state, job.id, attempt, row),
         &row.exceptions,
     );
-    log.exceptions_not_listed = row.counters.exceptions.saturating_sub(listed);
+    let (earlier, earlier_not_listed) = earlier_exceptions(state, job, attempt, &row.items);
+    let taken_over = row.items.iter().filter(|item| item.started_at.is_none());
+    let taken_over: u64 = taken_over.map(|item| item.counters.exceptions).sum();
+    let own = row.counters.exceptions.saturating_sub(taken_over);
+    log.exceptions_not_listed = own.saturating_sub(listed) + earlier_not_listed;
+    log.earlier_exceptions = earlier;
     log.items = row.items.iter().map(item).collect();
     log.errors = errors(row);
     Some(log)
@@ -42,7 +49,10 @@ fn of_running(state: &ClusterState, job: &Job, running: &Running) -> v1::JobLog 
             counters: run.counters,
             error: run.error.clone(),
         });
-    log.items = items.map(|row| item(&row)).collect();
+    let items: Vec<HistoryItem> = items.collect();
+    let (earlier, not_listed) = earlier_exceptions(state, job, running.attempt, &items);
+    (log.earlier_exceptions, log.exceptions_not_listed) = (earlier, not_listed);
+    log.items = items.iter().map(item).collect();
     log.errors = log
         .items
         .iter()
@@ -58,15 +68,56 @@ fn head(job: &Job, attempt: v1::History, exceptions: &[Exception]) -> v1::JobLog
         policy: job.policy.to_string(),
         kind: job.kind().to_wire(),
         attempt: Some(attempt),
-        exceptions: exceptions
-            .iter()
-            .map(|e| v1::FileException {
-                path: e.path.clone(),
-                reason: e.reason.clone(),
-            })
-            .collect(),
+        exceptions: exceptions.iter().map(exception).collect(),
         ..Default::default()
     }
+}
+
+fn exception(exception: &Exception) -> v1::FileException {
+    v1::FileException {
+        path: exception.path.clone(),
+        reason: exception.reason.clone(),
+    }
+}
+
+/// Those of finished items that this attempt did not begin, by the attempt that met them, the first attempt first; and how many there
+/// are that have no name (S-02).
+fn earlier_exceptions(
+    state: &ClusterState,
+    job: &Job,
+    attempt: Attempt,
+    items: &[HistoryItem],
+) -> (Vec<v1::EarlierExceptions>, u64) {
+    let mut earlier: BTreeMap<Attempt, Vec<v1::FileException>> = BTreeMap::new();
+    let (mut room, mut not_listed) = (MAX_EXCEPTIONS, 0);
+    for (number, item) in (0..).map(ItemNumber).zip(items) {
+        // What was begun here was met here; what is not finished will be met again.
+        if item.outcome != ItemOutcome::DoneWithExceptions || item.started_at.is_some() {
+            continue;
+        }
+        let met = state.histories_of(job.id).filter(|(before, history)| {
+            let began = history.items.get(number.0 as usize);
+            *before < attempt && began.is_some_and(|item| item.started_at.is_some())
+        });
+        let Some((met_in, history)) = met.last() else {
+            continue;
+        };
+        let of_item = history.exceptions.iter().filter(|e| e.item == Some(number));
+        let named: Vec<_> = of_item.take(room).map(exception).collect();
+        room -= named.len();
+        let known = history.items.get(number.0 as usize);
+        // Of one that was taken over, the tags say how many.
+        let count = known.map_or(0, |item| item.counters.exceptions);
+        let count = count.max(item.counters.exceptions);
+        not_listed += count.saturating_sub(named.len() as u64);
+        earlier.entry(met_in).or_default().extend(named);
+    }
+    let earlier = earlier.into_iter().filter(|(_, named)| !named.is_empty());
+    let messages = earlier.map(|(attempt, exceptions)| v1::EarlierExceptions {
+        attempt: attempt.0,
+        exceptions,
+    });
+    (messages.collect(), not_listed)
 }
 
 fn item(row: &HistoryItem) -> v1::ItemLog {

@@ -44,4 +44,7 @@ pub struct Exception {
     pub path: String,
     /// Why, in a few words for a person.
     pub reason: String,
+    /// Of which item of the job, once recorded; none: of before that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<ItemNumber>,
 }

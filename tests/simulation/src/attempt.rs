@@ -309,6 +309,9 @@ impl Media {
             .zip(&run.ticket.items)
             .find(|(number, item)| !item.finished && !run.done.contains(number));
         let Some((item, _)) = open else {
+            for item in run.ticket.items.iter().filter(|item| item.finished) {
+                run.tally.finished_before(item.with_exceptions);
+            }
             let done = run.tally.clone().done(false, 0);
             return self.finish(cx, id, Ok(done));
         };

@@ -195,6 +195,12 @@ impl Oracle {
             );
             self.contradict("S-01", text);
         }
+        // Whichever attempt finished the item.
+        let with_exceptions = |item: &HistoryItem| item.outcome == ItemOutcome::DoneWithExceptions;
+        if history.code == StatusCode::SUCCESSFUL && history.items.iter().any(with_exceptions) {
+            let text = format!("attempt {attempt} of job {job} is successful, and an item has exceptions");
+            self.contradict("S-02", text);
+        }
         let exceptions: u64 = history.items.iter().map(|item| item.counters.exceptions).sum();
         if history.code == StatusCode::SUCCESSFUL && exceptions > 0 {
             let text = format!("attempt {attempt} of job {job} is successful with {exceptions} exceptions");

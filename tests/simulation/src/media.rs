@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use outlast_media_core::kept::OpenAttempt;
 use outlast_media_core::session::Delivery;
+use outlast_media_core::survey::Ticketed;
 use outlast_media_core::{
     AttemptId, Ending, Fault, Greeting, Halt, Judged, Known, NewEvent, NewRecord, Roster, Showing, Stream,
 };
@@ -393,7 +394,11 @@ impl Media {
             return cx.timer(me, takes, Timer::Survey);
         }
         let name = crate::work::media_name(self.n);
-        let ticketed: Vec<bool> = ticket.items.iter().map(|item| item.finished).collect();
+        let ticketed = ticket.items.iter().map(|item| Ticketed {
+            finished: item.finished,
+            with_exceptions: item.with_exceptions,
+        });
+        let ticketed: Vec<_> = ticketed.collect();
         let (ending, counters) =
             outlast_media_core::survey::settle(name.as_str(), true, &ticketed, &now.items);
         process.survey.pop_front();

@@ -12,11 +12,13 @@ use crate::state::ClusterState;
 /// Whoever adds a command, or changes what one does to the state, raises this by one, and has the new behaviour only where the state's
 /// own version has come to it. That is raised by an entry, once all members speak the new one.
 ///
-/// 2: jobs have nonces (S-12b).
+/// 2: jobs have nonces (S-12b), and their exceptions survive a change of attempt (S-02).
 pub const CLUSTER_VERSION: u32 = 2;
 
 /// From this version on jobs have nonces, and nothing of another nonce counts for a job.
 const NONCES: u32 = 2;
+/// From this version on exceptions are an item's, and count for the job, whichever attempt ends it.
+const EXCEPTIONS_OF_ITEMS: u32 = 2;
 
 /// Of a cluster that was founded by a program that did not say what it speaks.
 pub(super) const FOUNDING_VERSION: u32 = 1;
@@ -62,6 +64,12 @@ impl ClusterState {
     /// Whether jobs have nonces, in this cluster version.
     pub(crate) fn has_nonces(&self) -> bool {
         self.cluster().is_some_and(|cluster| cluster.version >= NONCES)
+    }
+
+    /// Whether exceptions survive a change of attempt (S-02), in this cluster version.
+    pub(crate) fn keeps_exceptions(&self) -> bool {
+        let version = self.cluster().map(|cluster| cluster.version);
+        version.is_some_and(|version| version >= EXCEPTIONS_OF_ITEMS)
     }
 
     /// The cluster version that all members speak, if it is newer than the one in force.

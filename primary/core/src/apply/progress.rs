@@ -49,7 +49,7 @@ impl ClusterState {
             EventKind::ItemStarted { item } => self.start_item(job, *item, host, at),
             EventKind::ItemEnded { .. } => self.end_item(event, host, at),
             EventKind::CheckpointMade { snapshot, .. } => self.note_checkpoint(job, *snapshot, at),
-            EventKind::ExceptionsFound { exceptions, .. } => self.add_exceptions(job, exceptions),
+            EventKind::ExceptionsFound { item, exceptions } => self.add_exceptions(job, *item, exceptions),
             EventKind::DetailSaid { severity, text } => self.say(job, at, *severity, host, text.clone()),
             EventKind::Interrupted { counters, reason } => {
                 self.say(job, at, Severity::Warning, host, format!("interrupted: {reason}"));
@@ -61,7 +61,7 @@ impl ClusterState {
                 counters,
                 stopped,
             } => {
-                let end = end_of(*code, text, *counters, *stopped);
+                let end = end_of(self.over_all_items(job, *code), text, *counters, *stopped);
                 self.say_end(event, &end, host, at);
                 self.close_attempt(job, end, at);
             }
@@ -217,11 +217,27 @@ impl ClusterState {
         });
     }
 
-    fn add_exceptions(&mut self, job: JobId, exceptions: &[Exception]) {
+    /// The attempt that ends a job earns its status over all items, whichever attempt finished them (S-02).
+    fn over_all_items(&self, job: JobId, code: StatusCode) -> StatusCode {
+        let has_exceptions = |row: &ItemRow| row.outcome == ItemOutcome::DoneWithExceptions;
+        let any = self
+            .jobs
+            .get(&job)
+            .is_some_and(|job| job.items.iter().any(has_exceptions));
+        if code == StatusCode::SUCCESSFUL && any && self.keeps_exceptions() {
+            return StatusCode::EXCEPTIONS;
+        }
+        code
+    }
+
+    fn add_exceptions(&mut self, job: JobId, item: ItemNumber, exceptions: &[Exception]) {
+        let item = self.keeps_exceptions().then_some(item);
         self.change_job(job, |job| {
             if let Some(running) = &mut job.running {
                 let room = MAX_EXCEPTIONS.saturating_sub(running.exceptions.len());
-                running.exceptions.extend(exceptions.iter().take(room).cloned());
+                let found = exceptions.iter().take(room).cloned();
+                let found = found.map(|exception| Exception { item, ..exception });
+                running.exceptions.extend(found);
             }
         });
     }

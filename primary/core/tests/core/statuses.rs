@@ -408,3 +408,58 @@ fn t90_r07_to_r09_a_shape_decides_resilience_and_not_whether_the_policy_is_taken
         assert!(said.is_some_and(|line| line.text.contains(words)), "{words}");
     }
 }
+
+/// The item with the skipped files was finished by the attempt that was given up: the job is not successful for that.
+#[test]
+fn t90_s02_exceptions_survive_a_change_of_attempt() {
+    for (before, status, code) in [
+        (
+            World::new(),
+            CompletionStatus::CompletedWithExceptions,
+            StatusCode::EXCEPTIONS,
+        ),
+        // As members of before do, while they are in the group.
+        (
+            World::of_before(),
+            CompletionStatus::Successful,
+            StatusCode::SUCCESSFUL,
+        ),
+    ] {
+        let mut world = before;
+        let (job, attempt, media) = world.running_job();
+        let (first, second) = (ItemNumber(0), ItemNumber(1));
+        let found = EventKind::ExceptionsFound {
+            item: first,
+            exceptions: vec![outlast_proto::words::Exception {
+                path: "/home/locked".into(),
+                reason: "in use".into(),
+                item: None,
+            }],
+        };
+        for what in [
+            EventKind::ItemStarted { item: first },
+            found,
+            item_ended(job, first, ItemOutcome::DoneWithExceptions),
+            EventKind::ItemStarted { item: second },
+            EventKind::Interrupted {
+                counters: Counters::default(),
+                reason: "killed".into(),
+            },
+        ] {
+            world.event(&media, job, attempt, what);
+        }
+        world.dispatch();
+        let (attempt, media) = world.running(job);
+        world.event(&media, job, attempt, marked());
+        world.event(&media, job, attempt, item_ended(job, second, ItemOutcome::Done));
+        world.event(&media, job, attempt, ended(StatusCode::SUCCESSFUL));
+        assert_eq!(world.state.job(job).unwrap().status, Some((status, code)));
+        let (_, last) = world.state.histories_of(job).last().unwrap();
+        assert_eq!((last.status, last.code), (status, code));
+        // The counters stay those of the attempt, and the name that of the item.
+        assert_eq!(last.counters.exceptions, 0);
+        let (_, first_history) = world.state.histories_of(job).next().unwrap();
+        let named = first_history.exceptions[0].item;
+        assert_eq!(named, (code == StatusCode::EXCEPTIONS).then_some(first));
+    }
+}
