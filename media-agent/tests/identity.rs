@@ -9,7 +9,7 @@ use std::path::Path;
 use outlast_kit::identity::Kind;
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::primary_message::Body;
-use outlast_proto::v1::{FenceAttempt, ItemEnded, Ticket};
+use outlast_proto::v1::{FenceAttempt, ItemEnded, StartAttempt, StopAttempt, Ticket};
 use support::client::BackupStream;
 use support::home::{ITEM, home, with_backup};
 use support::world::{NONCE, PATIENCE, World};
@@ -86,5 +86,47 @@ async fn t90_s12b_an_attempt_begins_although_another_job_of_its_number_is_over()
     stream.welcome().await;
     stream.item(0, &home(), "home").await;
     assert_eq!(stream.over().await.code, 0);
+    agent.stop().await;
+}
+
+/// The primaries were set back: what ended here, and was recorded there, is ordered again.
+#[tokio::test(flavor = "multi_thread")]
+async fn t90_s12b_what_the_primary_counts_as_open_and_the_agent_as_over_gets_an_end() {
+    let (world, agent, _) = with_backup().await;
+    let ticket = world.ticket(1, 1, &[Path::new(ITEM)]);
+    let count = |is_it: fn(&What) -> bool| world.primary.events(1, 1).iter().filter(|e| is_it(e)).count();
+    let ended = |what: &What| matches!(what, What::Ended(_));
+    // It had acknowledged the end: only then has it lost it.
+    let acknowledged = async |events: usize| {
+        let status = |p: &support::primary::Primary| p.events(1, 1).len() >= events;
+        world.primary.wait_for("the events", status).await;
+        let met = world.primary.sessions();
+        world.primary.end_session().await;
+        world.primary.wait_for("a session", |p| p.sessions() > met).await;
+    };
+    acknowledged(1).await;
+    let order = StartAttempt {
+        ticket: Some(world.sign(&ticket)),
+    };
+    world.primary.order(Body::Start(order)).await;
+    let is_interrupted = |what: &What| matches!(what, What::Interrupted(_));
+    let goes_on = |p: &support::primary::Primary| p.events(1, 1).iter().any(is_interrupted);
+    world.primary.wait_for("the end, said again", goes_on).await;
+    assert_eq!(count(ended), 1);
+
+    // And cancel always works.
+    let all = world.primary.events(1, 1).len();
+    acknowledged(all).await;
+    let order = StopAttempt {
+        attempt: ticket.attempt.clone(),
+        cancel: true,
+        ..StopAttempt::default()
+    };
+    world.primary.order(Body::Stop(order)).await;
+    let canceled = |p: &support::primary::Primary| {
+        let is_canceled = |what: &What| matches!(what, What::Ended(ended) if ended.status_code == 150);
+        p.events(1, 1).iter().any(is_canceled)
+    };
+    world.primary.wait_for("the cancelation", canceled).await;
     agent.stop().await;
 }

@@ -175,6 +175,21 @@ impl Roster {
         is_new.then_some(ending)
     }
 
+    /// The primary orders, or stops, an attempt that is over here. If it has acknowledged everything, it has lost the end: its group was set
+    /// back. Then the attempt gets one again, so that the job is not active for ever (S-12b). Otherwise the end is on its way, and this
+    /// order was said before it came. What is returned is to be journalled, then [`Roster::over`] is to be called.
+    #[must_use]
+    pub fn end_again(
+        &mut self,
+        id: AttemptId,
+        standing: Option<Standing>,
+        all_is_acknowledged: bool,
+        ending: Ending,
+    ) -> Option<Ending> {
+        let is_lost = all_is_acknowledged && !self.is_running(id) && standing == Some(Standing::Closed);
+        (is_lost && self.unstarted.insert(id)).then_some(ending)
+    }
+
     /// Those that have no right any more when this attempt is fenced (F-04).
     #[must_use]
     pub fn fenced_by(&self, id: AttemptId) -> Vec<AttemptId> {
@@ -338,5 +353,27 @@ mod tests {
         // A later attempt of the one job ends the earlier one, and leaves the other job's alone.
         let begun = roster.judge_order(order(with(5, 2)), Ok(Standing::New));
         assert_eq!(begun, Judged::Begin(vec![with(5, 1)]));
+    }
+
+    #[test]
+    fn t90_s12b_what_the_primary_counts_as_open_and_the_agent_as_over_gets_an_end() {
+        let (id, ending) = (shown(false).id, || Ending::Interrupted("over".to_owned()));
+        for (standing, all_is_acknowledged, ends) in [
+            (Standing::Closed, true, true),
+            // Its end is on its way.
+            (Standing::Closed, false, false),
+            (Standing::New, true, false),
+            (Standing::Open, true, false),
+            (Standing::Superseded, true, false),
+        ] {
+            let mut roster = Roster::new("start");
+            let ended = roster.end_again(id, Some(standing), all_is_acknowledged, ending());
+            assert_eq!(ended.is_some(), ends, "{standing:?} {all_is_acknowledged}");
+            // Once, however often it is ordered meanwhile.
+            assert_eq!(
+                roster.end_again(id, Some(standing), all_is_acknowledged, ending()),
+                None
+            );
+        }
     }
 }

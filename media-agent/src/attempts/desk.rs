@@ -187,13 +187,27 @@ impl Owner {
             return;
         }
         let standing = self.standing(id).await;
+        let known = standing.as_ref().ok().copied();
         match self.roster.judge_order(self.showing(&ticket), standing) {
             Judged::Begin(lower) => {
                 let client_wait = Some(self.context.timing.client_wait);
                 self.begin(ticket, client_wait, &lower);
             }
             Judged::End(ending) => self.end_unstarted(id, ending),
-            Judged::Ignore | Judged::Refuse(_) => {}
+            Judged::Ignore | Judged::Refuse(_) => {
+                let text = "the media agent knows this attempt as over, and the primary does not: its group was set back";
+                self.end_again(id, known, Ending::Interrupted(text.to_owned()));
+            }
+        }
+    }
+
+    /// The primary counts as open what is over here (S-12b).
+    fn end_again(&mut self, id: AttemptId, standing: Option<Standing>, ending: Ending) {
+        let journal = self.context.journal.status();
+        let all_is_acknowledged = journal.acknowledged == journal.last;
+        if let Some(ending) = self.roster.end_again(id, standing, all_is_acknowledged, ending) {
+            tracing::warn!(attempt = %id, "the primary counts an attempt as open that is over here; its end is said again");
+            self.end_unstarted(id, ending);
         }
     }
 
@@ -302,6 +316,7 @@ impl Owner {
         if let Some(ending) = self.roster.end_unstarted(id, standing, Ending::canceled(how)) {
             self.end_unstarted(id, ending);
         }
+        self.end_again(id, standing, Ending::canceled(how));
         self.give_up_checkpoints(id);
     }
 

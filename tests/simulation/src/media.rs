@@ -7,7 +7,8 @@ use outlast_media_core::kept::OpenAttempt;
 use outlast_media_core::session::Delivery;
 use outlast_media_core::survey::Ticketed;
 use outlast_media_core::{
-    AttemptId, Ending, Fault, Greeting, Halt, Judged, Known, NewEvent, NewRecord, Roster, Showing, Stream,
+    AttemptId, Ending, Fault, Greeting, Halt, Judged, Known, NewEvent, NewRecord, Roster, Showing, Standing,
+    Stream,
 };
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{self, backup_up};
@@ -226,7 +227,22 @@ impl Media {
                 self.begin(cx, ticket, Some(CLIENT_WAIT), &lower);
             }
             Judged::End(ending) => self.end_unstarted(cx, id, &ending),
-            Judged::Ignore | Judged::Refuse(_) => {}
+            Judged::Ignore | Judged::Refuse(_) => {
+                self.end_again(cx, id, standing, Ending::Interrupted("over".to_owned()));
+            }
+        }
+    }
+
+    /// The primary counts as open what is over here (S-12b).
+    fn end_again(&mut self, cx: &mut Cx, id: AttemptId, standing: Standing, ending: Ending) {
+        let Some(process) = &mut self.process else { return };
+        let ledger = &process.journal.ledger;
+        let all_is_acknowledged = ledger.acknowledged() == ledger.last();
+        let ending = process
+            .roster
+            .end_again(id, Some(standing), all_is_acknowledged, ending);
+        if let Some(ending) = ending {
+            self.end_unstarted(cx, id, &ending);
         }
     }
 
@@ -246,6 +262,7 @@ impl Media {
         if let Some(ending) = ending {
             self.end_unstarted(cx, id, &ending);
         }
+        self.end_again(cx, id, standing, Ending::canceled(how));
     }
 
     /// Journals the end of an attempt that never ran here.
