@@ -197,7 +197,8 @@ fn t90_rows_of_another_node_or_another_history_are_not_believed() {
 fn t90_one_of_two_snapshots_is_enough() {
     let copy = purged();
     let [newest, older] = copy.snapshots().try_into().unwrap();
-    let damages: [(&str, fn(&Path)); 4] = [
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 4] = [
         ("missing", |path| fs::remove_file(path).unwrap()),
         ("empty", |path| fs::write(path, "").unwrap()),
         ("flipped", |path| flip(path, 40, 1)),
