@@ -25,7 +25,7 @@ pub(crate) fn of_exclusion(exclusion: &Exclusion, config: &Config) -> String {
 pub(crate) fn of_start(error: &StartError, config: &Config) -> Option<String> {
     let lost = matches!(
         error,
-        StartError::LostState { .. } | StartError::DamagedLog { .. } | StartError::DamagedState { .. }
+        StartError::LostState { .. } | StartError::DamagedLog { .. }
     );
     lost.then(|| {
         format!(

@@ -64,14 +64,6 @@ pub enum StartError {
         /// Where and what.
         detail: String,
     },
-    /// The applied rows hold bytes nobody wrote.
-    #[error("{}: the applied state is damaged ({detail}); {REJOIN}", dir.display())]
-    DamagedState {
-        /// The directory.
-        dir: PathBuf,
-        /// What was found.
-        detail: String,
-    },
     /// The machine does not accept its own rows.
     #[error("the machine cannot be restored")]
     Machine(#[from] MachineError),
@@ -114,7 +106,7 @@ pub enum LossKind {
     Mark,
     /// The Raft log or its end.
     Log,
-    /// The applied rows.
+    /// The applied rows, and every snapshot from which the log leads to them.
     State,
 }
 
@@ -124,7 +116,7 @@ impl std::fmt::Display for LossKind {
             LossKind::Identity => "the identity file",
             LossKind::Mark => "the mark of the log",
             LossKind::Log => "the log or its end",
-            LossKind::State => "the applied state",
+            LossKind::State => "the applied state, and all that it could be rebuilt from,",
         })
     }
 }

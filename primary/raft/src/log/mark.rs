@@ -2,8 +2,8 @@
 //!
 //! Votes and entries count once they are synced, but a log whose end was cut off or overwritten looks just like one
 //! whose last write was interrupted. The mark tells them apart: it is written after each sync, so a log that ends
-//! before it has lost something it promised. It is itself synced only with votes, snapshots and at shutdown; after a
-//! power cut it may lag, never lead.
+//! before it has lost something it promised. It is itself synced only with votes, snapshots, at start and at shutdown;
+//! after a power cut it may lag, never lead.
 //!
 //! The file: `OUTLMARK`, the offset (8 bytes, big endian), a CRC-32 of both. Overwritten in place: 20 bytes do not
 //! cross a sector. Written by the log's writer thread ([`flushed`](super::flushed)), read by [`open`](super::open).

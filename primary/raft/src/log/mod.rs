@@ -2,6 +2,7 @@
 //! gives it the formats, tells a torn tail from damage, and speaks openraft's storage traits. Applied state does not
 //! live here. [`node`](crate::node) opens it, openraft uses it.
 
+mod durable;
 mod flushed;
 mod mark;
 mod open;

@@ -3,7 +3,8 @@
 //! The `raft-log` crate refuses a record whose checksum does not fit, and cuts off a last record that ends after the
 //! file or is all zeros. Cutting is right after a power cut, for bytes that were never synced; done to synced bytes it
 //! would make the node forget a vote or an entry it acknowledged. So it is opened with cutting forbidden first, and
-//! allowed to cut only what lies behind the [`Mark`]. Called by [`node`](crate::node) at start.
+//! allowed to cut only what lies behind the [`Mark`]. What is left is then made durable ([`durable`](super::durable)).
+//! Called by [`node`](crate::node) at start.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,6 +15,7 @@ use std::time::Duration;
 use raft_log::{Config, Dump, DumpApi, RaftLog};
 use thiserror::Error;
 
+use crate::log::durable;
 use crate::log::mark::Mark;
 use crate::log::record::Records;
 
@@ -47,6 +49,7 @@ pub(crate) fn open(dir: &Path, mark: &Mark) -> Result<RaftLog<Records>, LogFault
                 return Err(damaged(good, &error));
             }
             tracing::warn!(good, promised, "log ends in an interrupted write; cutting it off");
+            durable::cut_unwritten(dir, good)?;
             try_open(dir, true).map_err(|error| damaged(good, &error))?
         }
     };
@@ -54,6 +57,7 @@ pub(crate) fn open(dir: &Path, mark: &Mark) -> Result<RaftLog<Records>, LogFault
     if end < promised {
         return Err(LogFault::Short { end, promised });
     }
+    durable::make_durable(dir, mark, end)?;
     Ok(log)
 }
 

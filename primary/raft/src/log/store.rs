@@ -3,7 +3,7 @@
 //! [`reader`](super::reader).
 
 use std::io;
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend};
@@ -29,6 +29,7 @@ struct Shared {
     log: RwLock<Option<Held>>,
     mark: Arc<Mark>,
     identity: Identity,
+    purgeable: Mutex<Option<LogIdForm>>,
 }
 
 struct Held {
@@ -45,6 +46,7 @@ impl LogStore {
                 log,
                 mark: Arc::new(mark),
                 identity,
+                purgeable: Mutex::default(),
             }),
         }
     }
@@ -67,6 +69,35 @@ impl LogStore {
     /// Makes the mark durable: called when a snapshot lets the log be purged.
     pub(crate) fn sync_mark(&self) -> io::Result<()> {
         self.shared.mark.sync()
+    }
+
+    /// What of the log durable snapshots make up for: [`RaftLogStorage::purge`] goes no further, whatever it is asked.
+    pub(crate) fn allow_purge(&self, upto: Option<LogIdForm>) {
+        // Nothing that holds it panics.
+        let mut allowed = self
+            .shared
+            .purgeable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *allowed = upto.max(*allowed);
+    }
+
+    /// The last entry that was purged, and the last one there is.
+    pub(crate) fn ends(&self) -> io::Result<(Option<LogIdForm>, Option<LogIdForm>)> {
+        let guard = self.shared.log.read().map_err(poisoned)?;
+        let state = open(&guard)?.log_state();
+        let purged = state.purged().copied();
+        Ok((purged, state.last().copied().max(purged)))
+    }
+
+    /// Which entry stands at `index`, if that is known.
+    pub(crate) fn id_at(&self, index: u64) -> io::Result<Option<LogIdForm>> {
+        let (purged, _) = self.ends()?;
+        if purged.is_some_and(|purged| purged.index == index) {
+            return Ok(purged);
+        }
+        let entries = self.read(index, index.saturating_add(1), u64::MAX)?;
+        Ok(entries.first().map(|entry| entry.log_id.into()))
     }
 
     /// Whose log it is.
@@ -131,13 +162,10 @@ impl RaftLogStorage<Config> for LogStore {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<Config>, io::Error> {
-        let guard = self.shared.log.read().map_err(poisoned)?;
-        let state = open(&guard)?.log_state();
-        let purged = state.purged().copied().map(LogId::from);
-        let last = state.last().copied().map(LogId::from);
+        let (purged, last) = self.ends()?;
         Ok(LogState {
-            last_purged_log_id: purged,
-            last_log_id: last.max(purged),
+            last_purged_log_id: purged.map(LogId::from),
+            last_log_id: last.map(LogId::from),
         })
     }
 
@@ -210,8 +238,22 @@ impl RaftLogStorage<Config> for LogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
+        let asked = LogIdForm::from(log_id);
+        let allowed = *self.shared.purgeable.lock().map_err(poisoned)?;
         self.write(|log| {
-            log.purge(log_id.into())?;
+            // What openraft asks for reaches to the newest snapshot; kept is what leads there from the one before. A log
+            // that ends before the newest, which then came from the leader, leads nowhere.
+            let leads_there = log
+                .log_state()
+                .last()
+                .is_some_and(|last| last.index >= asked.index);
+            let upto = if leads_there {
+                allowed.map(|id| id.min(asked))
+            } else {
+                Some(asked)
+            };
+            let Some(upto) = upto else { return Ok(()) };
+            log.purge(upto)?;
             // Files go only after the record that says so is synced; the crate sees to the order.
             log.flush(true, None)
         })

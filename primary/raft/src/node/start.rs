@@ -7,12 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{LossKind, StartError};
-use crate::files::{DirLock, Identity, Stage, sync_dir};
-use crate::format::LogIdForm;
+use crate::files::{DirLock, Identity, Stage, create_dir, sync_dir};
 use crate::log::{self, LogFault, LogStore, Mark};
 use crate::machine::Machine;
 use crate::options::RaftOptions;
-use crate::state::{Core, Rows, RowsFault, SnapshotDir, StateStore};
+use crate::state::{self, Core, Kept, OpenFault, Rows, RowsFault, StateStore};
 
 pub(crate) struct Opened {
     pub(crate) log: LogStore,
@@ -41,6 +40,8 @@ pub(crate) fn open(options: &RaftOptions, machine: Box<dyn Machine>) -> Result<O
                 .map_err(StartError::io("claiming", dir))?
         }
     };
+    // What its stage says was renamed into place, perhaps just before a kill; from here on it counts.
+    sync_dir(dir).map_err(StartError::io("syncing", dir))?;
     if identity.stage() != Stage::Member {
         // Nothing was promised yet: what is there is unfinished or empty.
         layout.create(options.node_id)?;
@@ -53,7 +54,7 @@ pub(crate) fn open(options: &RaftOptions, machine: Box<dyn Machine>) -> Result<O
 
 /// Everything the cluster knows lies here, the key that signs tickets included: it is nobody else's to read.
 fn make_private(dir: &Path) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
+    create_dir(dir)?;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
 }
 
@@ -100,7 +101,7 @@ impl Layout {
         for dir in [&self.log, &self.state, &self.snapshot] {
             fs::create_dir(dir).map_err(StartError::io("creating", dir))?;
         }
-        drop(Rows::create(&self.state, node_id).map_err(|fault| self.state_fault(fault))?);
+        drop(Rows::create(&self.state, node_id).map_err(|fault| self.rows_fault(fault))?);
         sync_dir(&self.dir).map_err(StartError::io("syncing", &self.dir))
     }
 
@@ -116,40 +117,18 @@ impl Layout {
             return Err(self.lost(LossKind::Log, "its directory is missing".into()));
         }
         let log = log::open(&self.log, &mark).map_err(|fault| self.log_fault(fault))?;
-        let (rows, content) = Rows::open(&self.state).map_err(|fault| self.state_fault(fault))?;
-        if rows.meta().node_id != options.node_id {
-            let detail = format!("these are the rows of node {}", rows.meta().node_id);
-            return Err(StartError::DamagedState {
-                dir: self.dir.clone(),
-                detail,
-            });
-        }
-        // What sled read may still be in the page cache only; openraft may purge the log on the strength of it.
-        rows.handle()
-            .make_durable()
-            .map_err(|fault| self.state_fault(fault))?;
-        let (snapshots, snapshot) =
-            SnapshotDir::open(&self.snapshot).map_err(StartError::io("reading", &self.snapshot))?;
-        let applied = rows.meta().applied;
-        let reach = applied.max(snapshot.as_ref().and_then(|file| file.head().applied));
-        self.must_follow(log.log_state().purged().copied(), reach)?;
-        machine.restore(content, applied.map_or(0, |id| id.index))?;
         let log = LogStore::new(log, mark, identity, lock);
-        let state = StateStore::new(
-            Core::new(machine, rows, snapshots.clone(), snapshot, options.check_every),
-            log.clone(),
-            snapshots,
-        );
+        let snapshots = Kept::open(&self.snapshot).map_err(StartError::io("reading", &self.snapshot))?;
+        let opened = state::open(&self.state, options.node_id, &log, &snapshots);
+        let (rows, content) = opened.map_err(|fault| match fault {
+            OpenFault::Unreachable(detail) => self.lost(LossKind::State, detail),
+            OpenFault::System(fault) => self.rows_fault(fault),
+        })?;
+        let applied = rows.meta().applied.map_or(0, |id| id.index);
+        machine.restore(content, applied)?;
+        let core = Core::new(machine, rows, snapshots, options.check_every);
+        let state = StateStore::new(core, log.clone(), self.snapshot.clone());
         Ok(Opened { log, state })
-    }
-
-    /// The log begins where the rows or the snapshot end, or earlier.
-    fn must_follow(&self, purged: Option<LogIdForm>, reach: Option<LogIdForm>) -> Result<(), StartError> {
-        if reach >= purged {
-            return Ok(());
-        }
-        let detail = format!("it reaches to {reach:?}, the log begins behind {purged:?}");
-        Err(self.lost(LossKind::State, detail))
     }
 
     fn lost(&self, what: LossKind, detail: String) -> StartError {
@@ -175,18 +154,11 @@ impl Layout {
         }
     }
 
-    fn state_fault(&self, fault: RowsFault) -> StartError {
-        match fault {
-            RowsFault::Missing => self.lost(LossKind::State, fault.to_string()),
-            fault if fault.is_system() => StartError::Io {
-                doing: "opening the rows in",
-                path: self.state.clone(),
-                source: fault.into(),
-            },
-            fault => StartError::DamagedState {
-                dir: self.dir.clone(),
-                detail: fault.to_string(),
-            },
+    fn rows_fault(&self, fault: RowsFault) -> StartError {
+        StartError::Io {
+            doing: "opening the rows in",
+            path: self.state.clone(),
+            source: fault.into(),
         }
     }
 }

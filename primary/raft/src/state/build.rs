@@ -62,9 +62,7 @@ fn build(store: &StateStore, view: ViewId, head: &Head) -> io::Result<SnapshotFi
     }
     // Reading it back compares the rows with the tally of the moment the view was taken.
     let file = SnapshotFile::open(&path)?;
-    // Once the snapshot is reported the log may forget what came before it.
-    store.make_durable()?;
-    store.with_blocking(|core| core.adopt(file))
+    store.adopt(file)
 }
 
 /// False when a snapshot was installed meanwhile: that one is newer than this one would be.

@@ -11,8 +11,9 @@ use crate::format::{LogIdForm, MembershipForm};
 use crate::machine::{Machine, MachineError};
 use crate::state::check::{Check, Checks};
 use crate::state::frozen::{Frozen, Page};
-use crate::state::rows::{Change, Meta, MetaChange, Rows, RowsFault, RowsHandle};
-use crate::state::snapshot::{Head, SnapshotDir, SnapshotFile};
+use crate::state::kept::Kept;
+use crate::state::rows::{Change, Meta, MetaChange, Rows, RowsFault};
+use crate::state::snapshot::{Head, SnapshotFile};
 use crate::types::{Entry, Payload, Reply, StoredMembership};
 
 const PAGE_ROWS: usize = 1_000;
@@ -26,28 +27,20 @@ pub(crate) struct Core {
     rows: Rows,
     views: BTreeMap<ViewId, Frozen>,
     next_view: ViewId,
-    snapshots: SnapshotDir,
-    snapshot: Option<SnapshotFile>,
+    snapshots: Kept,
     check_every: u64,
     checks: Checks,
     noted: watch::Sender<Option<Check>>,
 }
 
 impl Core {
-    pub(crate) fn new(
-        machine: Box<dyn Machine>,
-        rows: Rows,
-        snapshots: SnapshotDir,
-        snapshot: Option<SnapshotFile>,
-        check_every: u64,
-    ) -> Self {
+    pub(crate) fn new(machine: Box<dyn Machine>, rows: Rows, snapshots: Kept, check_every: u64) -> Self {
         Self {
             machine,
             rows,
             views: BTreeMap::new(),
             next_view: 0,
             snapshots,
-            snapshot,
             check_every,
             checks: Checks::default(),
             noted: watch::Sender::new(None),
@@ -64,11 +57,16 @@ impl Core {
     }
 
     pub(crate) fn snapshot(&self) -> Option<&SnapshotFile> {
-        self.snapshot.as_ref()
+        self.snapshots.newest()
     }
 
-    pub(crate) fn rows(&self) -> RowsHandle {
-        self.rows.handle()
+    /// Up to where the log may be purged.
+    pub(crate) fn purgeable(&self) -> Option<LogIdForm> {
+        self.snapshots.purgeable()
+    }
+
+    pub(crate) fn flush(&self) -> Result<(), RowsFault> {
+        self.rows.flush()
     }
 
     /// Applies entries and returns the replies. What is compared is noted on the way.
@@ -170,22 +168,20 @@ impl Core {
         Ok(Some(view.correct(after, rows, full)))
     }
 
-    /// Makes a built snapshot the current one, unless a newer one came meanwhile.
+    /// Makes a built snapshot the current one, unless a newer one came meanwhile. `file` has been synced.
     pub(crate) fn adopt(&mut self, file: SnapshotFile) -> io::Result<SnapshotFile> {
         if let Some(current) = self
-            .snapshot
-            .as_ref()
+            .snapshot()
             .filter(|s| s.head().applied > file.head().applied)
+            .cloned()
         {
-            return Ok(current.clone());
+            std::fs::remove_file(file.path())?;
+            return Ok(current);
         }
-        let file = self.snapshots.adopt(file)?;
-        self.snapshots.keep_only(&file)?;
-        self.snapshot = Some(file.clone());
-        Ok(file)
+        self.snapshots.adopt(file)
     }
 
-    /// Replaces the whole state by a snapshot.
+    /// Replaces the whole state by a snapshot. `file` has been synced.
     pub(crate) fn install(&mut self, file: SnapshotFile) -> io::Result<()> {
         // Named before the rows are replaced: a crash in between installs it again at start.
         let file = self.snapshots.adopt(file)?;
@@ -195,8 +191,6 @@ impl Core {
         self.views.clear();
         self.checks.clear();
         let rows = self.rows.replace(file.rows()?, applied, membership)?;
-        self.snapshots.keep_only(&file)?;
-        self.snapshot = Some(file);
         self.machine
             .restore(rows, applied.map_or(0, |id| id.index))
             .map_err(|e: MachineError| io::Error::other(e))

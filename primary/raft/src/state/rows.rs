@@ -6,18 +6,20 @@
 //! is written into the next generation and becomes the current one by one record, so a crash leaves one or the other.
 //!
 //! sled has been seen to open a damaged file with fewer rows and no word. The meta record therefore carries the number
-//! of rows and the sum of their checksums, kept with every change and compared at start.
+//! of rows and the sum of their checksums, kept with every change and compared at start. Nothing here is synced: rows
+//! that do not check are rebuilt ([`open`](super::open)).
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::files;
 use crate::format::{self, FormatError, LogIdForm, MembershipForm};
 use crate::peer::NodeId;
 
@@ -91,15 +93,20 @@ pub(crate) enum RowsFault {
 }
 
 impl RowsFault {
-    /// The disk or its rights, not the content.
+    /// Rights, room or another process: an empty store could be opened no better. Everything else, a disk that cannot
+    /// read it included, is a matter of what lies there.
     pub(crate) fn is_system(&self) -> bool {
-        match self {
-            RowsFault::Io(_) => true,
-            RowsFault::Sled(sled::Error::Io(e)) => {
-                !matches!(e.kind(), io::ErrorKind::Other | io::ErrorKind::InvalidData)
-            }
-            _ => false,
-        }
+        let (RowsFault::Io(error) | RowsFault::Sled(sled::Error::Io(error))) = self else {
+            return false;
+        };
+        matches!(
+            error.kind(),
+            io::ErrorKind::PermissionDenied
+                | io::ErrorKind::WouldBlock
+                | io::ErrorKind::StorageFull
+                | io::ErrorKind::QuotaExceeded
+                | io::ErrorKind::ReadOnlyFilesystem
+        )
     }
 }
 
@@ -111,7 +118,6 @@ impl From<RowsFault> for io::Error {
 
 /// The current generation of rows.
 pub(crate) struct Rows {
-    dir: PathBuf,
     db: sled::Db,
     tree: sled::Tree,
     generation: u64,
@@ -119,7 +125,7 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// Makes an empty store, durably.
+    /// Makes an empty store.
     pub(crate) fn create(dir: &Path, node_id: NodeId) -> Result<Self, RowsFault> {
         let db = open_db(dir)?;
         let meta = Meta {
@@ -135,14 +141,12 @@ impl Rows {
             format::encode(CURRENT_VERSION, &Current { generation: 0 })?,
         )?;
         let rows = Self {
-            dir: dir.to_path_buf(),
             db,
             tree,
             generation: 0,
             meta,
         };
-        rows.handle().make_durable()?;
-        files::sync_dir(dir)?;
+        rows.flush()?;
         Ok(rows)
     }
 
@@ -181,7 +185,6 @@ impl Rows {
         }
         Ok((
             Self {
-                dir: dir.to_path_buf(),
                 db,
                 tree,
                 generation,
@@ -241,7 +244,7 @@ impl Rows {
         Ok(())
     }
 
-    /// Replaces everything, durably: after a crash either the old rows or the new ones are there.
+    /// Replaces everything: after a kill either the old rows or the new ones are there.
     pub(crate) fn replace(
         &mut self,
         rows: impl Iterator<Item = io::Result<Row>>,
@@ -269,21 +272,20 @@ impl Rows {
         };
         batch.insert(META, format::encode(META_VERSION, &meta)?);
         tree.apply_batch(batch)?;
-        self.handle().make_durable()?;
+        self.flush()?;
         self.db
             .insert(CURRENT, format::encode(CURRENT_VERSION, &Current { generation })?)?;
-        self.handle().make_durable()?;
+        self.flush()?;
         self.db.drop_tree(tree_name(self.generation))?;
         (self.tree, self.generation, self.meta) = (tree, generation, meta);
         Ok(all)
     }
 
-    /// For making durable what has been written so far, without holding the rows meanwhile.
-    pub(crate) fn handle(&self) -> RowsHandle {
-        RowsHandle {
-            dir: self.dir.clone(),
-            db: self.db.clone(),
-        }
+    /// Hands what was written to the system: an orderly stop leaves rows that the next start can use. No more: rows
+    /// that a power cut spoils are rebuilt.
+    pub(crate) fn flush(&self) -> Result<(), RowsFault> {
+        self.db.flush()?;
+        Ok(())
     }
 }
 
@@ -300,32 +302,6 @@ pub(crate) struct MetaChange {
     pub(crate) membership: Option<MembershipForm>,
 }
 
-/// See [`Rows::handle`].
-pub(crate) struct RowsHandle {
-    dir: PathBuf,
-    db: sled::Db,
-}
-
-impl RowsHandle {
-    /// sled's own flush stops at the page cache; its files are synced behind its back. Blocks.
-    pub(crate) fn make_durable(&self) -> Result<(), RowsFault> {
-        self.db.flush()?;
-        File::open(self.dir.join("db"))?.sync_data()?;
-        // Large values have files of their own.
-        let blobs = self.dir.join("blobs");
-        for blob in fs::read_dir(&blobs)? {
-            match File::open(blob?.path()) {
-                Ok(file) => file.sync_data()?,
-                // sled removed it meanwhile.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
-        files::sync_dir(&blobs)?;
-        Ok(())
-    }
-}
-
 /// sled gives its lock on the file back some time after it was dropped. Whoever calls this holds the lock on the whole
 /// data directory, so nobody but an earlier node of this process can be meant.
 fn open_db(dir: &Path) -> Result<sled::Db, RowsFault> {
@@ -340,6 +316,22 @@ fn open_db(dir: &Path) -> Result<sled::Db, RowsFault> {
             }
             opened => return Ok(opened?),
         }
+    }
+}
+
+/// Waits until whoever opened the rows in `dir` in vain has let go of them: it must not meet the store that is made in
+/// their place. Sometimes nobody lets go, after a panic in the wrong place; then the next start looks at that store anew.
+pub(crate) fn wait_until_closed(dir: &Path) {
+    let Ok(file) = File::open(dir.join("db")) else {
+        return;
+    };
+    let start = Instant::now();
+    while flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        if start.elapsed() > LOCK_PATIENCE {
+            tracing::warn!(dir = %dir.display(), "the rows that were set aside are still open");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

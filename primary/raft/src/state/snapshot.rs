@@ -1,5 +1,5 @@
-//! Snapshot files: their format, and the directory that holds the current one. Written by [`build`](super::build) and
-//! by [`net`](crate::net) when one arrives; read when one is sent or installed.
+//! Snapshot files: their format. Written by [`build`](super::build) and by [`net`](crate::net) when one arrives; read when
+//! one is sent or installed. Which ones are kept is decided in [`kept`](super::kept).
 //!
 //! The file: `OUTLSNAP`; length of the head (4 bytes, big endian); head: version byte 1 and [`Head`] in MessagePack with
 //! field names; rows: length of the key, length of the value (4 bytes each), key, value; at last a CRC-32 of all
@@ -7,13 +7,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::files;
-use crate::format::{self, LogIdForm, MembershipForm};
+use crate::format::{self, FormatError, LogIdForm, MembershipForm};
 use crate::state::rows::{Meta, Row, Tally};
 use crate::types::SnapshotMeta;
 
@@ -53,7 +53,13 @@ impl SnapshotFile {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let len = file.metadata()?.len();
-        let mut reader = Reader::new(&file, len)?;
+        let mut reader = match Reader::new(&file, len) {
+            // A damaged byte can look like another version; only a file that is whole was written by one.
+            Err(error) if is_newer(&error) && !sum_fits(&file, len)? => {
+                return Err(damaged("its checksum does not fit"));
+            }
+            opened => opened?,
+        };
         let mut found = Tally::default();
         while let Some((key, value)) = reader.row()? {
             found.add(&key, &value);
@@ -73,6 +79,18 @@ impl SnapshotFile {
 
     pub(crate) fn head(&self) -> &Head {
         &self.head
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the file another name; whoever wants that durable syncs the directory.
+    pub(crate) fn rename(self, path: PathBuf) -> io::Result<Self> {
+        if self.path != path {
+            fs::rename(&self.path, &path)?;
+        }
+        Ok(Self { path, ..self })
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -214,75 +232,28 @@ impl<F: Read> Reader<F> {
     }
 }
 
-/// The directory of snapshots: at most one that counts, and files under way.
-#[derive(Clone, Debug)]
-pub(crate) struct SnapshotDir {
-    dir: PathBuf,
+/// Whether all of the file is what its last four bytes say, whatever it holds.
+fn sum_fits(file: &File, len: u64) -> io::Result<bool> {
+    let mut crc = crc32fast::Hasher::new();
+    let (mut at, mut buffer) = (0, vec![0; 64 * 1024]);
+    let end = len.saturating_sub(4);
+    while at < end {
+        let want = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+        file.read_exact_at(&mut buffer[..want], at)?;
+        crc.update(&buffer[..want]);
+        at += want as u64;
+    }
+    let mut sum = [0; 4];
+    Ok(len >= 4 && {
+        file.read_exact_at(&mut sum, end)?;
+        u32::from_be_bytes(sum) == crc.finalize()
+    })
 }
 
-impl SnapshotDir {
-    /// Opens the directory, throws away what never was completed, and returns the newest snapshot.
-    pub(crate) fn open(dir: &Path) -> io::Result<(Self, Option<SnapshotFile>)> {
-        fs::create_dir_all(dir)?;
-        let mut newest: Option<SnapshotFile> = None;
-        for entry in fs::read_dir(dir)? {
-            let path = entry?.path();
-            let complete = path
-                .file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("snapshot-"));
-            if !complete {
-                fs::remove_file(&path)?;
-                continue;
-            }
-            match SnapshotFile::open(&path) {
-                Ok(file) if newest.as_ref().is_none_or(|n| n.head.applied < file.head.applied) => {
-                    newest = Some(file)
-                }
-                Ok(_) => {}
-                // The rows are complete without it: openraft builds another one when it needs it.
-                Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "snapshot is damaged; removing it");
-                    fs::remove_file(&path)?;
-                }
-            }
-        }
-        Ok((
-            Self {
-                dir: dir.to_path_buf(),
-            },
-            newest,
-        ))
-    }
-
-    /// A name for a file under way; removed at the next start.
-    pub(crate) fn under_way(&self, what: &str) -> PathBuf {
-        self.dir.join(format!("{what}.part"))
-    }
-
-    /// Gives a complete file its name, durably, and removes all older ones.
-    pub(crate) fn adopt(&self, file: SnapshotFile) -> io::Result<SnapshotFile> {
-        let id = file.head.applied.unwrap_or(LogIdForm { term: 0, index: 0 });
-        let path = self.dir.join(format!("snapshot-{:020}-{}", id.index, id.term));
-        if file.path != path {
-            fs::rename(&file.path, &path)?;
-            files::sync_dir(&self.dir)?;
-        }
-        Ok(SnapshotFile { path, ..file })
-    }
-
-    /// Removes every complete snapshot but this one.
-    pub(crate) fn keep_only(&self, current: &SnapshotFile) -> io::Result<()> {
-        for entry in fs::read_dir(&self.dir)? {
-            let path = entry?.path();
-            let complete = path
-                .file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("snapshot-"));
-            if complete && path != current.path {
-                fs::remove_file(&path)?;
-            }
-        }
-        Ok(())
-    }
+/// A newer version of this program wrote it.
+pub(super) fn is_newer(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(inner, Some(FormatError::Version { .. }))
 }
 
 fn length(size: usize) -> io::Result<[u8; 4]> {

@@ -13,7 +13,8 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use crate::log::LogStore;
 use crate::state::build::Builder;
 use crate::state::core::Core;
-use crate::state::snapshot::{SnapshotDir, SnapshotFile};
+use crate::state::kept;
+use crate::state::snapshot::SnapshotFile;
 use crate::types::{Config, LogId, Snapshot, SnapshotMeta, StoredMembership};
 
 /// Entries applied per sled batch. More would delay the first one's reply.
@@ -26,12 +27,14 @@ pub(crate) struct StateStore {
     core: Arc<Mutex<Option<Core>>>,
     /// Behind `core`: with the log goes the lock on the directory.
     log: LogStore,
-    snapshots: SnapshotDir,
+    snapshots: PathBuf,
     parts: Arc<AtomicU64>,
 }
 
 impl StateStore {
-    pub(crate) fn new(core: Core, log: LogStore, snapshots: SnapshotDir) -> Self {
+    /// `snapshots` is the directory of those that `core` has.
+    pub(crate) fn new(core: Core, log: LogStore, snapshots: PathBuf) -> Self {
+        log.allow_purge(core.purgeable());
         Self {
             core: Arc::new(Mutex::new(Some(core))),
             log,
@@ -59,28 +62,29 @@ impl StateStore {
             .ok_or_else(|| io::Error::other("the state is closed"))?)
     }
 
-    /// Makes all durable that allows the log to forget: the rows, and how much of the log was promised. Blocks, but
-    /// does not hold up apply.
-    pub(crate) fn make_durable(&self) -> io::Result<()> {
-        let rows = self.with_blocking(|core| Ok(core.rows()))?;
-        rows.make_durable()?;
-        self.log.sync_mark()
+    /// Makes a built, synced snapshot the current one, and lets the log forget what its predecessor holds. Blocks.
+    pub(crate) fn adopt(&self, file: SnapshotFile) -> io::Result<SnapshotFile> {
+        // How much of the log was promised is then known also after a power cut.
+        self.log.sync_mark()?;
+        let (file, purgeable) = self.with_blocking(|core| Ok((core.adopt(file)?, core.purgeable())))?;
+        self.log.allow_purge(purgeable);
+        Ok(file)
     }
 
     /// A path for a snapshot under way, different for each call.
     pub(crate) fn part(&self, what: &str) -> PathBuf {
         let number = self.parts.fetch_add(1, Ordering::Relaxed);
-        self.snapshots.under_way(&format!("{what}-{number}"))
+        kept::under_way(&self.snapshots, &format!("{what}-{number}"))
     }
 
-    /// Makes the rows durable and gives the files back. Blocks.
+    /// Flushes the rows and gives the files back. Blocks.
     pub(crate) fn close(&self) -> io::Result<()> {
         let core = self
             .core
             .lock()
             .map_err(|_| io::Error::other("the state's thread panicked"))?
             .take();
-        core.map_or(Ok(()), |core| Ok(core.rows().make_durable()?))
+        core.map_or(Ok(()), |core| Ok(core.flush()?))
     }
 }
 
@@ -127,7 +131,11 @@ impl RaftStateMachine<Config> for StateStore {
 
     async fn install_snapshot(&mut self, _: &SnapshotMeta, snapshot: SnapshotFile) -> Result<(), io::Error> {
         // The file carries its own metadata, under its own checksum.
-        self.with(move |core| core.install(snapshot)).await
+        let purgeable = self
+            .with(move |core| core.install(snapshot).map(|()| core.purgeable()))
+            .await?;
+        self.log.allow_purge(purgeable);
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::entry::RaftEntry;
-use openraft::storage::{RaftLogStorage, RaftStateMachine};
+use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{RaftSnapshotBuilder, StorageError};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
+use crate::format::LogIdForm;
 use crate::log::LogStore;
 use crate::machine::{Applied, Machine, MachineError};
 use crate::node::start;
@@ -65,6 +66,11 @@ impl StoreBuilder<Config, LogStore, StateStore, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, StateStore), StorageError<Config>> {
         let dir = tempfile::tempdir().unwrap();
         let (log, state) = open(&dir);
+        // The suite purges without snapshots; that ours would not is another test's matter.
+        log.allow_purge(Some(LogIdForm {
+            term: u64::MAX,
+            index: u64::MAX,
+        }));
         Ok((dir, log, state))
     }
 }
@@ -77,7 +83,7 @@ async fn the_stores_pass_openrafts_suite() {
 }
 
 fn command(index: u64, text: String) -> Entry {
-    let log_id: LogId = crate::format::LogIdForm { term: 1, index }.into();
+    let log_id: LogId = LogIdForm { term: 1, index }.into();
     Entry::new(log_id, Payload::Normal(Command(Bytes::from(text))))
 }
 
@@ -136,6 +142,57 @@ async fn a_snapshot_is_of_the_moment_it_was_begun() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t90_the_log_is_purged_no_further_than_the_older_of_two_snapshots() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, mut state) = open(&dir);
+    let id = |index| LogIdForm { term: 1, index };
+    let mut purged = Vec::new();
+    for round in 0..4 {
+        let entries: Vec<_> = (0..10)
+            .map(|n| command(round * 10 + n, format!("key{n}={round}")))
+            .collect();
+        RaftLogStorageExt::blocking_append(&mut log, entries.clone())
+            .await
+            .unwrap();
+        state.with_blocking(|core| core.apply(&entries)).unwrap();
+        state.get_snapshot_builder().await.build_snapshot().await.unwrap();
+        log.purge(id(round * 10 + 9).into()).await.unwrap();
+        purged.push(log.ends().unwrap().0);
+    }
+    // The first snapshot has none before it, and the log is the only other way.
+    assert_eq!(purged, [None, Some(id(9)), Some(id(19)), Some(id(29))]);
+    // Less is done as asked.
+    assert_eq!(log.ends().unwrap().1, Some(id(39)));
+    // What the leader sends may begin behind the end of the log, which then leads nowhere.
+    log.purge(id(60).into()).await.unwrap();
+    assert_eq!(log.ends().unwrap(), (Some(id(60)), Some(id(60))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t90_a_snapshot_of_a_newer_version_is_not_taken_for_a_damaged_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, mut state) = open(&dir);
+    state
+        .with_blocking(|core| apply(core, 1, vec!["key=value".into()]))
+        .unwrap();
+    let Snapshot { snapshot, .. } = state.get_snapshot_builder().await.build_snapshot().await.unwrap();
+    let path = snapshot.path().to_path_buf();
+    super::blocking(move || state.close().and_then(|()| log.close()))
+        .await
+        .unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[12] = 2;
+    let end = bytes.len() - 4;
+    let sum = crc32fast::hash(&bytes[..end]).to_be_bytes();
+    bytes[end..].copy_from_slice(&sum);
+    std::fs::write(&path, &bytes).unwrap();
+    let found = path.parent().unwrap().to_path_buf();
+    let error = super::Kept::open(&found).err().unwrap();
+    assert!(error.to_string().contains("version 2"), "{error}");
+    assert!(path.exists(), "it was removed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_install_replaces_rows_and_outdates_views() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (_log, mut source) = open(&from);
@@ -179,7 +236,7 @@ fn an_install_that_fails_half_way_leaves_the_old_rows() {
     let dir = tempfile::tempdir().unwrap();
     let mut rows = super::Rows::create(dir.path(), 1).unwrap();
     let row = |n: u32| (n.to_be_bytes().to_vec(), b"value".to_vec());
-    let applied = Some(crate::format::LogIdForm { term: 1, index: 5 });
+    let applied = Some(LogIdForm { term: 1, index: 5 });
     rows.replace((0..10).map(row).map(Ok), applied, Default::default())
         .unwrap();
     let broken = (10..3_000)

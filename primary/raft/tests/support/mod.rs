@@ -8,7 +8,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::fs::{self, OpenOptions};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -220,6 +222,43 @@ impl Node {
     pub fn leads(&self) -> bool {
         self.raft.leadership().borrow().is_me
     }
+}
+
+/// A node that was alone in its cluster, took some commands and stopped in good order.
+pub fn used() -> (Home, Rows) {
+    let home = Home::new(1);
+    let nodes = [Node::start(&home).unwrap()];
+    let members = BTreeMap::from([(1, home.peer())]);
+    nodes[0].run(nodes[0].raft.initialize(members)).unwrap();
+    for n in 0..200 {
+        leader(&nodes).propose(&format!("command {n}")).unwrap();
+    }
+    let rows = nodes[0].rows();
+    nodes.into_iter().for_each(Node::stop);
+    (home, rows)
+}
+
+/// Copies a directory with all that is in it.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target)
+        } else {
+            fs::copy(&path, &target).map(drop).unwrap()
+        }
+    }
+}
+
+/// Changes these bytes of a file.
+pub fn flip(path: &Path, at: u64, bytes: usize) {
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut content = vec![0; bytes];
+    file.read_exact_at(&mut content, at).unwrap();
+    content.iter_mut().for_each(|byte| *byte ^= 0xA5);
+    file.write_all_at(&content, at).unwrap();
 }
 
 /// Polls until `probe` gives something.
