@@ -57,7 +57,7 @@ pub struct StorageConfig {
     pub unit: StorageUnitName,
     /// The directory of the repository.
     pub path: PathBuf,
-    /// A file whose first line is the repository's password.
+    /// A file that holds the repository's password, read as restic reads one: without white space at its ends.
     pub password_file: PathBuf,
     /// Whether a client may name a chunk that only another client has sent, and so need not send it. It saves traffic
     /// among clients that may read one another's data: who knows the hash of a chunk can restore it.
@@ -119,11 +119,11 @@ impl StorageConfig {
                 "the password file can be read by others; set its mode to 600"
             );
         }
-        let text = std::fs::read_to_string(path()).map_err(unreadable)?;
-        let password = text.lines().next().unwrap_or_default();
-        if password.is_empty() {
-            return Err(RunError::NoPassword { path: path() });
-        }
-        Ok(Password::new(password.to_owned()))
+        let content = std::fs::read(path()).map_err(unreadable)?;
+        let not_text = |error| unreadable(std::io::Error::new(std::io::ErrorKind::InvalidData, error));
+        let password = crate::password_file::parse(&content).map_err(not_text)?;
+        password
+            .map(Password::new)
+            .ok_or_else(|| RunError::NoPassword { path: path() })
     }
 }

@@ -52,7 +52,7 @@ pub enum RunError {
         source: std::io::Error,
     },
     /// The password file is empty.
-    #[error("the first line of the password file {} is empty; write the repository's password there", path.display())]
+    #[error("the password file {} is empty; write the repository's password there", path.display())]
     NoPassword {
         /// The file.
         path: PathBuf,

@@ -21,6 +21,7 @@ mod fault;
 pub mod fuzz;
 mod journal;
 mod known_chunks;
+mod password_file;
 mod restore;
 mod run;
 mod session;
