@@ -251,6 +251,7 @@ fn walks() -> Vec<Vec<u8>> {
         size: 3,
         skipped: false,
         changed: Some(node(1, "a", File, 3)),
+        young: true,
     };
     let bodies = [
         Body::Entries(v1::Entries { entries }),

@@ -144,6 +144,7 @@ async fn s02a_a_failed_item_leaves_the_others_alone() {
     stream
         .send(backup_up::Body::ItemBegin(outlast_proto::v1::ItemBegin {
             item: 0,
+            ..Default::default()
         }))
         .await;
     let error = Some(JobError {
@@ -242,6 +243,7 @@ async fn misbehave(stream: &mut BackupStream, case: &str) {
         stream
             .send(backup_up::Body::ItemBegin(outlast_proto::v1::ItemBegin {
                 item: 0,
+                ..Default::default()
             }))
             .await;
         let (entries, _) = support::source::walk("home", &source);

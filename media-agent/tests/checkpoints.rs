@@ -81,6 +81,7 @@ async fn next_checkpoint(world: &World, stream: &mut BackupStream, known: &BTree
     loop {
         let path = CurrentPath {
             path: "/srv/home/disk".into(),
+            ..CurrentPath::default()
         };
         stream.send(backup_up::Body::Path(path)).await;
         let all = checkpoints(world);
@@ -256,7 +257,10 @@ async fn f06_a_checkpoint_waits_for_what_was_asked_for_but_not_for_ever() {
         tokio::time::sleep(Duration::from_millis(1100)).await;
         // The first makes a checkpoint due, the second has to wait for it.
         stream
-            .send(backup_up::Body::Path(CurrentPath { path: "/".into() }))
+            .send(backup_up::Body::Path(CurrentPath {
+                path: "/".into(),
+                ..CurrentPath::default()
+            }))
             .await;
         offer_more(&mut stream, 2).await;
         if gives_up {
@@ -293,7 +297,10 @@ async fn f06_no_checkpoint_waits_for_chunks_of_an_item_that_failed() {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     // Makes a checkpoint due.
     stream
-        .send(backup_up::Body::Path(CurrentPath { path: "/".into() }))
+        .send(backup_up::Body::Path(CurrentPath {
+            path: "/".into(),
+            ..CurrentPath::default()
+        }))
         .await;
     let error = JobError {
         code: 13,

@@ -67,7 +67,10 @@ async fn begun(world: &World, agent: &RunningAgent, job: u64) -> BackupStream {
     stream.welcome().await;
     stream.receive().await;
     stream
-        .send(backup_up::Body::ItemBegin(ItemBegin { item: 0 }))
+        .send(backup_up::Body::ItemBegin(ItemBegin {
+            item: 0,
+            ..Default::default()
+        }))
         .await;
     stream
 }
@@ -134,7 +137,10 @@ async fn t90_what_a_client_says_reaches_the_leader_shortened() {
     }
     let mut stream = begun(&world, &agent, 20).await;
     stream
-        .send(backup_up::Body::Path(CurrentPath { path: long() }))
+        .send(backup_up::Body::Path(CurrentPath {
+            path: long(),
+            ..CurrentPath::default()
+        }))
         .await;
     let shown = |progress: &outlast_proto::v1::AttemptProgress| progress.path.starts_with("xxx");
     world

@@ -182,7 +182,10 @@ async fn x01_streams_through_the_socket_end_as_others_do() {
     };
     world.primary.order(primary_message::Body::Fence(fence)).await;
     world.primary.order(primary_message::Body::Stop(stop)).await;
-    let body = backup_up::Body::ItemBegin(outlast_proto::v1::ItemBegin { item: 7 });
+    let body = backup_up::Body::ItemBegin(outlast_proto::v1::ItemBegin {
+        item: 7,
+        ..Default::default()
+    });
     streams[2].send(body).await;
     let mut codes = Vec::new();
     for stream in streams {

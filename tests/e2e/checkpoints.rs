@@ -123,7 +123,7 @@ fn f05_a_full_journal_costs_checkpoints_but_not_the_attempt_and_leaves_none() {
     copy(&state, &away);
     // In small blocks: what the last one has room for is written although the disk is full.
     let image = cluster.place("images").join("state");
-    Mount::make_image_of(&image, 8 << 20, "1024");
+    Mount::make_image_of(&image, 8 << 20, &["-b", "1024"]);
     let _mounted = Mount::image(&state, &image, "rw");
     copy(&away, &state);
     cluster.restart("media-1");

@@ -7,6 +7,7 @@ mod holes;
 mod long_paths;
 mod other_client;
 mod restores;
+mod ticks;
 
 use crate::cluster::Cluster;
 use crate::main_job::inside;

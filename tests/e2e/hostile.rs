@@ -238,7 +238,10 @@ fn tree_of(nodes: Vec<Node>) -> backup_up::Body {
 }
 
 fn begin() -> backup_up::Body {
-    backup_up::Body::ItemBegin(ItemBegin { item: 0 })
+    backup_up::Body::ItemBegin(ItemBegin {
+        item: 0,
+        ..Default::default()
+    })
 }
 
 fn end(error: Option<JobError>) -> backup_up::Body {

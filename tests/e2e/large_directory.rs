@@ -17,6 +17,7 @@ fn s02_a_large_directory_comes_back_from_us_and_from_restic() {
         };
         std::fs::write(source.join(format!("file-{:08x}", number * 7919)), content).unwrap();
     }
+    tree::let_age();
     cluster.apply_policy("large", &[&source], "").expect(0);
     let job = cluster.run_job("large", 0);
     let files = |job: &serde_json::Value| job["attempts"][0]["files"].clone();

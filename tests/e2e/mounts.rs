@@ -13,14 +13,15 @@ impl Mount {
 
     /// A file with an empty ext4 file system in it.
     pub(crate) fn make_image(image: &Path, size: u64) {
-        Self::make_image_of(image, size, "4096");
+        Self::make_image_of(image, size, &["-b", "4096"]);
     }
 
-    /// As [`Mount::make_image`], in blocks of so many bytes.
-    pub(crate) fn make_image_of(image: &Path, size: u64, block: &str) {
+    /// As [`Mount::make_image`], with these options of mkfs.ext4.
+    pub(crate) fn make_image_of(image: &Path, size: u64, options: &[&str]) {
         std::fs::File::create(image).unwrap().set_len(size).unwrap();
         let made = Command::new("mkfs.ext4")
-            .args(["-q", "-b", block, "-O", "^has_journal"])
+            .args(["-q", "-O", "^has_journal"])
+            .args(options)
             .arg(image)
             .status()
             .expect("mkfs.ext4 is installed: apt-get install e2fsprogs");

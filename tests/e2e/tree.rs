@@ -4,6 +4,12 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
+/// Waits until nothing that was written before counts as having just changed: what does is read again by the next backup (S-14c),
+/// and no call can set the time that decides it.
+pub(crate) fn let_age() {
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+}
+
 /// Regular files of many sizes, nested folders, links, modes, times and attributes.
 pub(crate) fn make(root: &Path) {
     std::fs::create_dir_all(root.join("docs/deep/deeper")).unwrap();

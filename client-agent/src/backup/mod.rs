@@ -203,7 +203,10 @@ impl Stream {
             None => 0,
         };
         self.out.push_back(Outgoing {
-            body: Up::ItemBegin(ItemBegin { item }),
+            body: Up::ItemBegin(ItemBegin {
+                item,
+                marks_young: true,
+            }),
             frees: 0,
         });
         self.working = Some(self.backup.begin(item, offer_number)?);
@@ -221,7 +224,10 @@ impl Stream {
         }
         self.last_path.clone_from(&path);
         self.out.push_back(Outgoing {
-            body: Up::Path(CurrentPath { path }),
+            body: Up::Path(CurrentPath {
+                path,
+                ..CurrentPath::default()
+            }),
             frees: 0,
         });
     }

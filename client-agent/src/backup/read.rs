@@ -1,5 +1,6 @@
 //! The readers: wanted files are opened, read, cut and, if short, hashed. Several readers take files in order, each its own.
 //!
+//! A file that has just changed is read when the tick of its stamp is over: until then a further change would leave no trace.
 //! A file that changes while it is read is read once more if it fits into one slab; of a longer one the first chunks are
 //! already offered. If it is still changing, what was read is kept with the stat from *before* reading, so that the next
 //! backup finds it changed and reads it again.
@@ -29,6 +30,7 @@ use crate::host::holes::Holes;
 use crate::host::node::{Seen, kind, node};
 use crate::host::owners::Owners;
 use crate::host::paths::{join, shown};
+use crate::host::ticks::Moment;
 use crate::host::xattrs;
 use crate::progress::Progress;
 
@@ -37,6 +39,8 @@ const MOST_UNTOLD: usize = 64;
 const MOST_UNTOLD_BYTES: usize = 512 << 10;
 /// On slow disks no file waits for more than this and the next one.
 const TELL_WITHIN: Duration = Duration::from_millis(20);
+/// Who waits for a tick's end looks so often whether the attempt is ending.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What the readers of one item share.
 pub(super) struct Shared {
@@ -69,12 +73,18 @@ enum Trouble {
     Skip(String),
 }
 
+/// A file as it was before it was read.
+struct Look {
+    moment: Moment,
+    stat: Stat,
+}
+
 /// What was read of a file.
 struct Content {
     chunks: u32,
     size: u64,
-    /// The stat it belongs to.
-    stat: Stat,
+    /// What it was when it was read.
+    look: Look,
     is_steady: bool,
 }
 
@@ -159,15 +169,16 @@ impl Reader {
         let open = self
             .open(file)
             .map_err(|error| Trouble::Skip(not_opened(error)))?;
-        let stat = fstat(&open).map_err(|error| failed("cannot be examined", error))?;
-        if kind(&stat) != NodeType::File {
+        let look = look(&open)?;
+        if kind(&look.stat) != NodeType::File {
             return Err(Trouble::Skip("is no longer a regular file".to_owned()));
         }
-        let content = self.content(file.number, &open, stat)?;
-        let changed = if Seen::of(&content.stat) == file.seen {
+        let content = self.content(file.number, &open, look)?;
+        let Look { moment, stat } = content.look;
+        let changed = if Seen::of(&stat) == file.seen {
             None
         } else {
-            Some(self.changed(file, &open, &content.stat))
+            Some(self.changed(file, &open, &stat))
         };
         let reason = (!content.is_steady).then(|| "changed while it was read".to_owned());
         let end = FileEnd {
@@ -175,6 +186,7 @@ impl Reader {
             size: content.size,
             skipped: false,
             changed,
+            young: moment.finds_young(&stat),
         };
         Ok((content.chunks, end, reason))
     }
@@ -206,12 +218,13 @@ impl Reader {
         opened
     }
 
-    fn content(&mut self, node: u64, open: &OwnedFd, mut stat: Stat) -> Result<Content, Trouble> {
+    fn content(&mut self, node: u64, open: &OwnedFd, mut look: Look) -> Result<Content, Trouble> {
         let mut is_second = false;
         loop {
-            let size = Seen::of(&stat).size;
+            look = self.settled(open, look)?;
+            let size = Seen::of(&look.stat).size;
             if size > SLAB as u64 {
-                return self.long(node, open, stat);
+                return self.long(node, open, look);
             }
             let room = usize::try_from(size).unwrap_or(SLAB);
             // A short file in a big slab would hold all of it while its chunks wait.
@@ -221,20 +234,37 @@ impl Reader {
                 self.shared.slabs.take()
             };
             fill(open, &mut bytes, room, 0).map_err(|error| failed("cannot be read", error))?;
-            let after = fstat(open).map_err(|error| failed("cannot be examined", error))?;
-            let is_steady = Seen::of(&after) == Seen::of(&stat) && bytes.len() == room;
+            let is_steady = bytes.len() == room && look.still_holds(open)?;
             if is_steady || is_second {
                 let (chunks, size) = self.short(node, bytes)?;
                 return Ok(Content {
                     chunks,
                     size,
-                    stat,
+                    look,
                     is_steady,
                 });
             }
             is_second = true;
-            stat = after;
+            look = self::look(open)?;
         }
+    }
+
+    /// A new look at a file that has just changed, when the tick of its stamp is over.
+    fn settled(&mut self, open: &OwnedFd, look: Look) -> Result<Look, Trouble> {
+        let mut left = look.moment.until_tick_ends(&look.stat);
+        if left.is_zero() {
+            return Ok(look);
+        }
+        // Whoever can go on shall.
+        self.tell_all()?;
+        while !left.is_zero() {
+            if self.shared.stop.has_begun() {
+                return Err(Trouble::Stopping);
+            }
+            std::thread::sleep(left.min(LOOK_AGAIN));
+            left = Moment::now().until_tick_ends(&look.stat);
+        }
+        self::look(open)
     }
 
     /// A file that was read in one piece.
@@ -263,9 +293,9 @@ impl Reader {
     }
 
     /// A file of more than one slab, up to the length it had when it was opened.
-    fn long(&mut self, node: u64, open: &OwnedFd, stat: Stat) -> Result<Content, Trouble> {
-        let size = Seen::of(&stat).size;
-        let mut holes = Holes::new(open, &stat);
+    fn long(&mut self, node: u64, open: &OwnedFd, look: Look) -> Result<Content, Trouble> {
+        let size = Seen::of(&look.stat).size;
+        let mut holes = Holes::new(open, &look.stat);
         let (mut chunks, mut done, mut rest) = (0, 0_u64, Vec::new());
         loop {
             let begin = done - rest.len() as u64;
@@ -294,12 +324,12 @@ impl Reader {
             rest.clear();
             rest.extend_from_slice(&slab.bytes()[end..]);
         }
-        let after = fstat(open).map_err(|error| failed("cannot be examined", error))?;
+        let is_steady = done == size && look.still_holds(open)?;
         Ok(Content {
             chunks,
             size: done,
-            stat,
-            is_steady: Seen::of(&after) == Seen::of(&stat) && done == size,
+            look,
+            is_steady,
         })
     }
 
@@ -376,6 +406,22 @@ impl Reader {
     }
 }
 
+impl Look {
+    /// Whether the file cannot have changed since.
+    fn still_holds(&self, open: &OwnedFd) -> Result<bool, Trouble> {
+        let after = look(open)?;
+        let is_over = self.moment.until_tick_ends(&self.stat).is_zero();
+        Ok(is_over && Seen::of(&after.stat) == Seen::of(&self.stat))
+    }
+}
+
+fn look(open: &OwnedFd) -> Result<Look, Trouble> {
+    // Before the stat: what changes after it gets a stamp of this moment or later.
+    let moment = Moment::now();
+    let stat = fstat(open).map_err(|error| failed("cannot be examined", error))?;
+    Ok(Look { moment, stat })
+}
+
 /// Reads until `bytes`, which begin at `offset` of the file, are `goal` long or the file ends.
 fn fill(open: &OwnedFd, bytes: &mut Vec<u8>, goal: usize, offset: u64) -> Result<(), Errno> {
     while bytes.len() < goal {
@@ -399,7 +445,7 @@ fn skipped(number: u64, path: &[u8], reason: String) -> FileRead {
             node: number,
             size: 0,
             skipped: true,
-            changed: None,
+            ..FileEnd::default()
         },
         exception: Some(exception(path, reason)),
     }

@@ -5,4 +5,5 @@ pub(crate) mod holes;
 pub(crate) mod node;
 pub(crate) mod owners;
 pub(crate) mod paths;
+pub(crate) mod ticks;
 pub(crate) mod xattrs;

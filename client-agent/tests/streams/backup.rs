@@ -286,6 +286,27 @@ async fn s02_files_that_change_between_walk_and_read() {
     assert_eq!(changed.name, &b"grown"[..]);
 }
 
+#[tokio::test]
+async fn s14c_a_file_that_was_read_too_soon_after_it_changed_is_marked() {
+    let temp = tempfile::tempdir().unwrap();
+    let write = |name: &str| {
+        fs::write(temp.path().join(name), b"content").unwrap();
+        // The time of its content does not count, whatever it is.
+        set_times(&temp.path().join(name), 1000, 0);
+    };
+    write("old");
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    write("young");
+    let (outcome, told) = backup(temp.path(), &[], Script::default()).await;
+    assert_eq!(outcome.unwrap(), DONE);
+    let stored = &told.items[0];
+    assert!(stored.marks_young);
+    for (name, young) in [("old", false), ("young", true)] {
+        let end = &stored.ends[&file(stored, name).number];
+        assert_eq!((end.young, &end.changed), (young, &None), "{name}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s02_a_file_that_changes_while_it_is_read_is_an_exception() {
     let temp = tempfile::tempdir().unwrap();

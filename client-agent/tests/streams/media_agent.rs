@@ -32,6 +32,7 @@ use tonic::{Request, Response, Status, Streaming};
 /// What one item's backup left.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stored {
+    pub(crate) marks_young: bool,
     pub(crate) entries: Vec<Entry>,
     pub(crate) content: HashMap<u64, Vec<[u8; 32]>>,
     pub(crate) ends: HashMap<u64, FileEnd>,

@@ -306,6 +306,7 @@ async fn f17_a_file_that_does_not_come_whole_does_not_get_its_name() {
                 size,
                 skipped,
                 changed,
+                ..FileEnd::default()
             }],
         })
     };

@@ -20,7 +20,7 @@ use super::commit::save_under_lock;
 use super::engine::Base;
 use crate::attempts::{End, counters_message};
 use crate::fault::Fault;
-use crate::storage::{CHECKPOINT_TIME, checkpoint_host, checkpoint_tags};
+use crate::storage::{CHECKPOINT_TIME, YOUNG_MARKED, checkpoint_host, checkpoint_tags};
 use crate::tree_builder::{Partial, UnderWay, show_bytes};
 
 /// One that cannot be read costs no more than the time since the one before.
@@ -44,6 +44,8 @@ pub(super) struct Marked<'a> {
     pub(super) path: &'a str,
     pub(super) partial: Partial,
     pub(super) counters: Counters,
+    /// Files that may yet change without a new ctime are marked.
+    pub(super) marks_young: bool,
     /// Those of the item that are named.
     pub(super) exceptions: &'a [FileException],
 }
@@ -114,7 +116,7 @@ impl<'a> Checkpoints<'a> {
     pub(super) fn make(&mut self, writer: &Writer, marked: Marked<'_>) -> Result<(), End> {
         let base = self.base;
         let (item, path) = (marked.item, marked.path.to_owned());
-        let counters = marked.counters;
+        let (counters, marks_young) = (marked.counters, marked.marks_young);
         let tree = save_tree(writer, marked, now(base)).map_err(|error| base.storage_fault(&error))?;
         // The writer checks the lock before each index file.
         writer.flush().map_err(|error| base.storage_fault(&error))?;
@@ -123,6 +125,7 @@ impl<'a> Checkpoints<'a> {
         let host = checkpoint_host(base.ticket.client.as_str());
         let mut snapshot = Snapshot::new(time, tree, vec![path], host);
         snapshot.tags = checkpoint_tags(&base.ticket, item);
+        snapshot.tags.extend(marks_young.then(|| YOUNG_MARKED.to_owned()));
         base.progress.checkpoint_begins();
         let id = save_under_lock(base, &snapshot)?;
         let made = What::Checkpoint(CheckpointMade {

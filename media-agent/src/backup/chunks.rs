@@ -13,6 +13,7 @@ use std::thread::Scope;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use outlast_media_core::Halt;
 use outlast_proto::v1;
+use outlast_proto::words::limits::MOST_CHUNK;
 use outlast_repository::{Added, BlobId, BlobKind, RepositoryError, SnapshotId, Writer, verify_compressed};
 use parking_lot::{Condvar, Mutex};
 
@@ -22,7 +23,7 @@ use crate::fault::Fault;
 use crate::known_chunks::{LoadError, OwnChunks};
 
 /// The largest chunk of the cutting rule (docs/protocol.md).
-const MAX_CHUNK: u32 = 8 << 20;
+const MAX_CHUNK: u32 = MOST_CHUNK as u32;
 /// Chunks asked for and not stored yet; the client's own bounds keep it far below.
 const MAX_OUTSTANDING: usize = 65_536;
 /// Messages, each of about a MiB of chunks.

@@ -31,6 +31,7 @@ pub(super) fn commit(run: ItemRun<'_>, exceptions: u64) -> Result<ItemResult, En
         ItemOutcome::Done
     };
     let (writer, item, number, parent) = (run.writer, run.item, run.number, run.parent);
+    let marks_young = run.marks_young;
     let mut counters = run.counters();
     counters.exceptions = exceptions;
     // The directories above the item are saved in `finish`; their few bytes are not worth another look.
@@ -56,6 +57,7 @@ pub(super) fn commit(run: ItemRun<'_>, exceptions: u64) -> Result<ItemResult, En
         items: u32::try_from(ticket.items.len()).unwrap_or(u32::MAX),
         outcome,
         counters,
+        marks_young,
     };
     let time = crate::stamps::to_repository(base.context.clock.now());
     let mut snapshot = Snapshot::new(time, tree, vec![item.path.clone()], ticket.client.to_string());

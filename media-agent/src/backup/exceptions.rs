@@ -5,14 +5,12 @@
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{ExceptionsFound, FileException};
 use outlast_proto::words::MAX_EXCEPTIONS;
+use outlast_proto::words::limits::{MOST_EXCEPTION_PATH, MOST_EXCEPTION_REASON};
 
 use crate::fault::shorten;
 
 /// When so many wait they are journalled before the item ends.
 const BATCH: usize = 100;
-/// A path can be 4 KiB and more; a reason is a sentence.
-const MAX_PATH: usize = 8192;
-const MAX_REASON: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(crate) struct ExceptionLog {
@@ -30,8 +28,8 @@ impl ExceptionLog {
         if self.named < MAX_EXCEPTIONS {
             self.named += 1;
             let exception = FileException {
-                path: shorten(exception.path, MAX_PATH),
-                reason: shorten(exception.reason, MAX_REASON),
+                path: shorten(exception.path, MOST_EXCEPTION_PATH),
+                reason: shorten(exception.reason, MOST_EXCEPTION_REASON),
             };
             self.of_item.push(exception.clone());
             self.waiting.push(exception);

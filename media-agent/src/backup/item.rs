@@ -2,16 +2,20 @@
 //!
 //! Knows the order of messages; the walk's rules are the tree builder's, the chunks' are `chunks`'. Called by `engine`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use outlast_media_core::Tally;
 use outlast_proto::v1::backup_down::Body as Down;
 use outlast_proto::v1::backup_up::Body as Up;
-use outlast_proto::v1::{Entries, ItemBegin, ItemEnd, JobError, Needed, Offers, Verdicts};
+use outlast_proto::v1::journal_event::What;
+use outlast_proto::v1::{
+    CurrentPath, DetailSaid, Entries, FileException, ItemBegin, ItemEnd, JobError, Needed, Offers, Severity,
+    Verdicts,
+};
 use outlast_proto::words::Counters;
-use outlast_repository::{RepositoryError, SnapshotId, Writer};
+use outlast_repository::{BlobId, RepositoryError, SnapshotId, Timestamp, Writer};
 
 use super::checkpoint::{Checkpoints, Marked};
 use super::chunks::{Chunks, Stored, blob_id};
@@ -19,15 +23,21 @@ use super::engine::Base;
 use super::exceptions::ExceptionLog;
 use super::trees::WriterTrees;
 use crate::attempts::{BackupProtocol, End, Wire};
-use crate::fault::{Fault, told_by_client};
-use crate::storage::owner_of;
+use crate::fault::{Fault, shorten, told_by_client};
+use crate::storage::{are_young_marked, owner_of};
 use crate::tickets::Item;
-use crate::tree_builder::{BuildError, ItemPath, TreeBuilder, find_in_parent};
+use crate::tree_builder::{BuildError, ItemPath, TreeBuilder, Trust, find_in_parent};
 
 /// Messages that wait for a checkpoint, in bytes. More than a client sends without answers that keeps to the protocol.
 const MAX_HELD: usize = 32 << 20;
 const PER_MESSAGE: usize = 128;
 const MIB: u32 = 1 << 20;
+/// Of a parent that does not say which files may yet change without a new ctime, no file counts as unchanged that changed later than so
+/// many seconds before the snapshot was written: longer than a backup takes, and more than clocks are apart.
+const BEFORE_MARKS: i64 = 24 * 3600;
+/// Calls that do not return are told for so many paths of an item.
+const MOST_HUNG: usize = 100;
+const MOST_SAID: usize = 1024;
 
 /// Messages that wait for a checkpoint, in order.
 #[derive(Default)]
@@ -69,6 +79,10 @@ pub(super) struct ItemRun<'a> {
     held: Held,
     /// How far the item had come at the last one.
     marked_at: Counters,
+    /// The client tells of each file that it reads whether it may yet change without a new ctime.
+    pub(super) marks_young: bool,
+    /// Paths of which it was told that their file system does not answer.
+    hung: BTreeSet<String>,
 }
 
 impl<'a> ItemRun<'a> {
@@ -94,21 +108,24 @@ impl<'a> ItemRun<'a> {
         };
         let root = match &parent {
             None => None,
-            Some((_, tree)) => find_in_parent(|id| base.repository.open_tree(id), tree, &path)
+            Some((_, tree, _)) => find_in_parent(|id| base.repository.open_tree(id), tree, &path)
                 .map_err(|error| base.storage_fault(&error))?,
         };
+        let trust = parent.map_or(Trust::Marked, |(_, _, trust)| trust);
         Ok(Some(Self {
             base,
             writer,
             chunks,
             number,
             item,
-            builder: TreeBuilder::new(trees, path, root),
-            parent: parent.map(|(id, _)| id),
+            builder: TreeBuilder::new(trees, path, root).trusting(trust),
+            parent: parent.map(|(id, ..)| id),
             tree_bytes,
             stored_before: chunks.stored(),
             held: Held::default(),
             marked_at: Counters::default(),
+            marks_young: false,
+            hung: BTreeSet::new(),
         }))
     }
 
@@ -131,8 +148,10 @@ impl<'a> ItemRun<'a> {
                 None => wire.receive()?,
             };
             match message {
-                Up::Path(path) => self.base.progress.set_path(path.path),
-                Up::ItemBegin(ItemBegin { item }) if !begun && item == number => begun = true,
+                Up::Path(path) => self.path(path)?,
+                Up::ItemBegin(ItemBegin { item, marks_young }) if !begun && item == number => {
+                    (begun, self.marks_young) = (true, marks_young);
+                }
                 Up::ItemEnd(ItemEnd { item, error })
                     if begun && item == number && self.held.messages.is_empty() =>
                 {
@@ -146,13 +165,7 @@ impl<'a> ItemRun<'a> {
                         self.builder.file_end(end).map_err(|error| self.fault(error))?;
                     }
                 }
-                Up::Exceptions(found) if begun => {
-                    for exception in found.exceptions {
-                        exceptions.add(exception);
-                        let batch = exceptions.take_batch(number);
-                        batch.map_or(Ok(()), |batch| self.base.journal(vec![batch]))?;
-                    }
-                }
+                Up::Exceptions(found) if begun => self.except(found.exceptions, exceptions)?,
                 Up::Hello(_)
                 | Up::ItemBegin(_)
                 | Up::ItemEnd(_)
@@ -167,10 +180,49 @@ impl<'a> ItemRun<'a> {
                     return Err(Fault::access(text).into());
                 }
             }
+            let left_out = self.builder.take_exceptions();
+            self.except(left_out, exceptions)?;
             let mut so_far = tally.counters;
             so_far.add(&self.counters());
             so_far.exceptions = exceptions.count();
             self.base.progress.set(so_far);
+        }
+    }
+
+    /// Notes what could not be kept.
+    fn except(&self, found: Vec<FileException>, exceptions: &mut ExceptionLog) -> Result<(), Fault> {
+        for exception in found {
+            exceptions.add(exception);
+            let batch = exceptions.take_batch(self.number);
+            batch.map_or(Ok(()), |batch| self.base.journal(vec![batch]))?;
+        }
+        Ok(())
+    }
+
+    /// Where the client is; and what a file system does not answer to is told in the job's details, once for each path.
+    fn path(&mut self, path: CurrentPath) -> Result<(), Fault> {
+        let CurrentPath {
+            path,
+            waits_for,
+            seconds,
+        } = path;
+        self.base.progress.set_path(path.clone());
+        let path = shorten(path, MOST_SAID);
+        if waits_for.is_empty() || self.hung.len() >= MOST_HUNG || !self.hung.insert(path.clone()) {
+            return Ok(());
+        }
+        let waits_for = shorten(waits_for, MOST_SAID);
+        let text = format!(
+            "{path}: the client's file system has not answered for {seconds} s ({waits_for}); the job goes on when it does, or can be canceled"
+        );
+        let said = What::Detail(DetailSaid {
+            severity: Severity::Warning.into(),
+            text,
+        });
+        match self.base.try_journal(vec![said]) {
+            // It is no result: the attempt goes on without it.
+            Err(error) if error.is_full() => Ok(()),
+            journalled => Ok(journalled?),
         }
     }
 
@@ -196,6 +248,7 @@ impl<'a> ItemRun<'a> {
                     path: &self.item.path,
                     partial,
                     counters,
+                    marks_young: self.marks_young,
                     exceptions: exceptions.of_item(),
                 };
                 checkpoints.make(self.writer, marked)?;
@@ -217,7 +270,7 @@ impl<'a> ItemRun<'a> {
             };
             match message {
                 Some(Up::Chunks(chunks)) => self.chunks.take(chunks.chunks)?,
-                Some(Up::Path(path)) => self.base.progress.set_path(path.path),
+                Some(Up::Path(path)) => self.path(path)?,
                 Some(other) => self.held.push(other),
                 None => {
                     tracing::debug!(attempt = %self.base.ticket.id, "no checkpoint this time: chunks are missing");
@@ -278,12 +331,17 @@ impl<'a> ItemRun<'a> {
 
 /// The root tree of the parent snapshot. One that is gone is no fault, nor is one of another client, whose files must
 /// not get into this one's snapshot: then everything counts as changed.
-fn parent_tree(
-    base: &Base,
-    id: SnapshotId,
-) -> Result<Option<(SnapshotId, outlast_repository::BlobId)>, RepositoryError> {
+fn parent_tree(base: &Base, id: SnapshotId) -> Result<Option<(SnapshotId, BlobId, Trust)>, RepositoryError> {
     match base.repository.snapshot(&id) {
-        Ok(snapshot) if owner_of(&snapshot) == Some(base.ticket.owner()) => Ok(Some((id, snapshot.tree))),
+        Ok(snapshot) if owner_of(&snapshot) == Some(base.ticket.owner()) => {
+            let Timestamp { secs, nanos } = snapshot.time;
+            let trust = if are_young_marked(&snapshot) {
+                Trust::Marked
+            } else {
+                Trust::Before(Timestamp::new(secs.saturating_sub(BEFORE_MARKS), nanos))
+            };
+            Ok(Some((id, snapshot.tree, trust)))
+        }
         Ok(_) => {
             tracing::warn!(
                 parent = %id, client = %base.ticket.client,

@@ -322,7 +322,7 @@ impl Engine<'_> {
             node: file.number,
             size: offset,
             skipped,
-            changed: None,
+            ..FileEnd::default()
         };
         self.wire.send(Down::FileEnds(FileEnds { ends: vec![end] }))?;
         self.take_what_came()

@@ -15,5 +15,5 @@ pub(crate) use checkpoints::{CHECKPOINT_TIME, checkpoint_host, checkpoint_tags, 
 pub(crate) use fence::remove_snapshots;
 pub(crate) use lock::AttemptLock;
 pub(crate) use survey::{FinishedItem, finished_items};
-pub(crate) use tags::{SnapshotOwner, SnapshotTags, is_checkpoint, owner_of};
+pub(crate) use tags::{SnapshotOwner, SnapshotTags, YOUNG_MARKED, are_young_marked, is_checkpoint, owner_of};
 pub(crate) use unit::{StorageUnit, keeps_agent_down};

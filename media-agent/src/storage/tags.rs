@@ -19,7 +19,12 @@ pub(crate) struct SnapshotTags {
     pub(crate) outcome: ItemOutcome,
     /// Files, directories, bytes and exceptions.
     pub(crate) counters: Counters,
+    /// Files that may yet change without a new ctime are marked (S-14c).
+    pub(crate) marks_young: bool,
 }
+
+/// Says so in a restore point and in a checkpoint.
+pub(crate) const YOUNG_MARKED: &str = "young:marked";
 
 impl SnapshotTags {
     pub(crate) fn to_tags(&self) -> Vec<String> {
@@ -40,6 +45,7 @@ impl SnapshotTags {
             format!("directories:{}", c.directories),
         ];
         tags.extend(nonce_tag(self.id));
+        tags.extend(self.marks_young.then(|| YOUNG_MARKED.to_owned()));
         tags
     }
 }
@@ -66,6 +72,7 @@ pub(crate) fn tags_of(snapshot: &Snapshot) -> Option<SnapshotTags> {
             exceptions: number("exceptions")?,
             ..Counters::default()
         },
+        marks_young: are_young_marked(snapshot),
     })
 }
 
@@ -89,6 +96,11 @@ pub(super) fn attempt_of(snapshot: &Snapshot) -> Option<AttemptId> {
 pub(super) fn value<'a>(snapshot: &'a Snapshot, key: &str) -> Option<&'a str> {
     let found = |tag: &'a String| tag.strip_prefix(key)?.strip_prefix(':');
     snapshot.tags.iter().find_map(found)
+}
+
+/// Whether files of the snapshot that could yet change without a new ctime are marked; not in those of before.
+pub(crate) fn are_young_marked(snapshot: &Snapshot) -> bool {
+    snapshot.tags.iter().any(|tag| tag == YOUNG_MARKED)
 }
 
 /// Whose data a snapshot is.
@@ -147,11 +159,17 @@ mod tests {
                 exceptions: 1,
                 ..Counters::default()
             },
+            marks_young: false,
         };
         let mut snapshot = Snapshot::new(Timestamp::now(), BlobId::of(b"x"), vec![], String::new());
         assert_eq!(tags_of(&snapshot), None);
         snapshot.tags = tags.to_tags();
-        assert_eq!(tags_of(&snapshot), Some(tags));
+        assert_eq!(tags_of(&snapshot), Some(tags.clone()));
+        let marks_young = true;
+        let marked = SnapshotTags { marks_young, ..tags };
+        let mut young = snapshot.clone();
+        young.tags = marked.to_tags();
+        assert_eq!(tags_of(&young), Some(marked));
         for missing in 0..snapshot.tags.len() {
             let mut less = snapshot.clone();
             let missing = less.tags.remove(missing);

@@ -9,19 +9,19 @@ use std::collections::BTreeMap;
 
 use outlast_proto::v1;
 use outlast_proto::words::Counters;
+use outlast_proto::words::limits::{MOST_CHUNKS, MOST_LEVELS, MOST_WAITING, MOST_WANTED};
 use outlast_repository::{BlobId, Node, NodeKind, RepositoryError};
 
-use super::compare::{ParentCursor, unchanged_content};
-use super::directory::{Directory, DirectoryKey, Place};
-use super::nodes::{check_name, directory_above, node_of_message};
+use super::compare::{ParentCursor, Trust, not_to_be_trusted, unchanged_content};
+use super::directory::{Directory, DirectoryKey, Memory, Place};
+use super::nodes::{check_name, directory_above, node_of_message, show_bytes};
 use super::path::ItemPath;
 use super::{BuildError, Trees, violation};
 
 pub(crate) use partial::{Partial, UnderWay};
 
-/// Wanted files without their end; the client keeps to a quarter of it.
-const MAX_WANTED: usize = 65_536;
-const MAX_DEPTH: usize = 4096;
+/// What the parent's directories beside the open ones take of the memory; those further out are read again when the walk returns.
+const MOST_IN_PARENTS: usize = 32 << 20;
 
 /// What became of an item's walk.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,6 +39,10 @@ struct WantedFile {
     place: Option<Place>,
     chunks: Vec<BlobId>,
     bytes: u64,
+    /// What it counts of the memory, without its chunks.
+    cost: usize,
+    /// It has more chunks than a file may have.
+    is_too_long: bool,
 }
 
 #[derive(Debug)]
@@ -54,6 +58,7 @@ pub(crate) struct TreeBuilder<T> {
     path: ItemPath,
     /// What the item's root was in the parent snapshot.
     parent: Option<Node>,
+    trust: Trust,
     root: Root,
     next_number: u64,
     open: Vec<DirectoryKey>,
@@ -67,6 +72,14 @@ pub(crate) struct TreeBuilder<T> {
     counters: Counters,
     /// Offered bytes of files under way.
     under_way: u64,
+    memory: Memory,
+    /// Of wanted files, without their chunks.
+    wanted_cost: usize,
+    /// Of the parent's directories; those of the first of the open ones are folded.
+    in_parents: usize,
+    folded: usize,
+    /// What could not be kept, until somebody asks.
+    exceptions: Vec<v1::FileException>,
 }
 
 impl<T: Trees> TreeBuilder<T> {
@@ -76,6 +89,7 @@ impl<T: Trees> TreeBuilder<T> {
             trees,
             path,
             parent,
+            trust: Trust::Marked,
             root: Root::Awaited,
             next_number: 0,
             open: Vec::new(),
@@ -86,12 +100,37 @@ impl<T: Trees> TreeBuilder<T> {
             ended_through: None,
             counters: Counters::default(),
             under_way: 0,
+            memory: Memory::default(),
+            wanted_cost: 0,
+            in_parents: 0,
+            folded: 0,
+            exceptions: Vec::new(),
         }
+    }
+
+    /// The same, with a parent of which only some files may count as unchanged.
+    pub(crate) fn trusting(self, trust: Trust) -> Self {
+        Self { trust, ..self }
+    }
+
+    /// What could not be kept since the last time.
+    pub(crate) fn take_exceptions(&mut self) -> Vec<v1::FileException> {
+        std::mem::take(&mut self.exceptions)
     }
 
     #[cfg(test)]
     pub(crate) fn directories_in_memory(&self) -> usize {
         self.directories.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn parents_in_memory(&self) -> usize {
+        let beside = self
+            .directories
+            .values()
+            .map(|directory| directory.parent.memory());
+        assert_eq!(beside.sum::<usize>(), self.in_parents);
+        self.in_parents
     }
 
     #[cfg(test)]
@@ -127,24 +166,41 @@ impl<T: Trees> TreeBuilder<T> {
         if node.kind != NodeKind::Dir {
             return violation(format!("node {} is entered but no directory", message.number));
         }
-        if self.open.len() >= MAX_DEPTH {
-            return violation(format!("directories are nested more than {MAX_DEPTH} deep"));
+        if self.open.len() >= MOST_LEVELS {
+            return violation(format!("directories are nested more than {MOST_LEVELS} deep"));
         }
         let cursor = ParentCursor::enter(&self.trees, parent.as_ref())?;
+        self.in_parents += cursor.memory();
         let key = DirectoryKey(self.next_key);
         self.next_key += 1;
         self.counters.directories += 1;
-        let directory = Directory::new(node, place, cursor, self.trees.new_tree());
+        let directory = Directory::new(node, place, cursor, self.trees.new_tree(), &mut self.memory);
         self.directories.insert(key, directory);
         self.open.push(key);
+        self.fold_parents();
         Ok(())
+    }
+
+    /// Lets go of what lies beside the outer directories, when it is much.
+    fn fold_parents(&mut self) {
+        while self.in_parents > MOST_IN_PARENTS && self.folded + 1 < self.open.len() {
+            if let Some(directory) = self.directories.get_mut(&self.open[self.folded]) {
+                self.in_parents -= directory.parent.memory();
+                directory.parent.fold();
+            }
+            self.folded += 1;
+        }
     }
 
     fn leave(&mut self) -> Result<(), BuildError> {
         let Some(key) = self.open.pop() else {
             return violation("a directory is left but none is open");
         };
-        self.directory(key)?.leave();
+        self.folded = self.folded.min(self.open.len());
+        let directory = self.directory(key)?;
+        let beside = directory.parent.memory();
+        directory.leave();
+        self.in_parents -= beside;
         self.settle(key)
     }
 
@@ -152,10 +208,12 @@ impl<T: Trees> TreeBuilder<T> {
         let (mut node, place, parent) = self.begin_node(message)?;
         match node.kind {
             NodeKind::Dir => return violation(format!("directory {} is not entered", message.number)),
-            NodeKind::File if node.size > 0 => match unchanged_content(&self.trees, parent, &node) {
-                Some(content) => node.content = Some(content),
-                None => return self.want(message.number, node, place).map(Some),
-            },
+            NodeKind::File if node.size > 0 => {
+                match unchanged_content(&self.trees, self.trust, parent, &node) {
+                    Some(content) => node.content = Some(content),
+                    None => return self.want(message.number, node, place),
+                }
+            }
             _ => {}
         }
         self.counters.files += 1;
@@ -164,18 +222,42 @@ impl<T: Trees> TreeBuilder<T> {
         Ok(None)
     }
 
-    fn want(&mut self, number: u64, node: Node, place: Option<Place>) -> Result<u64, BuildError> {
-        if self.wanted.len() >= MAX_WANTED {
-            return violation(format!("more than {MAX_WANTED} wanted files are under way"));
+    fn want(&mut self, number: u64, node: Node, place: Option<Place>) -> Result<Option<u64>, BuildError> {
+        if self.wanted.len() >= MOST_WANTED {
+            return violation(format!("more than {MOST_WANTED} wanted files are under way"));
         }
+        let cost = node.memory();
+        if self.wanted_cost + cost > MOST_WAITING {
+            // No client does that who keeps to what it may run ahead; one of before there was that limit may have to.
+            let reason = "it is left out: files that wait for their content take more than 64 MiB of the media agent's memory";
+            self.left_out(place, &node.name, reason);
+            self.put(place, None)?;
+            return Ok(None);
+        }
+        self.wanted_cost += cost;
         let file = WantedFile {
             node,
             place,
             chunks: Vec::new(),
             bytes: 0,
+            cost,
+            is_too_long: false,
         };
         self.wanted.insert(number, file);
-        Ok(number)
+        Ok(Some(number))
+    }
+
+    /// Something is not in the restore point, and somebody is told why.
+    fn left_out(&mut self, place: Option<Place>, name: &[u8], reason: &str) {
+        let relative = self.path_of(place, name);
+        let parts = self.path.parts().iter().map(Vec::as_slice);
+        let parts: Vec<_> = parts.chain(std::iter::once(relative.as_slice())).collect();
+        let mut path = show_bytes(&parts.join(&b'/'));
+        path.insert(0, '/');
+        self.exceptions.push(v1::FileException {
+            path,
+            reason: reason.to_owned(),
+        });
     }
 
     /// What every node goes through: number, name, order, place, and its counterpart in the parent snapshot.
@@ -190,12 +272,17 @@ impl<T: Trees> TreeBuilder<T> {
         let (place, parent) = match self.open.last().copied() {
             Some(key) => {
                 check_name(&node.name)?;
-                let directory = self.directory(key)?;
+                let directory = (self.directories.get_mut(&key)).ok_or_else(no_directory)?;
                 if !directory.in_order(&node.name) {
                     return violation(format!("node {} is not in the order of names", message.number));
                 }
-                let parent = directory.parent.take(&node.name);
-                (Some(directory.reserve(key, &node.name)), parent)
+                let before = directory.parent.memory();
+                let parent = directory.parent.take(&self.trees, &node.name)?;
+                self.in_parents = self.in_parents - before + directory.parent.memory();
+                let place = directory.reserve(key, &node.name);
+                self.folded = self.folded.min(self.open.len() - 1);
+                self.fold_parents();
+                (Some(place), parent)
             }
             None => {
                 self.begin_root(&node)?;
@@ -234,7 +321,13 @@ impl<T: Trees> TreeBuilder<T> {
             ));
         };
         self.offering = number;
-        file.chunks.push(id);
+        if file.chunks.len() >= MOST_CHUNKS {
+            file.is_too_long = true;
+            file.chunks = Vec::new();
+        }
+        if !file.is_too_long {
+            file.chunks.push(id);
+        }
         file.bytes += u64::from(length);
         self.under_way += u64::from(length);
         self.counters.bytes_read += u64::from(length);
@@ -251,6 +344,7 @@ impl<T: Trees> TreeBuilder<T> {
         }
         self.ended_through = Some(end.node);
         self.under_way -= file.bytes;
+        self.wanted_cost -= file.cost;
         if end.skipped {
             return self.put(file.place, None);
         }
@@ -259,6 +353,11 @@ impl<T: Trees> TreeBuilder<T> {
                 "file {} ends with {} bytes but {} were offered",
                 end.node, end.size, file.bytes
             ));
+        }
+        if file.is_too_long {
+            let reason = format!("it is left out: it has more than {MOST_CHUNKS} chunks");
+            self.left_out(file.place, &file.node.name, &reason);
+            return self.put(file.place, None);
         }
         if let Some(changed) = &end.changed {
             let walked = file.node;
@@ -271,6 +370,9 @@ impl<T: Trees> TreeBuilder<T> {
             }
             // With the older ctime the next backup reads it again: what was read may be a mixture.
             (file.node.name, file.node.ctime) = (walked.name, walked.ctime);
+        }
+        if end.young {
+            file.node.ctime = not_to_be_trusted(file.node.ctime);
         }
         file.node.size = end.size;
         file.node.content = Some(file.chunks);
@@ -286,7 +388,7 @@ impl<T: Trees> TreeBuilder<T> {
                 Ok(())
             }
             Some(place) => {
-                self.directory(place.directory)?.fill(place, node)?;
+                self.fill(place, node)?;
                 self.settle(place.directory)
             }
         }
@@ -298,7 +400,7 @@ impl<T: Trees> TreeBuilder<T> {
             let Some(directory) = self.directories.remove(&key) else {
                 break;
             };
-            let (mut node, place, tree) = directory.into_tree();
+            let (mut node, place, tree) = directory.into_tree(&mut self.memory);
             node.subtree = Some(self.trees.save(tree)?);
             match place {
                 None => {
@@ -306,7 +408,7 @@ impl<T: Trees> TreeBuilder<T> {
                     break;
                 }
                 Some(place) => {
-                    self.directory(place.directory)?.fill(place, Some(node))?;
+                    self.fill(place, Some(node))?;
                     key = place.directory;
                 }
             }
@@ -314,10 +416,17 @@ impl<T: Trees> TreeBuilder<T> {
         Ok(())
     }
 
+    /// An entry of a directory is whole, or left out.
+    fn fill(&mut self, place: Place, node: Option<Node>) -> Result<(), BuildError> {
+        let directory = (self.directories.get_mut(&place.directory)).ok_or_else(no_directory)?;
+        for refused in directory.fill(place, node, &mut self.memory)? {
+            self.left_out(Some(place), &refused.name, refused.reason);
+        }
+        Ok(())
+    }
+
     fn directory(&mut self, key: DirectoryKey) -> Result<&mut Directory, BuildError> {
-        self.directories
-            .get_mut(&key)
-            .ok_or_else(|| BuildError::Violation("an entry belongs to no open directory".into()))
+        self.directories.get_mut(&key).ok_or_else(no_directory)
     }
 
     /// The walk is over: adds the directories above the item.
@@ -341,6 +450,10 @@ impl<T: Trees> TreeBuilder<T> {
         }
         Ok(Built::Tree(save_alone(&self.trees, &top)?))
     }
+}
+
+fn no_directory() -> BuildError {
+    BuildError::Violation("an entry belongs to no open directory".into())
 }
 
 /// A directory with one entry.

@@ -2,16 +2,48 @@
 //!
 //! Reads trees as the walk enters directories; decides nothing about content that is offered. Used by `builder`.
 
-use outlast_repository::{BlobId, Node, NodeKind, RepositoryError, Tree, TreeReader};
+use outlast_proto::words::limits::MOST_CHUNKS;
+use outlast_repository::{BlobId, Node, NodeKind, RepositoryError, Timestamp, Tree, TreeReader};
 
 use super::Trees;
 use super::nodes::is_meant;
 use super::path::ItemPath;
 
-/// The entries of the parent's directory, read in step with the walk: both are sorted.
+/// Which files of a parent may count as unchanged at all (S-14c).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// All: those that could yet change without a new ctime have one in it that no file has (`not_to_be_trusted`).
+    Marked,
+    /// Of a client that did not say when it read what: those that changed before this moment.
+    Before(Timestamp),
+}
+
+impl Trust {
+    fn covers(self, parent: &Node) -> bool {
+        let Self::Before(moment) = self else { return true };
+        // Where a file system has no ctime the time of modification is all there is.
+        let has_none = parent.ctime == Timestamp::default();
+        let changed = if has_none { parent.mtime } else { parent.ctime };
+        changed < moment
+    }
+}
+
+/// In place of the ctime of a file that was read too soon after it: the next backup finds another one, and reads the file again.
+pub(super) fn not_to_be_trusted(ctime: Timestamp) -> Timestamp {
+    match ctime.nanos.checked_sub(1) {
+        Some(nanos) => Timestamp::new(ctime.secs, nanos),
+        None => Timestamp::new(ctime.secs.saturating_sub(1), 999_999_999),
+    }
+}
+
+/// The entries of the parent's directory, read in step with the walk: both are sorted. One that is folded holds none of them, and
+/// reads them again when it is asked.
 #[derive(Debug)]
 pub(super) struct ParentCursor {
-    nodes: std::iter::Peekable<Entries>,
+    subtree: Option<BlobId>,
+    /// None while it is folded.
+    nodes: Option<std::iter::Peekable<Entries>>,
+    memory: usize,
 }
 
 /// Entries up to the first that cannot be read.
@@ -35,33 +67,68 @@ impl Iterator for Entries {
 impl ParentCursor {
     /// Beside the directory that `parent` was.
     pub(super) fn enter(trees: &impl Trees, parent: Option<&Node>) -> Result<Self, RepositoryError> {
-        let nodes = match parent.and_then(|node| node.subtree) {
-            Some(subtree) => open(|id| trees.open(id), &subtree)?,
-            None => Entries(Tree::default().into()),
+        let mut cursor = Self {
+            subtree: parent.and_then(|node| node.subtree),
+            nodes: None,
+            memory: 0,
         };
-        Ok(Self {
-            nodes: nodes.peekable(),
-        })
+        cursor.unfold(trees)?;
+        Ok(cursor)
     }
 
     /// The parent's entry of that name; names come in rising order.
-    pub(super) fn take(&mut self, name: &[u8]) -> Option<Node> {
-        while self.nodes.next_if(|node| node.name.as_slice() < name).is_some() {}
-        self.nodes.next_if(|node| node.name.as_slice() == name)
+    pub(super) fn take(&mut self, trees: &impl Trees, name: &[u8]) -> Result<Option<Node>, RepositoryError> {
+        let nodes = self.unfold(trees)?;
+        while nodes.next_if(|node| node.name.as_slice() < name).is_some() {}
+        Ok(nodes.next_if(|node| node.name.as_slice() == name))
+    }
+
+    /// What it takes of the memory, about.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// Lets go of everything that can be read again.
+    pub(super) fn fold(&mut self) {
+        (self.nodes, self.memory) = (None, 0);
+    }
+
+    /// No further entry is asked for.
+    pub(super) fn close(&mut self) {
+        self.fold();
+        self.subtree = None;
+    }
+
+    fn unfold(&mut self, trees: &impl Trees) -> Result<&mut std::iter::Peekable<Entries>, RepositoryError> {
+        if self.nodes.is_none() {
+            let entries = match &self.subtree {
+                Some(subtree) => open(|id| trees.open(id), subtree)?,
+                None => Entries(Tree::default().into()),
+            };
+            self.memory = entries.0.memory();
+            self.nodes = Some(entries.peekable());
+        }
+        Ok(self.nodes.as_mut().expect("it was just set"))
     }
 }
 
 /// The content of the parent's file, if the file is the same and all of it is still stored.
-pub(super) fn unchanged_content(trees: &impl Trees, parent: Option<Node>, now: &Node) -> Option<Vec<BlobId>> {
+pub(super) fn unchanged_content(
+    trees: &impl Trees,
+    trust: Trust,
+    parent: Option<Node>,
+    now: &Node,
+) -> Option<Vec<BlobId>> {
     let parent = parent?;
     let same = parent.kind == NodeKind::File
         && parent.size == now.size
         && parent.mtime == now.mtime
         && parent.ctime == now.ctime
-        && parent.inode == now.inode;
-    parent
-        .content
-        .filter(|content| same && content.iter().all(|id| trees.has_chunk(id)))
+        && parent.inode == now.inode
+        && trust.covers(&parent);
+    parent.content.filter(|content| {
+        same && content.len() <= MOST_CHUNKS && content.iter().all(|id| trees.has_chunk(id))
+    })
 }
 
 /// What lies at `path` in the snapshot whose root tree is `root`. The root itself for `/`. `tree` opens trees.

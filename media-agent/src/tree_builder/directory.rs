@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use outlast_proto::words::limits::MOST_WAITING;
 use outlast_repository::{Node, RepositoryError, TreeEncoder};
 
 use super::compare::ParentCursor;
@@ -37,12 +38,44 @@ pub(super) struct Directory {
 #[derive(Debug)]
 enum Entry {
     Waits,
-    Whole(Box<Node>),
+    /// With what it counts of the memory.
+    Whole(Box<Node>, usize),
     LeftOut,
 }
 
+/// What the trees of all directories that are in memory take of it.
+const MOST_IN_TREES: usize = 80 << 20;
+
+/// What the directories of an item take of the memory, each as far as it grows with its entries.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Entries that wait behind one whose content is on its way.
+    waiting: usize,
+    /// Of trees.
+    written: usize,
+}
+
+/// An entry that is not in the tree of its directory, though nothing is wrong with it.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) name: Vec<u8>,
+    pub(super) reason: &'static str,
+}
+
+const TOO_MANY_WAIT: &str = "it is left out: the media agent holds more than 64 MiB of files and their lists of chunks that wait for \
+                             the content of a file before them";
+const TREE_FULL: &str = "it is left out: the list of its directory has reached the 1 GiB that it may have, or together with those of the \
+                         directories above it the 80 MiB that the media agent takes for them when compressed; spread it over more directories";
+
 impl Directory {
-    pub(super) fn new(node: Node, place: Option<Place>, parent: ParentCursor, tree: TreeEncoder) -> Self {
+    pub(super) fn new(
+        node: Node,
+        place: Option<Place>,
+        parent: ParentCursor,
+        tree: TreeEncoder,
+        memory: &mut Memory,
+    ) -> Self {
+        memory.written += tree.memory();
         Self {
             node,
             place,
@@ -75,17 +108,45 @@ impl Directory {
         }
     }
 
-    /// The entry at `place` is whole, or left out.
-    pub(super) fn fill(&mut self, place: Place, node: Option<Node>) -> Result<(), RepositoryError> {
-        self.entries[place.slot - self.written] =
-            node.map_or(Entry::LeftOut, |node| Entry::Whole(Box::new(node)));
+    /// The entry at `place` is whole, or left out. What there is no room for is left out, too.
+    pub(super) fn fill(
+        &mut self,
+        place: Place,
+        node: Option<Node>,
+        memory: &mut Memory,
+    ) -> Result<Vec<Refused>, RepositoryError> {
+        let mut refused = Vec::new();
+        let index = place.slot - self.written;
+        self.entries[index] = match node.map(|node| (node.memory(), node)) {
+            None => Entry::LeftOut,
+            Some((_, node)) if index == 0 => Entry::Whole(Box::new(node), 0),
+            Some((cost, node)) if memory.waiting + cost > MOST_WAITING => {
+                refused.push(Refused {
+                    name: node.name,
+                    reason: TOO_MANY_WAIT,
+                });
+                Entry::LeftOut
+            }
+            Some((cost, node)) => {
+                memory.waiting += cost;
+                Entry::Whole(Box::new(node), cost)
+            }
+        };
+        memory.written -= self.tree.memory();
         while let Some(entry) = self.entries.pop_front_if(|entry| !matches!(entry, Entry::Waits)) {
             self.written += 1;
-            if let Entry::Whole(node) = entry {
-                self.tree.push(&node)?;
+            let Entry::Whole(node, cost) = entry else { continue };
+            memory.waiting -= cost;
+            let room = MOST_IN_TREES.saturating_sub(memory.written);
+            if !self.tree.try_push(&node, room)? {
+                refused.push(Refused {
+                    name: node.name,
+                    reason: TREE_FULL,
+                });
             }
         }
-        Ok(())
+        memory.written += self.tree.memory();
+        Ok(refused)
     }
 
     /// The tree as it is now; `waiting` has what is to stand for an entry that waits, if anything.
@@ -98,8 +159,8 @@ impl Directory {
         for (slot, entry) in (self.written..).zip(&self.entries) {
             let place = Place { directory: key, slot };
             match entry {
-                Entry::Whole(node) => tree.push(node)?,
-                Entry::Waits => waiting(place).map_or(Ok(()), |node| tree.push(&node))?,
+                Entry::Whole(node, _) => push_if_room(&mut tree, node)?,
+                Entry::Waits => waiting(place).map_or(Ok(()), |node| push_if_room(&mut tree, &node))?,
                 Entry::LeftOut => {}
             }
         }
@@ -114,13 +175,20 @@ impl Directory {
     /// No further entry comes.
     pub(super) fn leave(&mut self) {
         self.left = true;
+        self.parent.close();
     }
 
     pub(super) fn is_whole(&self) -> bool {
         self.left && self.entries.is_empty()
     }
 
-    pub(super) fn into_tree(self) -> (Node, Option<Place>, TreeEncoder) {
+    pub(super) fn into_tree(self, memory: &mut Memory) -> (Node, Option<Place>, TreeEncoder) {
+        memory.written -= self.tree.memory();
         (self.node, self.place, self.tree)
     }
+}
+
+/// In the tree of a checkpoint, what there is no room for is missing without a word: the directory's own tree will say so.
+fn push_if_room(tree: &mut TreeEncoder, node: &Node) -> Result<(), RepositoryError> {
+    tree.try_push(node, MOST_IN_TREES).map(drop)
 }

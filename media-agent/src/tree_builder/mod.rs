@@ -14,7 +14,7 @@ mod path;
 mod tests;
 
 pub(crate) use builder::{Built, Partial, TreeBuilder, UnderWay};
-pub(crate) use compare::find_in_parent;
+pub(crate) use compare::{Trust, find_in_parent};
 pub(crate) use nodes::{check_name, is_meant, node_from_tree, show_bytes};
 pub(crate) use path::ItemPath;
 

@@ -3,14 +3,13 @@
 //! Used by the builder (backup) and the restore.
 
 use outlast_proto::v1;
+use outlast_proto::words::limits::{MOST_NAME, MOST_OWNER};
 use outlast_repository::{
     ExtendedAttribute, Node, NodeKind, Timestamp, go_mode_from_st_mode, st_mode_from_go_mode,
 };
 
 use super::{BuildError, violation};
 
-/// No file system allows longer ones.
-const MAX_NAME: usize = 4096;
 const DIRECTORY_TYPE: u32 = 0o040_000;
 
 /// Type of message, kind of node, bits of `st_mode`.
@@ -41,8 +40,8 @@ pub(super) fn node_of_message(message: &v1::Node) -> Result<Node, BuildError> {
         ctime: time(message.changed.as_ref()),
         uid: message.uid,
         gid: message.gid,
-        user: message.user.clone(),
-        group: message.group.clone(),
+        user: owner(&message.user),
+        group: owner(&message.group),
         inode: message.inode,
         device_id: message.device_id,
         size: if is_file { message.size } else { 0 },
@@ -66,12 +65,21 @@ pub(super) fn node_of_message(message: &v1::Node) -> Result<Node, BuildError> {
     Ok(node)
 }
 
+/// The name of a user or group; one that is too long counts as not known.
+fn owner(name: &str) -> String {
+    if name.len() > MOST_OWNER {
+        String::new()
+    } else {
+        name.to_owned()
+    }
+}
+
 /// Whether a name can be that of an entry of a directory.
 pub(crate) fn check_name(name: &[u8]) -> Result<(), BuildError> {
     let odd = name.is_empty()
         || name == b"."
         || name == b".."
-        || name.len() > MAX_NAME
+        || name.len() > MOST_NAME
         || name.iter().any(|byte| matches!(byte, b'/' | 0));
     if odd {
         return violation(format!("{:?} is no name of a file", show_bytes(name)));

@@ -205,7 +205,11 @@ impl BackupStream {
             backup_down::Body::BeginItem(begin) => assert_eq!(begin.item, item),
             other => panic!("{other:?} begins no item"),
         }
-        self.send(backup_up::Body::ItemBegin(ItemBegin { item })).await;
+        self.send(backup_up::Body::ItemBegin(ItemBegin {
+            item,
+            marks_young: true,
+        }))
+        .await;
         let (entries, contents) = walk(name, source);
         let mut wanted = Vec::new();
         for batch in entries.chunks(256) {

@@ -8,6 +8,7 @@ mod code;
 mod ids;
 mod item;
 mod job;
+pub mod limits;
 mod numbers;
 mod policy;
 mod schedule;

@@ -403,7 +403,10 @@ impl Client {
                 }
                 while let Some(body) = work.line.incoming.process() {
                     if let backup_down::Body::BeginItem(v1::BeginItem { item }) = body {
-                        work.line.say(backup_up::Body::ItemBegin(v1::ItemBegin { item }));
+                        work.line.say(backup_up::Body::ItemBegin(v1::ItemBegin {
+                            item,
+                            ..v1::ItemBegin::default()
+                        }));
                         cx.oracle.begins(id, item);
                         // Some items take longer than any patience.
                         let most = if cx.rng.percent(20) { 60 } else { 6 };

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use outlast_proto::v1::{
-    AttemptOver, BackupDown, BackupUp, BeginItem, Entries, ItemCommitted, ItemEnd, Needed, Offers,
+    AttemptOver, BackupDown, BackupUp, BeginItem, Entries, ItemBegin, ItemCommitted, ItemEnd, Needed, Offers,
     StreamWelcome, Verdicts, backup_down, backup_up,
 };
 use sha2::{Digest as _, Sha256};
@@ -114,13 +114,7 @@ impl Backup {
     /// False ends the connection.
     async fn message(&mut self, body: backup_up::Body) -> bool {
         match body {
-            backup_up::Body::ItemBegin(begin) => {
-                let mut told = self.told.lock().unwrap();
-                // An attempt that is shown again begins from the front.
-                told.items.truncate(begin.item as usize);
-                assert_eq!(begin.item as usize, told.items.len());
-                told.items.push(Stored::default());
-            }
+            backup_up::Body::ItemBegin(begin) => self.item_begin(&begin),
             backup_up::Body::Entries(entries) => return self.entries(entries).await,
             backup_up::Body::Offers(offers) => {
                 self.told.lock().unwrap().offers += 1;
@@ -182,6 +176,17 @@ impl Backup {
             }
         }
         true
+    }
+
+    fn item_begin(&self, begin: &ItemBegin) {
+        let mut told = self.told.lock().unwrap();
+        // An attempt that is shown again begins from the front.
+        told.items.truncate(begin.item as usize);
+        assert_eq!(begin.item as usize, told.items.len());
+        told.items.push(Stored {
+            marks_young: begin.marks_young,
+            ..Stored::default()
+        });
     }
 
     async fn entries(&mut self, entries: Entries) -> bool {

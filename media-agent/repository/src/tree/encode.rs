@@ -1,6 +1,7 @@
 //! Writes trees as JSON, byte for byte as restic does, so that restic's tools that rewrite trees find them unchanged.
 //! By hand, because Go escapes other characters than serde_json and because trees are many. Called by `Tree::encode`.
 
+use std::convert::Infallible;
 use std::fmt::Write;
 
 use base64::Engine;
@@ -28,7 +29,17 @@ pub(super) fn tree(nodes: &[&Node]) -> Vec<u8> {
     out.into_bytes()
 }
 
+/// Bytes of an id among the content of a file.
+pub(super) const ID: usize = 67;
+
 pub(super) fn push_node(out: &mut String, node: &Node, quoted: &mut String) {
+    push_head(out, node, quoted);
+    let Ok(()) = push_content(out, node.content.as_deref(), |_| Ok::<_, Infallible>(()));
+    push_tail(out, node);
+}
+
+/// What stands before the content.
+pub(super) fn push_head(out: &mut String, node: &Node, quoted: &mut String) {
     quoted.clear();
     quote(&node.name, quoted);
     out.push_str("{\"name\":");
@@ -50,14 +61,37 @@ pub(super) fn push_node(out: &mut String, node: &Node, quoted: &mut String) {
     push_link_target(out, node.linktarget.as_deref().unwrap_or_default());
     push_attributes(out, node);
     push_number(out, "device", node.device);
-    match &node.content {
-        None => out.push_str(",\"content\":null"),
-        Some(ids) => push_content(out, ids),
-    }
+}
+
+/// What stands behind the content.
+pub(super) fn push_tail(out: &mut String, node: &Node) {
     if let Some(subtree) = node.subtree {
         push_formatted(out, format_args!(",\"subtree\":\"{subtree}\""));
     }
     out.push('}');
+}
+
+/// The content of a file, or that there is none. `full` is called again and again, so that a long one need not be in `out` as a
+/// whole.
+pub(super) fn push_content<E>(
+    out: &mut String,
+    content: Option<&[BlobId]>,
+    mut full: impl FnMut(&mut String) -> Result<(), E>,
+) -> Result<(), E> {
+    let Some(ids) = content else {
+        out.push_str(",\"content\":null");
+        return Ok(());
+    };
+    out.push_str(",\"content\":[");
+    for (at, id) in ids.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        push_formatted(out, format_args!("\"{id}\""));
+        full(out)?;
+    }
+    out.push(']');
+    Ok(())
 }
 
 /// Fields that restic leaves out when they are zero.
@@ -108,17 +142,6 @@ fn push_attributes(out: &mut String, node: &Node) {
             out,
             format_args!(",\"value\":\"{}\"}}", STANDARD.encode(&attribute.value)),
         );
-    }
-    out.push(']');
-}
-
-fn push_content(out: &mut String, ids: &[BlobId]) {
-    out.push_str(",\"content\":[");
-    for (at, id) in ids.iter().enumerate() {
-        if at > 0 {
-            out.push(',');
-        }
-        push_formatted(out, format_args!("\"{id}\""));
     }
     out.push(']');
 }

@@ -11,10 +11,16 @@ use crate::compress::{MAX_BLOB, decompress_exactly};
 use crate::error::{Damage, RepositoryError, Result};
 use crate::id::{BlobId, BlobKind};
 use crate::tree::Node;
-use crate::tree::encode::{BEGIN, END, push_node};
+use crate::tree::encode::{BEGIN, END, ID, push_content, push_head, push_tail};
 
 /// Text beyond this is compressed; a shorter tree is when it is stored, as all other blobs.
 const MOST_PLAIN: usize = 256 << 10;
+/// Bytes of a whole tree.
+const MOST_TREE: usize = MAX_BLOB as usize - END.len();
+/// Behind the content of an entry: no more than the id of a tree and what is around it.
+const TAIL: usize = 100;
+/// An id is 64 digits of random bytes: compressed, a little more than those.
+const ID_COMPRESSED: usize = 38;
 
 /// A tree in the making.
 pub struct TreeEncoder {
@@ -54,15 +60,60 @@ impl TreeEncoder {
     }
 
     /// Adds an entry. Its name must come after the one before it.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Refused`] if the tree would become longer than a blob may be.
     pub fn push(&mut self, node: &Node) -> Result<()> {
-        if !std::mem::take(&mut self.is_empty) {
+        if self.try_push(node, usize::MAX)? {
+            return Ok(());
+        }
+        let limit = MOST_TREE as u64;
+        Err(refused(BlobId::of(&node.name), Damage::TooLarge { limit }))
+    }
+
+    /// As [`TreeEncoder::push`], if there is room: false leaves the tree as it is. None is there where the tree would become longer
+    /// than a blob may be, or take more than `most_memory`.
+    pub fn try_push(&mut self, node: &Node, most_memory: usize) -> Result<bool> {
+        let before = self.text.len();
+        if !self.is_empty {
             self.text.push(',');
         }
-        push_node(&mut self.text, node, &mut self.quoted);
-        if self.text.len() > MOST_PLAIN {
-            self.compress()?;
+        push_head(&mut self.text, node, &mut self.quoted);
+        let ids = node.content.as_ref().map_or(0, Vec::len);
+        let plain_len = self.plain_len() + ids * ID + TAIL;
+        if plain_len > MOST_TREE || self.memory() + ids * ID_COMPRESSED > most_memory {
+            self.text.truncate(before);
+            return Ok(false);
         }
-        Ok(())
+        self.is_empty = false;
+        let Self {
+            zstd_level,
+            text,
+            long,
+            ..
+        } = self;
+        push_content(text, node.content.as_deref(), |text| {
+            match text.len() > MOST_PLAIN {
+                true => compress(long, text, *zstd_level),
+                false => Ok(()),
+            }
+        })?;
+        push_tail(text, node);
+        if text.len() > MOST_PLAIN {
+            compress(long, text, *zstd_level)?;
+        }
+        Ok(true)
+    }
+
+    /// What it takes of the memory, as far as it grows with the entries.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let frame = self.long.as_ref().map_or(0, |long| long.encoder.get_ref().len());
+        self.text.len() + frame
+    }
+
+    fn plain_len(&self) -> usize {
+        self.long.as_ref().map_or(0, |long| long.plain_len) + self.text.len()
     }
 
     /// A tree of its own that begins with the entries so far. This one goes on as if nothing had been asked.
@@ -83,20 +134,10 @@ impl TreeEncoder {
         })
     }
 
-    fn compress(&mut self) -> Result<()> {
-        let long = match &mut self.long {
-            Some(long) => long,
-            None => self.long.insert(Long::begin(self.zstd_level)?),
-        };
-        long.take(self.text.as_bytes())?;
-        self.text.clear();
-        Ok(())
-    }
-
     pub(crate) fn finish(mut self) -> Result<EncodedTree> {
         self.text.push_str(END);
         if self.long.is_some() {
-            self.compress()?;
+            compress(&mut self.long, &mut self.text, self.zstd_level)?;
         }
         match self.long {
             Some(long) => long.finish(),
@@ -116,6 +157,17 @@ impl TreeEncoder {
             }
         }
     }
+}
+
+/// Moves the text to where the beginning went.
+fn compress(long: &mut Option<Long>, text: &mut String, zstd_level: i32) -> Result<()> {
+    let long = match long {
+        Some(long) => long,
+        None => long.insert(Long::begin(zstd_level)?),
+    };
+    long.take(text.as_bytes())?;
+    text.clear();
+    Ok(())
 }
 
 impl Long {
@@ -176,9 +228,8 @@ impl Long {
 
 impl std::fmt::Debug for TreeEncoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let plain_len = self.long.as_ref().map_or(0, |long| long.plain_len) + self.text.len();
         f.debug_struct("TreeEncoder")
-            .field("plain_len", &plain_len)
+            .field("plain_len", &self.plain_len())
             .finish_non_exhaustive()
     }
 }
@@ -225,6 +276,40 @@ mod tests {
             tree.nodes.iter().for_each(|node| encoder.push(node).unwrap());
             assert_eq!(encoder.into_bytes().unwrap(), whole);
         }
+    }
+
+    #[test]
+    fn t90_an_entry_without_room_leaves_the_tree_as_it_is() {
+        let node = |name: &str, bytes: usize| Node {
+            name: name.as_bytes().to_vec(),
+            user: "u".repeat(bytes),
+            ..Node::default()
+        };
+        let mut encoder = TreeEncoder::new(1);
+        for (name, bytes, fits) in [
+            ("a", 1, true),
+            ("b", 9000, false),
+            ("c", 1, true),
+            ("d", 9000, false),
+        ] {
+            assert_eq!(
+                encoder.try_push(&node(name, bytes), 5000).unwrap(),
+                fits,
+                "{name}"
+            );
+        }
+        let tree = Tree {
+            nodes: vec![node("a", 1), node("c", 1)],
+        };
+        assert_eq!(encoder.into_bytes().unwrap(), tree.encode());
+        // The first entry is not followed by a comma either.
+        let mut encoder = TreeEncoder::new(1);
+        assert!(!encoder.try_push(&node("a", 9000), 5000).unwrap());
+        assert!(encoder.try_push(&node("b", 1), 5000).unwrap());
+        let tree = Tree {
+            nodes: vec![node("b", 1)],
+        };
+        assert_eq!(encoder.into_bytes().unwrap(), tree.encode());
     }
 
     #[test]

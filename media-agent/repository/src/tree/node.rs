@@ -48,6 +48,24 @@ impl Node {
         self.kind == NodeKind::File && self.device == HAS_HOLES
     }
 
+    /// What it takes of the memory, about.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let xattrs = self.extended_attributes.iter();
+        std::mem::size_of::<Node>()
+            + self.name.len()
+            + self.user.len()
+            + self.group.len()
+            + self.linktarget.as_ref().map_or(0, Vec::len)
+            + xattrs
+                .map(|xattr| std::mem::size_of::<ExtendedAttribute>() + xattr.name.len() + xattr.value.len())
+                .sum::<usize>()
+            + self
+                .content
+                .as_ref()
+                .map_or(0, |ids| std::mem::size_of_val(ids.as_slice()))
+    }
+
     /// Notes of a file whether it has holes.
     pub fn set_has_holes(&mut self, has_holes: bool) {
         debug_assert_eq!(

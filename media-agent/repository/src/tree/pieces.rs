@@ -39,6 +39,10 @@ impl<R: Read> Pieces<R> {
         }
     }
 
+    pub(super) fn text(&self) -> &R {
+        &self.text
+    }
+
     /// The JSON of the next entry; nothing at the end.
     pub(super) fn next_entry(&mut self) -> Result<Option<&[u8]>, Damage> {
         if self.place == Place::Begin {

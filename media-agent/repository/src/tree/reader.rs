@@ -65,6 +65,17 @@ impl TreeReader {
     }
 }
 
+impl TreeReader {
+    /// What it takes of the memory, about.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        match &self.0 {
+            Source::Whole(nodes) => nodes.as_slice().iter().map(Node::memory).sum(),
+            Source::Pieces(pieces) => pieces.memory(),
+        }
+    }
+}
+
 #[cfg(any(test, fuzzing))]
 impl TreeReader {
     /// Reads a text in pieces, however short it is and whatever its checksum.
@@ -91,6 +102,24 @@ impl Text {
                 .map(Text::Compressed)
                 .map_err(Damage::malformed),
         }
+    }
+}
+
+impl Text {
+    /// The bytes of the text as it is stored: all of them are there until the last is read.
+    fn stored(&self) -> usize {
+        match self {
+            Text::Plain(reader) => reader.get_ref().len(),
+            Text::Compressed(decoder) => decoder.get_ref().get_ref().len(),
+        }
+    }
+}
+
+impl Pieces<Text> {
+    fn memory(&self) -> usize {
+        // Of the decoder: the window of its frame.
+        const DECODER: usize = 1 << 20;
+        self.text().stored() + DECODER
     }
 }
 

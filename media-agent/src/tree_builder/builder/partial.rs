@@ -89,7 +89,7 @@ impl<T: Trees> TreeBuilder<T> {
         newest_first
     }
 
-    fn path_of(&self, mut place: Option<Place>, name: &[u8]) -> Vec<u8> {
+    pub(super) fn path_of(&self, mut place: Option<Place>, name: &[u8]) -> Vec<u8> {
         let mut names = Vec::new();
         if place.is_some() {
             names.push(name);
