@@ -318,4 +318,11 @@ impl<'a> Call<'a> {
             (node, None) => node.path(),
         }
     }
+    /// The same below the backing folder.
+    pub fn below(&self) -> Result<PathBuf, Errno> {
+        match self.place() {
+            (parent, Some(name)) => Ok(parent.below()?.join(name)),
+            (node, None) => node.below(),
+        }
+    }
 }

@@ -2,19 +2,23 @@
 //! of the product uses it; tests mount one with [`mount`], processes outside of tests use the binary `odd-mount`.
 
 mod answer;
+mod at;
 mod caller;
 mod layer;
 mod mirror;
 mod mount;
 mod nodes;
+mod odd;
 mod opened;
 mod possible;
 mod serve;
 mod served;
 
+pub use at::At;
 pub use layer::{Call, Changes, Entry, Layer, Passthrough, Time};
 pub use mount::{Mounted, mount};
 pub use nodes::Node;
+pub use odd::{Hang, Odd};
 pub use possible::{can_mount, not_run};
 /// Of the methods of [`Layer`] and [`Node`].
 pub use rustix::{fs, io::Errno};

@@ -20,6 +20,8 @@ pub struct Node {
     fd: OwnedFd,
     id: u64,
     kind: FileType,
+    /// Where the backing folder is.
+    root: Arc<Path>,
 }
 
 impl Node {
@@ -40,6 +42,13 @@ impl Node {
     pub fn path(&self) -> Result<PathBuf, Errno> {
         let path = rustix::fs::readlinkat(CWD, self.proc_path(), Vec::new())?;
         Ok(PathBuf::from(OsString::from_vec(path.into_bytes())))
+    }
+
+    /// The same below the backing folder; empty for that one.
+    pub fn below(&self) -> Result<PathBuf, Errno> {
+        let path = self.path()?;
+        let below = path.strip_prefix(&self.root).map_err(|_| Errno::NOENT)?;
+        Ok(below.to_owned())
     }
 
     /// The inode itself, whatever became of its names: for calls that take a path and follow it.
@@ -66,6 +75,7 @@ impl AsFd for Node {
 }
 
 pub(crate) struct Nodes {
+    root: Arc<Path>,
     /// The file system of the backing folder; what is mounted below it has inode numbers of its own.
     device: u64,
     table: Mutex<Table>,
@@ -99,7 +109,13 @@ impl Nodes {
         let stat = fstat(&fd)?;
         let inode = (stat.st_dev, stat.st_ino);
         let kind = FileType::Directory;
-        let node = Arc::new(Node { fd, id: ROOT, kind });
+        let root: Arc<Path> = backing.canonicalize().map_err(|_| Errno::NOENT)?.into();
+        let node = Arc::new(Node {
+            fd,
+            id: ROOT,
+            kind,
+            root: root.clone(),
+        });
         let mut table = Table::default();
         table.ids.insert(inode, ROOT);
         table.known.insert(
@@ -111,6 +127,7 @@ impl Nodes {
             },
         );
         Ok(Self {
+            root,
             device: stat.st_dev,
             table: Mutex::new(table),
         })
@@ -152,7 +169,8 @@ impl Nodes {
             FOREIGN | table.foreign
         };
         let kind = FileType::from_raw_mode(stat.st_mode);
-        let node = Arc::new(Node { fd, id, kind });
+        let root = self.root.clone();
+        let node = Arc::new(Node { fd, id, kind, root });
         table.ids.insert(inode, id);
         table.known.insert(
             id,

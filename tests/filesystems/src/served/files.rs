@@ -11,6 +11,8 @@ use super::Served;
 use crate::layer::{Call, Changes, Entry, Layer};
 use crate::mirror;
 
+/// Entries that are handed out at once: few, so that a layer can stop a listing in its middle.
+const PIECE: usize = 64;
 const SEEK_DATA: i32 = 3;
 const SEEK_HOLE: i32 = 4;
 
@@ -88,7 +90,7 @@ impl<L: Layer> Served<L> {
                 self.layer.listing(node, &mut listing);
             }
             let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
-            let mut rest = (1..).zip(listing.iter()).skip(skipped);
+            let mut rest = (1..).zip(listing.iter()).skip(skipped).take(PIECE);
             rest.any(|(place, entry)| is_full(place, entry));
             Ok(())
         })
