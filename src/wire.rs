@@ -30,6 +30,7 @@ has_words!(
     SelectionMethod,
     Severity,
     Stopped,
+    Overwrite,
 );
 
 /// The word of a value: none for "unspecified", a word with the number for one this version does not know.

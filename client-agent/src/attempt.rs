@@ -18,6 +18,8 @@ use crate::progress::Progress;
 pub use crate::unfinished::MadeFolders;
 use crate::{backup, restore};
 
+/// How long a restore waits for one step of its target: less than media agents wait for clients that say nothing.
+pub const TARGET_PATIENCE: Duration = Duration::from_secs(300);
 /// How long a stopped attempt waits for the media agent to say that it is over.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 /// How long threads may take to notice that the attempt is over; one may hang in a read.
@@ -45,6 +47,9 @@ pub struct Surroundings {
     pub made: MadeFolders,
     /// How long its stream may be broken (F-10).
     pub reconnect_for: Duration,
+    /// How long the target of a restore may take for one step: a write, a sync, a name. No call can be told to give up, so a target that
+    /// is gone without a word is known by nothing else.
+    pub target_patience: Duration,
 }
 
 /// How the stream ended, in order.

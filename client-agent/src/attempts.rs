@@ -15,7 +15,7 @@ use outlast_proto::words::{AgentName, Attempt, AttemptId, JobKey, StartId};
 use parking_lot::Mutex;
 
 use crate::admission::Admission;
-use crate::attempt::{AttemptError, Ends, MadeFolders, Outcome, Surroundings, run};
+use crate::attempt::{AttemptError, Ends, MadeFolders, Outcome, Surroundings, TARGET_PATIENCE, run};
 use crate::connect::{Addresses, Road};
 use crate::progress::Progress;
 
@@ -115,6 +115,7 @@ impl Attempts {
             ends,
             made: self.made.clone(),
             reconnect_for: *self.reconnect_for.lock(),
+            target_patience: TARGET_PATIENCE,
         };
         let road = Road::Addresses(Addresses {
             credentials: Arc::clone(&self.credentials),

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, RwLockReadGuard};
 
+use outlast_core::entry::Asker;
 use outlast_core::rows::MemberFacts;
 use outlast_core::{ClusterState, Command, Entry, Reply};
 use outlast_kit::clock::SharedClock;
@@ -61,19 +62,21 @@ impl Brain {
 
     /// Proposes a command of the cluster's own making.
     pub(crate) async fn propose(&self, command: Command) -> Result<Reply, BrainError> {
-        self.submit(None, command).await
+        self.submit(None, None, command).await
     }
 
     /// Proposes a command from outside; the same `request_id` again gets the same reply (`None`: not from outside).
     pub(crate) async fn submit(
         &self,
         request_id: Option<RequestId>,
+        asked_by: Option<Asker>,
         command: Command,
     ) -> Result<Reply, BrainError> {
         let entry = Entry {
             at: self.clock.now(),
             by: self.me.name.clone(),
             request_id,
+            asked_by,
             command,
         };
         let reply = self.raft.propose(entry.encode()).await?;

@@ -1,7 +1,7 @@
 //! How jobs and their details look to people. Nothing is fetched here.
 
 use super::history;
-use crate::documents::{DetailDocument, JobDocument, ProgressDocument};
+use crate::documents::{DetailDocument, JobDocument, ProgressDocument, RestoreOfJob, SubmitterDocument};
 use crate::human::{duration, elapsed, or_dash, rate, size, time};
 use crate::table::{facts, left, right, table};
 
@@ -95,11 +95,13 @@ fn head(job: &JobDocument) -> Vec<(&'static str, String)> {
             or_dash(job.resilient.map(|yes| if yes { "yes" } else { "no" })),
         ),
         ("Priority", job.priority.to_string()),
+        ("By", or_dash(job.by.as_ref().map(SubmitterDocument::shown))),
         ("Created", time(job.created_at)),
         ("Started", time(job.started_at)),
         ("Ended", time(job.ended_at)),
         ("Elapsed", elapsed(job.started_at, job.ended_at)),
     ];
+    rows.extend(job.restore.iter().flat_map(RestoreOfJob::facts));
     if let Some(waiting) = &job.waiting {
         let mut why = or_dash(waiting.reason.as_ref());
         if let Some(what) = &waiting.r#for {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::HistoryDocument;
 use crate::error::exit;
+use crate::human::or_dash;
 use crate::wire::{text, time, word};
 
 /// The fields of CLI.md, "job show".
@@ -30,6 +31,25 @@ pub(crate) struct JobDocument {
     pub(crate) attempts: Vec<HistoryDocument>,
     pub(crate) parent: Option<String>,
     pub(crate) children: Vec<String>,
+    pub(crate) by: Option<SubmitterDocument>,
+    pub(crate) restore: Option<RestoreOfJob>,
+}
+
+/// Who submitted a job.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SubmitterDocument {
+    pub(crate) kind: Option<String>,
+    pub(crate) name: Option<String>,
+}
+
+/// What a restore was asked for, and what it left alone.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RestoreOfJob {
+    pub(crate) restore_point: Option<String>,
+    pub(crate) paths: Vec<String>,
+    pub(crate) to: Option<String>,
+    pub(crate) overwrite: Option<String>,
+    pub(crate) left_alone: Option<u64>,
 }
 
 /// Why a job is not running (T-08).
@@ -95,7 +115,55 @@ impl From<&v1::Job> for JobDocument {
             attempts: job.attempts.iter().map(HistoryDocument::from).collect(),
             parent: text(&job.parent),
             children: job.children.clone(),
+            by: job.by.as_ref().map(SubmitterDocument::from),
+            restore: job.restore.as_ref().map(RestoreOfJob::from),
         }
+    }
+}
+
+impl From<&v1::Submitter> for SubmitterDocument {
+    fn from(by: &v1::Submitter) -> Self {
+        Self {
+            kind: text(&by.kind),
+            name: text(&by.name),
+        }
+    }
+}
+
+impl From<&v1::RestoreOfJob> for RestoreOfJob {
+    fn from(restore: &v1::RestoreOfJob) -> Self {
+        Self {
+            restore_point: text(&restore.restore_point),
+            paths: restore.paths.clone(),
+            to: text(&restore.to),
+            overwrite: word::<words::Overwrite>(restore.overwrite),
+            left_alone: restore.left_alone,
+        }
+    }
+}
+
+impl SubmitterDocument {
+    /// For people.
+    pub(crate) fn shown(&self) -> String {
+        let word = |word: &Option<String>| word.clone().unwrap_or_default();
+        format!("{} \"{}\"", word(&self.kind), word(&self.name))
+    }
+}
+
+impl RestoreOfJob {
+    /// For people.
+    pub(crate) fn facts(&self) -> Vec<(&'static str, String)> {
+        let paths = match self.paths.as_slice() {
+            [] => "all".to_owned(),
+            paths => paths.join(", "),
+        };
+        vec![
+            ("Restore point", or_dash(self.restore_point.as_ref())),
+            ("Paths", paths),
+            ("To", or_dash(self.to.as_ref())),
+            ("Overwrite", or_dash(self.overwrite.as_ref())),
+            ("Left alone", or_dash(self.left_alone)),
+        ]
     }
 }
 

@@ -13,7 +13,7 @@ mod restore_point;
 pub(crate) use agent::AgentDocument;
 pub(crate) use cluster::{ClusterDocument, InitDocument, MemberDocument, NodeDocument, SettingsDocument};
 pub(crate) use history::{ErrorOfHistory, HistoryDocument};
-pub(crate) use job::{DetailDocument, JobDocument, ProgressDocument};
+pub(crate) use job::{DetailDocument, JobDocument, ProgressDocument, RestoreOfJob, SubmitterDocument};
 pub(crate) use policy::{AppliedDocument, DeletedDocument, PolicyDocument};
 pub(crate) use pool::PoolDocument;
 pub(crate) use restore_point::{FileDocument, RestorePointDocument};

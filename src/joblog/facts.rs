@@ -1,6 +1,7 @@
 //! The parts of a report as lines for people; the text and the HTML form show the same ones.
 
 use super::{Completion, ItemReport, JobInformation};
+use crate::documents::{RestoreOfJob, SubmitterDocument};
 use crate::human::{duration, elapsed, nothing, or_dash, rate, size, time};
 
 /// A line of a report: what it is, and its value for people.
@@ -8,7 +9,7 @@ pub(super) type Fact = (&'static str, String);
 
 impl JobInformation {
     pub(super) fn facts(&self) -> Vec<Fact> {
-        vec![
+        let mut facts = vec![
             ("Job", self.job.clone()),
             ("Kind", or_dash(self.kind.as_ref())),
             ("Policy", or_dash(self.policy.as_ref())),
@@ -16,7 +17,10 @@ impl JobInformation {
             ("Media agent", or_dash(self.media_agent.as_ref())),
             ("Attempt", self.attempt.to_string()),
             ("Started", time(self.started_at)),
-        ]
+            ("By", or_dash(self.by.as_ref().map(SubmitterDocument::shown))),
+        ];
+        facts.extend(self.restore.iter().flat_map(RestoreOfJob::facts));
+        facts
     }
 }
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use outlast_proto::{v1, words};
 use serde::Serialize;
 
-use crate::documents::{ErrorOfHistory, HistoryDocument};
+use crate::documents::{ErrorOfHistory, HistoryDocument, RestoreOfJob, SubmitterDocument};
 use crate::human::seconds_between;
 use crate::wire::{self, time, word};
 
@@ -39,6 +39,8 @@ struct JobInformation {
     media_agent: Option<String>,
     attempt: u32,
     started_at: Option<Timestamp>,
+    by: Option<SubmitterDocument>,
+    restore: Option<RestoreOfJob>,
 }
 
 #[derive(Debug, Serialize)]
@@ -105,6 +107,8 @@ impl Report {
                 media_agent: attempt.media_agent,
                 attempt: attempt.attempt,
                 started_at: attempt.started_at,
+                by: log.by.as_ref().map(SubmitterDocument::from),
+                restore: log.restore.as_ref().map(RestoreOfJob::from),
             },
             items: log.items.iter().map(ItemReport::new).collect(),
             exceptions: exceptions(log),

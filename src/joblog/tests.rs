@@ -11,6 +11,8 @@ fn stamp(seconds: i64) -> Option<prost_types::Timestamp> {
 fn log() -> v1::JobLog {
     let start = 1_767_225_600;
     v1::JobLog {
+        by: None,
+        restore: None,
         job: "7".into(),
         policy: "home".into(),
         kind: v1::JobKind::Backup.into(),

@@ -2,7 +2,7 @@
 
 mod cases;
 mod changes;
-mod compare;
+pub(crate) mod compare;
 mod holes;
 mod long_paths;
 mod other_client;

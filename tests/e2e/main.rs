@@ -32,6 +32,8 @@ mod ports;
 #[path = "../support/proxy.rs"]
 mod proxy;
 mod resilience;
+mod restore_ends;
+mod restore_links;
 mod rolling_restart;
 mod silence;
 mod stream;

@@ -146,25 +146,23 @@ fn single_paths_are_restored_and_existing_files_kept_as_told() {
     let target = cluster.place("target");
     let wanted = source.join("a/b/wanted");
     let restored = inside(&target, &wanted);
-    let restore = |overwrite: &str| {
+    let restore = |overwrite: &str, code: i32| {
         let (wanted, target) = (wanted.to_str().unwrap(), target.to_str().unwrap());
-        cluster.json(&[
-            "restore",
-            &point[..12],
-            wanted,
-            "--to",
-            target,
-            "--overwrite",
-            overwrite,
-            "--wait",
-        ])
+        let arguments = ["-o", "json", "restore", &point[..12], wanted, "--to", target];
+        let more = ["--overwrite", overwrite, "--wait"];
+        let ran = cluster.try_run(&[&arguments[..], &more[..]].concat());
+        ran.expect(code).json()
     };
-    assert_eq!(restore("never")["status"], "successful");
+    assert_eq!(restore("never", 0)["status"], "successful");
     assert_eq!(std::fs::read(&restored).unwrap(), b"from the restore point");
     assert!(!inside(&target, &source.join("a/unwanted")).exists());
-    for (overwrite, expected) in [("never", "changed since"), ("always", "from the restore point")] {
+    // Nothing that was asked for is there afterwards: that is a failure.
+    for (overwrite, code, expected) in [
+        ("never", 1, "changed since"),
+        ("always", 0, "from the restore point"),
+    ] {
         std::fs::write(&restored, b"changed since").unwrap();
-        restore(overwrite);
+        restore(overwrite, code);
         assert_eq!(
             std::fs::read_to_string(&restored).unwrap(),
             expected,

@@ -33,6 +33,21 @@ impl Mount {
         Self::new(at, &["-o", &format!("loop,{mode}"), image.to_str().unwrap()])
     }
 
+    /// A folder once more, where nothing can be changed.
+    pub(crate) fn read_only(at: &Path, of: &Path) -> Self {
+        let mounted = Self::new(at, &["--bind", of.to_str().unwrap()]);
+        let status = Command::new("mount")
+            .args(["-o", "remount,bind,ro"])
+            .arg(at)
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "remounting {}",
+            at.display()
+        );
+        mounted
+    }
+
     fn new(at: &Path, args: &[&str]) -> Self {
         let mounted = Command::new("mount").args(args).arg(at).status().unwrap();
         assert!(mounted.success(), "mounting at {}", at.display());

@@ -1,5 +1,7 @@
 //! Paths as bytes, and as people are shown them.
 
+use std::os::fd::{AsFd, AsRawFd as _};
+
 /// Directories with longer paths are neither backed up nor restored.
 pub(crate) const MOST_PATH: usize = 32 << 10;
 
@@ -24,6 +26,11 @@ pub(crate) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
     }
     path.extend_from_slice(name);
     path
+}
+
+/// A path that leads to what a descriptor has open, whatever that is called now.
+pub(crate) fn by_descriptor(file: impl AsFd) -> String {
+    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
 }
 
 /// Whether `name` names exactly one entry of a directory.

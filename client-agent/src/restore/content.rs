@@ -285,7 +285,7 @@ mod tests {
     use std::os::fd::OwnedFd;
     use std::sync::Arc;
 
-    use outlast_proto::words::JobId;
+    use outlast_proto::words::JobKey;
 
     use super::{BLOCK, DIRECT_FROM, PIECE, PieceBuffer, Writing};
     use crate::unfinished::temporary_name;
@@ -314,13 +314,14 @@ mod tests {
             .into_iter()
             .flat_map(|piece| [(piece, 0), (piece, DIRECT_FROM)])
         {
-            let mut file = Writing::create(Arc::clone(&folder), temporary_name(JobId(1), 2)).unwrap();
+            let mut file =
+                Writing::create(Arc::clone(&folder), temporary_name(JobKey::default(), 2)).unwrap();
             file.expect(expected, true, &mut spare);
             for data in content.chunks(piece.min(content.len())) {
                 file.write(data).unwrap();
             }
             file.finish(&mut spare).unwrap();
-            let path = temp.path().join(".outlast-restore-1-2");
+            let path = temp.path().join(".outlast-restore-0-2");
             assert!(
                 std::fs::read(&path).unwrap() == content,
                 "pieces of {piece}, {expected} expected"
@@ -350,14 +351,15 @@ mod tests {
             (1000, DIRECT_FROM),
             (usize::MAX, DIRECT_FROM),
         ] {
-            let mut file = Writing::create(Arc::clone(&folder), temporary_name(JobId(1), 3)).unwrap();
+            let mut file =
+                Writing::create(Arc::clone(&folder), temporary_name(JobKey::default(), 3)).unwrap();
             file.expect(expected, false, &mut spare);
             for data in content.chunks(piece.min(content.len())) {
                 file.write(data).unwrap();
             }
             file.finish(&mut spare).unwrap();
             rustix::fs::fsync(&file.file).unwrap();
-            let path = temp.path().join(".outlast-restore-1-3");
+            let path = temp.path().join(".outlast-restore-0-3");
             assert!(std::fs::read(&path).unwrap() == content);
             let blocks = std::os::unix::fs::MetadataExt::blocks(&path.metadata().unwrap());
             assert!(
@@ -372,10 +374,11 @@ mod tests {
     fn what_an_earlier_attempt_left_makes_room() {
         let temp = tempfile::tempdir().unwrap();
         let folder: Arc<OwnedFd> = Arc::new(std::fs::File::open(temp.path()).unwrap().into());
-        let path = temp.path().join(".outlast-restore-1-4");
+        let path = temp.path().join(".outlast-restore-0-4");
         std::os::unix::fs::symlink("elsewhere", &path).unwrap();
         for content in [&b"first"[..], b"2nd"] {
-            let mut file = Writing::create(Arc::clone(&folder), temporary_name(JobId(1), 4)).unwrap();
+            let mut file =
+                Writing::create(Arc::clone(&folder), temporary_name(JobKey::default(), 4)).unwrap();
             file.write(content).unwrap();
             file.finish(&mut PieceBuffer::default()).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), content);

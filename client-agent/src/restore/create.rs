@@ -3,20 +3,20 @@
 use std::os::fd::OwnedFd;
 
 use outlast_proto::v1::{Node, NodeType};
-use outlast_proto::words::JobId;
+use outlast_proto::words::JobKey;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, mknodat, openat, symlinkat, unlinkat};
 use rustix::io::Errno;
 
 use super::content::{Writing, remove_leftover};
-use super::metadata;
+use super::metadata::{self, Problem};
 use crate::unfinished::temporary_name;
 
 /// Makes `node` in `folder` under its temporary name, which is returned with what could not be set.
 pub(super) fn create(
     folder: &std::sync::Arc<OwnedFd>,
     node: &Node,
-    job: JobId,
-) -> Result<(Vec<u8>, Vec<String>), Errno> {
+    job: JobKey,
+) -> Result<(Vec<u8>, Vec<Problem>), Errno> {
     let temporary = temporary_name(job, node.number);
     if node.r#type() == NodeType::File {
         let file = Writing::create(std::sync::Arc::clone(folder), temporary.clone())?;
@@ -48,7 +48,7 @@ fn make(folder: &OwnedFd, name: &[u8], node: &Node) -> Result<(), Errno> {
     }
 }
 
-fn describe(folder: &OwnedFd, name: &[u8], node: &Node) -> Result<Vec<String>, Errno> {
+fn describe(folder: &OwnedFd, name: &[u8], node: &Node) -> Result<Vec<Problem>, Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = openat(folder, name, flags, Mode::empty())?;
     let is_link = node.r#type() == NodeType::Symlink;

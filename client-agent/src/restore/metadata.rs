@@ -3,7 +3,7 @@
 //!
 //! Everything goes through descriptors of what we made ourselves, so that nobody can put something else in its place.
 
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use outlast_proto::v1::{FileTime, Node};
 use rustix::fs::{
@@ -13,6 +13,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::host::node::PERMISSIONS;
+use crate::host::paths::by_descriptor;
 use crate::host::xattrs;
 
 /// setuid and setgid: worth nothing, or dangerous, under another owner.
@@ -20,8 +21,18 @@ const SET_ID: u32 = 0o6000;
 /// uid and gid that mean "do not change".
 const NOBODY: u32 = u32::MAX;
 
-/// Gives an open file or directory its metadata. What could not be set, in words.
-pub(super) fn of_open(file: &OwnedFd, node: &Node) -> Vec<String> {
+/// Something of a node's metadata that could not be set.
+#[derive(Debug)]
+pub(super) struct Problem {
+    /// In words.
+    pub(super) what: String,
+    /// What it has in common with others.
+    pub(super) kind: String,
+    pub(super) error: Option<Errno>,
+}
+
+/// Gives an open file or directory its metadata. Returns what could not be set.
+pub(super) fn of_open(file: &OwnedFd, node: &Node) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mode = owned(node, &mut problems, |uid, gid| fchown(file, uid, gid));
     let removed = xattrs::remove_others(xattrs::names_of_open(file), &node.xattrs, |name| {
@@ -35,7 +46,18 @@ pub(super) fn of_open(file: &OwnedFd, node: &Node) -> Vec<String> {
     note(&mut problems, "its mode", fchmod(file, mode));
     match times(node) {
         Some(times) => note(&mut problems, "its times", futimens(file, &times)),
-        None => problems.push("its times are impossible".to_owned()),
+        None => problems.push(impossible_times()),
+    }
+    problems
+}
+
+/// As [`of_open`], without extended attributes: those that are there stay.
+pub(super) fn without_attributes(file: &OwnedFd, node: &Node) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mode = owned(node, &mut problems, |uid, gid| fchown(file, uid, gid));
+    note(&mut problems, "its mode", fchmod(file, mode));
+    if let Some(times) = times(node) {
+        note(&mut problems, "its times", futimens(file, &times));
     }
     problems
 }
@@ -47,7 +69,7 @@ pub(super) fn of_entry(
     path_only: &OwnedFd,
     node: &Node,
     is_link: bool,
-) -> Vec<String> {
+) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mode = owned(node, &mut problems, |uid, gid| {
         chownat(path_only, "", uid, gid, AtFlags::EMPTY_PATH)
@@ -79,7 +101,7 @@ pub(super) fn of_entry(
             let set = utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW);
             note(&mut problems, "its times", set);
         }
-        None => problems.push("its times are impossible".to_owned()),
+        None => problems.push(impossible_times()),
     }
     problems
 }
@@ -87,7 +109,7 @@ pub(super) fn of_entry(
 /// Sets the owner if we may, and says which mode then is right.
 fn owned(
     node: &Node,
-    problems: &mut Vec<String>,
+    problems: &mut Vec<Problem>,
     chown: impl FnOnce(Option<Uid>, Option<Gid>) -> Result<(), Errno>,
 ) -> Mode {
     let user = rustix::process::geteuid();
@@ -124,26 +146,36 @@ fn timespec(time: FileTime) -> Option<Timespec> {
     })
 }
 
-fn by_descriptor(file: impl AsFd) -> String {
-    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
+fn note(problems: &mut Vec<Problem>, what: &str, set: Result<(), Errno>) {
+    if let Err(error) = set {
+        problems.push(Problem {
+            what: format!("{what} could not be set"),
+            kind: what.to_owned(),
+            error: Some(error),
+        });
+    }
 }
 
-fn note(problems: &mut Vec<String>, what: &str, set: Result<(), Errno>) {
-    if let Err(error) = set {
-        problems.push(format!(
-            "{what} could not be set: {}",
-            std::io::Error::from(error)
-        ));
+fn impossible_times() -> Problem {
+    Problem {
+        what: "its times are impossible".to_owned(),
+        kind: String::new(),
+        error: None,
     }
 }
 
 fn note_attribute(
-    problems: &mut Vec<String>,
+    problems: &mut Vec<Problem>,
     attribute: &outlast_proto::v1::ExtendedAttribute,
     set: Result<(), Errno>,
 ) {
-    if set.is_err() {
+    if let Err(error) = set {
         let name = crate::host::paths::shown(&attribute.name);
-        note(problems, &format!("its attribute {name}"), set);
+        problems.push(Problem {
+            what: format!("its attribute {name} could not be set"),
+            // Access lists, what programs keep, what guards keep: a file system has all of a kind, or none.
+            kind: name.split('.').next().unwrap_or_default().to_owned(),
+            error: Some(error),
+        });
     }
 }

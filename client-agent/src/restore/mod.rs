@@ -3,13 +3,20 @@
 //! [`restorer`] holds the conversation, the other files one step of writing each; this file moves messages between the thread
 //! and the stream. Both directions are bounded: a slow disk holds the media agent back.
 
+mod account;
 mod content;
 mod create;
+mod faults;
+mod filled;
+mod folder;
+mod links;
 mod metadata;
 mod place;
+mod pulse;
 mod queue;
 mod restorer;
 mod settle;
+mod target;
 mod tree;
 
 use std::pin::{Pin, pin};
@@ -17,8 +24,11 @@ use std::sync::Arc;
 
 use outlast_proto::v1::restore_down::Body as Down;
 use outlast_proto::v1::restore_up::Body as Up;
+use outlast_proto::v1::{JobError, RestoreEnd, RestoreProgress};
+use outlast_proto::words::StatusCode;
 use tokio::sync::mpsc;
 
+use self::pulse::Pulse;
 use self::restorer::{Order, Restorer};
 use crate::admission::{Admission, Work};
 use crate::attempt::{AttemptError, Outcome, Surroundings, THREADS_PATIENCE, Violation};
@@ -29,6 +39,11 @@ use crate::threads::Threads;
 /// Messages of up to 1 MiB between the stream and the thread.
 const DOWN_MESSAGES: usize = 8;
 const UP_MESSAGES: usize = 64;
+
+/// Gives a directory that a killed restore has made its owner, mode and times. What it cannot have is left.
+pub(crate) fn describe_folder(folder: &std::os::fd::OwnedFd, node: &outlast_proto::v1::Node) {
+    drop(metadata::without_attributes(folder, node));
+}
 
 /// What the writing thread tells the stream.
 pub(super) enum Said {
@@ -47,23 +62,29 @@ pub(crate) async fn run(
     let Work::Restore { to, overwrite } = &admission.work else {
         return Err(Violation::OutOfTurn { what: "a restore" }.into());
     };
+    let pulse = Arc::new(Pulse::new());
     let order = Order {
-        job: admission.id.job,
+        job: admission.id.key(),
         to: to.clone(),
         overwrite: *overwrite,
         progress: Arc::clone(&around.progress),
         made: around.made.clone(),
+        ends: around.ends.clone(),
+        pulse: Arc::clone(&pulse),
     };
     let threads = Threads::new(around.ends.now.child());
     let (to_thread, work) = mpsc::channel(DOWN_MESSAGES);
     let (say, said) = mpsc::channel(UP_MESSAGES);
     threads
-        .spawn("restore", move || Restorer::new(&order, say).work(work))
+        .spawn("restore", move || Restorer::new(order, say).work(work))
         .map_err(AttemptError::Threads)?;
     let (mut line, wire) = Line::new(road, admission, &around);
     let mut stream = Stream {
+        to: to.clone(),
         around,
         wire,
+        pulse,
+        settled: RestoreProgress::default(),
         to_thread: Some(to_thread),
         said,
         for_thread: None,
@@ -85,8 +106,12 @@ pub(crate) async fn run(
 
 /// One open stream.
 struct Stream {
+    to: String,
     around: Surroundings,
     wire: Wire<RestoreProtocol>,
+    pulse: Arc<Pulse>,
+    /// As the thread has said it last.
+    settled: RestoreProgress,
     /// None once the work was stopped.
     to_thread: Option<mpsc::Sender<Down>>,
     said: mpsc::Receiver<Said>,
@@ -101,6 +126,8 @@ struct Stream {
 enum Wake {
     End,
     WorkEnd,
+    /// The target does not answer.
+    Silence,
     RoomUp(mpsc::OwnedPermit<Up>),
     Said(Option<Said>),
     /// No room any more if the thread has ended.
@@ -116,12 +143,17 @@ impl Stream {
             match self.wake(reached.as_mut()).await {
                 Wake::End => return Ok(Outcome::Stopped),
                 Wake::WorkEnd => (self.to_thread, self.for_thread) = (None, None),
+                Wake::Silence => self.give_up(),
                 Wake::RoomUp(permit) => self.send(permit),
                 Wake::Said(Some(Said::Up(body))) => {
                     self.has_ended |= matches!(body, Up::End(_));
+                    if let Up::Progress(progress) = &body {
+                        self.settled = progress.clone();
+                    }
                     self.for_peer = Some(body);
                 }
                 Wake::Said(Some(Said::Failed(violation))) => return Err(violation.into()),
+                Wake::Said(None) if self.has_ended => (self.to_thread, self.for_thread) = (None, None),
                 Wake::Said(None) => return Err(AttemptError::ThreadFailed),
                 Wake::RoomDown(permit) => match (permit, self.for_thread.take()) {
                     (Some(permit), Some(body)) => drop(permit.send(body)),
@@ -143,10 +175,11 @@ impl Stream {
             wire,
             to_thread,
             said,
+            pulse,
             ..
         } = self;
+        let patience = around.target_patience;
         let has_thread = to_thread.is_some();
-        let is_working = has_thread && !self.has_ended;
         let room_down = async {
             match to_thread {
                 Some(to_thread) => to_thread.clone().reserve_owned().await.ok(),
@@ -159,10 +192,34 @@ impl Stream {
             () = reached => Wake::End,
             () = around.ends.work.begun(), if has_thread => Wake::WorkEnd,
             Ok(permit) = wire.up.clone().reserve_owned(), if self.for_peer.is_some() => Wake::RoomUp(permit),
-            said = said.recv(), if self.for_peer.is_none() && is_working => Wake::Said(said),
+            said = said.recv(), if self.for_peer.is_none() && has_thread => Wake::Said(said),
+            () = pulse.has_stopped_for(patience), if self.for_peer.is_none() && has_thread => Wake::Silence,
             room = room_down, if self.for_thread.is_some() => Wake::RoomDown(room),
             Some(message) = wire.down.recv(), if self.for_thread.is_none() => Wake::Message(message),
         }
+    }
+
+    /// Says that the restore is over, and leaves the thread to itself: it ends when the target answers.
+    fn give_up(&mut self) {
+        (self.to_thread, self.for_thread) = (None, None);
+        self.has_ended = true;
+        let seconds = self.around.target_patience.as_secs();
+        let mut text = format!("the target {} has not answered for {seconds} s", self.to);
+        let path = self.around.progress.path();
+        if !path.is_empty() {
+            text += &format!("; the last file was {path}");
+        }
+        let settled = &self.settled;
+        self.for_peer = Some(Up::End(RestoreEnd {
+            files: settled.files,
+            directories: settled.directories,
+            bytes: settled.bytes,
+            left_alone: settled.left_alone,
+            error: Some(JobError {
+                code: StatusCode::TARGET_NOT_WRITABLE.0.into(),
+                text,
+            }),
+        }));
     }
 
     fn send(&mut self, permit: mpsc::OwnedPermit<Up>) {

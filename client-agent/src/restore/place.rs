@@ -1,13 +1,13 @@
-//! Where things are restored: below `TO`, and what is there already.
+//! What is there already where a node is to be restored, and whether that is the same.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
-use std::sync::Arc;
 
-use outlast_proto::v1::{FileTime, JobError, Node};
-use outlast_proto::words::{Overwrite, StatusCode};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, openat, statat};
+use outlast_proto::v1::{FileTime, Node, NodeType};
+use outlast_proto::words::Overwrite;
+use rustix::fs::{AtFlags, FileType, Stat, readlinkat, statat};
 use rustix::io::Errno;
+
+use super::target::nanos;
 
 /// What a node meets at its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,33 +24,21 @@ pub(super) enum Place {
     InTheWay(&'static str),
 }
 
-/// Opens `TO`, making it if need be. Links in `TO` itself are the administrator's own.
-pub(super) fn open_target(to: &str) -> Result<Arc<OwnedFd>, JobError> {
-    let fault = |error: std::io::Error| JobError {
-        code: StatusCode::NO_SUCH_PATH.0.into(),
-        text: format!("cannot restore to {to}: {error}"),
-    };
-    std::fs::create_dir_all(Path::new(to)).map_err(fault)?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let target = openat(CWD, to, flags, Mode::empty()).map_err(|error| fault(error.into()))?;
-    Ok(Arc::new(target))
+/// What is at the place of that name.
+pub(super) fn found(folder: &OwnedFd, name: &[u8]) -> Result<Option<Stat>, Errno> {
+    match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
-/// Looks at the place of `node` in `folder`.
-pub(super) fn look(
-    folder: &OwnedFd,
-    node: &Node,
-    is_folder: bool,
-    overwrite: Overwrite,
-) -> Result<Place, Errno> {
-    let found = match statat(folder, node.name.as_ref(), AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(found) => found,
-        Err(Errno::NOENT) => return Ok(Place::Free),
-        Err(error) => return Err(error),
-    };
+/// What a node does where `found` is.
+pub(super) fn place(found: Option<&Stat>, node: &Node, is_folder: bool, overwrite: Overwrite) -> Place {
+    let Some(found) = found else { return Place::Free };
     let found_folder = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
-    let replaces = replaces(node.modified.as_ref(), &found, overwrite);
-    Ok(match (is_folder, found_folder) {
+    let replaces = replaces(node.modified.as_ref(), found, overwrite);
+    match (is_folder, found_folder) {
         (true, true) => Place::Folder,
         (false, true) => Place::InTheWay("a directory is in the way"),
         // What leads to the wanted path may be a link of the administrator's own: it is neither followed nor removed.
@@ -59,7 +47,7 @@ pub(super) fn look(
         }
         (_, false) if replaces => Place::Replace,
         (false, false) | (true, false) => Place::Keep,
-    })
+    }
 }
 
 /// Whether a node modified at `modified` takes the place of what was found.
@@ -71,5 +59,26 @@ pub(super) fn replaces(modified: Option<&FileTime>, found: &Stat, overwrite: Ove
             let there = (found.st_mtime, u32::try_from(found.st_mtime_nsec).unwrap_or(0));
             (modified.seconds, modified.nanos) > there
         }),
+    }
+}
+
+/// Whether what was found, which is no directory, differs from the node in what it contains, as far as its description tells. Times
+/// count as far as the target keeps them: in `grain` nanoseconds.
+pub(super) fn differs(folder: &OwnedFd, node: &Node, found: &Stat, grain: i128) -> bool {
+    match (node.r#type(), FileType::from_raw_mode(found.st_mode)) {
+        (NodeType::File, FileType::RegularFile) => {
+            let modified = node.modified.unwrap_or_default();
+            let there = nanos(found.st_mtime, found.st_mtime_nsec);
+            let far = (nanos(modified.seconds, modified.nanos.into()) - there).abs();
+            node.size != found.st_size.unsigned_abs() || (far != 0 && (far >= grain || there % grain != 0))
+        }
+        (NodeType::Symlink, FileType::Symlink) => {
+            let target = readlinkat(folder, node.name.as_ref(), Vec::new());
+            !target.is_ok_and(|target| target.as_bytes() == node.link_target)
+        }
+        (NodeType::CharacterDevice, FileType::CharacterDevice)
+        | (NodeType::BlockDevice, FileType::BlockDevice) => node.device != found.st_rdev,
+        (NodeType::Fifo, FileType::Fifo) | (NodeType::Socket, FileType::Socket) => false,
+        _ => true,
     }
 }

@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use outlast_proto::v1::{FileData, FileEnd, Node};
-use outlast_proto::words::JobId;
+use outlast_proto::words::{JobKey, StatusCode};
 use prost::Message as _;
 use rustix::io::Errno;
 
 use super::content::{PieceBuffer, Writing};
 use super::metadata;
-use super::settle::{Settling, Step};
+use super::settle::{Leave, Settling, Step};
 use crate::attempt::Violation;
 use crate::host::beneath::Beneath;
 use crate::host::paths::join;
@@ -20,6 +20,8 @@ use crate::unfinished::temporary_name;
 /// Memory for what waits: about a million nodes.
 const MOST_BYTES: usize = 512 << 20;
 
+const UNWRITTEN: &str = "it could not be written";
+
 /// Where things are restored.
 pub(super) struct Target {
     pub(super) beneath: Beneath,
@@ -28,16 +30,19 @@ pub(super) struct Target {
 
 /// What waits. The first is always a file whose content is still coming.
 pub(super) struct Queue {
-    job: JobId,
+    job: JobKey,
     /// `TO`, for people.
     to: Vec<u8>,
     progress: Arc<Progress>,
     items: VecDeque<Waiting>,
     bytes: usize,
-    /// The first file, once it is open. An error is said at its end.
-    writing: Option<Result<Writing, Errno>>,
+    /// The first file, once it is open.
+    writing: Option<Result<Writing, Told>>,
     buffer: PieceBuffer,
 }
+
+/// The file could not be made or written, and that has been said.
+struct Told;
 
 enum Waiting {
     Content { folder: Arc<[u8]>, node: Node },
@@ -51,14 +56,14 @@ impl Waiting {
             | Waiting::Step(Step::File { node, .. } | Step::Create { node, .. } | Step::Link { node, .. }) => {
                 node
             }
-            Waiting::Step(Step::Leave { node, .. }) => node,
+            Waiting::Step(Step::Leave(Leave { node, .. })) => node,
         };
         size_of::<Self>() + node.encoded_len()
     }
 }
 
 impl Queue {
-    pub(super) fn new(job: JobId, to: &str, progress: Arc<Progress>) -> Self {
+    pub(super) fn new(job: JobKey, to: &str, progress: Arc<Progress>) -> Self {
         Self {
             job,
             to: to.as_bytes().to_vec(),
@@ -96,24 +101,29 @@ impl Queue {
     /// The next piece of the first file.
     pub(super) fn data(&mut self, data: &FileData, target: &mut Target) -> Result<(), Violation> {
         let size = self.open_front(data.node, target)?;
-        let Some(writing) = &mut self.writing else {
+        let Some(Ok(mut file)) = self.writing.take() else {
+            self.writing = Some(Err(Told));
             return Ok(());
         };
-        let Ok(file) = writing else { return Ok(()) };
         // Zeros cost nothing to say: no more of them than the file is long.
         let too_many = data.zeros > size.saturating_sub(data.offset);
         if data.offset != file.position() || too_many {
+            file.abandon();
             return Err(Violation::OutOfTurn {
                 what: "a piece of a file",
             });
         }
         let written = file.write(&data.data).and_then(|()| file.write_zeros(data.zeros));
         self.progress.read(data.data.len() as u64 + data.zeros);
-        if let Err(error) = written
-            && let Ok(file) = std::mem::replace(writing, Err(error))
-        {
-            file.abandon();
-        }
+        self.writing = Some(match written {
+            Ok(()) => Ok(file),
+            Err(error) => {
+                file.abandon();
+                let path = self.front_path();
+                target.settling.failed(&path, UNWRITTEN, error);
+                Err(Told)
+            }
+        });
         Ok(())
     }
 
@@ -122,18 +132,25 @@ impl Queue {
         self.open_front(end.node, target)?;
         if let (Some(Waiting::Content { folder, node }), Some(writing)) = (self.pop(), self.writing.take()) {
             let path = join(&folder, &node.name);
-            match complete(writing, end, &mut self.buffer) {
-                Ok(writing) => {
+            let settling = &mut target.settling;
+            match writing.map(|writing| complete(writing, end, &mut self.buffer)) {
+                Ok(Ok(writing)) => {
                     let problems = metadata::of_open(&writing.file, &node);
-                    target.settling.problems(&path, &problems);
-                    target.settling.push(Step::File {
+                    settling.account.problems(&path, problems);
+                    settling.push(Step::File {
                         folder,
                         node,
                         writing,
                     });
                     self.progress.file_done(0);
                 }
-                Err(reason) => target.settling.exception(&path, reason),
+                Ok(Err(Incomplete::Unwritten(error))) => settling.failed(&path, UNWRITTEN, error),
+                Ok(Err(Incomplete::Unread(reason))) => {
+                    settling
+                        .account
+                        .failed(&path, StatusCode::STORAGE_WRITE_ERROR, reason);
+                }
+                Err(Told) => {}
             }
         }
         while matches!(self.items.front(), Some(Waiting::Step(_))) {
@@ -144,10 +161,23 @@ impl Queue {
         Ok(())
     }
 
-    /// Removes what is half written.
-    pub(super) fn abandon(&mut self) {
+    /// Removes what is half written, and forgets what waits for it but the directories that are left.
+    pub(super) fn abandon(&mut self) -> Vec<Leave> {
         if let Some(Ok(writing)) = self.writing.take() {
             writing.abandon();
+        }
+        self.bytes = 0;
+        let left = self.items.drain(..).filter_map(|waiting| match waiting {
+            Waiting::Step(Step::Leave(leave)) => Some(leave),
+            Waiting::Step(_) | Waiting::Content { .. } => None,
+        });
+        left.collect()
+    }
+
+    fn front_path(&self) -> Vec<u8> {
+        match self.items.front() {
+            Some(Waiting::Content { folder, node }) => join(folder, &node.name),
+            Some(Waiting::Step(_)) | None => Vec::new(),
         }
     }
 
@@ -185,10 +215,17 @@ impl Queue {
             settling.settle();
             opened = open();
         }
-        if let Ok(writing) = &mut opened {
-            writing.expect(size, has_holes, &mut self.buffer);
-        }
-        self.writing = Some(opened);
+        self.writing = Some(match opened {
+            Ok(mut writing) => {
+                writing.expect(size, has_holes, &mut self.buffer);
+                Ok(writing)
+            }
+            Err(error) => {
+                let path = self.front_path();
+                settling.failed(&path, UNWRITTEN, error);
+                Err(Told)
+            }
+        });
         Ok(size)
     }
 }
@@ -199,20 +236,23 @@ impl Drop for Queue {
     }
 }
 
-/// The file if it is whole, else why it is not.
-fn complete(
-    writing: Result<Writing, Errno>,
-    end: &FileEnd,
-    buffer: &mut PieceBuffer,
-) -> Result<Writing, String> {
-    let unwritten = |error: Errno| format!("it could not be written: {}", std::io::Error::from(error));
-    let mut writing = writing.map_err(unwritten)?;
+/// Why a file is not whole.
+enum Incomplete {
+    Unwritten(Errno),
+    /// Not all of it came.
+    Unread(String),
+}
+
+/// The file if it is whole.
+fn complete(mut writing: Writing, end: &FileEnd, buffer: &mut PieceBuffer) -> Result<Writing, Incomplete> {
     let wrong = if end.skipped {
-        Some("the media agent could not read its content".to_owned())
+        let reason = "the media agent could not read its content".to_owned();
+        Some(Incomplete::Unread(reason))
     } else if writing.position() != end.size {
-        Some(format!("{} of its {} bytes came", writing.position(), end.size))
+        let reason = format!("{} of its {} bytes came", writing.position(), end.size);
+        Some(Incomplete::Unread(reason))
     } else {
-        writing.finish(buffer).err().map(unwritten)
+        writing.finish(buffer).err().map(Incomplete::Unwritten)
     };
     match wrong {
         None => Ok(writing),

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use outlast_proto::v1::restore_down::Body as Down;
 use outlast_proto::v1::restore_up::Body as Up;
-use outlast_proto::v1::{Entries, Exceptions, JobError, RestoreEnd, RestoreProgress, Verdicts, entry};
-use outlast_proto::words::{JobId, Overwrite, StatusCode};
+use outlast_proto::v1::{Entries, Exceptions, RestoreProgress, Verdicts, entry};
+use outlast_proto::words::{JobKey, Overwrite};
 use tokio::sync::mpsc;
 
 use super::Said;
+use super::pulse::Pulse;
 use super::tree::Tree;
-use crate::attempt::MadeFolders;
-use crate::attempt::Violation;
+use crate::attempt::{Ends, MadeFolders, Violation};
 use crate::progress::Progress;
 
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -21,18 +21,24 @@ const MOST_EXCEPTIONS: usize = 256;
 
 /// What is to be restored.
 pub(super) struct Order {
-    pub(super) job: JobId,
+    pub(super) job: JobKey,
     pub(super) to: String,
     pub(super) overwrite: Overwrite,
     pub(super) progress: Arc<Progress>,
     pub(super) made: MadeFolders,
+    pub(super) ends: Ends,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 /// The thread's state.
 pub(super) struct Restorer {
+    order: Order,
     progress: Arc<Progress>,
     say: mpsc::Sender<Said>,
-    tree: Tree,
+    /// The target is made and tested when the first message comes: for nothing, nothing is made.
+    tree: Option<Tree>,
+    /// The end was said before everything had come. What still comes is answered, so that nobody waits, and is not wanted.
+    has_ended: bool,
     progress_said: Instant,
 }
 
@@ -57,11 +63,13 @@ impl From<Gone> for Trouble {
 }
 
 impl Restorer {
-    pub(super) fn new(order: &Order, say: mpsc::Sender<Said>) -> Self {
+    pub(super) fn new(order: Order, say: mpsc::Sender<Said>) -> Self {
         Self {
             progress: Arc::clone(&order.progress),
+            order,
             say,
-            tree: Tree::new(order),
+            tree: None,
+            has_ended: false,
             progress_said: Instant::now(),
         }
     }
@@ -69,7 +77,10 @@ impl Restorer {
     /// Works until the end is said or the channel is closed. What is half done then is removed.
     pub(super) fn work(mut self, mut messages: mpsc::Receiver<Down>) {
         while let Some(message) = messages.blocking_recv() {
-            match self.message(message) {
+            self.order.pulse.steps();
+            let answered = self.message(message);
+            self.order.pulse.waits();
+            match answered {
                 Ok(false) => {}
                 Ok(true) | Err(Trouble::Gone) => return,
                 Err(Trouble::Violation(violation)) => {
@@ -83,32 +94,58 @@ impl Restorer {
 
     /// Takes up a message; true after the last.
     fn message(&mut self, message: Down) -> Result<bool, Trouble> {
+        if self.has_ended {
+            return self.answer_only(&message);
+        }
+        let tree = self.tree.get_or_insert_with(|| Tree::new(&self.order));
+        let mut is_last = false;
         match message {
+            _ if tree.has_ended() => {}
             Down::Entries(entries) => self.entries(entries)?,
-            Down::Data(data) => self.tree.data(&data)?,
-            Down::FileEnds(ends) => ends.ends.iter().try_for_each(|end| self.tree.file_end(end))?,
+            Down::Data(data) => tree.data(&data)?,
+            Down::FileEnds(ends) => ends.ends.iter().try_for_each(|end| tree.file_end(end))?,
             Down::WholeFiles(whole) => whole
                 .files
                 .into_iter()
-                .try_for_each(|file| self.tree.whole_file(file))?,
+                .try_for_each(|file| tree.whole_file(file))?,
             Down::EntriesEnd(_) => {
-                self.end()?;
-                return Ok(true);
+                tree.ended()?;
+                is_last = true;
             }
             Down::Welcome(_) | Down::Over(_) => return Err(Violation::OutOfTurn { what: "a welcome" }.into()),
+        }
+        self.has_ended = !is_last && self.tree.as_ref().is_some_and(Tree::has_ended);
+        if is_last || self.has_ended {
+            self.end()?;
+            return Ok(is_last);
         }
         self.say_exceptions()?;
         self.say_progress()?;
         Ok(false)
     }
 
+    /// Says that nothing is wanted; true after the last message.
+    fn answer_only(&mut self, message: &Down) -> Result<bool, Trouble> {
+        if let Down::Entries(entries) = message {
+            let numbers = entries.entries.iter().filter_map(|entry| match &entry.kind {
+                Some(entry::Kind::Enter(node) | entry::Kind::Node(node)) => Some(node.number),
+                Some(entry::Kind::Leave(_)) | None => None,
+            });
+            let through = numbers.last().unwrap_or_default();
+            let wanted = Vec::new();
+            self.say(Up::Verdicts(Verdicts { through, wanted }))?;
+        }
+        Ok(matches!(message, Down::EntriesEnd(_)))
+    }
+
     fn entries(&mut self, entries: Entries) -> Result<(), Trouble> {
+        let Some(tree) = &mut self.tree else { return Ok(()) };
         let mut wanted = Vec::new();
         for entry in entries.entries {
             match entry.kind {
-                Some(entry::Kind::Enter(node)) => self.tree.enter(node)?,
-                Some(entry::Kind::Leave(_)) => self.tree.leave()?,
-                Some(entry::Kind::Node(node)) => wanted.extend(self.tree.node(node)?),
+                Some(entry::Kind::Enter(node)) => tree.enter(node)?,
+                Some(entry::Kind::Leave(_)) => tree.leave()?,
+                Some(entry::Kind::Node(node)) => wanted.extend(tree.node(node)?),
                 None => {
                     return Err(Violation::OutOfTurn {
                         what: "an empty entry",
@@ -117,41 +154,27 @@ impl Restorer {
                 }
             }
         }
-        let through = self.tree.through();
+        let through = tree.through();
+        if tree.has_ended() {
+            return Ok(());
+        }
         self.say(Up::Verdicts(Verdicts { through, wanted }))?;
         Ok(())
     }
 
-    /// Everything is here: brings it to disk and says so.
-    fn end(&mut self) -> Result<(), Trouble> {
-        self.tree.ended()?;
-        let mut end = RestoreEnd::default();
-        match &mut self.tree.target {
-            Err(error) => end.error = Some(error.clone()),
-            Ok(target) => {
-                if let Err(error) = target.settling.finish() {
-                    end.error = Some(JobError {
-                        code: StatusCode::FILE_READ_FAILED.0.into(),
-                        text: format!(
-                            "what was restored cannot be synced: {}",
-                            std::io::Error::from(error)
-                        ),
-                    });
-                }
-                let settled = target.settling.settled;
-                (end.files, end.directories, end.bytes) = (settled.files, settled.directories, settled.bytes);
-            }
-        }
+    /// Nothing more is restored: brings what there is to disk and says so.
+    fn end(&mut self) -> Result<(), Gone> {
+        let Some(tree) = &mut self.tree else { return Ok(()) };
+        let end = tree.finish();
         self.say_exceptions()?;
-        self.say(Up::End(end))?;
-        Ok(())
+        self.say(Up::End(end))
     }
 
     fn say_exceptions(&mut self) -> Result<(), Gone> {
-        let Ok(target) = &mut self.tree.target else {
+        let Some(Ok(target)) = self.tree.as_mut().map(|tree| tree.target.as_mut()) else {
             return Ok(());
         };
-        let exceptions = std::mem::take(&mut target.settling.exceptions);
+        let exceptions = target.settling.account.take_exceptions();
         self.progress.exceptions(exceptions.len() as u64);
         for exceptions in exceptions.chunks(MOST_EXCEPTIONS) {
             let exceptions = exceptions.to_vec();
@@ -161,23 +184,27 @@ impl Restorer {
     }
 
     fn say_progress(&mut self) -> Result<(), Gone> {
-        let Ok(target) = &self.tree.target else {
+        let Some(Ok(target)) = self.tree.as_ref().map(|tree| tree.target.as_ref()) else {
             return Ok(());
         };
         if self.progress_said.elapsed() < PROGRESS_EVERY {
             return Ok(());
         }
         self.progress_said = Instant::now();
-        let settled = target.settling.settled;
+        let settled = target.settling.account.settled;
         self.say(Up::Progress(RestoreProgress {
             files: settled.files,
             directories: settled.directories,
             bytes: settled.bytes,
+            left_alone: settled.left_alone,
             path: self.progress.path(),
         }))
     }
 
     fn say(&self, body: Up) -> Result<(), Gone> {
-        self.say.blocking_send(Said::Up(body)).map_err(|_| Gone)
+        self.order.pulse.waits();
+        let said = self.say.blocking_send(Said::Up(body));
+        self.order.pulse.steps();
+        said.map_err(|_| Gone)
     }
 }

@@ -5,17 +5,29 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use outlast_proto::v1::{FileException, Node};
-use outlast_proto::words::{JobId, Overwrite};
-use rustix::fs::{AtFlags, RenameFlags, fstat, fsync, linkat, renameat, renameat_with, syncfs, unlinkat};
+use outlast_proto::v1::{Node, NodeType};
+use outlast_proto::words::{JobKey, Overwrite, StatusCode};
+use rustix::fs::{
+    AtFlags, RenameFlags, Stat, fchmod, fstat, fsync, renameat, renameat_with, statat, syncfs, unlinkat,
+};
+use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 
-use super::content::{Writing, remove_leftover};
+use super::account::Account;
+use super::content::{PieceBuffer, Writing, remove_leftover};
+use super::faults::{Reach, reach, words};
+use super::filled::Filled;
+use super::links::{self, Linked, Links, Place};
+use super::place::{differs, found, replaces};
+use super::pulse::Pulse;
 use super::restorer::Order;
+use super::target::Root;
 use super::{create, metadata};
+use crate::attempt::Ends;
 use crate::host::beneath::Beneath;
-use crate::host::paths::{join, shown};
+use crate::host::paths::join;
 use crate::unfinished::{Ledger, temporary_name};
 
 /// A batch is settled when it holds so many open files, bytes or steps.
@@ -24,6 +36,8 @@ const MOST_BYTES: u64 = 64 << 20;
 const MOST_STEPS: usize = 4096;
 /// Up to so many files, a sync for each is cheaper than one for the file system.
 const FEW_FILES: usize = 3;
+/// A target that has passed its test is not tested again for so long.
+const TESTED_FOR: Duration = Duration::from_secs(1);
 
 /// One node's last step.
 pub(super) enum Step {
@@ -37,58 +51,67 @@ pub(super) enum Step {
     Create { folder: Arc<[u8]>, node: Node },
     /// Another name of a node that came earlier.
     Link { folder: Arc<[u8]>, node: Node },
-    /// A directory is left; its metadata is set unless it was there and stays as it was.
-    Leave {
-        path: Arc<[u8]>,
-        node: Box<Node>,
-        is_described: bool,
-    },
+    /// A directory is left.
+    Leave(Leave),
 }
 
-/// What was settled so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Settled {
-    pub(super) files: u64,
-    pub(super) directories: u64,
-    pub(super) bytes: u64,
+/// A directory that was entered, and what becomes of it when it is left.
+pub(super) struct Leave {
+    pub(super) path: Arc<[u8]>,
+    pub(super) node: Box<Node>,
+    pub(super) care: Care,
 }
 
-/// A directory below `TO` and a name in it.
-type Place = (Arc<[u8]>, Vec<u8>);
+/// Whose a directory is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Care {
+    /// It gets the restored metadata.
+    pub(super) is_described: bool,
+    /// This job made it: it is described on every way out.
+    pub(super) is_made: bool,
+    /// The mode that it had before it was opened for the time.
+    pub(super) mode_before: Option<u32>,
+}
 
 /// The steps not taken yet.
 pub(super) struct Settling {
-    job: JobId,
+    job: JobKey,
     overwrite: Overwrite,
+    pub(super) root: Root,
     pub(super) ledger: Ledger,
-    to: Vec<u8>,
+    pub(super) account: Account,
+    pub(super) filled: Filled,
     beneath: Beneath,
     steps: Vec<Step>,
     files: usize,
     bytes: u64,
-    /// Where the first name of each node with several names lies, once it is there.
-    first_names: HashMap<(u64, u64), Place>,
+    links: Links,
     /// One directory of each file system that was written to.
     written: HashMap<u64, Arc<OwnedFd>>,
-    pub(super) settled: Settled,
-    pub(super) exceptions: Vec<FileException>,
+    ends: Ends,
+    pulse: Arc<Pulse>,
+    /// When the target passed its last test.
+    tested: Option<Instant>,
 }
 
 impl Settling {
-    pub(super) fn new(order: &Order, target: &Arc<OwnedFd>) -> Self {
+    pub(super) fn new(order: &Order, root: Root, ledger: Ledger) -> Self {
         Self {
             job: order.job,
             overwrite: order.overwrite,
-            ledger: order.made.ledger(order.job, &order.to),
-            to: order.to.as_bytes().to_vec(),
-            beneath: Beneath::new(Arc::clone(target)),
+            ledger,
+            account: Account::new(&order.to),
+            filled: Filled::default(),
+            beneath: Beneath::new(Arc::clone(&root.folder)),
+            root,
             steps: Vec::new(),
             files: 0,
             bytes: 0,
-            first_names: HashMap::new(),
+            links: Links::default(),
             written: HashMap::new(),
-            settled: Settled::default(),
-            exceptions: Vec::new(),
+            ends: order.ends.clone(),
+            pulse: Arc::clone(&order.pulse),
+            tested: None,
         }
     }
 
@@ -104,10 +127,11 @@ impl Settling {
         }
     }
 
-    /// Takes all steps gathered so far.
+    /// Takes all steps gathered so far. Files that are complete get their names even after the restore's end, if that is possible.
     pub(super) fn settle(&mut self) {
         let unsynced = self.sync_files();
         for (index, step) in std::mem::take(&mut self.steps).into_iter().enumerate() {
+            self.pulse.steps();
             match step {
                 Step::File {
                     folder,
@@ -117,16 +141,14 @@ impl Settling {
                     None => self.file(&folder, &node, writing),
                     Some(error) => {
                         writing.abandon();
-                        self.failed(&folder, &node, "its content could not be written", *error);
+                        let path = join(&folder, &node.name);
+                        self.failed(&path, "its content could not be written", *error);
                     }
                 },
+                Step::Leave(leave) => self.leave(&leave),
+                Step::Create { .. } | Step::Link { .. } if self.account.has_ended() => {}
                 Step::Create { folder, node } => self.create(&folder, &node),
                 Step::Link { folder, node } => self.link(&folder, &node),
-                Step::Leave {
-                    path,
-                    node,
-                    is_described,
-                } => self.leave(&path, &node, is_described),
             }
         }
         (self.files, self.bytes) = (0, 0);
@@ -134,24 +156,126 @@ impl Settling {
     }
 
     /// Makes renames and metadata durable too. Nothing is gathered any more.
-    pub(super) fn finish(&mut self) -> Result<(), Errno> {
+    pub(super) fn finish(&mut self) {
         self.settle();
-        self.written.values().try_for_each(syncfs)
+        self.links.close(&mut self.beneath);
+        let sync = |folder| {
+            self.pulse.steps();
+            syncfs(folder)
+        };
+        if let Err(error) = self.written.values().try_for_each(sync) {
+            let reason = format!("what was restored cannot be synced: {}", words(error));
+            self.account.ends(b"", super::faults::code(error), &reason);
+        }
     }
 
-    /// Removes what is half done.
+    /// Nothing is made any more.
+    pub(super) fn close(&mut self) {
+        if let Err(error) = self.root.close(&mut self.ledger) {
+            let reason = format!("it could not get its mode back: {}", words(error));
+            self.account.exception(b"", reason);
+        }
+        self.account.close();
+    }
+
+    /// Removes what is half done; directories that are left get what they are to have all the same.
     pub(super) fn abandon(&mut self) {
         for step in std::mem::take(&mut self.steps) {
-            if let Step::File { writing, .. } = step {
-                writing.abandon();
+            match step {
+                Step::File { writing, .. } => writing.abandon(),
+                Step::Leave(leave) => self.put_right(&leave),
+                Step::Create { .. } | Step::Link { .. } => {}
+            }
+        }
+        self.links.close(&mut self.beneath);
+    }
+
+    /// Gives a directory that the restore does not come back to the modes and times it would have got, and keeps in mind that not all of
+    /// it is there: the next attempt, or restore to its place, describes it again.
+    pub(super) fn put_right(&mut self, leave: &Leave) {
+        let care = leave.care;
+        if !care.is_made && care.mode_before.is_none() {
+            return;
+        }
+        self.pulse.steps();
+        self.beneath.forget();
+        let Ok(folder) = self.beneath.folder(&leave.path) else {
+            return;
+        };
+        if care.is_made {
+            drop(metadata::of_open(&folder, &leave.node));
+        } else {
+            self.close_folder(&leave.path, &folder, care.mode_before);
+        }
+    }
+
+    /// Something could not be done for a node: ends the restore if that is the target's fault.
+    pub(super) fn failed(&mut self, path: &[u8], what: &str, error: Errno) {
+        if error == Errno::CANCELED || self.account.has_ended() {
+            return;
+        }
+        let reason = format!("{what}: {}", words(error));
+        match reach(error) {
+            Reach::Full => {
+                let reason = reason + &self.root.room();
+                self.account.ends(path, StatusCode::TARGET_FULL, &reason);
+            }
+            Reach::Doubtful if self.is_unfit() => {
+                self.account.ends(path, StatusCode::TARGET_NOT_WRITABLE, &reason);
+            }
+            Reach::Doubtful | Reach::OneNode => {
+                self.account.failed(path, StatusCode::TARGET_NOT_WRITABLE, reason);
             }
         }
     }
 
-    /// Notes something that could not be restored as it should.
-    pub(super) fn exception(&mut self, path: &[u8], reason: String) {
-        let path = shown(&join(&self.to, path));
-        self.exceptions.push(FileException { path, reason });
+    /// Whether nothing can be made in the target any more.
+    pub(super) fn is_unfit(&mut self) -> bool {
+        if self.tested.is_some_and(|at| at.elapsed() < TESTED_FOR) {
+            return false;
+        }
+        let tested = self.root.test();
+        self.tested = tested.is_ok().then(Instant::now);
+        tested.is_err()
+    }
+
+    /// A node is not restored since `there` is at its place.
+    pub(super) fn stays(&mut self, path: &[u8], folder: &Arc<OwnedFd>, node: &Node, there: &Stat) {
+        let whole = join(path, &node.name);
+        if self.filled.contains(path, there) {
+            let reason = self.filled.reason(folder, &node.name, there);
+            return self.account.in_the_way(&whole, reason);
+        }
+        if FileType::from_raw_mode(there.st_mode) == FileType::Directory {
+            return self
+                .account
+                .in_the_way(&whole, "left alone: a directory is in the way".to_owned());
+        }
+        // Another name of the same inode is no other name of the same place.
+        if there.st_nlink == 1 {
+            self.filled.note(&Arc::from(path), there);
+        }
+        // A newer one is what `if-newer` is about.
+        let may_differ = self.overwrite == Overwrite::Never;
+        if !may_differ || !differs(folder, node, there, self.grain(path, folder, there)) {
+            return self.account.kept();
+        }
+        let what = match FileType::from_raw_mode(there.st_mode) {
+            FileType::RegularFile => "file",
+            FileType::Symlink => "symbolic link",
+            _ => "special file",
+        };
+        let reason = format!("left alone: a differing {what} is there");
+        self.account.in_the_way(&whole, reason);
+    }
+
+    /// What times are kept in at `path`, where `there` lies.
+    fn grain(&mut self, path: &[u8], folder: &Arc<OwnedFd>, there: &Stat) -> i128 {
+        if let Some(grain) = self.root.known_grain(there) {
+            return grain;
+        }
+        self.ledger.works_in(&Arc::from(path));
+        self.root.grain(folder, there)
     }
 
     /// Brings the content of all files to disk; the errors of those for which that failed.
@@ -169,6 +293,7 @@ impl Settling {
         let mut is_synced: HashMap<u64, bool> = HashMap::new();
         let mut unsynced = HashMap::new();
         for &(index, device, file) in &files {
+            self.pulse.steps();
             // What the whole could not do, each file is asked for, to know which ones failed.
             let at_once =
                 files.len() > FEW_FILES && *is_synced.entry(device).or_insert_with(|| syncfs(file).is_ok());
@@ -179,118 +304,216 @@ impl Settling {
         unsynced
     }
 
-    fn file(&mut self, folder: &Arc<[u8]>, node: &Node, writing: Writing) {
-        let bytes = writing.position();
-        match self.named(&writing.folder, &writing.temporary, &node.name) {
-            Ok(true) => {
-                self.settled.bytes += bytes;
-                self.restored(folder, node);
-            }
-            Ok(false) => writing.abandon(),
+    fn file(&mut self, path: &Arc<[u8]>, node: &Node, writing: Writing) {
+        let there = match fstat(&writing.file) {
+            Ok(there) => there,
             Err(error) => {
                 writing.abandon();
-                self.failed(folder, node, "it could not get its name", error);
+                return self.failed(&join(path, &node.name), "it could not be examined", error);
             }
+        };
+        let bytes = writing.position();
+        if self.named(path, &writing.folder, &writing.temporary, node, &there) {
+            self.account.settled.bytes += bytes;
+            self.restored(path, node, there);
+        } else if !self.waits(path, node, &writing.temporary, there) {
+            writing.abandon();
         }
     }
 
     fn create(&mut self, path: &Arc<[u8]>, node: &Node) {
         self.ledger.works_in(path);
-        let made = self
-            .beneath
-            .folder(path)
-            .and_then(|folder| Ok((create::create(&folder, node, self.job)?, folder)));
-        let ((temporary, problems), folder) = match made {
+        let made = self.beneath.folder(path).and_then(|folder| {
+            let (temporary, problems) = create::create(&folder, node, self.job)?;
+            let there = statat(&folder, temporary.as_slice(), AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok((temporary, problems, folder, there))
+        });
+        let whole = join(path, &node.name);
+        let (temporary, problems, folder, there) = match made {
             Ok(made) => made,
-            Err(error) => return self.failed(path, node, "it could not be made", error),
+            Err(error) => return self.failed(&whole, "it could not be made", error),
         };
         self.wrote_to(&folder);
-        match self.named(&folder, &temporary, &node.name) {
-            Ok(true) => {
-                self.restored(path, node);
-                self.problems(&join(path, &node.name), &problems);
-            }
-            Ok(false) => drop(remove_leftover(&folder, &temporary)),
-            Err(error) => {
-                // The first error is the one to report.
-                let _ = remove_leftover(&folder, &temporary);
-                self.failed(path, node, "it could not get its name", error);
-            }
+        if self.named(path, &folder, &temporary, node, &there) {
+            self.restored(path, node, there);
+            self.account.problems(&whole, problems);
+        } else if !self.waits(path, node, &temporary, there) {
+            // Without success it stays under a name that says whose it is.
+            let _ = unlinkat(&folder, temporary.as_slice(), AtFlags::empty());
         }
     }
 
     fn link(&mut self, path: &Arc<[u8]>, node: &Node) {
         self.ledger.works_in(path);
-        let Some((first_path, first_name)) = self.first_names.get(&(node.device_id, node.inode)).cloned()
-        else {
-            let reason = "the file it is another name of could not be restored".to_owned();
-            return self.exception(&join(path, &node.name), reason);
-        };
-        let temporary = temporary_name(self.job, node.number);
-        let linked = self.beneath.folder(&first_path).and_then(|first| {
-            let folder = self.beneath.folder(path)?;
+        let (temporary, whole) = (temporary_name(self.job, node.number), join(path, &node.name));
+        let linked = self.beneath.folder(path).and_then(|folder| {
             remove_leftover(&folder, &temporary)?;
-            let first_name = first_name.as_slice();
-            linkat(
-                &first,
-                first_name,
-                &folder,
-                temporary.as_slice(),
-                AtFlags::empty(),
-            )?;
-            let named = self.named(&folder, &temporary, &node.name);
-            // A rename onto another name of the same file does nothing and leaves both.
-            remove_leftover(&folder, &temporary)?;
-            named
+            let linked = self.links.link(node, &mut self.beneath, &folder, &temporary)?;
+            Ok((folder, linked))
         });
         match linked {
-            Ok(true) => self.settled.files += 1,
-            Ok(false) => {}
-            Err(error) => self.failed(path, node, "it could not be linked", error),
+            Err(error) => self.failed(&whole, "it could not be linked", error),
+            Ok((_, None)) => {
+                let reason = "the file it is another name of could not be restored".to_owned();
+                self.account
+                    .failed(&whole, StatusCode::TARGET_NOT_WRITABLE, reason);
+            }
+            Ok((folder, Some(Linked::Link(there)))) => {
+                if self.named(path, &folder, &temporary, node, &there) {
+                    self.account.settled.files += 1;
+                }
+                // It is still there if it stays unnamed, and after a rename onto another name of the same file, which does nothing.
+                let _ = remove_leftover(&folder, &temporary);
+            }
+            Ok((_, Some(Linked::CopyOf(..)))) if node.r#type() != NodeType::File || node.size == 0 => {
+                self.create(path, node);
+            }
+            Ok((folder, Some(Linked::CopyOf(first, cause)))) => {
+                self.copy(path, node, (folder, temporary), (&first, cause));
+            }
         }
     }
 
-    fn leave(&mut self, path: &[u8], node: &Node, is_described: bool) {
-        self.settled.directories += 1;
-        if !is_described {
+    /// Restores a further name as a file of its own.
+    fn copy(
+        &mut self,
+        path: &Arc<[u8]>,
+        node: &Node,
+        (folder, temporary): (Arc<OwnedFd>, Vec<u8>),
+        (first, cause): (&Place, Errno),
+    ) {
+        let whole = join(path, &node.name);
+        let mut writing = match Writing::create(folder, temporary) {
+            Ok(writing) => writing,
+            Err(error) => return self.failed(&whole, "it could not be made", error),
+        };
+        let mut spare = PieceBuffer::default();
+        let target = (&mut writing, &mut spare);
+        let copied = links::copy(first, node, &mut self.beneath, target, (&self.ends, &self.pulse))
+            .and_then(|()| writing.finish(&mut spare));
+        if let Err(error) = copied {
+            writing.abandon();
+            let what = match error {
+                Errno::STALE | Errno::NOENT => {
+                    "the file it is another name of is no longer as it was restored"
+                }
+                _ => "it could not be copied either",
+            };
+            let what = format!("it could not be linked ({}); {what}", words(cause));
+            return self.failed(&whole, &what, error);
+        }
+        let problems = metadata::of_open(&writing.file, node);
+        self.account.problems(&whole, problems);
+        self.push_now(path, node, writing);
+    }
+
+    /// Settles one file at once.
+    fn push_now(&mut self, path: &Arc<[u8]>, node: &Node, writing: Writing) {
+        if let Err(error) = fsync(&writing.file) {
+            writing.abandon();
+            return self.failed(&join(path, &node.name), "its content could not be written", error);
+        }
+        self.wrote_to(&writing.folder);
+        self.file(path, node, writing);
+    }
+
+    fn leave(&mut self, leave: &Leave) {
+        let Leave { path, node, care } = leave;
+        self.account.directory(!node.on_the_way);
+        self.filled.left(path);
+        if !care.is_described && care.mode_before.is_none() {
             return;
         }
         // The one remembered may be a directory of that name that is no longer there.
         self.beneath.forget();
         match self.beneath.folder(path) {
-            Ok(folder) => {
+            Ok(folder) if care.is_described => {
                 let problems = metadata::of_open(&folder, node);
                 self.ledger.remove(path);
+                self.ledger.closed(path);
                 self.wrote_to(&folder);
-                self.problems(path, &problems);
+                self.account.problems(path, problems);
             }
+            Ok(folder) => self.close_folder(path, &folder, care.mode_before),
             Err(error) => {
-                let reason = format!("its metadata could not be set: {}", std::io::Error::from(error));
-                self.exception(path, reason);
+                let reason = format!("its metadata could not be set: {}", words(error));
+                self.account.exception(path, reason);
             }
         }
     }
 
-    /// Gives what is complete its name; false if something is there that stays.
-    fn named(&self, folder: &OwnedFd, temporary: &[u8], name: &[u8]) -> Result<bool, Errno> {
-        if self.overwrite == Overwrite::Never {
-            match renameat_with(folder, temporary, folder, name, RenameFlags::NOREPLACE) {
-                Ok(()) => return Ok(true),
-                Err(Errno::EXIST) => return Ok(false),
-                // Not every file system can do that; the place was free when we looked.
-                Err(Errno::INVAL | Errno::NOSYS) => {}
-                Err(error) => return Err(error),
+    /// Gives a directory back the mode it had.
+    fn close_folder(&mut self, path: &[u8], folder: &OwnedFd, mode_before: Option<u32>) {
+        let Some(mode) = mode_before else { return };
+        match fchmod(folder, Mode::from_raw_mode(mode)) {
+            Ok(()) => self.ledger.closed(path),
+            Err(error) => {
+                let reason = format!("it could not get its mode {mode:o} back: {}", words(error));
+                self.account.exception(path, reason);
             }
         }
-        renameat(folder, temporary, folder, name).map(|()| true)
     }
 
-    fn restored(&mut self, folder: &Arc<[u8]>, node: &Node) {
-        self.settled.files += 1;
+    /// Gives what is complete its name; false if it has none, for a reason that is noted then.
+    fn named(
+        &mut self,
+        path: &Arc<[u8]>,
+        folder: &Arc<OwnedFd>,
+        temporary: &[u8],
+        node: &Node,
+        ours: &Stat,
+    ) -> bool {
+        match self.rename(path, folder, temporary, node) {
+            Ok(None) => {
+                self.filled.note(path, ours);
+                return true;
+            }
+            Ok(Some(there)) => self.stays(path, folder, node, &there),
+            Err(error) => self.failed(&join(path, &node.name), "it could not get its name", error),
+        }
+        false
+    }
+
+    /// Renames to the node's name, unless something is there that stays.
+    fn rename(
+        &self,
+        path: &[u8],
+        folder: &OwnedFd,
+        temporary: &[u8],
+        node: &Node,
+    ) -> Result<Option<Stat>, Errno> {
+        let name = node.name.as_ref();
+        let there = match renameat_with(folder, temporary, folder, name, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(None),
+            // Not every file system can do that.
+            Err(Errno::EXIST | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => found(folder, name)?,
+            Err(error) => return Err(error),
+        };
+        let stays = there.filter(|there| {
+            let is_folder = FileType::from_raw_mode(there.st_mode) == FileType::Directory;
+            let replaces = replaces(node.modified.as_ref(), there, self.overwrite);
+            is_folder || !replaces || self.filled.contains(path, there)
+        });
+        if stays.is_none() {
+            renameat(folder, temporary, folder, name)?;
+        }
+        Ok(stays)
+    }
+
+    fn restored(&mut self, folder: &Arc<[u8]>, node: &Node, there: Stat) {
+        self.account.settled.files += 1;
         if node.links > 1 {
-            let place = (Arc::clone(folder), node.name.to_vec());
-            self.first_names.insert((node.device_id, node.inode), place);
+            self.links.add(node, Place::new(folder, &node.name, there));
         }
+    }
+
+    /// Whether what has no name is of use for further names of its node: then it stays until the end.
+    fn waits(&mut self, folder: &Arc<[u8]>, node: &Node, temporary: &[u8], there: Stat) -> bool {
+        let waits = node.links > 1 && !self.account.has_ended();
+        if waits {
+            self.links.add(node, Place::temporary(folder, temporary, there));
+        }
+        waits
     }
 
     fn wrote_to(&mut self, folder: &Arc<OwnedFd>) {
@@ -300,23 +523,12 @@ impl Settling {
                 .or_insert_with(|| Arc::clone(folder));
         }
     }
-
-    fn failed(&mut self, folder: &[u8], node: &Node, what: &str, error: Errno) {
-        let reason = format!("{what}: {}", std::io::Error::from(error));
-        self.exception(&join(folder, &node.name), reason);
-    }
-
-    /// Notes what of a node's metadata could not be set.
-    pub(super) fn problems(&mut self, path: &[u8], problems: &[String]) {
-        if !problems.is_empty() {
-            self.exception(path, problems.join("; "));
-        }
-    }
 }
 
 impl Drop for Settling {
     fn drop(&mut self) {
         self.abandon();
+        self.close();
     }
 }
 

@@ -1,21 +1,22 @@
 //! The restored tree as it is entered and left: each node is checked, its place looked at, and what is to be done handed on.
 
 use std::collections::HashSet;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use outlast_proto::v1::{FileData, FileEnd, JobError, Node, NodeType, WholeFile};
-use outlast_proto::words::Overwrite;
-use rustix::fs::{AtFlags, Mode, mkdirat, statat};
+use outlast_proto::v1::{FileData, FileEnd, JobError, Node, NodeType, RestoreEnd, WholeFile};
+use outlast_proto::words::{Overwrite, StatusCode};
 use rustix::io::Errno;
 
-use super::place::{Place, look, open_target, replaces};
+use super::faults::words;
+use super::folder::{Entered, enter};
+use super::place::{Place, found, place};
 use super::queue::{Queue, Target};
 use super::restorer::Order;
-use super::settle::{Settling, Step, make_room};
+use super::settle::{Leave, Settling, Step};
+use super::target::Root;
 use crate::attempt::Violation;
 use crate::host::beneath::Beneath;
-use crate::host::paths::{MOST_PATH, is_entry_name, join, shown};
+use crate::host::paths::{is_entry_name, join, shown};
 
 const MOST_LEVELS: usize = 100_000;
 
@@ -37,18 +38,15 @@ struct Level {
     entered: Option<Entered>,
 }
 
-#[derive(Clone)]
-struct Entered {
-    path: Arc<[u8]>,
-    /// Whether it gets the restored metadata.
-    is_described: bool,
-}
-
 impl Tree {
     pub(super) fn new(order: &Order) -> Self {
-        let target = open_target(&order.to).map(|target| Target {
-            settling: Settling::new(order, &target),
-            beneath: Beneath::new(target),
+        let mut ledger = order.made.ledger(order.job, &order.to);
+        let target = Root::open(order.job, &order.to, &mut ledger).and_then(|root| {
+            let beneath = Beneath::new(Arc::clone(&root.folder));
+            let mut settling = Settling::new(order, root, ledger);
+            settling.ledger.works_in(&Arc::default());
+            settling.root.test()?;
+            Ok(Target { beneath, settling })
         });
         Self {
             overwrite: order.overwrite,
@@ -74,7 +72,10 @@ impl Tree {
         if self.levels.len() >= MOST_LEVELS {
             return Err(Violation::TooMuch { what: "levels" });
         }
-        let entered = self.folder().and_then(|parent| self.make_folder(&parent, &node));
+        let entered = match (self.folder(), &mut self.target) {
+            (Some(parent), Ok(target)) => enter(target, &parent.path, &node, self.overwrite),
+            _ => None,
+        };
         self.levels.push(Level {
             node: Box::new(node),
             entered,
@@ -87,14 +88,8 @@ impl Tree {
         let level = self.levels.pop().ok_or(Violation::OutOfTurn {
             what: "the end of a directory",
         })?;
-        if let (Some(Entered { path, is_described }), Ok(target)) = (level.entered, &mut self.target) {
-            let node = level.node;
-            let step = Step::Leave {
-                path,
-                node,
-                is_described,
-            };
-            self.queue.then(step, target);
+        if let (Some(leave), Ok(target)) = (level.leave(), &mut self.target) {
+            self.queue.then(Step::Leave(leave), target);
         }
         self.bounded()
     }
@@ -105,10 +100,13 @@ impl Tree {
         if node.r#type() == NodeType::Directory {
             return Err(Violation::UnknownNode { node: node.number });
         }
-        let Some(folder) = self.folder().filter(|folder| self.takes(folder, &node)) else {
+        let folder = self.folder();
+        let Ok(target) = &mut self.target else {
             return Ok(None);
         };
-        let Ok(target) = &mut self.target else {
+        target.settling.account.wants_other();
+        let takes = |folder: &Entered| takes(target, folder, &node, self.overwrite);
+        let Some(Entered { path: folder, .. }) = folder.filter(takes) else {
             return Ok(None);
         };
         let is_further_name = node.links > 1 && !self.first_names.insert((node.device_id, node.inode));
@@ -162,6 +160,29 @@ impl Tree {
         Err(Violation::OutOfTurn { what: "the end" })
     }
 
+    /// Everything is here, or nothing more can be restored: brings it to disk and says what it came to.
+    pub(super) fn finish(&mut self) -> RestoreEnd {
+        match &mut self.target {
+            Err(error) => RestoreEnd {
+                error: Some(error.clone()),
+                ..RestoreEnd::default()
+            },
+            Ok(target) => {
+                let left = self.queue.abandon();
+                target.settling.finish();
+                put_right(target, left, &mut self.levels);
+                target.settling.close();
+                target.settling.account.end()
+            }
+        }
+    }
+
+    /// Whether nothing more can be restored.
+    pub(super) fn has_ended(&self) -> bool {
+        let ended = |target: &Target| target.settling.account.has_ended();
+        self.target.as_ref().map_or(true, ended)
+    }
+
     fn bounded(&self) -> Result<(), Violation> {
         if self.queue.is_too_long() {
             return Err(Violation::TooMuch { what: "entries" });
@@ -182,79 +203,80 @@ impl Tree {
         Ok(())
     }
 
-    /// The path of the directory entered last, unless nothing in it is restored.
-    fn folder(&self) -> Option<Arc<[u8]>> {
-        self.target.as_ref().ok()?;
+    /// The directory entered last, unless nothing in it is restored.
+    fn folder(&self) -> Option<Entered> {
         match self.levels.last() {
-            None => Some(Arc::default()),
-            Some(level) => level.entered.as_ref().map(|entered| Arc::clone(&entered.path)),
+            None => Some(Entered::default()),
+            Some(level) => level.entered.clone(),
         }
     }
+}
 
-    /// Makes the directory or takes the one that is there.
-    fn make_folder(&mut self, parent: &[u8], node: &Node) -> Option<Entered> {
-        let overwrite = self.overwrite;
-        let Target { beneath, settling } = self.target.as_mut().ok()?;
-        let path: Arc<[u8]> = join(parent, &node.name).into();
-        if path.len() > MOST_PATH {
-            settling.exception(&path, "its path is too long".to_owned());
-            return None;
-        }
-        let made = beneath.folder(parent).and_then(|folder| {
-            let place = look(&folder, node, true, overwrite)?;
-            if place == Place::Replace {
-                make_room(&folder, &node.name)?;
-            }
-            if matches!(place, Place::Free | Place::Replace) {
-                mkdirat(&folder, node.name.as_ref(), Mode::RWXU)?;
-                settling.ledger.insert(&path, &folder, &node.name);
-            }
-            Ok((place, folder))
-        });
-        let is_described = match made {
-            Ok((Place::Free | Place::Replace, _)) => true,
-            // One an earlier attempt made is ours; another is overwritten as files are: never, always, or if the restored one is newer.
-            Ok((Place::Folder, folder)) => {
-                settling.ledger.contains(&path, &folder, &node.name)
-                    || (!node.on_the_way && is_described(&folder, node, overwrite))
-            }
-            Ok((Place::InTheWay(what), _)) => {
-                settling.exception(&path, what.to_owned());
-                return None;
-            }
-            Ok((Place::Keep, _)) => return None,
-            Err(error) => {
-                let reason = format!("the directory could not be made: {}", std::io::Error::from(error));
-                settling.exception(&path, reason);
-                return None;
-            }
-        };
-        Some(Entered { path, is_described })
+impl Level {
+    fn leave(self) -> Option<Leave> {
+        let Self { node, entered } = self;
+        entered.map(|Entered { path, care, .. }| Leave { path, node, care })
     }
+}
 
-    /// Whether `node` shall be restored, given what is at its place.
-    fn takes(&mut self, folder: &[u8], node: &Node) -> bool {
-        let overwrite = self.overwrite;
-        let Ok(Target { beneath, settling }) = &mut self.target else {
+impl Drop for Tree {
+    /// On every way out nothing half done stays, and directories get what they are to have.
+    fn drop(&mut self) {
+        let left = self.queue.abandon();
+        if let Ok(target) = &mut self.target {
+            target.settling.abandon();
+            put_right(target, left, &mut self.levels);
+        }
+    }
+}
+
+/// The directories whose end has not come, or was not reached, the deepest first.
+fn put_right(target: &mut Target, left: Vec<Leave>, levels: &mut Vec<Level>) {
+    let open = std::iter::from_fn(|| levels.pop()).filter_map(Level::leave);
+    for leave in left.into_iter().chain(open) {
+        target.settling.put_right(&leave);
+    }
+}
+
+/// Whether `node`, which is no directory, shall be restored, given what is at its place.
+fn takes(target: &mut Target, folder: &Entered, node: &Node, overwrite: Overwrite) -> bool {
+    let Target { beneath, settling } = target;
+    let path = &folder.path;
+    let looked = beneath.folder(path).and_then(|folder| {
+        let found = found(&folder, &node.name)?;
+        Ok((folder, found))
+    });
+    let (parent, there) = match looked {
+        Ok(looked) => looked,
+        Err(error) => {
+            settling.failed(&join(path, &node.name), "its place cannot be examined", error);
             return false;
-        };
-        let place = |folder: Arc<OwnedFd>| look(&folder, node, false, overwrite);
-        let reason = match beneath.folder(folder).and_then(place) {
-            Ok(Place::Free | Place::Replace) => return true,
-            Ok(Place::Keep | Place::Folder) => return false,
-            Ok(Place::InTheWay(what)) => what.to_owned(),
-            Err(error) => unexamined(error),
-        };
-        settling.exception(&join(folder, &node.name), reason);
-        false
+        }
+    };
+    let is_filled = |there| settling.filled.contains(path, there);
+    match (place(there.as_ref(), node, false, overwrite), there) {
+        (Place::Keep | Place::Folder | Place::InTheWay(_), Some(there)) => {
+            settling.stays(path, &parent, node, &there);
+            false
+        }
+        (_, Some(there)) if is_filled(&there) => {
+            settling.stays(path, &parent, node, &there);
+            false
+        }
+        _ => match folder.refuses {
+            None => true,
+            Some(error) => {
+                let reason = unwritable(error);
+                let path = join(path, &node.name);
+                settling
+                    .account
+                    .failed(&path, StatusCode::TARGET_NOT_WRITABLE, reason);
+                false
+            }
+        },
     }
 }
 
-fn is_described(parent: &OwnedFd, node: &Node, overwrite: Overwrite) -> bool {
-    let found = statat(parent, node.name.as_ref(), AtFlags::SYMLINK_NOFOLLOW);
-    found.is_ok_and(|found| replaces(node.modified.as_ref(), &found, overwrite))
-}
-
-fn unexamined(error: Errno) -> String {
-    format!("its place cannot be examined: {}", std::io::Error::from(error))
+fn unwritable(error: Errno) -> String {
+    format!("its directory cannot be written: {}", words(error))
 }

@@ -11,4 +11,5 @@ mod media_agent;
 mod proxy;
 mod restore;
 mod run;
+mod targets;
 mod trees;

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use self::backup::Backup;
 use outlast_client_agent::Progress;
 use outlast_client_agent::admission::Admission;
-use outlast_client_agent::attempt::{AttemptError, Ends, MadeFolders, Outcome, Surroundings, run_on};
+use outlast_client_agent::attempt::{
+    AttemptError, Ends, MadeFolders, Outcome, Surroundings, TARGET_PATIENCE, run_on,
+};
 use outlast_kit::clock::SystemClock;
 use outlast_kit::identity::Identity;
 use outlast_kit::local::HandedOver;
@@ -85,6 +87,8 @@ pub(crate) struct Script {
     pub(crate) restores: Vec<restore_down::Body>,
     /// Of the client, in [`MediaAgent::run`].
     pub(crate) reconnect_for: std::time::Duration,
+    /// How long the target of a restore may take for one step; none: as long as an agent waits.
+    pub(crate) target_patience: Option<std::time::Duration>,
     /// Every stream that goes on from another says that it is another process.
     pub(crate) is_anew: bool,
     /// What a client gets that asks for a way without the network.
@@ -163,6 +167,7 @@ impl MediaAgent {
             ends,
             made,
             reconnect_for: self.script.reconnect_for,
+            target_patience: self.script.target_patience.unwrap_or(TARGET_PATIENCE),
         };
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
         run_on(endpoint.connect().await.unwrap(), &admission, around).await
@@ -453,7 +458,8 @@ async fn restore(
         if !is_answered {
             continue;
         }
-        loop {
+        // The client's last word may come at any time.
+        while told.lock().unwrap().restored.is_none() {
             match hear().await {
                 Some(body) if note(body.clone()) => break,
                 Some(_) => {}

@@ -4,20 +4,19 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::restore_down::Body as Down;
 use outlast_proto::v1::restore_up::Body as Up;
 use outlast_proto::v1::{
-    self, Entries, EntriesEnd, Entry, FileData, FileEnd, FileEnds, FileException, ItemEnded, ItemStarted,
-    LeaveDirectory, RestoreEnd, Stopped, Verdicts, WholeFile, WholeFiles, entry,
+    self, Entries, EntriesEnd, Entry, FileException, ItemEnded, ItemStarted, LeaveDirectory, RestoreEnd,
+    Stopped, Verdicts, entry,
 };
-use outlast_proto::words::{Counters, MAX_EXCEPTIONS, StatusCode};
+use outlast_proto::words::{Counters, StatusCode};
 use outlast_repository::{BlobId, NodeKind, SnapshotId};
 use prost::Message as _;
 
-use super::content::{Answer, Readers};
-use super::walk::{Step, Walk, is_damage};
+use super::content::Readers;
+use super::walk::{Step, Walk};
 use crate::attempts::{Done, End, RestoreProtocol, Wire, counters_message};
 use crate::backup::{Base, ExceptionLog};
 use crate::fault::{Fault, told_by_client};
@@ -25,12 +24,8 @@ use crate::tree_builder::{ItemPath, node_from_tree};
 
 const BATCH_ENTRIES: usize = 256;
 const BATCH_BYTES: usize = 256 << 10;
-const PIECE: usize = 1 << 20;
-/// Files up to this length go together, many in one message.
-const SHORT_FILE: usize = 64 << 10;
-const TOGETHER_BYTES: usize = 256 << 10;
-/// So many zeros are only counted.
-const MANY_ZEROS: usize = 64 << 10;
+/// Paths that are named of those that are not there.
+const MOST_NAMED: usize = 10;
 /// Batches whose verdicts are awaited while the content of an earlier one is sent.
 const BATCHES_AHEAD: usize = 2;
 
@@ -41,36 +36,41 @@ pub(crate) struct RestoreWork {
 }
 
 /// A file whose entry was sent.
-struct File {
-    number: u64,
-    path: String,
-    content: Vec<BlobId>,
+pub(super) struct File {
+    pub(super) number: u64,
+    pub(super) path: String,
+    pub(super) content: Vec<BlobId>,
 }
 
 impl File {
     /// Its chunks; those that follow one another and are the same, as in a hole, are read once.
-    fn runs(&self) -> impl Iterator<Item = &[BlobId]> {
+    pub(super) fn runs(&self) -> impl Iterator<Item = &[BlobId]> {
         self.content.chunk_by(|one, next| one == next)
     }
 }
 
 #[derive(Default)]
-struct Batch {
+pub(super) struct Batch {
     entries: Vec<Entry>,
-    files: Vec<File>,
+    pub(super) files: Vec<File>,
     through: u64,
 }
 
-struct Engine<'a> {
-    base: &'a Base,
-    wire: &'a mut Wire<RestoreProtocol>,
+pub(super) struct Engine<'a> {
+    pub(super) base: &'a Base,
+    pub(super) wire: &'a mut Wire<RestoreProtocol>,
     exceptions: ExceptionLog,
     /// Files with damaged content, the first of them.
-    left_out: Vec<String>,
-    counters: Counters,
+    pub(super) left_out: Vec<String>,
+    /// The first thing that could not be read, and why.
+    first_loss: Option<String>,
+    pub(super) counters: Counters,
     /// Answers that came while something else was done.
     verdicts: VecDeque<Verdicts>,
-    end: Option<RestoreEnd>,
+    /// The client's last word. With an error it may come at any time, and nothing more is sent then.
+    pub(super) end: Option<RestoreEnd>,
+    /// Whether the client has everything.
+    is_all_sent: bool,
     next_number: u64,
 }
 
@@ -88,9 +88,11 @@ pub(crate) fn run(work: RestoreWork, mut wire: Wire<RestoreProtocol>) -> Result<
         wire: &mut wire,
         exceptions: ExceptionLog::default(),
         left_out: Vec::new(),
+        first_loss: None,
         counters: Counters::default(),
         verdicts: VecDeque::new(),
         end: None,
+        is_all_sent: false,
         next_number: 0,
     };
     let done = engine.restore(work.snapshot, &work.paths)?;
@@ -111,7 +113,7 @@ impl Engine<'_> {
         let base = self.base;
         let paths: Vec<ItemPath> = match paths.iter().map(|p| ItemPath::parse(p).ok_or(p)).collect() {
             Ok(paths) => paths,
-            Err(path) => return Ok(no_such_path(path)),
+            Err(path) => return Ok(no_such_path(std::slice::from_ref(path))),
         };
         let snapshot = base
             .repository
@@ -120,54 +122,66 @@ impl Engine<'_> {
         let items = snapshot.paths.iter().filter_map(|item| ItemPath::parse(item));
         let mut walk = Walk::new(&base.repository, snapshot.tree, items.collect(), &paths)
             .map_err(|error| base.storage_fault(&error))?;
+        let missing: Vec<String> = walk.missing().iter().map(|index| show(&paths[*index])).collect();
+        if !missing.is_empty() && missing.len() == paths.len() {
+            return Ok(no_such_path(&missing));
+        }
+        for path in missing {
+            self.except(path, "it is not in this restore point".to_owned())?;
+        }
         std::thread::scope(|scope| {
             let readers = Readers::start(scope, &base.repository);
             self.stream(&mut walk, &readers)
         })?;
-        let missing: Vec<usize> = (0..paths.len()).filter(|index| !walk.has_found(*index)).collect();
-        for index in &missing {
-            self.except(show(&paths[*index]), "it is not in this restore point".to_owned())?;
+        let end = self.last_word()?;
+        (self.counters.files, self.counters.directories) = (end.files, end.directories);
+        (self.counters.bytes, self.counters.left_alone) = (end.bytes, end.left_alone);
+        self.publish();
+        Ok(self.done(end))
+    }
+
+    /// Tells the client that it has everything, unless it has ended before, and waits for its last word.
+    fn last_word(&mut self) -> Result<RestoreEnd, End> {
+        if self.end.is_none() {
+            self.is_all_sent = true;
+            self.wire.send(Down::EntriesEnd(EntriesEnd {}))?;
         }
-        self.wire.send(Down::EntriesEnd(EntriesEnd {}))?;
-        let end = loop {
+        loop {
             match self.end.take() {
-                Some(end) => break end,
+                Some(end) => return Ok(end),
                 None => {
                     let message = self.wire.receive()?;
                     self.handle(message)?;
                 }
             }
-        };
-        (self.counters.files, self.counters.directories) = (end.files, end.directories);
-        self.counters.bytes = end.bytes;
-        self.publish();
-        Ok(match end.error {
-            Some(error) => {
+        }
+    }
+
+    /// What the restore came to (S-14e).
+    fn done(&self, end: RestoreEnd) -> Done {
+        let is_nothing = end.files == 0 && end.left_alone == 0;
+        let (code, text) = match (end.error, &self.first_loss) {
+            (Some(error), _) => {
                 let error = told_by_client(error);
-                Done {
-                    code: StatusCode(u16::try_from(error.code).unwrap_or(StatusCode::ACCESS_NOT_ALLOWED.0)),
-                    text: error.text,
-                    stopped: Stopped::Unspecified,
-                }
+                let code = u16::try_from(error.code).unwrap_or(StatusCode::ACCESS_NOT_ALLOWED.0);
+                (StatusCode(code), error.text)
             }
-            None if !missing.is_empty() && missing.len() == paths.len() => no_such_path(&show(&paths[0])),
-            None => {
-                let code = if self.exceptions.count() > 0 {
-                    StatusCode::EXCEPTIONS
-                } else {
-                    StatusCode::SUCCESSFUL
-                };
-                let (text, stopped) = (String::new(), Stopped::Unspecified);
-                Done { code, text, stopped }
+            (None, Some(loss)) if is_nothing => {
+                let text = format!("nothing was restored; the first cause: {loss}");
+                (StatusCode::STORAGE_WRITE_ERROR, text)
             }
-        })
+            (None, _) if self.exceptions.count() > 0 => (StatusCode::EXCEPTIONS, String::new()),
+            (None, _) => (StatusCode::SUCCESSFUL, String::new()),
+        };
+        let stopped = Stopped::Unspecified;
+        Done { code, text, stopped }
     }
 
     /// Sends entries and content until the walk is over and every wanted file was sent.
     fn stream(&mut self, walk: &mut Walk<'_>, readers: &Readers<'_>) -> Result<(), End> {
         let mut ahead: VecDeque<Batch> = VecDeque::new();
         let mut walking = true;
-        while walking || !ahead.is_empty() {
+        while self.end.is_none() && (walking || !ahead.is_empty()) {
             if walking && ahead.len() < BATCHES_AHEAD {
                 let (mut batch, more) = self.next_batch(walk)?;
                 walking = more;
@@ -179,7 +193,9 @@ impl Engine<'_> {
                 continue;
             }
             if let Some(batch) = ahead.pop_front() {
-                let verdicts = self.verdicts_of(&batch)?;
+                let Some(verdicts) = self.verdicts_of(&batch)? else {
+                    return Ok(());
+                };
                 self.send_files(batch, &verdicts.wanted, readers)?;
             }
         }
@@ -210,7 +226,7 @@ impl Engine<'_> {
         Ok(Some(match step {
             Step::Leave => entry::Kind::Leave(LeaveDirectory {}),
             Step::Unreadable { reason } => {
-                self.except(walk.path_of(None), reason)?;
+                self.lose(walk.path_of(None), reason)?;
                 return Ok(None);
             }
             Step::Enter { node, on_the_way } => {
@@ -240,132 +256,26 @@ impl Engine<'_> {
         }))
     }
 
-    /// The client's answer to a batch.
-    fn verdicts_of(&mut self, batch: &Batch) -> Result<Verdicts, End> {
+    /// The client's answer to a batch; none if it has said its last word instead.
+    fn verdicts_of(&mut self, batch: &Batch) -> Result<Option<Verdicts>, End> {
         loop {
+            if self.end.is_some() {
+                return Ok(None);
+            }
             if let Some(verdicts) = self.verdicts.pop_front() {
                 let known = |number: &u64| batch.files.iter().any(|file| file.number == *number);
                 let rising = verdicts.wanted.windows(2).all(|pair| pair[0] < pair[1]);
                 if verdicts.through != batch.through || !rising || !verdicts.wanted.iter().all(known) {
                     return Err(protocol("verdicts do not fit the entries").into());
                 }
-                return Ok(verdicts);
+                return Ok(Some(verdicts));
             }
             let message = self.wire.receive()?;
             self.handle(message)?;
         }
     }
 
-    fn send_files(&mut self, batch: Batch, wanted: &[u64], readers: &Readers<'_>) -> Result<(), End> {
-        let files: Vec<File> = batch
-            .files
-            .into_iter()
-            .filter(|file| wanted.binary_search(&file.number).is_ok())
-            .collect();
-        let ids = files.iter().flat_map(File::runs).map(|run| run[0]).collect();
-        let mut chunks = readers.read(ids).peekable();
-        let mut together = Vec::new();
-        let mut bytes = 0;
-        for file in &files {
-            let is_short = |answer: &Answer| matches!(answer, Ok(data) if data.len() <= SHORT_FILE);
-            if file.content.len() == 1
-                && let Some(Ok(data)) = chunks.next_if(is_short)
-            {
-                bytes += data.len();
-                let node = file.number;
-                together.push(WholeFile { node, data });
-                if bytes < TOGETHER_BYTES {
-                    continue;
-                }
-                self.send_together(&mut together)?;
-            } else {
-                self.send_together(&mut together)?;
-                self.send_file(file, &mut chunks)?;
-            }
-            bytes = 0;
-        }
-        self.send_together(&mut together)
-    }
-
-    fn send_together(&mut self, together: &mut Vec<WholeFile>) -> Result<(), End> {
-        let files = std::mem::take(together);
-        self.take_what_came()?;
-        if files.is_empty() {
-            return Ok(());
-        }
-        self.counters.bytes_read += files.iter().map(|file| file.data.len() as u64).sum::<u64>();
-        self.wire.send(Down::WholeFiles(WholeFiles { files }))
-    }
-
-    fn send_file(&mut self, file: &File, chunks: &mut impl Iterator<Item = Answer>) -> Result<(), End> {
-        let mut offset = 0;
-        let mut damage = None;
-        for run in file.runs() {
-            match chunks.next() {
-                Some(Ok(bytes)) if damage.is_none() => {
-                    offset = self.send_run(file, offset, &bytes, run.len())?;
-                }
-                Some(Ok(_)) | None => {}
-                Some(Err(error)) if is_damage(&error) => damage = damage.or(Some(error)),
-                Some(Err(error)) => return Err(self.base.storage_fault(&error).into()),
-            }
-        }
-        let skipped = damage.is_some();
-        if let Some(error) = damage {
-            let reason = format!("its content is damaged in the storage unit: {error}");
-            self.except(file.path.clone(), reason)?;
-            if self.left_out.len() < MAX_EXCEPTIONS {
-                self.left_out.push(file.path.clone());
-            }
-        }
-        let end = FileEnd {
-            node: file.number,
-            size: offset,
-            skipped,
-            ..FileEnd::default()
-        };
-        self.wire.send(Down::FileEnds(FileEnds { ends: vec![end] }))?;
-        self.take_what_came()
-    }
-
-    /// The same bytes so many times.
-    fn send_run(&mut self, file: &File, mut offset: u64, bytes: &Bytes, times: usize) -> Result<u64, End> {
-        if bytes.len() >= MANY_ZEROS && bytes.iter().all(|byte| *byte == 0) {
-            let zeros = bytes.len() as u64 * times as u64;
-            self.take_what_came()?;
-            self.wire.send(Down::Data(FileData {
-                node: file.number,
-                offset,
-                zeros,
-                ..FileData::default()
-            }))?;
-            self.counters.bytes_read += zeros;
-            return Ok(offset + zeros);
-        }
-        for _ in 0..times {
-            offset = self.send_data(file, offset, bytes.clone())?;
-        }
-        Ok(offset)
-    }
-
-    fn send_data(&mut self, file: &File, mut offset: u64, mut bytes: Bytes) -> Result<u64, End> {
-        while !bytes.is_empty() {
-            let data = bytes.split_to(bytes.len().min(PIECE));
-            let length = data.len() as u64;
-            self.take_what_came()?;
-            self.wire.send(Down::Data(FileData {
-                node: file.number,
-                offset,
-                data,
-                zeros: 0,
-            }))?;
-            offset += length;
-            self.counters.bytes_read += length;
-        }
-        Ok(offset)
-    }
-
-    fn take_what_came(&mut self) -> Result<(), End> {
+    pub(super) fn take_what_came(&mut self) -> Result<(), End> {
         while let Some(message) = self.wire.try_receive()? {
             self.handle(message)?;
         }
@@ -389,10 +299,15 @@ impl Engine<'_> {
                 self.counters.files = progress.files;
                 self.counters.directories = progress.directories;
                 self.counters.bytes = progress.bytes;
+                self.counters.left_alone = progress.left_alone;
                 self.base.progress.set_path(progress.path);
                 self.publish();
             }
-            Up::End(end) if self.end.is_none() => self.end = Some(end),
+            Up::End(end) if self.end.is_none() && (self.is_all_sent || end.error.is_some()) => {
+                self.end = Some(end);
+            }
+            // Of entries that were on their way when it said its last word.
+            Up::Verdicts(_) if self.end.is_some() => {}
             Up::Verdicts(_) | Up::End(_) | Up::Hello(_) | Up::Goodbye(_) => {
                 return Err(protocol("a message came out of turn").into());
             }
@@ -400,7 +315,13 @@ impl Engine<'_> {
         Ok(())
     }
 
-    fn except(&mut self, path: String, reason: String) -> Result<(), End> {
+    /// Something that cannot be read in the storage unit.
+    pub(super) fn lose(&mut self, path: String, reason: String) -> Result<(), End> {
+        self.first_loss.get_or_insert_with(|| format!("{path}: {reason}"));
+        self.except(path, reason)
+    }
+
+    pub(super) fn except(&mut self, path: String, reason: String) -> Result<(), End> {
         self.exceptions.add(FileException { path, reason });
         self.publish();
         let batch = self.exceptions.take_batch(0);
@@ -439,10 +360,21 @@ impl Engine<'_> {
     }
 }
 
-fn no_such_path(path: &str) -> Done {
+fn no_such_path(paths: &[String]) -> Done {
+    let named: Vec<_> = paths
+        .iter()
+        .take(MOST_NAMED)
+        .map(|path| format!("\"{path}\""))
+        .collect();
+    let (named, more) = (named.join(", "), paths.len().saturating_sub(MOST_NAMED));
+    let text = match (paths.len(), more) {
+        (1, _) => format!("{named} is not in this restore point"),
+        (_, 0) => format!("{named} are not in this restore point"),
+        (_, more) => format!("{named} and {more} other paths are not in this restore point"),
+    };
     Done {
         code: StatusCode::NO_SUCH_PATH,
-        text: format!("\"{path}\" is not in this restore point"),
+        text,
         stopped: Stopped::Unspecified,
     }
 }

@@ -46,7 +46,8 @@ pub(super) struct Walk<'a> {
     names: Vec<Vec<u8>>,
     /// A directory that was entered and not opened yet.
     entered: Option<(Option<BlobId>, Selection)>,
-    found: BTreeSet<usize>,
+    /// Wanted paths that are not there.
+    missing: Vec<usize>,
     /// The items of the snapshot: nothing was backed up of the directories above them.
     items: Vec<ItemPath>,
 }
@@ -60,12 +61,14 @@ impl<'a> Walk<'a> {
         paths: &[ItemPath],
     ) -> Result<Self, RepositoryError> {
         let all = paths.is_empty() || paths.iter().any(|path| path.parts().is_empty());
+        let mut missing = Vec::new();
         let selection = if all {
             Selection::All
         } else {
             let wanted: Wanted = paths.iter().map(|p| p.parts().to_vec()).enumerate().collect();
             // Directories on the way to nothing are not made.
             let there = existing(repository, root, wanted.clone())?;
+            missing.extend((0..paths.len()).filter(|index| !there.contains(index)));
             Selection::Paths(
                 wanted
                     .into_iter()
@@ -74,24 +77,19 @@ impl<'a> Walk<'a> {
             )
         };
         let nodes = repository.open_tree(&root)?;
-        let found = if all {
-            (0..paths.len()).collect()
-        } else {
-            BTreeSet::new()
-        };
         Ok(Self {
             repository,
             frames: vec![Frame { nodes, selection }],
             names: Vec::new(),
             entered: None,
-            found,
+            missing,
             items,
         })
     }
 
-    /// Whether the path with that index was met.
-    pub(super) fn has_found(&self, index: usize) -> bool {
-        self.found.contains(&index)
+    /// The indexes of the wanted paths that are not there.
+    pub(super) fn missing(&self) -> &[usize] {
+        &self.missing
     }
 
     /// The path of the node of the latest step.
@@ -132,7 +130,7 @@ impl<'a> Walk<'a> {
                     return Ok(self.names.pop().map(|_| Step::Leave));
                 }
             };
-            let Some((selection, found)) = frame.selection.below(&node.name) else {
+            let Some((selection, _)) = frame.selection.below(&node.name) else {
                 continue;
             };
             if check_name(&node.name).is_err() {
@@ -140,7 +138,6 @@ impl<'a> Walk<'a> {
                 let reason = format!("{name:?}, which it lists, is no name of a file; it is left out");
                 return Ok(Some(Step::Unreadable { reason }));
             }
-            self.found.extend(found);
             if node.kind != NodeKind::Dir {
                 return Ok(Some(Step::Node(node)));
             }

@@ -17,8 +17,20 @@ pub struct Entry {
     pub by: String,
     /// Of the submission, if it came from outside: a known one is answered as the first time.
     pub request_id: Option<RequestId>,
+    /// Who asked for it, if somebody did and is written down with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_by: Option<Asker>,
     /// What to do.
     pub command: Command,
+}
+
+/// Who asks: the subject of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asker {
+    /// As certificates spell it.
+    pub kind: String,
+    /// The common name.
+    pub name: String,
 }
 
 impl Entry {

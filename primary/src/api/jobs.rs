@@ -1,6 +1,6 @@
 //! `Jobs`.
 
-use outlast_core::entry::RestoreRequest as RestoreCommand;
+use outlast_core::entry::{Asker, RestoreRequest as RestoreCommand};
 use outlast_core::rows::Job;
 use outlast_core::{Command, Reply};
 use outlast_kit::identity::Identity;
@@ -23,6 +23,7 @@ impl Jobs for Api {
     type WatchStream = ReceiverStream<Result<v1::Job, Status>>;
 
     async fn run(&self, request: Request<RunJobRequest>) -> Result<Response<RunJobResponse>, Status> {
+        let by = asker(&request)?;
         let request = request.into_inner();
         let policy = request
             .policy
@@ -34,10 +35,11 @@ impl Jobs for Api {
             full: request.full,
             nonce: draw_nonce(),
         };
-        self.submitted(request.request_id, command).await
+        self.submitted(by, request.request_id, command).await
     }
 
     async fn restore(&self, request: Request<RestoreRequest>) -> Result<Response<RunJobResponse>, Status> {
+        let by = asker(&request)?;
         let request = request.into_inner();
         self.fresh(false).await?;
         let command = RestoreCommand {
@@ -51,7 +53,7 @@ impl Jobs for Api {
             request: command,
             nonce: draw_nonce(),
         };
-        self.submitted(request.request_id, command).await
+        self.submitted(by, request.request_id, command).await
     }
 
     async fn cancel(&self, request: Request<CancelJobRequest>) -> Result<Response<v1::Job>, Status> {
@@ -142,10 +144,11 @@ impl Jobs for Api {
 impl Api {
     async fn submitted(
         &self,
+        by: Asker,
         request_id: String,
         command: Command,
     ) -> Result<Response<RunJobResponse>, Status> {
-        match self.submit(request_id, command).await? {
+        match self.submit_by(Some(by), request_id, command).await? {
             Reply::Submitted { jobs } => Ok(Response::new(RunJobResponse {
                 ids: jobs.iter().map(ToString::to_string).collect(),
             })),
@@ -166,6 +169,15 @@ impl Api {
         let presence = self.registry.presence();
         view::job::message(&self.brain.read(), &presence, &self.live, job)
     }
+}
+
+/// Who sent a request, to be written down with what it asks for.
+fn asker<T>(request: &Request<T>) -> Result<Asker, Status> {
+    let identity = Identity::of_peer(request).map_err(|error| Status::unauthenticated(error.to_string()))?;
+    Ok(Asker {
+        kind: identity.kind.word().to_owned(),
+        name: identity.name,
+    })
 }
 
 fn client(name: &str) -> Result<Option<AgentName>, Status> {

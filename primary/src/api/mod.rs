@@ -12,6 +12,7 @@ mod policies;
 mod restore_points;
 mod watch;
 
+use outlast_core::entry::Asker;
 use outlast_core::{Command, Reply};
 use outlast_kit::tasks::Tasks;
 use outlast_proto::v1::agents_server::AgentsServer;
@@ -81,6 +82,16 @@ impl Api {
 
     /// Submits a write; a refusal becomes a status.
     async fn submit(&self, request_id: String, command: Command) -> Result<Reply, Status> {
+        self.submit_by(None, request_id, command).await
+    }
+
+    /// As [`Api::submit`], written down with who asked.
+    async fn submit_by(
+        &self,
+        asked_by: Option<Asker>,
+        request_id: String,
+        command: Command,
+    ) -> Result<Reply, Status> {
         let id = match request_id.len() {
             1..=64 => Some(RequestId(request_id)),
             _ => {
@@ -91,7 +102,7 @@ impl Api {
         };
         match self
             .brain
-            .submit(id, command)
+            .submit(id, asked_by, command)
             .await
             .map_err(|error| errors::of_brain(&error))?
         {

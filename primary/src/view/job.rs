@@ -48,7 +48,47 @@ pub(crate) fn message(state: &ClusterState, presence: &Presence, live: &Live, jo
         attempts,
         parent: String::new(),
         children: Vec::new(),
+        by: by(job),
+        restore: restore(state, live, job),
     }
+}
+
+/// Who submitted a job.
+pub(crate) fn by(job: &Job) -> Option<v1::Submitter> {
+    let by = job.by.as_ref()?;
+    Some(v1::Submitter {
+        kind: by.kind.clone(),
+        name: by.name.clone(),
+    })
+}
+
+/// What a restore was asked for, and what it has left alone: in its last attempt, or so far.
+fn restore(state: &ClusterState, live: &Live, job: &Job) -> Option<v1::RestoreOfJob> {
+    let left_alone = match &job.running {
+        Some(running) => {
+            let report = live.of(job.id, running.attempt);
+            report.and_then(|report| report.counters)
+        }
+        None => state
+            .history(job.id, job.last_attempt)
+            .filter(|history| history.media_agent.is_some())
+            .map(|history| history.counters.into()),
+    };
+    restore_of(job, left_alone.map(|counters: v1::Counters| counters.left_alone))
+}
+
+/// What a restore was asked for, with what an attempt left alone.
+pub(crate) fn restore_of(job: &Job, left_alone: Option<u64>) -> Option<v1::RestoreOfJob> {
+    let JobTask::Restore { request, .. } = &job.task else {
+        return None;
+    };
+    Some(v1::RestoreOfJob {
+        restore_point: request.restore_point.to_string(),
+        paths: request.paths.clone(),
+        to: request.to.clone(),
+        overwrite: request.overwrite.to_wire(),
+        left_alone,
+    })
 }
 
 /// What can be done to a job now, in the words of the command line.

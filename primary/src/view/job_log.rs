@@ -63,7 +63,10 @@ fn of_running(state: &ClusterState, job: &Job, running: &Running) -> v1::JobLog 
 }
 
 fn head(job: &Job, attempt: v1::History, exceptions: &[Exception]) -> v1::JobLog {
+    let left_alone = attempt.counters.as_ref().map(|counters| counters.left_alone);
     v1::JobLog {
+        by: super::job::by(job),
+        restore: super::job::restore_of(job, left_alone),
         job: job.id.to_string(),
         policy: job.policy.to_string(),
         kind: job.kind().to_wire(),

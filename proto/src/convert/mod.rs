@@ -98,6 +98,7 @@ impl From<words::Counters> for v1::Counters {
             bytes_carried_over: c.bytes_carried_over,
             bytes_resent: c.bytes_resent,
             exceptions: c.exceptions,
+            left_alone: c.left_alone,
         }
     }
 }
@@ -114,6 +115,7 @@ impl From<&v1::Counters> for words::Counters {
             bytes_carried_over: c.bytes_carried_over,
             bytes_resent: c.bytes_resent,
             exceptions: c.exceptions,
+            left_alone: c.left_alone,
         }
     }
 }

@@ -32,6 +32,15 @@ pub struct Counters {
     /// Files skipped, unreadable, changed or corrupt (S-02).
     #[serde(default)]
     pub exceptions: u64,
+    /// Of a restore: files that were not restored since something is there that stays (S-14e).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_alone: u64,
+}
+
+/// What is not said is zero: rows and entries without the number are as they were before there was one.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Counters {
@@ -46,5 +55,6 @@ impl Counters {
         self.bytes_carried_over += other.bytes_carried_over;
         self.bytes_resent += other.bytes_resent;
         self.exceptions += other.exceptions;
+        self.left_alone += other.left_alone;
     }
 }

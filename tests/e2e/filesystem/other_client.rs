@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use super::cases::{set_mode, touch};
+use super::cases::{acl, attribute, set_mode, touch};
 use super::changes;
 use super::restores::{THEN, exceptions, restore};
 use crate::cluster::Cluster;
@@ -126,8 +126,9 @@ fn s02_another_client_restores_and_says_what_it_may_not() {
     // Where it may not write, it says so, and nothing is half done.
     if is_root {
         let closed = cluster.place("closed");
-        let refused = restore(&cluster, point, &[], &closed, &["--client", "other"], 3);
-        assert!(!exceptions(&cluster, &refused).is_empty());
+        let refused = restore(&cluster, point, &[], &closed, &["--client", "other"], 1);
+        assert_eq!(refused["status_code"], 1201, "{refused:#}");
+        assert_eq!(refused["attempts"][0]["bytes_read"], 0, "{refused:#}");
         assert_eq!(fs::read_dir(&closed).unwrap().count(), 0);
     }
     let nowhere = cluster.place("nowhere");
@@ -141,6 +142,105 @@ fn s02_another_client_restores_and_says_what_it_may_not() {
     ];
     cluster.try_run(&arguments).expect(6);
     drop(other);
+}
+
+/// Directories that let nobody write.
+const CLOSED: [&str; 2] = ["closed", "closed/deeper"];
+
+/// A restore point of them, with a file of two names in each.
+fn closed_folders(cluster: &Cluster, source: &Path) -> String {
+    for folder in CLOSED {
+        fs::create_dir(source.join(folder)).unwrap();
+        fs::write(source.join(folder).join("file"), folder).unwrap();
+        fs::hard_link(
+            source.join(folder).join("file"),
+            source.join(folder).join("again"),
+        )
+        .unwrap();
+    }
+    for folder in ["closed/deeper", "closed"] {
+        touch(&source.join(folder), THEN, 7);
+        set_mode(&source.join(folder), 0o555);
+    }
+    cluster.apply_policy("home", &[source], "").expect(0);
+    let job = cluster.run_job("home", 0);
+    job["items"][0]["restore_point"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn s14e_directories_of_ones_own_are_opened_for_the_time() {
+    let cluster = Cluster::start();
+    let source = cluster.place("source");
+    let point = &closed_folders(&cluster, &source);
+    let folder = cluster.place("other");
+    let target = folder.join("target");
+    fs::create_dir(&target).unwrap();
+    // What is made in it is closed to its owner, too.
+    attribute(
+        &target,
+        "system.posix_acl_default",
+        &acl(&[(1, 5, u32::MAX), (4, 5, u32::MAX), (32, 5, u32::MAX)]),
+    );
+    set_mode(&target, 0o555);
+    let _other = OtherClient::start(&cluster, &folder);
+    let there = inside(&target, &source);
+    let mode = |path: &Path| path.metadata().unwrap().mode() & 0o7777;
+    for (overwrite, files) in [("never", 4), ("never", 0), ("always", 4)] {
+        let more = ["--client", "other", "--overwrite", overwrite];
+        let restored = restore(&cluster, point, &[], &target, &more, 0);
+        assert_eq!(restored["attempts"][0]["files"], files, "{restored:#}");
+        assert_eq!(mode(&target), 0o555);
+        for folder in CLOSED {
+            assert_eq!(
+                fs::read(there.join(folder).join("again")).unwrap(),
+                folder.as_bytes()
+            );
+            let found = there.join(folder).metadata().unwrap();
+            assert_eq!(
+                (found.mode() & 0o7777, found.mtime()),
+                (0o555, THEN),
+                "{overwrite}: {folder}"
+            );
+        }
+    }
+    // A file that is gone comes back, and the directory around it is not the restore's own.
+    fs::remove_file(there.join("closed/deeper/file")).unwrap();
+    let restored = restore(&cluster, point, &[], &target, &["--client", "other"], 0);
+    assert_eq!(restored["attempts"][0]["files"], 1, "{restored:#}");
+    assert_eq!(
+        fs::read(there.join("closed/deeper/file")).unwrap(),
+        b"closed/deeper"
+    );
+    assert_eq!(mode(&there.join("closed/deeper")), 0o555);
+}
+
+/// As when somebody restores to "/": what is below may take what the target itself does not.
+#[test]
+fn s14e_a_target_of_others_may_have_folders_of_ones_own() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: root makes files of others");
+        return;
+    }
+    let cluster = Cluster::start();
+    let source = cluster.place("source");
+    let point = &closed_folders(&cluster, &source);
+    let folder = cluster.place("other");
+    let _other = OtherClient::start(&cluster, &folder);
+    let target = cluster.place("of others");
+    let there = inside(&target, &source);
+    fs::create_dir_all(&there).unwrap();
+    std::os::unix::fs::chown(&there, Some(NOBODY), Some(NOBODY)).unwrap();
+    restore(&cluster, point, &[], &target, &["--client", "other"], 0);
+    assert_eq!(
+        fs::read(there.join("closed/deeper/file")).unwrap(),
+        b"closed/deeper"
+    );
+    // Where nothing below it may either, nothing is read.
+    std::os::unix::fs::chown(&there, Some(0), Some(0)).unwrap();
+    fs::remove_dir_all(there.join("closed")).unwrap();
+    let refused = restore(&cluster, point, &[], &target, &["--client", "other"], 1);
+    assert_eq!(refused["status_code"], 1201, "{refused:#}");
+    assert_eq!(refused["attempts"][0]["bytes_read"], 0, "{refused:#}");
 }
 
 #[test]

@@ -18,26 +18,26 @@ use crate::main_job::inside;
 pub(super) const THEN: i64 = 1_000_000_000;
 
 /// What is restored, what it meets, and what is there afterwards with `never`, `always` and `if-newer`: what was `theirs`, the
-/// restored one (`ours`), `both` in one directory, or theirs with an `exception`.
+/// restored one (`ours`), `both` in one directory, or theirs with an `exception`; `left alone` is one that says so, since it differs.
 const MEETINGS: [(&str, &str, [&str; 3]); 29] = [
     ("file", "nothing", ["ours", "ours", "ours"]),
-    ("file", "older file", ["theirs", "ours", "ours"]),
-    ("file", "same file", ["theirs", "ours", "theirs"]),
-    ("file", "newer file", ["theirs", "ours", "theirs"]),
-    ("file", "older link", ["theirs", "ours", "ours"]),
-    ("file", "newer link", ["theirs", "ours", "theirs"]),
-    ("file", "older fifo", ["theirs", "ours", "ours"]),
+    ("file", "older file", ["left alone", "ours", "ours"]),
+    ("file", "same file", ["left alone", "ours", "theirs"]),
+    ("file", "newer file", ["left alone", "ours", "theirs"]),
+    ("file", "older link", ["left alone", "ours", "ours"]),
+    ("file", "newer link", ["left alone", "ours", "theirs"]),
+    ("file", "older fifo", ["left alone", "ours", "ours"]),
     ("file", "older folder", ["exception", "exception", "exception"]),
-    ("empty", "older file", ["theirs", "ours", "ours"]),
-    ("empty", "older link", ["theirs", "ours", "ours"]),
+    ("empty", "older file", ["left alone", "ours", "ours"]),
+    ("empty", "older link", ["left alone", "ours", "ours"]),
     ("link", "nothing", ["ours", "ours", "ours"]),
-    ("link", "older file", ["theirs", "ours", "ours"]),
-    ("link", "newer file", ["theirs", "ours", "theirs"]),
-    ("link", "older link", ["theirs", "ours", "ours"]),
+    ("link", "older file", ["left alone", "ours", "ours"]),
+    ("link", "newer file", ["left alone", "ours", "theirs"]),
+    ("link", "older link", ["left alone", "ours", "ours"]),
     ("link", "older folder", ["exception", "exception", "exception"]),
     ("fifo", "nothing", ["ours", "ours", "ours"]),
-    ("fifo", "older file", ["theirs", "ours", "ours"]),
-    ("fifo", "older link", ["theirs", "ours", "ours"]),
+    ("fifo", "older file", ["left alone", "ours", "ours"]),
+    ("fifo", "older link", ["left alone", "ours", "ours"]),
     ("fifo", "newer fifo", ["theirs", "ours", "theirs"]),
     ("fifo", "older folder", ["exception", "exception", "exception"]),
     ("folder", "nothing", ["ours", "ours", "ours"]),
@@ -96,16 +96,12 @@ fn what_is_there_is_kept_or_replaced_as_told() {
             let name = format!("{node} meets {meets}");
             let found = look(&there.join(&name), node, meets);
             let expected = expected[column];
-            assert_eq!(
-                found,
-                if expected == "exception" {
-                    "theirs"
-                } else {
-                    expected
-                },
-                "{overwrite}: {name}"
-            );
-            if expected == "exception" {
+            let (whose, is_excepted) = match expected {
+                "exception" | "left alone" => ("theirs", true),
+                whose => (whose, false),
+            };
+            assert_eq!(found, whose, "{overwrite}: {name}");
+            if is_excepted {
                 excepted.push(name);
             }
         }
@@ -258,7 +254,12 @@ fn t90_directories_on_the_way_are_nobody_elses_business() {
     let first: PathBuf = above.components().take(2).collect();
     let link = inside(&target, &first);
     symlink(&elsewhere, &link).unwrap();
-    restore(&cluster, point, &[], &target, &["--overwrite", "always"], 3);
+    let restored = restore(&cluster, point, &[], &target, &["--overwrite", "always"], 1);
+    let error = restored["attempts"][0]["error"]["text"].as_str().unwrap();
+    assert!(
+        error.contains("something that is no directory is in the way"),
+        "{error}"
+    );
     assert_eq!(fs::read_link(&link).unwrap(), elsewhere);
     assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
 }

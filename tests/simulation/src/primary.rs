@@ -254,6 +254,7 @@ impl Node {
             at: cx.clock(self.proc()),
             by: format!("primary-{}", self.me),
             request_id,
+            asked_by: None,
             command,
         };
         cx.note(|| {

@@ -12,8 +12,12 @@ use crate::state::ClusterState;
 /// Whoever adds a command, or changes what one does to the state, raises this by one, and has the new behaviour only where the state's
 /// own version has come to it. That is raised by an entry, once all members speak the new one.
 ///
-/// 2: jobs have nonces (S-12b), and their exceptions survive a change of attempt (S-02).
-pub const CLUSTER_VERSION: u32 = 2;
+/// 2: jobs have nonces (S-12b), and their exceptions survive a change of attempt (S-02). 3: jobs say who submitted them, and how
+/// many files a restore left alone.
+pub const CLUSTER_VERSION: u32 = 3;
+
+/// From this version on jobs say who submitted them, and numbers what was left alone.
+pub const JOBS_SAY_BY_WHOM: u32 = 3;
 
 /// From this version on jobs have nonces, and nothing of another nonce counts for a job.
 const NONCES: u32 = 2;

@@ -5,7 +5,7 @@ use outlast_proto::words::{
     Timestamp,
 };
 
-use super::{Context, Outcome};
+use super::{Context, JOBS_SAY_BY_WHOM, Outcome};
 use crate::entry::RestoreRequest;
 use crate::reply::{Refusal, Reply};
 use crate::rows::{ItemRow, Job, JobTask, Running, RunningItem};
@@ -139,6 +139,7 @@ impl ClusterState {
             resilient: None,
             running: None,
             details: 0,
+            by: context.asked_by.filter(|_| self.says_by_whom()).cloned(),
         });
         self.say(id, context.at, Severity::Info, context.by, "submitted".into());
         id
@@ -147,6 +148,11 @@ impl ClusterState {
     /// Whether something of this nonce is about the job, and not about another of the same number (S-12b).
     pub(super) fn is_same(&self, job: &Job, nonce: JobNonce) -> bool {
         job.nonce == nonce || !self.has_nonces()
+    }
+
+    pub(super) fn says_by_whom(&self) -> bool {
+        self.cluster()
+            .is_some_and(|cluster| cluster.version >= JOBS_SAY_BY_WHOM)
     }
 
     /// What the primary of this name said of its version; empty: nothing.

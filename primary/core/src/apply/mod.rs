@@ -12,12 +12,12 @@ mod progress;
 mod requests;
 mod settings;
 
-pub use cluster::CLUSTER_VERSION;
 use cluster::FOUNDING_VERSION;
+pub use cluster::{CLUSTER_VERSION, JOBS_SAY_BY_WHOM};
 
 use outlast_proto::words::{JobId, JobKey, Severity, Timestamp};
 
-use crate::entry::{Command, Entry};
+use crate::entry::{Asker, Command, Entry};
 use crate::reply::Reply;
 use crate::rows::{Detail, MemberFacts};
 use crate::state::ClusterState;
@@ -32,6 +32,8 @@ pub(crate) struct Context<'a> {
     pub(crate) at: Timestamp,
     /// The primary that proposed it.
     pub(crate) by: &'a str,
+    /// Who asked for it.
+    pub(crate) asked_by: Option<&'a Asker>,
 }
 
 impl ClusterState {
@@ -42,9 +44,12 @@ impl ClusterState {
         if let Some(reply) = entry.request_id.as_ref().and_then(|id| self.known_reply(id)) {
             return reply;
         }
-        let reply = self
-            .run(&entry.command, Context { at, by: &entry.by })
-            .unwrap_or_else(Reply::Refused);
+        let context = Context {
+            at,
+            by: &entry.by,
+            asked_by: entry.asked_by.as_ref(),
+        };
+        let reply = self.run(&entry.command, context).unwrap_or_else(Reply::Refused);
         if let Some(id) = &entry.request_id {
             self.remember_reply(id, at, &reply);
         }

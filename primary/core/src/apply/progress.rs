@@ -43,6 +43,12 @@ impl ClusterState {
             }
             return;
         }
+        let said = |mut counters: Counters| {
+            if !self.says_by_whom() {
+                counters.left_alone = 0;
+            }
+            counters
+        };
         match &event.what {
             EventKind::Marked { resilient, .. } => self.mark(job, *resilient, host, at),
             EventKind::MarkLost { from, to } => self.lose_mark(job, [from.as_str(), to.as_str()], host, at),
@@ -52,8 +58,9 @@ impl ClusterState {
             EventKind::ExceptionsFound { item, exceptions } => self.add_exceptions(job, *item, exceptions),
             EventKind::DetailSaid { severity, text } => self.say(job, at, *severity, host, text.clone()),
             EventKind::Interrupted { counters, reason } => {
+                let counters = said(*counters);
                 self.say(job, at, Severity::Warning, host, format!("interrupted: {reason}"));
-                self.interrupt_attempt(job, Some(*counters), reason.clone(), at);
+                self.interrupt_attempt(job, Some(counters), reason.clone(), at);
             }
             EventKind::Ended {
                 code,
@@ -61,7 +68,7 @@ impl ClusterState {
                 counters,
                 stopped,
             } => {
-                let end = end_of(self.over_all_items(job, *code), text, *counters, *stopped);
+                let end = end_of(self.over_all_items(job, *code), text, said(*counters), *stopped);
                 self.say_end(event, &end, host, at);
                 self.close_attempt(job, end, at);
             }
@@ -134,6 +141,10 @@ impl ClusterState {
             return;
         };
         let path = row.path.clone();
+        let mut of_item = *counters;
+        if !self.says_by_whom() {
+            of_item.left_alone = 0;
+        }
         let committed = self.commit_restore_point(event, *item, snapshot.as_ref(), counters);
         self.change_job(event.job, |job| {
             if let Some(row) = job.items.get_mut(item.0 as usize) {
@@ -146,7 +157,7 @@ impl ClusterState {
                 .and_then(|r| r.items.get_mut(item.0 as usize))
             {
                 running.ended_at = Some(at);
-                running.counters = *counters;
+                running.counters = of_item;
                 running.error = error.clone();
             }
         });

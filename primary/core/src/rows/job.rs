@@ -6,7 +6,7 @@ use outlast_proto::words::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::entry::RestoreRequest;
+use crate::entry::{Asker, RestoreRequest};
 use crate::event::JobError;
 
 /// What a job is to do.
@@ -120,6 +120,9 @@ pub struct Job {
     pub running: Option<Running>,
     /// How many lines of details there are.
     pub details: u32,
+    /// Who submitted it; none: not known. From cluster version [`crate::apply::JOBS_SAY_BY_WHOM`] on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Asker>,
 }
 
 impl Job {

@@ -127,6 +127,7 @@ fn s12b_entries_of_before_are_read() {
         at: Timestamp(1),
         by: "primary-1".into(),
         request_id: None,
+        asked_by: None,
         command: backup("home"),
     };
     let bytes = entry.encode();

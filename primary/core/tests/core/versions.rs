@@ -1,8 +1,10 @@
 //! DESIGN 3: the cluster version, and who has a say in it.
 
-use outlast_core::{Command, Refusal, Reply};
+use outlast_core::entry::Asker;
+use outlast_core::{Command, Entry, EventKind, Refusal, Reply};
+use outlast_proto::words::{Counters, ItemNumber, ItemOutcome, StatusCode, Timestamp};
 
-use crate::world::World;
+use crate::world::{World, backup, item_ended, marked};
 
 /// A member that speaks this version; none: it has not introduced itself.
 fn member(world: &mut World, node_id: u64, speaks: Option<u32>) {
@@ -74,4 +76,68 @@ fn who_has_left_holds_nobody_back_and_who_comes_does() {
     describe(&mut world, 3, 2);
     assert_eq!(world.apply(Command::RaiseClusterVersion { to: 2 }), Reply::Done);
     assert_eq!((in_force(&world), world.state.version_all_speak()), (2, None));
+}
+
+/// What members of before do not know is not in the state before all know it: theirs would be another one.
+#[test]
+fn s14e_who_asked_and_what_was_left_alone_are_kept_once_all_members_know_them() {
+    let asker = Asker {
+        kind: "operator".into(),
+        name: "ann".into(),
+    };
+    for (version, is_kept) in [(1, false), (2, false), (3, true)] {
+        let mut world = World::speaking(version);
+        let entry = Entry {
+            at: Timestamp(2_000_000_000),
+            by: "primary-1".into(),
+            request_id: None,
+            asked_by: Some(asker.clone()),
+            command: backup("home"),
+        };
+        let Reply::Submitted { jobs } = world.state.apply(&Entry::decode(&entry.encode()).unwrap()) else {
+            panic!("it is submitted")
+        };
+        let job = jobs[0];
+        world.dispatch();
+        let (attempt, media) = world.running(job);
+        world.admit(job, attempt);
+        world.event(&media, job, attempt, marked());
+        let item = ItemNumber(0);
+        world.event(&media, job, attempt, EventKind::ItemStarted { item });
+        let counters = Counters {
+            left_alone: 7,
+            ..Counters::default()
+        };
+        let mut what = item_ended(job, item, ItemOutcome::Done);
+        if let EventKind::ItemEnded {
+            counters: of_item, ..
+        } = &mut what
+        {
+            *of_item = counters;
+        }
+        world.event(&media, job, attempt, what);
+        let what = EventKind::Ended {
+            code: StatusCode::SUCCESSFUL,
+            text: String::new(),
+            counters,
+            stopped: None,
+        };
+        world.event(&media, job, attempt, what);
+        let by = world.state.job(job).unwrap().by.clone();
+        assert_eq!(by, is_kept.then(|| asker.clone()), "version {version}");
+        let history = world.state.history(job, attempt).unwrap();
+        let kept = if is_kept { 7 } else { 0 };
+        assert_eq!(history.counters.left_alone, kept, "version {version}");
+        assert_eq!(history.items[0].counters.left_alone, kept, "version {version}");
+        let names = |row: &[u8]| {
+            [&b"left_alone"[..], b"asked_by", b"operator"]
+                .iter()
+                .any(|name| row.windows(name.len()).any(|part| part == *name))
+        };
+        let rows = world.state.take_changes();
+        let is_named = rows
+            .iter()
+            .any(|(_, row)| names(row.as_deref().unwrap_or_default()));
+        assert_eq!(is_named, is_kept, "version {version}");
+    }
 }

@@ -41,6 +41,11 @@ impl World {
     }
 
     pub(crate) fn empty() -> Self {
+        Self::of_version(outlast_core::CLUSTER_VERSION)
+    }
+
+    /// Without agents and policies, in this cluster version.
+    fn of_version(version: u32) -> Self {
         let mut world = Self {
             state: ClusterState::default(),
             presence: Presence::default(),
@@ -51,8 +56,15 @@ impl World {
             cluster_id: "cluster".into(),
             ticket_key: vec![1, 2, 3],
             timing: outlast_proto::words::Timing::Lan,
-            version: outlast_core::CLUSTER_VERSION,
+            version,
         });
+        world
+    }
+
+    /// All of whose members speak this version.
+    pub(crate) fn speaking(version: u32) -> Self {
+        let mut world = Self::of_version(version);
+        world.populate();
         world
     }
 
@@ -127,6 +139,7 @@ impl World {
             at: Timestamp(self.now),
             by: "primary-1".into(),
             request_id,
+            asked_by: None,
             command,
         };
         // What goes through the log is what is applied.

@@ -1,61 +1,40 @@
 //! What restores have begun and not finished, also those of a process that was killed: directories that are not described yet
-//! are ours and not the user's, and temporary names go.
+//! are ours and not the user's, those that were opened for the time are closed again, and temporary names go.
 //!
 //! One file for each job in `DATA_DIR/restores`. A line is written before anybody can see its consequence undone, but not
 //! synced: this is about processes that end, and costs a power failure no more than some left-over names. Lines at the torn end
 //! of a file are ignored. Used by `restore` while it writes, and by the agent when it starts.
 
+mod leftovers;
+mod line;
+
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use outlast_kit::files::write_durably;
-use outlast_proto::words::JobId;
+use outlast_proto::v1::Node;
+use outlast_proto::words::JobKey;
 use parking_lot::Mutex;
 use prost::Message as _;
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, openat, statat, unlinkat};
-use rustix::io::Errno;
+use rustix::fs::Stat;
 
-use crate::host::beneath::Beneath;
+use self::leftovers::take_up;
+use self::line::{Line, Made, Recorded, encoded, identity, lines};
 use crate::host::paths::join;
 
 const FOLDER: &str = "restores";
-/// What nobody restored again for so long is forgotten.
-const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A file that has grown so long is written anew, with what still counts.
 const LONG: u64 = 4 << 20;
 /// Names begin so until they are complete.
 const TEMPORARY: &str = ".outlast-restore-";
 
 /// The name a node has until it is complete.
-pub(crate) fn temporary_name(job: JobId, node: u64) -> Vec<u8> {
+pub(crate) fn temporary_name(job: JobKey, node: u64) -> Vec<u8> {
     format!("{TEMPORARY}{job}-{node}").into_bytes()
-}
-
-/// One fact. Directories that were made have absolute paths, those of temporary names paths below `TO`.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Line {
-    /// First: where to.
-    #[prost(bytes = "vec", optional, tag = "1")]
-    to: Option<Vec<u8>>,
-    /// A directory was made...
-    #[prost(bytes = "vec", optional, tag = "2")]
-    made: Option<Vec<u8>>,
-    /// ...which is this one.
-    #[prost(uint64, tag = "3")]
-    device: u64,
-    #[prost(uint64, tag = "4")]
-    inode: u64,
-    /// It has its metadata now.
-    #[prost(bytes = "vec", optional, tag = "5")]
-    described: Option<Vec<u8>>,
-    /// Temporary names are made in this directory.
-    #[prost(bytes = "vec", optional, tag = "6")]
-    working: Option<Vec<u8>>,
 }
 
 /// The directories restores have made and not described yet, of all jobs.
@@ -66,18 +45,20 @@ pub struct MadeFolders(Arc<Mutex<Known>>);
 struct Known {
     /// Where files are; none: only in memory.
     folder: Option<PathBuf>,
-    /// By their absolute path: device, inode, and whose.
-    made: HashMap<Vec<u8>, (u64, u64, JobId)>,
+    /// By their absolute path.
+    made: HashMap<Vec<u8>, Made>,
 }
 
 /// The directories below the `TO` of a job.
 pub(crate) struct Ledger {
     known: MadeFolders,
-    job: JobId,
+    job: JobKey,
     to: Vec<u8>,
     /// None: it is not kept, or cannot be.
     file: Option<File>,
     working: HashSet<Arc<[u8]>>,
+    /// Directories that are open for the time, by their absolute path.
+    opened: HashMap<Vec<u8>, Line>,
     /// Bytes of the file when it was written anew.
     kept: u64,
 }
@@ -105,13 +86,14 @@ impl MadeFolders {
     }
 
     /// The part of a job that restores to `to`.
-    pub(crate) fn ledger(&self, job: JobId, to: &str) -> Ledger {
+    pub(crate) fn ledger(&self, job: JobKey, to: &str) -> Ledger {
         let mut ledger = Ledger {
             known: self.clone(),
             job,
             to: to.as_bytes().to_vec(),
             file: None,
             working: HashSet::new(),
+            opened: HashMap::new(),
             kept: 0,
         };
         ledger.rewrite();
@@ -120,27 +102,45 @@ impl MadeFolders {
 }
 
 impl Ledger {
-    /// The directory `name` in `folder`, whose path is `path`, was made by us.
-    pub(crate) fn insert(&mut self, path: &[u8], folder: &OwnedFd, name: &[u8]) {
-        let Ok((device, inode)) = identity(folder, name) else {
+    /// The directory `name` in `folder`, whose path is `path`, was made by us, to become `node`.
+    pub(crate) fn insert(&mut self, path: &[u8], folder: &OwnedFd, node: &Node) {
+        let Ok(identity) = identity(folder, &node.name) else {
             return;
         };
         let path = join(&self.to, path);
-        let value = (device, inode, self.job);
-        self.known.0.lock().made.insert(path.clone(), value);
-        self.write(&Line {
-            made: Some(path),
-            device,
-            inode,
-            ..Line::default()
-        });
+        let made = Made {
+            identity,
+            job: self.job,
+            recorded: Some(Recorded::of(node)),
+        };
+        self.known.0.lock().made.insert(path.clone(), made);
+        self.write(&Line::of_made(path, &made));
+    }
+
+    /// The directory at `path`, which was like this, is about to be opened for the time.
+    pub(crate) fn opens(&mut self, path: &[u8], there: &Stat) {
+        let path = join(&self.to, path);
+        let line = Line::of_opened(path.clone(), there);
+        self.write(&line);
+        self.opened.insert(path, line);
+    }
+
+    /// It was closed again.
+    pub(crate) fn closed(&mut self, path: &[u8]) {
+        let path = join(&self.to, path);
+        if self.opened.remove(&path).is_some() {
+            self.write(&Line {
+                described: Some(path),
+                ..Line::default()
+            });
+        }
     }
 
     /// It was described.
     pub(crate) fn remove(&mut self, path: &[u8]) {
         let path = join(&self.to, path);
         let mut known = self.known.0.lock();
-        let Some((_, _, job)) = known.made.remove(&path) else {
+        let Some(Made { job, .. }) = known.made.remove(&path) else {
             return;
         };
         let of_other = known.folder.as_ref().map(|folder| folder.join(job.to_string()));
@@ -165,7 +165,7 @@ impl Ledger {
     /// Whether the directory `name` in `folder` is one we made, and not another that has its path now.
     pub(crate) fn contains(&self, path: &[u8], folder: &OwnedFd, name: &[u8]) -> bool {
         let made = self.known.0.lock().made.get(&join(&self.to, path)).copied();
-        made.is_some_and(|(device, inode, _)| identity(folder, name) == Ok((device, inode)))
+        made.is_some_and(|made| identity(folder, name) == Ok(made.identity))
     }
 
     /// A temporary name is about to be made in the directory at `path`.
@@ -210,7 +210,7 @@ impl Ledger {
             working: Some(path),
             ..Line::default()
         }));
-        let bytes = encoded(lines);
+        let bytes = encoded(lines.chain(self.opened.values().cloned()));
         self.kept = bytes.len() as u64;
         let opened = write_durably(&path, &bytes, 0o600)
             .and_then(|()| fs::OpenOptions::new().append(true).open(&path));
@@ -229,7 +229,7 @@ impl Drop for Ledger {
     fn drop(&mut self) {
         self.working.clear();
         let known = self.known.0.lock();
-        let is_needed = known.made.values().any(|(_, _, job)| *job == self.job);
+        let is_needed = known.made.values().any(|made| made.job == self.job);
         let path = known
             .folder
             .as_ref()
@@ -244,111 +244,19 @@ impl Drop for Ledger {
     }
 }
 
-fn lines<'a>(
-    job: JobId,
-    to: &'a [u8],
-    made: &'a HashMap<Vec<u8>, (u64, u64, JobId)>,
-) -> impl Iterator<Item = Line> + 'a {
-    let first = Line {
-        to: Some(to.to_vec()),
-        ..Line::default()
-    };
-    let of_job = made.iter().filter(move |(_, (_, _, of))| *of == job);
-    let made = of_job.map(|(path, (device, inode, _))| Line {
-        made: Some(path.clone()),
-        device: *device,
-        inode: *inode,
-        ..Line::default()
-    });
-    std::iter::once(first).chain(made)
-}
-
-fn encoded(lines: impl Iterator<Item = Line>) -> Vec<u8> {
-    lines
-        .flat_map(|line| line.encode_length_delimited_to_vec())
-        .collect()
-}
-
-/// Takes up the file of an earlier process: removes temporary names, keeps which directories are ours.
-fn take_up(entry: &fs::DirEntry, known: &mut Known) -> io::Result<()> {
-    let path = entry.path();
-    let name = entry.file_name();
-    let job = name.to_str().and_then(|name| name.parse::<JobId>().ok());
-    let is_old = entry
-        .metadata()?
-        .modified()?
-        .elapsed()
-        .is_ok_and(|age| age > KEPT);
-    let Some(job) = job.filter(|_| !is_old) else {
-        return fs::remove_file(path);
-    };
-    let bytes = fs::read(&path)?;
-    let mut rest = bytes.as_slice();
-    let (mut to, mut working) = (Vec::new(), HashSet::new());
-    let mut made: HashMap<Vec<u8>, (u64, u64, JobId)> = HashMap::new();
-    while let Ok(line) = Line::decode_length_delimited(&mut rest) {
-        to = line.to.unwrap_or(to);
-        if let Some(path) = line.made {
-            made.insert(path, (line.device, line.inode, job));
-        }
-        if let Some(path) = line.described {
-            made.remove(&path);
-        }
-        working.extend(line.working);
-        if rest.is_empty() {
-            break;
-        }
-    }
-    remove_temporary_names(job, &to, &working)?;
-    if made.is_empty() {
-        fs::remove_file(&path)?;
-    } else {
-        write_durably(&path, &encoded(lines(job, &to, &made)), 0o600)?;
-    }
-    known.made.extend(made);
-    Ok(())
-}
-
-fn remove_temporary_names(job: JobId, to: &[u8], working: &HashSet<Vec<u8>>) -> io::Result<()> {
-    if working.is_empty() {
-        return Ok(());
-    }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let target = match openat(CWD, to, flags, Mode::empty()) {
-        Err(Errno::NOENT) => return Ok(()),
-        opened => Arc::new(opened?),
-    };
-    let mut beneath = Beneath::new(target);
-    let ours = format!("{TEMPORARY}{job}-").into_bytes();
-    for path in working {
-        // A directory that is gone, or is none any more, holds nothing of ours.
-        let Ok(folder) = beneath.folder(path) else {
-            continue;
-        };
-        let mut entries = Dir::read_from(&folder)?;
-        while let Some(entry) = entries.read() {
-            let entry = entry?;
-            let name = entry.file_name();
-            let number = name.to_bytes().strip_prefix(ours.as_slice());
-            if number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit)) {
-                unlinkat(&folder, name, AtFlags::empty())?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn identity(folder: &OwnedFd, name: &[u8]) -> Result<(u64, u64), Errno> {
-    statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| (stat.st_dev, stat.st_ino))
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::fd::OwnedFd;
     use std::path::Path;
     use std::sync::Arc;
 
-    use outlast_proto::words::JobId;
+    use std::io::Write as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    use outlast_proto::v1::{FileTime, Node};
+    use outlast_proto::words::{JobId, JobKey, JobNonce};
+
+    use prost::Message as _;
 
     use super::{FOLDER, MadeFolders, temporary_name};
 
@@ -356,36 +264,85 @@ mod tests {
         std::fs::File::open(path).unwrap().into()
     }
 
+    fn node(name: &str) -> Node {
+        Node {
+            name: name.as_bytes().to_vec().into(),
+            mode: 0o2751,
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            modified: Some(FileTime {
+                seconds: 1000,
+                nanos: 7,
+            }),
+            ..Node::default()
+        }
+    }
+
+    fn key(id: u64, nonce: u64) -> JobKey {
+        JobKey {
+            id: JobId(id),
+            nonce: JobNonce(nonce),
+        }
+    }
+
+    /// Temporary names of other jobs, with and without the same number, and what only looks like one.
+    const OF_OTHERS: [&str; 4] = [
+        ".outlast-restore-7-000000000000000b-2",
+        ".outlast-restore-7-mine",
+        ".outlast-restore-8-000000000000000a-2",
+        ".outlast-restore-8-2",
+    ];
+
     /// As a process leaves it that is killed.
-    fn killed(data: &Path, to: &Path) {
-        let mut ledger = MadeFolders::open(data).ledger(JobId(7), to.to_str().unwrap());
+    fn killed(data: &Path, to: &Path, job: JobKey) {
+        let mut ledger = MadeFolders::open(data).ledger(job, to.to_str().unwrap());
         for name in ["ours", "described", "replaced"] {
             std::fs::create_dir(to.join(name)).unwrap();
-            ledger.insert(name.as_bytes(), &folder(to), name.as_bytes());
+            ledger.insert(name.as_bytes(), &folder(to), &node(name));
         }
         ledger.remove(b"described");
         ledger.works_in(&Arc::from(&b"ours"[..]));
         ledger.works_in(&Arc::from(&b""[..]));
-        let name = |job, node| String::from_utf8(temporary_name(JobId(job), node)).unwrap();
-        for file in [
-            to.join("ours").join(name(7, 1)),
-            to.join(name(7, 2)),
-            to.join(name(8, 2)),
-        ] {
+        let name = |node| String::from_utf8(temporary_name(job, node)).unwrap();
+        for file in [to.join("ours").join(name(1)), to.join(name(2))] {
             std::fs::write(file, b"half").unwrap();
         }
-        std::fs::write(to.join(".outlast-restore-7-mine"), b"the user's").unwrap();
+        for name in OF_OTHERS {
+            std::fs::write(to.join(name), b"of others").unwrap();
+        }
+        // One of the user's, which is open for the time.
+        let users = to.join("users");
+        std::fs::create_dir(&users).unwrap();
+        ledger.opens(b"users", &rustix::fs::stat(&users).unwrap());
+        let (before, closed) = (0o555, 0o700);
+        for line in ledger.opened.values_mut() {
+            line.mode = before;
+            let line = line.clone();
+            std::fs::set_permissions(&users, std::fs::Permissions::from_mode(closed)).unwrap();
+            ledger
+                .file
+                .as_mut()
+                .unwrap()
+                .write_all(&line.encode_length_delimited_to_vec())
+                .unwrap();
+        }
         std::mem::forget(ledger);
     }
 
     #[test]
     fn t90_f17_what_a_killed_restore_left_is_known_to_the_next_process() {
+        left_and_taken_up(key(7, 10));
+        // Of before jobs had nonces.
+        left_and_taken_up(key(7, 0));
+    }
+
+    fn left_and_taken_up(job: JobKey) {
         let temp = tempfile::tempdir().unwrap();
         let (data, to) = (temp.path().join("data"), temp.path().join("to"));
         std::fs::create_dir(&to).unwrap();
-        killed(&data, &to);
+        killed(&data, &to, job);
         // Torn in the middle of a line.
-        let file = data.join(FOLDER).join("7");
+        let file = data.join(FOLDER).join(job.to_string());
         let mut bytes = std::fs::read(&file).unwrap();
         bytes.extend_from_slice(&[200, 1, 2]);
         std::fs::write(&file, bytes).unwrap();
@@ -399,9 +356,18 @@ mod tests {
                 .filter(|name| name.starts_with('.'))
                 .collect();
             left.sort();
-            assert_eq!(left, [".outlast-restore-7-mine", ".outlast-restore-8-2"]);
+            assert_eq!(left, OF_OTHERS);
             assert_eq!(std::fs::read_dir(to.join("ours")).unwrap().count(), 0);
-            let ledger = made.ledger(JobId(9), to.to_str().unwrap());
+            let found = |name: &str| to.join(name).metadata().unwrap();
+            let ours = found("ours");
+            assert_eq!((ours.mode() & 0o7777, ours.mtime()), (0o2751, 1000));
+            assert_eq!(found("users").mode() & 0o7777, 0o555);
+            assert_ne!(
+                found("replaced").mode() & 0o7777,
+                0o2751,
+                "another one of that name"
+            );
+            let ledger = made.ledger(key(7, 11), to.to_str().unwrap());
             let is_ours = |name: &str| ledger.contains(name.as_bytes(), &folder(&to), name.as_bytes());
             assert_eq!(
                 ["ours", "described", "replaced", "elsewhere"].map(is_ours),
@@ -410,7 +376,7 @@ mod tests {
         }
         // A later job describes them, and then there is nothing to remember.
         let made = MadeFolders::open(&data);
-        let mut ledger = made.ledger(JobId(9), to.to_str().unwrap());
+        let mut ledger = made.ledger(key(7, 11), to.to_str().unwrap());
         for name in ["ours", "replaced"] {
             ledger.remove(name.as_bytes());
         }

@@ -1,0 +1,170 @@
+//! Puts right what a process left that was killed in a restore: temporary names go, directories get the modes and times they
+//! are to have, as far as the file knows them. Called when the agent starts.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outlast_kit::files::write_durably;
+use outlast_proto::words::JobKey;
+use prost::Message as _;
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, chmodat, fstat, openat, unlinkat};
+use rustix::io::Errno;
+
+use super::line::{Line, Made, Recorded, encoded, lines};
+use super::{Known, TEMPORARY};
+use crate::host::beneath::Beneath;
+use crate::restore::describe_folder;
+
+/// What nobody restored again for so long is forgotten.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What a file says.
+#[derive(Default)]
+struct Left {
+    to: Vec<u8>,
+    working: HashSet<Vec<u8>>,
+    made: HashMap<Vec<u8>, Made>,
+    /// Identity and mode of directories that were opened for the time.
+    opened: HashMap<Vec<u8>, ((u64, u64), u32)>,
+}
+
+/// Takes up the file of an earlier process: removes temporary names, keeps which directories are ours.
+pub(super) fn take_up(entry: &fs::DirEntry, known: &mut Known) -> io::Result<()> {
+    let path = entry.path();
+    let name = entry.file_name();
+    let job = name.to_str().and_then(|name| name.parse::<JobKey>().ok());
+    let is_old = entry
+        .metadata()?
+        .modified()?
+        .elapsed()
+        .is_ok_and(|age| age > KEPT);
+    let Some(job) = job.filter(|_| !is_old) else {
+        return fs::remove_file(path);
+    };
+    let left = Left::read(&fs::read(&path)?, job);
+    left.put_right(job)?;
+    if left.made.is_empty() {
+        fs::remove_file(&path)?;
+    } else {
+        write_durably(&path, &encoded(lines(job, &left.to, &left.made)), 0o600)?;
+    }
+    known.made.extend(left.made);
+    Ok(())
+}
+
+impl Left {
+    fn read(bytes: &[u8], job: JobKey) -> Self {
+        let mut rest = bytes;
+        let mut left = Self::default();
+        while let Ok(line) = Line::decode_length_delimited(&mut rest) {
+            left.take(line, job);
+            if rest.is_empty() {
+                break;
+            }
+        }
+        left
+    }
+
+    fn take(&mut self, line: Line, job: JobKey) {
+        let identity = (line.device, line.inode);
+        if let Some(to) = line.to {
+            self.to = to;
+        }
+        if let Some(path) = line.made {
+            let recorded = line.recorded;
+            let made = Made {
+                identity,
+                job,
+                recorded,
+            };
+            self.made.insert(path, made);
+        }
+        if let Some(path) = line.opened {
+            self.opened.insert(path, (identity, line.mode));
+        }
+        if let Some(path) = line.described {
+            self.made.remove(&path);
+            self.opened.remove(&path);
+        }
+        self.working.extend(line.working);
+    }
+
+    fn put_right(&self, job: JobKey) -> io::Result<()> {
+        if self.working.is_empty() && self.made.is_empty() && self.opened.is_empty() {
+            return Ok(());
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let target = match openat(CWD, &self.to, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(()),
+            opened => Arc::new(opened?),
+        };
+        let mut beneath = Beneath::new(target);
+        for path in &self.working {
+            // A directory that is gone, or is none any more, holds nothing of ours.
+            if let Ok(folder) = beneath.folder(path) {
+                remove_temporary_names(job, &folder)?;
+            }
+        }
+        // The deepest first: those above them may not let anybody in afterwards.
+        let made = self.made.iter().filter_map(|(path, made)| {
+            let recorded = made.recorded.as_ref()?;
+            Some((path, made.identity, To::Recorded(recorded)))
+        });
+        let opened = self.opened.iter();
+        let opened = opened.map(|(path, (identity, mode))| (path, *identity, To::Mode(*mode)));
+        let mut folders: Vec<_> = made.chain(opened).collect();
+        folders.sort_by_key(|(path, _, _)| std::cmp::Reverse(path.len()));
+        for (path, identity, to) in folders {
+            beneath.forget();
+            let below = path.strip_prefix(self.to.as_slice()).unwrap_or(path);
+            let below = below.strip_prefix(b"/").unwrap_or(below);
+            let Ok(folder) = beneath.folder(below) else {
+                continue;
+            };
+            // Another one that has this path now is none of our business.
+            if fstat(&folder).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == identity) {
+                to.apply(&folder);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a directory gets.
+enum To<'a> {
+    Recorded(&'a Recorded),
+    Mode(u32),
+}
+
+impl To<'_> {
+    fn apply(&self, folder: &OwnedFd) {
+        match self {
+            // What it cannot have, the next restore to its place says.
+            To::Recorded(recorded) => describe_folder(folder, &recorded.node()),
+            To::Mode(mode) => {
+                let itself = crate::host::paths::by_descriptor(folder);
+                if let Err(error) = chmodat(CWD, itself, Mode::from_raw_mode(*mode), AtFlags::empty()) {
+                    tracing::warn!(%error, "a directory that was opened for a restore keeps mode u+rwx");
+                }
+            }
+        }
+    }
+}
+
+fn remove_temporary_names(job: JobKey, folder: &OwnedFd) -> io::Result<()> {
+    let ours = format!("{TEMPORARY}{job}-").into_bytes();
+    let mut entries = Dir::read_from(folder)?;
+    while let Some(entry) = entries.read() {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name.to_bytes().strip_prefix(ours.as_slice());
+        if number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit)) {
+            unlinkat(folder, name, AtFlags::empty())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! Targets of restores that cannot take them (S-14e).
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use outlast_client_agent::attempt::Ends;
+use outlast_proto::v1::entry::Kind;
+use outlast_proto::v1::restore_down::Body;
+use outlast_proto::v1::{EntriesEnd, LeaveDirectory, NodeType, Overwrite};
+
+use crate::media_agent::{MediaAgent, Script, file, restore_ticket};
+use crate::restore::{entries, node, one_file, restore};
+
+#[tokio::test]
+async fn s14e_a_target_that_cannot_be_is_1201_at_once() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::write(temp.path().join("file"), b"").unwrap();
+    let to = temp.path().join("file/to");
+    let (outcome, told) = restore(&to, Overwrite::Never, one_file(b"file")).await;
+    outcome.unwrap();
+    assert_eq!(told.verdicts, []);
+    let error = told.restored.unwrap().error.unwrap();
+    assert_eq!(error.code, 1201);
+    assert!(error.text.contains("Not a directory"), "{}", error.text);
+}
+
+/// As on a target that takes README and readme for one.
+#[tokio::test]
+async fn s14e_a_place_that_this_restore_has_filled_is_not_filled_again() {
+    for overwrite in [Overwrite::Never, Overwrite::Always, Overwrite::IfNewer] {
+        let temp = tempfile::tempdir().unwrap();
+        let mut kinds = Vec::new();
+        for number in 0..2 {
+            let mut empty = node(number, b"empty", NodeType::File);
+            empty.size = 0;
+            empty.mode = 0o600 + u32::try_from(number).unwrap();
+            kinds.push(Kind::Node(empty));
+        }
+        for number in 2..4 {
+            kinds.push(Kind::Node(node(number, b"file", NodeType::File)));
+        }
+        for number in [4, 6] {
+            kinds.push(Kind::Enter(node(number, b"folder", NodeType::Directory)));
+            kinds.push(Kind::Node(node(
+                number + 1,
+                format!("in {number}").as_bytes(),
+                NodeType::Fifo,
+            )));
+            kinds.push(Kind::Leave(LeaveDirectory {}));
+        }
+        let mut bodies = vec![entries(kinds)];
+        bodies.extend(file(2, b"one"));
+        bodies.extend(file(3, b"two"));
+        bodies.push(Body::EntriesEnd(EntriesEnd {}));
+        let (outcome, told) = restore(temp.path(), overwrite, bodies).await;
+        outcome.unwrap();
+        assert_eq!(
+            fs::read(temp.path().join("file")).unwrap(),
+            b"one",
+            "{overwrite:?}"
+        );
+        assert_eq!(
+            temp.path().join("empty").metadata().unwrap().mode() & 0o777,
+            0o600,
+            "{overwrite:?}"
+        );
+        let inside: Vec<_> = fs::read_dir(temp.path().join("folder")).unwrap().collect();
+        assert_eq!(inside.len(), 1, "{overwrite:?}: {inside:?}");
+        let mut names: Vec<_> = told
+            .exceptions
+            .iter()
+            .map(|told| told.path.rsplit('/').next().unwrap())
+            .collect();
+        names.sort_unstable();
+        assert_eq!(names, ["empty", "file", "folder"], "{overwrite:?}");
+        for told in &told.exceptions {
+            assert!(
+                told.reason.contains("which this restore has filled"),
+                "{}",
+                told.reason
+            );
+        }
+        let end = told.restored.unwrap();
+        assert_eq!(
+            (end.files, end.left_alone, end.error),
+            (3, 3, None),
+            "{overwrite:?}"
+        );
+    }
+}
+
+/// A file system that answers no write until it is dropped.
+struct Frozen(PathBuf);
+
+impl Frozen {
+    fn new(image: &Path, at: &Path) -> Self {
+        let run = |program: &str, arguments: &[&str], last: &Path| {
+            let status = Command::new(program).args(arguments).arg(last).status();
+            assert!(
+                status.is_ok_and(|status| status.success()),
+                "{program} (of util-linux, e2fsprogs)"
+            );
+        };
+        fs::File::create(image).unwrap().set_len(16 << 20).unwrap();
+        run("mkfs.ext4", &["-q"], image);
+        run("mount", &["-o", "loop", image.to_str().unwrap()], at);
+        let frozen = Self(at.to_owned());
+        run("fsfreeze", &["--freeze"], at);
+        frozen
+    }
+
+    fn thaw(&self) -> bool {
+        let thawed = Command::new("fsfreeze")
+            .arg("--unfreeze")
+            .arg(&self.0)
+            .stderr(Stdio::null())
+            .status();
+        thawed.is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.thaw();
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s14e_a_target_that_does_not_answer_is_1201_and_not_waited_for() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: file systems are frozen by root");
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let to = temp.path().join("to");
+    fs::create_dir(&to).unwrap();
+    let frozen = Frozen::new(&temp.path().join("image"), &to);
+    let agent = MediaAgent::new(Script {
+        restores: one_file(b"file"),
+        target_patience: Some(Duration::from_secs(1)),
+        ..Script::default()
+    });
+    let ticket = restore_ticket(&to, Overwrite::Never);
+    let run = tokio::time::timeout(Duration::from_secs(120), agent.run(&ticket, Ends::default()));
+    run.await.expect("it waits for the target").unwrap();
+    let error = agent.told().restored.unwrap().error.unwrap();
+    assert_eq!(error.code, 1201);
+    let said = format!("the target {} has not answered for 1 s", to.display());
+    assert!(error.text.contains(&said), "{}", error.text);
+    // What it had begun goes when it answers again.
+    assert!(frozen.thaw());
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let names = || fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().file_name());
+    while names().any(|name| name != "lost+found") {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{:?}",
+            names().collect::<Vec<_>>()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
