@@ -32,12 +32,9 @@ pub(crate) fn storage(unit: &str, error: &RepositoryError) -> Fault {
 
 impl From<JournalError> for Fault {
     fn from(error: JournalError) -> Self {
-        let code = if error.is_full() {
-            StatusCode::STORAGE_FULL
-        } else {
-            StatusCode::STORAGE_WRITE_ERROR
-        };
-        Fault::new(code, error.to_string())
+        // Never 129, whose page speaks of the storage unit: a full disk of the journal is waited for.
+        let text = format!("the media agent's data folder, not the storage unit, failed: {error}");
+        Fault::new(StatusCode::STORAGE_WRITE_ERROR, text)
     }
 }
 

@@ -129,8 +129,8 @@ fn f05_a_full_journal_costs_checkpoints_but_not_the_attempt_and_leaves_none() {
     cluster.restart("media-1");
     let full = state.join("full");
     let source = cluster.place("source");
-    // Whether there is room again before the item ends, what the job's status is then.
-    for (number, frees, status) in [(1, true, 0), (2, false, 129)] {
+    // Whether there is room again before the item ends; if not, the job waits for it.
+    for (number, frees) in [(1, true), (2, false)] {
         std::fs::write(source.join("big"), tree::noise(20 << 20, number)).unwrap();
         let more = "[checkpoint]\ninterval = \"1s\"\n[limits]\nbandwidth = \"1MiB/s\"";
         let policy = format!("slow-{number}");
@@ -150,14 +150,20 @@ fn f05_a_full_journal_costs_checkpoints_but_not_the_attempt_and_leaves_none() {
         if frees {
             std::fs::remove_file(&full).unwrap();
         } else {
-            wait_until("the end to be tried", || {
-                cluster.log("media-1").contains("trying on")
+            wait_until("the job to say what it waits for", || {
+                let waiting = show()["waiting"].clone();
+                waiting["for"] == "media-1"
+                    && waiting["reason"].as_str().is_some_and(|reason| {
+                        reason.contains("waits for room") && reason.contains("not in the storage unit")
+                    })
             });
+            let seen = cluster.run(&["job", "show", &id]).stdout;
+            assert!(seen.contains("waits for room"), "{seen}");
             std::fs::remove_file(&full).unwrap();
         }
         wait_until("the job to end", || show()["state"] == "done");
         let job = show();
-        assert_eq!(job["status_code"], status, "{job:#}");
+        assert_eq!(job["status_code"], 0, "{job:#}");
         assert_eq!(job["attempts"].as_array().unwrap().len(), 1, "{job:#}");
         assert_eq!(checkpoints(&cluster), BTreeMap::new());
     }

@@ -156,7 +156,7 @@ impl Repository {
             uid: rustix::process::getuid().as_raw(),
             gid: rustix::process::getgid().as_raw(),
         };
-        let id = self.save_object(FileKind::Lock, &lock)?;
+        let id = self.save_or_take_back(FileKind::Lock, &lock)?;
         Ok(LockId::from_bytes(*id.as_bytes()))
     }
 }

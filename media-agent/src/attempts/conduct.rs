@@ -15,11 +15,12 @@ use outlast_proto::words::StatusCode;
 use outlast_repository::Repository;
 
 use super::control::Control;
-use super::ending::{journal_end, remove_checkpoints};
+use super::ending::{LastEvents, journal_end, remove_checkpoints};
 use super::entrance::Entrance;
 use super::line::{Around, Line};
 use super::link::{AnyLink, Link, Protocol};
 use super::progress::Progress;
+use super::record::Recorder;
 use super::wire::Wire;
 use crate::backup::{self, BackupWork};
 use crate::context::Context;
@@ -49,6 +50,7 @@ pub(super) async fn conduct(mut assignment: Assignment) {
     }
     let id = assignment.ticket.id;
     tracing::info!(job = %id.job, attempt = %id.attempt, client = %assignment.ticket.client, "attempt begins");
+    let recorder = assignment.recorder();
     let prepared = assignment.prepare().await;
     // The storage unit may take its time; the client's minute begins when it is ready.
     let (outcome, repository, link) = match prepared {
@@ -56,7 +58,9 @@ pub(super) async fn conduct(mut assignment: Assignment) {
         Ok((repository, lock)) => match assignment.client().await {
             Err(end) => (Err(end), Some((repository, lock)), None),
             Ok(link) => {
-                let (outcome, link) = assignment.work(repository.clone(), lock.clone(), link).await;
+                let (outcome, link) = assignment
+                    .work((repository.clone(), lock.clone()), &recorder, link)
+                    .await;
                 (outcome, Some((repository, lock)), link)
             }
         },
@@ -65,8 +69,14 @@ pub(super) async fn conduct(mut assignment: Assignment) {
     if let (Ending::Ended(_), Some((repository, lock))) = (&ending, &repository) {
         assignment.remove_checkpoints(repository, lock).await;
     }
-    let counters = assignment.progress.counters();
-    let durable = journal_end(&assignment.context, id, &ending, &counters).await;
+    let last = LastEvents {
+        id,
+        ending: &ending,
+        counters: assignment.progress.counters(),
+        unwritten: recorder.take_unwritten(),
+        progress: Some(&assignment.progress),
+    };
+    let durable = journal_end(&assignment.context, last).await;
     tracing::info!(job = %id.job, attempt = %id.attempt, ?ending, "attempt is over");
     if let Some(locked) = repository {
         // Removing a lock file is disk work.
@@ -83,6 +93,12 @@ pub(super) async fn conduct(mut assignment: Assignment) {
 }
 
 impl Assignment {
+    fn recorder(&self) -> Arc<Recorder> {
+        let (control, progress) = (Arc::clone(&self.control), Arc::clone(&self.progress));
+        let recorder = Recorder::new(self.context.clone(), self.ticket.id, control, progress);
+        Arc::new(recorder)
+    }
+
     async fn prepare(&self) -> Result<(Repository, AttemptLock), Fault> {
         let unit = Arc::clone(&self.context.unit);
         let prepared = tokio::task::spawn_blocking(move || {
@@ -131,8 +147,8 @@ impl Assignment {
     /// Marks the attempt and runs its engine over the stream.
     async fn work(
         &self,
-        repository: Repository,
-        lock: AttemptLock,
+        (repository, lock): (Repository, AttemptLock),
+        recorder: &Arc<Recorder>,
         link: AnyLink,
     ) -> (Result<Done, End>, Option<AnyLink>) {
         let marked = What::Marked(AttemptMarked {
@@ -144,13 +160,13 @@ impl Assignment {
             NewRecord::Admitted(self.ticket.signed.clone()),
             self.context.event(self.ticket.id, marked),
         ];
-        if let Err(error) = self.context.journal.append(records).await {
-            return (Err(End::Fault(error.into())), Some(link));
+        if let Err(end) = recorder.records(&records).await {
+            return (Err(end), Some(link));
         }
         // A primary of another version may have answered since the attempt was dispatched. A session that opens just now does
         // the same after it has made the version known: one of the two sees the mark.
-        if let Err(error) = self.context.meet_primary().await {
-            return (Err(End::Fault(error.into())), Some(link));
+        if let Err(end) = recorder.with_room(|| self.context.meet_primary()).await {
+            return (Err(end), Some(link));
         }
         let base = backup::Base {
             context: self.context.clone(),
@@ -158,6 +174,7 @@ impl Assignment {
             repository,
             lock: lock.clone(),
             progress: Arc::clone(&self.progress),
+            recorder: Arc::clone(recorder),
         };
         match (link, self.ticket.work.clone()) {
             (AnyLink::Backup(link), Work::Backup) => {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use outlast_kit::shutdown::Shutdown;
 use outlast_media_core::{Ending, Halt, Judged, Roster, Showing, Stream};
@@ -14,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::conduct::{self, Assignment};
 use super::control::Control;
-use super::ending::{journal_end, remove_checkpoints};
+use super::ending::{LastEvents, journal_end, remove_checkpoints};
 use super::entrance::Entrance;
 use super::link::AnyLink;
 use super::progress::Progress;
@@ -25,6 +26,7 @@ use crate::tickets::Ticket;
 use outlast_proto::words::AttemptId;
 
 const REQUESTS: usize = 64;
+const FENCE_AGAIN: Duration = Duration::from_secs(1);
 
 /// A running attempt, for presence and hello.
 #[derive(Clone)]
@@ -61,14 +63,15 @@ impl Desk {
         let (publish, running) = watch::channel(Vec::new());
         // Not bounded by itself but by the number of attempts, each of which sends once.
         let (over, ended) = mpsc::unbounded_channel();
-        let desk = Self { requests, running };
         let owner = Owner {
+            again: requests.downgrade(),
             context: context.clone(),
             roster: Roster::new(&context.start_id),
             entries: BTreeMap::new(),
             publish,
             over,
         };
+        let desk = Self { requests, running };
         context.tasks.spawn("desk", owner.run(received, ended));
         desk
     }
@@ -132,6 +135,8 @@ struct Owner {
     entries: BTreeMap<AttemptId, Entry>,
     publish: watch::Sender<Vec<Running>>,
     over: mpsc::UnboundedSender<AttemptId>,
+    /// For what has to be asked once more.
+    again: mpsc::WeakSender<Request>,
 }
 
 impl Owner {
@@ -265,7 +270,7 @@ impl Owner {
     }
 
     /// Starts the attempt's task; `lower` are those that have lost their right by it.
-    fn begin(&mut self, ticket: Ticket, client_wait: Option<std::time::Duration>, lower: &[AttemptId]) {
+    fn begin(&mut self, ticket: Ticket, client_wait: Option<Duration>, lower: &[AttemptId]) {
         let id = ticket.id;
         let predecessors = self.halt_fenced(lower);
         let entry = Entry {
@@ -337,9 +342,16 @@ impl Owner {
         let ended = self.halt_fenced(&self.roster.fenced_by(id));
         let at = self.context.clock.now();
         let fenced = NewRecord::Fenced { id, at };
-        if let Err(error) = self.context.journal.append(vec![fenced]).await {
-            tracing::error!(attempt = %id, %error, "a fence could not be journalled");
-            return;
+        match self.context.journal.append(vec![fenced]).await {
+            Ok(()) => {}
+            Err(error) if error.is_full() => {
+                tracing::error!(attempt = %id, %error, "a fence cannot be journalled; trying on");
+                return self.fence_again(id, reply);
+            }
+            Err(error) => {
+                tracing::error!(attempt = %id, %error, "a fence could not be journalled");
+                return;
+            }
         }
         self.context.tasks.spawn(format!("fence of {id}"), async move {
             for entry in ended {
@@ -349,12 +361,35 @@ impl Owner {
         });
     }
 
+    /// Asks for the fence once more in a while: its disk may have room then.
+    fn fence_again(&self, id: AttemptId, reply: oneshot::Sender<()>) {
+        let (again, shutdown) = (self.again.clone(), self.context.shutdown.clone());
+        self.context
+            .tasks
+            .spawn(format!("fence of {id}, again"), async move {
+                tokio::select! {
+                    () = tokio::time::sleep(FENCE_AGAIN) => {}
+                    () = shutdown.begun() => return,
+                }
+                if let Some(desk) = again.upgrade() {
+                    let _ = desk.send(Request::Fence(id, reply)).await;
+                }
+            });
+    }
+
     /// Journals the end of an attempt that never ran here.
     fn end_unstarted(&self, id: AttemptId, ending: Ending) {
         let (context, over) = (self.context.clone(), self.over.clone());
         self.context.tasks.spawn(format!("end of {id}"), async move {
             let _over = OnDrop(over, id);
-            journal_end(&context, id, &ending, &Default::default()).await;
+            let last = LastEvents {
+                id,
+                ending: &ending,
+                counters: Default::default(),
+                unwritten: Vec::new(),
+                progress: None,
+            };
+            journal_end(&context, last).await;
         });
     }
 

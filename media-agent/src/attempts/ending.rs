@@ -2,13 +2,15 @@
 //!
 //! Used by `conduct`, `desk` and `survey`.
 
-use std::time::Duration;
-
 use outlast_media_core::{AttemptId, Ending};
+use outlast_proto::v1::journal_event::What;
 use outlast_proto::words::Counters;
 use outlast_repository::{Repository, RepositoryError};
 
+use super::progress::Progress;
+use super::record::{Pauses, waits_for_room};
 use crate::context::Context;
+use crate::journal::NewRecord;
 use crate::storage::{self, AttemptLock};
 
 /// Removes the checkpoints of a job that ends with this attempt; one that goes on in another needs them. Called before the end is
@@ -32,29 +34,43 @@ pub(super) async fn remove_checkpoints(
     }
 }
 
+/// The end of an attempt.
+pub(super) struct LastEvents<'a> {
+    pub(super) id: AttemptId,
+    pub(super) ending: &'a Ending,
+    pub(super) counters: Counters,
+    /// What happened before and found no room; it is journalled in one piece with the end.
+    pub(super) unwritten: Vec<What>,
+    /// Where it is said that it waits for room, if somebody looks.
+    pub(super) progress: Option<&'a Progress>,
+}
+
 /// Journals the end. While the journal's disk is full it tries on: an attempt without an end would be run again.
 /// Whether it is durable; if not, the attempt stays open and is surveyed at the next start.
-pub(super) async fn journal_end(
-    context: &Context,
-    id: AttemptId,
-    ending: &Ending,
-    counters: &Counters,
-) -> bool {
-    let Some(what) = ending.event(counters) else {
+pub(super) async fn journal_end(context: &Context, last: LastEvents<'_>) -> bool {
+    let id = last.id;
+    let Some(what) = last.ending.event(&last.counters) else {
         return true;
     };
-    let record = context.event(id, what);
-    let mut said = false;
+    let records: Vec<NewRecord> = last
+        .unwritten
+        .into_iter()
+        .chain([what])
+        .map(|what| context.event(id, what))
+        .collect();
+    let mut pauses = Pauses::new();
     loop {
-        match context.journal.append(vec![record.clone()]).await {
+        match context.journal.append(records.clone()).await {
             Ok(()) => return true,
             Err(error) if error.is_full() && !context.shutdown.has_begun() => {
-                if !said {
+                if pauses.is_first() {
                     tracing::error!(attempt = %id, %error, "the end of an attempt cannot be journalled; trying on");
-                    said = true;
+                }
+                if let Some(progress) = last.progress {
+                    progress.waits(waits_for_room("the end of the attempt", &error));
                 }
                 tokio::select! {
-                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                    () = pauses.next() => {}
                     () = context.shutdown.begun() => {}
                 }
             }

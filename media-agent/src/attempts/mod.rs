@@ -2,7 +2,7 @@
 //!
 //! `desk` is the owner of the list; `conduct` is the life of one attempt; `link` one stream with its client, `line`
 //! the conversation over one stream after another, `entrance` where they come in; `wire` what the blocking engines (`backup`, `restore`) see of it; `control` how an attempt is told to end; `progress` what
-//! it has done so far; `ending` the last events. `survey` settles what an earlier process left open.
+//! it has done so far; `record` journals what happens, `ending` the last events. `survey` settles what an earlier process left open.
 
 mod conduct;
 mod control;
@@ -12,6 +12,7 @@ mod entrance;
 mod line;
 mod link;
 mod progress;
+mod record;
 mod survey;
 mod wire;
 
@@ -19,6 +20,7 @@ pub(crate) use control::Control;
 pub(crate) use desk::Desk;
 pub(crate) use link::{AnyLink, BackupProtocol, Link, Protocol, RestoreProtocol};
 pub(crate) use progress::{Progress, counters_message, counters_of};
+pub(crate) use record::Recorder;
 pub(crate) use survey::settle_open_attempts;
 pub(crate) use wire::Wire;
 

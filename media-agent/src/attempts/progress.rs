@@ -13,6 +13,7 @@ use outlast_proto::words::AttemptId;
 
 /// As much of a path as is shown.
 const MAX_PATH: usize = 8192;
+const MAX_REASON: usize = 1024;
 
 #[derive(Debug, Default)]
 struct State {
@@ -23,6 +24,8 @@ struct State {
     rate: u64,
     checkpoint_at: Option<Timestamp>,
     may_have_checkpoints: bool,
+    /// Why it stands still; empty: it does not.
+    waiting: String,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +41,16 @@ impl Progress {
     pub(crate) fn set_path(&self, path: String) {
         // It goes to the leader with every report.
         self.state.lock().path = shorten(path, MAX_PATH);
+    }
+
+    /// The attempt stands still, and this is why.
+    pub(crate) fn waits(&self, reason: String) {
+        self.state.lock().waiting = shorten(reason, MAX_REASON);
+    }
+
+    /// What was waited for has come.
+    pub(crate) fn goes_on(&self) {
+        self.state.lock().waiting.clear();
     }
 
     /// A checkpoint is durable.
@@ -81,6 +94,7 @@ impl Progress {
             path: state.path.clone(),
             checkpoint_at: state.checkpoint_at.map(crate::stamps::to_message),
             eta_seconds: None,
+            waiting: state.waiting.clone(),
         }
     }
 }

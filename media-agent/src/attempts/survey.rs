@@ -11,7 +11,7 @@ use outlast_media_core::survey::settle;
 use outlast_proto::v1::{ItemEnded, SignedTicket};
 use outlast_proto::words::{Counters, StatusCode};
 
-use super::ending::{journal_end, remove_checkpoints};
+use super::ending::{LastEvents, journal_end, remove_checkpoints};
 use crate::backup::adopt;
 use crate::context::Context;
 use crate::fault::Fault;
@@ -32,7 +32,14 @@ pub(crate) async fn settle_open_attempts(context: Context, open: Vec<OpenAttempt
             return;
         };
         tracing::info!(job = %id.job, attempt = %id.attempt, ?ending, "an attempt of an earlier run is settled");
-        journal_end(&context, id, &ending, &counters).await;
+        let last = LastEvents {
+            id,
+            ending: &ending,
+            counters,
+            unwritten: Vec::new(),
+            progress: None,
+        };
+        journal_end(&context, last).await;
     }
 }
 

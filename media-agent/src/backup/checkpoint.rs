@@ -133,7 +133,7 @@ impl<'a> Checkpoints<'a> {
             item,
             counters: Some(counters_message(&counters)),
         });
-        match base.try_journal(vec![made]) {
+        match base.recorder.try_event(made) {
             Ok(()) => {
                 base.progress.checkpoint_made(base.context.clock.now());
                 tracing::debug!(attempt = %base.ticket.id, item, snapshot = %id, "checkpoint");

@@ -17,10 +17,9 @@ use super::commit::Committed;
 use super::exceptions::ExceptionLog;
 use super::item::ItemRun;
 use super::{adopt, commit};
-use crate::attempts::{BackupProtocol, Done, End, Progress, Wire, counters_message};
+use crate::attempts::{BackupProtocol, Done, End, Progress, Recorder, Wire, counters_message};
 use crate::context::Context;
 use crate::fault::Fault;
-use crate::journal::JournalError;
 use crate::storage::AttemptLock;
 use crate::tickets::{Item, Ticket};
 
@@ -31,6 +30,7 @@ pub(crate) struct Base {
     pub(crate) repository: Repository,
     pub(crate) lock: AttemptLock,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) recorder: Arc<Recorder>,
 }
 
 pub(crate) struct BackupWork {
@@ -42,16 +42,9 @@ impl Base {
         crate::fault::storage(&self.context.unit.name, error)
     }
 
-    /// Durable when it returns.
-    pub(crate) fn journal(&self, events: Vec<What>) -> Result<(), Fault> {
-        Ok(self.try_journal(events)?)
-    }
-
-    /// As [`Base::journal`]; for those who can do without while its disk is full.
-    pub(crate) fn try_journal(&self, events: Vec<What>) -> Result<(), JournalError> {
-        let id = self.ticket.id;
-        let records = events.into_iter().map(|what| self.context.event(id, what));
-        self.context.journal.append_blocking(records.collect())
+    /// Durable when it returns; it waits for room while the journal's disk is full.
+    pub(crate) fn journal(&self, events: Vec<What>) -> Result<(), End> {
+        self.recorder.events(events)
     }
 }
 

@@ -190,7 +190,7 @@ impl<'a> ItemRun<'a> {
     }
 
     /// Notes what could not be kept.
-    fn except(&self, found: Vec<FileException>, exceptions: &mut ExceptionLog) -> Result<(), Fault> {
+    fn except(&self, found: Vec<FileException>, exceptions: &mut ExceptionLog) -> Result<(), End> {
         for exception in found {
             exceptions.add(exception);
             let batch = exceptions.take_batch(self.number);
@@ -219,7 +219,7 @@ impl<'a> ItemRun<'a> {
             severity: Severity::Warning.into(),
             text,
         });
-        match self.base.try_journal(vec![said]) {
+        match self.base.recorder.try_event(said) {
             // It is no result: the attempt goes on without it.
             Err(error) if error.is_full() => Ok(()),
             journalled => Ok(journalled?),

@@ -325,7 +325,7 @@ impl Engine<'_> {
         self.exceptions.add(FileException { path, reason });
         self.publish();
         let batch = self.exceptions.take_batch(0);
-        Ok(batch.map_or(Ok(()), |batch| self.base.journal(vec![batch]))?)
+        batch.map_or(Ok(()), |batch| self.base.journal(vec![batch]))
     }
 
     fn publish(&mut self) {
@@ -333,7 +333,7 @@ impl Engine<'_> {
         self.base.progress.set(self.counters);
     }
 
-    fn close_items(&mut self, items: &[u32], done: &Done) -> Result<(), Fault> {
+    fn close_items(&mut self, items: &[u32], done: &Done) -> Result<(), End> {
         use v1::ItemOutcome as Outcome;
         let mut events: Vec<What> = self.exceptions.take(0).into_iter().collect();
         let (outcome, error) = match done.code {

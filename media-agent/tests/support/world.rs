@@ -42,6 +42,11 @@ impl RunningAgent {
         self.shutdown.begin();
         self.ended.await.unwrap();
     }
+
+    /// Waits for the end that it gives itself.
+    pub async fn ends_by_itself(self) {
+        tokio::time::timeout(PATIENCE, self.ended).await.unwrap().unwrap();
+    }
 }
 
 impl World {

@@ -38,7 +38,7 @@ pub(crate) fn message(state: &ClusterState, presence: &Presence, live: &Live, jo
         created_at: Some(job.created_at.into()),
         started_at: job.started_at.map(Into::into),
         ended_at: job.ended_at.map(Into::into),
-        waiting: waiting(state, presence, job),
+        waiting: waiting(state, presence, live, job),
         actions: actions(job),
         progress: job
             .running
@@ -97,12 +97,12 @@ fn actions(job: &Job) -> Vec<String> {
     can_be_canceled.then(|| "cancel".to_owned()).into_iter().collect()
 }
 
-fn waiting(state: &ClusterState, presence: &Presence, job: &Job) -> Option<v1::Waiting> {
+fn waiting(state: &ClusterState, presence: &Presence, live: &Live, job: &Job) -> Option<v1::Waiting> {
     if job.state == JobState::Stopping {
-        return waiting_for_stop(presence, job);
+        return waiting_for_stop(presence, job).or_else(|| standing_still(live, job));
     }
     if job.state != JobState::Queued {
-        return None;
+        return standing_still(live, job);
     }
     let waiting = why_waiting(state, presence, job);
     Some(waiting.map_or_else(
@@ -124,6 +124,17 @@ fn waiting_for_stop(presence: &Presence, job: &Job) -> Option<v1::Waiting> {
     (!presence.connected.contains_key(media_agent)).then(|| v1::Waiting {
         reason: format!("media agent {media_agent} is not connected; it ends the attempt when it is back"),
         r#for: media_agent.to_string(),
+        until: None,
+    })
+}
+
+/// What the media agent says that it waits for while the attempt is active.
+fn standing_still(live: &Live, job: &Job) -> Option<v1::Waiting> {
+    let running = job.running.as_ref()?;
+    let reason = live.of(job.id, running.attempt)?.waiting;
+    (!reason.is_empty()).then(|| v1::Waiting {
+        reason,
+        r#for: running.media_agent.to_string(),
         until: None,
     })
 }

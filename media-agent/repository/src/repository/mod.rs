@@ -109,6 +109,25 @@ impl Repository {
         Ok(id)
     }
 
+    /// As [`Repository::save_object`], for what is to have no effect if it cannot be made durable: a rename whose directory
+    /// could not be synced can be seen all the same. Not for an index: others may rely on it already, and its packs are there.
+    pub(crate) fn save_or_take_back(&self, kind: FileKind, value: &impl Serialize) -> Result<BlobId> {
+        let (id, bytes) = object::encode(value, self.key())?;
+        let name = id.to_string();
+        let written = self.storage().write(kind, &name, &bytes);
+        if written.is_err() {
+            match self.storage().remove(kind, &name) {
+                Ok(()) => tracing::warn!(file = name, "a {kind} that is perhaps not durable was taken back"),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => tracing::error!(
+                    file = name, %error,
+                    "a {kind} that is perhaps not durable could not be taken back; if it is still there, remove it"
+                ),
+            }
+        }
+        written.map(|()| id)
+    }
+
     pub(crate) fn load_object<T: DeserializeOwned>(&self, kind: FileKind, name: &str) -> Result<T> {
         let sealed = self.storage().read(kind, name)?;
         object::decode(name, sealed, self.key())

@@ -18,7 +18,8 @@ pub struct SnapshotList {
 
 impl Repository {
     /// Writes a snapshot; it is durable when this returns. Its tree must be in an index already, so that a snapshot
-    /// never refers to what a crash can take away.
+    /// never refers to what a crash can take away. If it cannot be made durable it is taken back: nobody is to find what
+    /// its writer was told is not there.
     pub fn save_snapshot(&self, snapshot: &Snapshot) -> Result<SnapshotId> {
         if !self.contains(BlobKind::Tree, &snapshot.tree) {
             let location = self.location().to_owned();
@@ -28,7 +29,7 @@ impl Repository {
                 location,
             });
         }
-        let id = self.save_object(FileKind::Snapshot, snapshot)?;
+        let id = self.save_or_take_back(FileKind::Snapshot, snapshot)?;
         Ok(SnapshotId::from_bytes(*id.as_bytes()))
     }
 

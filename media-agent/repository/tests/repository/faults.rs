@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use outlast_repository::{
     AlignedBuffer, FileKind, LocalStorage, LockOptions, Repository, RepositoryError as Error, Result,
-    Storage, WriterOptions,
+    Snapshot, Storage, Timestamp, Tree, WriterOptions,
 };
 use tempfile::TempDir;
 
@@ -16,10 +16,12 @@ use crate::support::{data_id, fast, noise, password};
 
 type BeforeWrite = dyn Fn(FileKind, &[u8]) -> Result<()> + Send + Sync;
 
-/// Passes everything on to a directory, but asks `before_write` first.
+/// Passes everything on to a directory, but asks `before_write` first, and fails a write of the kind `unsynced` after it.
 struct Faulty {
     real: LocalStorage,
     before_write: Box<BeforeWrite>,
+    /// As if the directory could not be synced after the rename.
+    unsynced: Option<FileKind>,
 }
 
 impl std::fmt::Debug for Faulty {
@@ -55,7 +57,11 @@ impl Storage for Faulty {
     }
     fn write(&self, kind: FileKind, name: &str, data: &[u8]) -> Result<()> {
         (self.before_write)(kind, data)?;
-        self.real.write(kind, name, data)
+        self.real.write(kind, name, data)?;
+        if self.unsynced == Some(kind) {
+            return Err(disk_error());
+        }
+        Ok(())
     }
     fn remove(&self, kind: FileKind, name: &str) -> Result<()> {
         self.real.remove(kind, name)
@@ -75,6 +81,7 @@ fn repository(
     let storage = Faulty {
         real: LocalStorage::new(directory.path()),
         before_write: Box::new(before_write),
+        unsynced: None,
     };
     Repository::init_with(Arc::new(storage), &password(), fast()).unwrap()
 }
@@ -242,4 +249,39 @@ fn without_its_lock_a_writer_writes_no_index() {
     assert!(matches!(writer.flush(), Err(Error::LockLost { .. })));
     assert!(!lock.is_valid());
     assert!(!repository.contains(data_id(&blob).0, &data_id(&blob).1));
+}
+
+#[test]
+fn t90_a_snapshot_or_lock_whose_directory_cannot_be_synced_is_taken_back() {
+    for unsynced in [FileKind::Snapshot, FileKind::Lock] {
+        let directory = tempfile::tempdir().unwrap();
+        drop(repository(&directory, |_, _| Ok(())));
+        let storage = Faulty {
+            real: LocalStorage::new(directory.path()),
+            before_write: Box::new(|_, _| Ok(())),
+            unsynced: Some(unsynced),
+        };
+        let repository = Repository::open(Arc::new(storage), &password()).unwrap();
+        let writer = repository.writer(small_packs()).unwrap();
+        let (tree, _) = writer.add_tree(&Tree::default()).unwrap();
+        writer.flush().unwrap();
+        let saved = repository
+            .save_snapshot(&Snapshot::new(Timestamp::now(), tree, Vec::new(), String::new()))
+            .map(drop);
+        let locked = repository.lock(LockOptions {
+            exclusive: true,
+            hostname: "a".to_owned(),
+            username: "u".to_owned(),
+        });
+        let (failed, worked) = match unsynced {
+            FileKind::Snapshot => (saved, locked.map(drop)),
+            _ => (locked.map(drop), saved),
+        };
+        assert!(matches!(failed, Err(Error::Io { .. })), "{unsynced}: {failed:?}");
+        worked.unwrap();
+        let left = |kind: FileKind| LocalStorage::new(directory.path()).list(kind).unwrap().len();
+        assert_eq!(left(unsynced), 0, "{unsynced}");
+        assert_eq!(left(FileKind::Snapshot), usize::from(unsynced == FileKind::Lock));
+        check(directory.path());
+    }
 }
