@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use outlast_proto::v1::{Entry, FileException, LeaveDirectory, Node, entry};
+use outlast_proto::words::limits::NODE_COST;
 use prost::Message as _;
 
 use super::budget::{Budget, Stopping};
+use super::exception;
 use crate::host::node::Seen;
 
 /// Limits of one `Entries` message.
@@ -33,6 +35,9 @@ pub(super) struct Batch {
     pub(super) folders: u64,
     /// Nodes whose content nobody will ask for.
     pub(super) others: u64,
+    /// What was taken of [`Limits::ahead`]: for entries and files, and for exceptions.
+    pub(super) cost: usize,
+    pub(super) exceptions_cost: usize,
 }
 
 /// Gathers and sends batches.
@@ -50,6 +55,9 @@ pub(super) struct Limits {
     pub(super) files: Budget,
     /// `Entries` messages without an answer.
     pub(super) batches: Budget,
+    /// What nodes and files take of the memory, here and at the media agent, while a file before them or their own content is awaited;
+    /// and what exceptions take that were not sent.
+    pub(super) ahead: Budget,
 }
 
 impl<'a> Batcher<'a> {
@@ -96,6 +104,8 @@ impl<'a> Batcher<'a> {
             self.limits.files.take(0, 1)?;
         }
         let node = self.numbered(node);
+        // Its path may come again, in an exception.
+        self.batch.cost += folder.len() + name.len();
         self.batch.files.push(WalkedFile {
             number: node.number,
             folder: Arc::clone(folder),
@@ -107,8 +117,9 @@ impl<'a> Batcher<'a> {
 
     /// Something that cannot be backed up as it should.
     pub(super) fn exception(&mut self, exception: FileException) -> Result<(), Stopping> {
+        self.batch.exceptions_cost += exception::cost(&exception);
         self.batch.exceptions.push(exception);
-        if self.batch.exceptions.len() >= MOST_ENTRIES {
+        if self.batch.exceptions.len() >= MOST_ENTRIES || self.batch.exceptions_cost >= MOST_BYTES {
             return self.flush();
         }
         Ok(())
@@ -122,6 +133,9 @@ impl<'a> Batcher<'a> {
         if !self.batch.entries.is_empty() {
             self.limits.batches.take(0, 1)?;
         }
+        self.limits
+            .ahead
+            .take(0, self.batch.cost + self.batch.exceptions_cost)?;
         self.batch.last = self.next_number.saturating_sub(1);
         self.bytes = 0;
         (self.send)(std::mem::take(&mut self.batch));
@@ -137,11 +151,82 @@ impl<'a> Batcher<'a> {
     fn add(&mut self, kind: entry::Kind) -> Result<(), Stopping> {
         let entry = Entry { kind: Some(kind) };
         // Tag and length of the entry in its message come on top.
-        self.bytes += entry.encoded_len() + 8;
+        let bytes = entry.encoded_len() + 8;
+        self.bytes += bytes;
+        self.batch.cost += bytes + NODE_COST;
         self.batch.entries.push(entry);
         if self.batch.entries.len() >= MOST_ENTRIES || self.bytes >= MOST_BYTES {
             return self.flush();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use outlast_kit::shutdown::Shutdown;
+    use outlast_proto::v1::{ExtendedAttribute, FileException, Node};
+    use outlast_proto::words::limits::CLIENT_RUNS_AHEAD;
+
+    use super::super::budget::{Budget, Stopping};
+    use super::{Batcher, Limits};
+
+    /// How much is sent of what `add` adds again and again while nobody answers.
+    fn sent_ahead(add: impl Fn(&mut Batcher<'_>) -> Result<(), Stopping> + Sync) -> usize {
+        let stop = Shutdown::new();
+        let limits = Limits {
+            files: Budget::new(1 << 20, 0, stop.clone()),
+            batches: Budget::new(1 << 20, 0, stop.clone()),
+            ahead: Budget::new(CLIENT_RUNS_AHEAD, 0, stop.clone()),
+        };
+        let sent = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut send = |batch: super::Batch| {
+                    let bytes = batch.cost + batch.exceptions_cost;
+                    assert!(bytes < 1 << 20, "one message");
+                    sent.fetch_add(bytes, Ordering::Relaxed);
+                };
+                let mut batcher = Batcher::new(&limits, &mut send);
+                while add(&mut batcher).is_ok() {}
+            });
+            // It comes to rest.
+            let mut before = usize::MAX;
+            while sent.load(Ordering::Relaxed) != before {
+                before = sent.load(Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(300));
+            }
+            stop.begin();
+        });
+        sent.into_inner()
+    }
+
+    #[test]
+    fn t90_b07_the_walk_runs_ahead_by_bytes() {
+        let large = || Node {
+            xattrs: vec![ExtendedAttribute {
+                name: b"user.x".to_vec().into(),
+                value: vec![7; 200 << 10].into(),
+            }],
+            ..Node::default()
+        };
+        let exception = || FileException {
+            path: "p".repeat(8000),
+            reason: "why".to_owned(),
+        };
+        let rows = [
+            sent_ahead(|batcher| batcher.other(large())),
+            sent_ahead(|batcher| batcher.other(Node::default())),
+            sent_ahead(|batcher| batcher.exception(exception())),
+        ];
+        for sent in rows {
+            assert!(
+                (CLIENT_RUNS_AHEAD / 10 * 9..=CLIENT_RUNS_AHEAD).contains(&sent),
+                "{sent} bytes"
+            );
+        }
     }
 }

@@ -11,9 +11,11 @@ use outlast_proto::v1::{
     Chunks, Entries, Exceptions, FileEnd, FileEnds, FileException, ItemEnd, JobError, Needed, Offer, Offers,
     Verdicts,
 };
+use prost::Message as _;
 
 use super::batch::{Batch, Limits, WalkedFile};
 use super::event::{ChunkId, Event, FileRead, Hashed, Packed};
+use super::exception;
 use super::pool::Job;
 use super::read::Shared;
 use super::slab::Plain;
@@ -23,13 +25,28 @@ use crate::attempt::Violation;
 const MOST_OFFERS: usize = 128;
 const MOST_OFFERED: usize = 2 << 20;
 const MOST_ENDS: usize = 256;
+/// Bytes of the ends or the exceptions of one message.
+const MOST_SAID: usize = 256 << 10;
 /// Plain bytes of the chunks compressed into one message.
 const MOST_PACKED: usize = 1 << 20;
 
-/// A message to send, and how much it takes off the budget when it is gone.
+/// A message to send, and what it gives back when it is gone.
 pub(super) struct Outgoing {
     pub(super) body: Body,
+    /// Of the budget of chunks.
     pub(super) frees: usize,
+    /// Of what the walk may run ahead.
+    pub(super) frees_ahead: usize,
+}
+
+impl From<Body> for Outgoing {
+    fn from(body: Body) -> Self {
+        Self {
+            body,
+            frees: 0,
+            frees_ahead: 0,
+        }
+    }
 }
 
 /// The item's state.
@@ -44,6 +61,8 @@ pub(super) struct Item {
     walk_ended: bool,
     /// The last node number of each batch without an answer.
     batches: VecDeque<u64>,
+    /// The last node number of each batch, and what it holds of [`Limits::ahead`] until none of its files is awaited any more.
+    ahead: VecDeque<(u64, usize)>,
     /// Files without a verdict.
     unjudged: VecDeque<WalkedFile>,
     /// Wanted files in order, until their end is said.
@@ -54,6 +73,8 @@ pub(super) struct Item {
     offers: Vec<Offered>,
     offered_bytes: usize,
     ends: Vec<FileEnd>,
+    /// Of `ends` and `exceptions`.
+    said_bytes: usize,
     offer_number: u64,
     unanswered: BTreeMap<u64, Vec<Offered>>,
     packing: usize,
@@ -92,6 +113,7 @@ impl Item {
             out: VecDeque::new(),
             walk_ended: false,
             batches: VecDeque::new(),
+            ahead: VecDeque::new(),
             unjudged: VecDeque::new(),
             wanted: VecDeque::new(),
             reading: HashMap::new(),
@@ -99,6 +121,7 @@ impl Item {
             offers: Vec::new(),
             offered_bytes: 0,
             ends: Vec::new(),
+            said_bytes: 0,
             offer_number,
             unanswered: BTreeMap::new(),
             packing: 0,
@@ -217,11 +240,18 @@ impl Item {
     fn walked(&mut self, batch: Batch) {
         let progress = &self.shared.progress;
         progress.walked(batch.folders, batch.others, batch.exceptions.len() as u64);
-        self.exceptions.extend(batch.exceptions);
+        if !batch.exceptions.is_empty() {
+            let exceptions = batch.exceptions;
+            self.out.push_back(Outgoing {
+                frees_ahead: batch.exceptions_cost,
+                ..Body::Exceptions(Exceptions { exceptions }).into()
+            });
+        }
         if batch.entries.is_empty() {
             return;
         }
         self.batches.push_back(batch.last);
+        self.ahead.push_back((batch.last, batch.cost));
         self.unjudged.extend(batch.files);
         let entries = batch.entries;
         self.say(Body::Entries(Entries { entries }));
@@ -251,18 +281,24 @@ impl Item {
         self.packing -= 1;
         let Packed { chunks, plain } = packed;
         self.out.push_back(Outgoing {
-            body: Body::Chunks(Chunks { chunks }),
             frees: plain,
+            ..Body::Chunks(Chunks { chunks }).into()
         });
     }
 
     /// Says what can be said now.
     fn go_on(&mut self) {
+        // Nothing may follow the item's end.
+        if self.ended {
+            return;
+        }
         self.offer_in_order();
+        self.free_ahead();
         let full = self.offers.len() >= MOST_OFFERS
             || self.offered_bytes >= MOST_OFFERED
             || self.ends.len() >= MOST_ENDS
-            || self.exceptions.len() >= MOST_ENDS;
+            || self.exceptions.len() >= MOST_ENDS
+            || self.said_bytes >= MOST_SAID;
         // While an answer is on its way, small files gather; its arrival brings us back here.
         if full || self.unanswered.is_empty() {
             self.flush();
@@ -272,8 +308,19 @@ impl Item {
             && self.wanted.is_empty()
             && self.unanswered.is_empty()
             && self.packing == 0;
-        if all_done && !self.ended {
+        if all_done {
             self.end(None);
+        }
+    }
+
+    /// Lets the walk go on by what no file is before any more.
+    fn free_ahead(&mut self) {
+        let unanswered = self.batches.front().copied().unwrap_or(u64::MAX);
+        let awaited = self.wanted.front().copied().unwrap_or(u64::MAX);
+        while let Some((_, cost)) =
+            (self.ahead).pop_front_if(|(last, _)| *last < unanswered && *last < awaited)
+        {
+            self.limits.ahead.give(cost);
         }
     }
 
@@ -320,8 +367,13 @@ impl Item {
             self.shared
                 .progress
                 .exceptions(u64::from(read.exception.is_some()));
+            self.said_bytes += read.end.encoded_len();
+            self.said_bytes += read.exception.as_ref().map_or(0, exception::cost);
             self.exceptions.extend(read.exception);
             self.ends.push(read.end);
+            if self.said_bytes >= MOST_SAID {
+                self.flush();
+            }
         }
     }
 
@@ -343,6 +395,7 @@ impl Item {
             let number = self.offer_number;
             self.say(Body::Offers(Offers { number, offers }));
         }
+        self.said_bytes = 0;
         if !self.ends.is_empty() {
             let ends = std::mem::take(&mut self.ends);
             self.say(Body::FileEnds(FileEnds { ends }));
@@ -361,6 +414,6 @@ impl Item {
     }
 
     fn say(&mut self, body: Body) {
-        self.out.push_back(Outgoing { body, frees: 0 });
+        self.out.push_back(body.into());
     }
 }

@@ -7,8 +7,10 @@ mod batch;
 mod budget;
 mod cut;
 mod event;
+mod exception;
 mod exclude;
 mod item;
+mod names;
 mod pool;
 mod read;
 mod root;
@@ -149,12 +151,12 @@ impl Stream {
     }
 
     fn send(&mut self, permit: mpsc::OwnedPermit<Up>) {
-        let Some(Outgoing { body, frees }) = self.out.pop_front() else {
+        let Some(outgoing) = self.out.pop_front() else {
             return;
         };
-        permit.send(body);
-        if let Some(working) = self.working.as_ref().filter(|_| frees > 0) {
-            working.free(frees);
+        permit.send(outgoing.body);
+        if let Some(working) = &self.working {
+            working.free(outgoing.frees, outgoing.frees_ahead);
         }
     }
 
@@ -202,13 +204,11 @@ impl Stream {
             }
             None => 0,
         };
-        self.out.push_back(Outgoing {
-            body: Up::ItemBegin(ItemBegin {
-                item,
-                marks_young: true,
-            }),
-            frees: 0,
-        });
+        let begin = ItemBegin {
+            item,
+            marks_young: true,
+        };
+        self.out.push_back(Up::ItemBegin(begin).into());
         self.working = Some(self.backup.begin(item, offer_number)?);
         Ok(())
     }
@@ -223,13 +223,11 @@ impl Stream {
             return;
         }
         self.last_path.clone_from(&path);
-        self.out.push_back(Outgoing {
-            body: Up::Path(CurrentPath {
-                path,
-                ..CurrentPath::default()
-            }),
-            frees: 0,
-        });
+        let path = CurrentPath {
+            path,
+            ..CurrentPath::default()
+        };
+        self.out.push_back(Up::Path(path).into());
     }
 
     async fn end_work(&mut self) {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use outlast_kit::shutdown::Shutdown;
-use outlast_proto::v1::{FileEnd, FileException, Node, NodeType};
+use outlast_proto::v1::{FileEnd, Node, NodeType};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags, Stat, fstat, openat};
 use rustix::io::{Errno, pread};
@@ -19,8 +19,9 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::batch::WalkedFile;
 use super::budget::{Budget, Stopping};
-use super::cut::{LONGEST, SHORTEST, cut};
+use super::cut::{LONGEST, Rule, SHORTEST, cut};
 use super::event::{ChunkId, Event, FileRead, Hashed};
+use super::exception::exception;
 use super::pool::{Job, hash};
 use super::root::Root;
 use super::slab::{Plain, SLAB, Slab, Slabs};
@@ -29,7 +30,7 @@ use crate::host::beneath::Beneath;
 use crate::host::holes::Holes;
 use crate::host::node::{Seen, kind, node};
 use crate::host::owners::Owners;
-use crate::host::paths::{join, shown};
+use crate::host::paths::join;
 use crate::host::ticks::Moment;
 use crate::host::xattrs;
 use crate::progress::Progress;
@@ -275,7 +276,7 @@ impl Reader {
         }
         if size > SHORTEST {
             let slab = Slab::pooled(bytes, &self.shared.slabs);
-            let chunks = self.pieces(node, 0, slab, true)?.0;
+            let chunks = self.pieces((node, Rule::ByContent), 0, slab, true)?.0;
             return Ok((chunks, size as u64));
         }
         self.paid(node, size)?;
@@ -295,6 +296,7 @@ impl Reader {
     /// A file of more than one slab, up to the length it had when it was opened.
     fn long(&mut self, node: u64, open: &OwnedFd, look: Look) -> Result<Content, Trouble> {
         let size = Seen::of(&look.stat).size;
+        let rule = Rule::of(size);
         let mut holes = Holes::new(open, &look.stat);
         let (mut chunks, mut done, mut rest) = (0, 0_u64, Vec::new());
         loop {
@@ -316,7 +318,7 @@ impl Reader {
             // Shorter than it was: somebody cut it off.
             let is_last = done >= size || bytes.len() < goal;
             let slab = Slab::pooled(bytes, &self.shared.slabs);
-            let (next, end) = self.pieces(node, chunks, Arc::clone(&slab), is_last)?;
+            let (next, end) = self.pieces((node, rule), chunks, Arc::clone(&slab), is_last)?;
             chunks = next;
             if is_last {
                 break;
@@ -336,13 +338,13 @@ impl Reader {
     /// Cuts a slab and has its chunks hashed; the number of the next chunk, and where the uncut rest begins.
     fn pieces(
         &mut self,
-        node: u64,
+        (node, rule): (u64, Rule),
         first: u32,
         slab: Arc<Slab>,
         is_last: bool,
     ) -> Result<(u32, usize), Stopping> {
         let (mut index, mut end) = (first, 0);
-        for range in cut(slab.bytes(), is_last) {
+        for range in cut(rule, slab.bytes(), is_last) {
             self.paid(node, range.len())?;
             end = range.end;
             let data = Plain::new(&slab, range);
@@ -448,13 +450,6 @@ fn skipped(number: u64, path: &[u8], reason: String) -> FileRead {
             ..FileEnd::default()
         },
         exception: Some(exception(path, reason)),
-    }
-}
-
-fn exception(path: &[u8], reason: String) -> FileException {
-    FileException {
-        path: shown(path),
-        reason,
     }
 }
 

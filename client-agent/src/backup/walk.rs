@@ -6,25 +6,25 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use outlast_proto::v1::{FileException, Node, NodeType};
-use rustix::fs::{AtFlags, Dir, Stat, fstatfs, readlinkat, statat};
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use outlast_proto::v1::{Node, NodeType};
+use outlast_proto::words::limits::{MOST_FILE, MOST_LEVELS, MOST_PATH};
+use rustix::fs::{AtFlags, Stat, fstatfs, readlinkat, statat};
+use rustix::io::Errno;
 
 use super::batch::Batcher;
 use super::budget::Stopping;
+use super::exception::exception;
 use super::exclude::Exclude;
+use super::names::{Buffer, Listed, MOST_NAMES, Names, Next};
 use super::root::Root;
 use crate::host::beneath::{Beneath, open_folder};
 use crate::host::node::{Seen, kind, node};
 use crate::host::owners::Owners;
-use crate::host::paths::{MOST_PATH, join, shown};
+use crate::host::paths::{is_entry_name, join, shown};
 use crate::host::xattrs;
 
 /// Directories above the current one that stay open; those further up are opened again when the walk returns to them.
 const OPEN_LEVELS: usize = 64;
-
-/// Directories below one another, as many as a media agent takes.
-const MOST_LEVELS: usize = 4096;
 
 /// File systems whose files are a view into the kernel: proc, sysfs, cgroup, cgroup2, devpts, debugfs, tracefs,
 /// securityfs, bpf, configfs, efivarfs, pstore, mqueue, binfmt_misc, selinux, autofs, fusectl, rpc_pipefs, nsfs.
@@ -58,6 +58,7 @@ pub(super) struct Walk<'a> {
     out: Batcher<'a>,
     beneath: Beneath,
     levels: Vec<Level>,
+    buffer: Buffer,
 }
 
 /// A directory that was entered and not left.
@@ -65,7 +66,9 @@ struct Level {
     path: Arc<[u8]>,
     folder: Option<Arc<OwnedFd>>,
     device: u64,
-    names: std::vec::IntoIter<Vec<u8>>,
+    names: Names,
+    /// Somebody was told that names may be missing.
+    is_told: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -77,6 +80,7 @@ impl<'a> Walk<'a> {
             out,
             beneath: Beneath::new(Arc::clone(&root.base)),
             levels: Vec::new(),
+            buffer: Buffer::default(),
         }
     }
 
@@ -87,15 +91,16 @@ impl<'a> Walk<'a> {
             let found = xattrs::of_open(&root.base);
             let root_node = self.described(b"", &root.name, &root.stat, found)?;
             self.out.enter(root_node)?;
-            self.push(Arc::from(&b""[..]), Arc::clone(&root.base), root.stat.st_dev)?;
+            self.push(Arc::from(&b""[..]), Arc::clone(&root.base), root.stat.st_dev);
         } else {
             let empty: Arc<[u8]> = Arc::from(&b""[..]);
             self.entry(&empty, &root.base, root.name.clone(), &root.stat)?;
         }
         while let Some(level) = self.levels.last_mut() {
             match level.names.next() {
-                Some(name) => self.visit(name)?,
-                None => {
+                Next::Name { name, is_repeated } => self.visit(name, is_repeated)?,
+                Next::List => self.list()?,
+                Next::End => {
                     self.levels.pop();
                     self.out.leave()?;
                 }
@@ -105,7 +110,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Looks at one name of the directory entered last.
-    fn visit(&mut self, name: Vec<u8>) -> Result<(), Stopping> {
+    fn visit(&mut self, name: Vec<u8>, is_repeated: bool) -> Result<(), Stopping> {
         let Some((path, device)) = self
             .levels
             .last()
@@ -114,6 +119,13 @@ impl<'a> Walk<'a> {
             return Ok(());
         };
         let relative = join(&path, &name);
+        if is_repeated {
+            let reason = "its directory lists this name more than once; what the name leads to is kept, once";
+            self.exception_text(&relative, reason.to_owned())?;
+        }
+        if !is_entry_name(&name) {
+            return self.exception_text(&relative, "its directory lists what can be no name".to_owned());
+        }
         let folder = match self.current_folder() {
             Ok(folder) => folder,
             Err(error) => return self.exception(&relative, "its directory cannot be opened again", error),
@@ -163,7 +175,10 @@ impl<'a> Walk<'a> {
                 tracing::info!(path = %self.shown(&relative), "content of a pseudo file system is left out");
                 self.out.leave()
             }
-            Ok(folder) => self.push(relative.into(), Arc::new(folder), stat.st_dev),
+            Ok(folder) => {
+                self.push(relative.into(), Arc::new(folder), stat.st_dev);
+                Ok(())
+            }
             Err(error) => {
                 self.exception(&relative, "the directory cannot be read", error)?;
                 self.out.leave()
@@ -180,6 +195,10 @@ impl<'a> Walk<'a> {
         stat: &Stat,
     ) -> Result<(), Stopping> {
         let relative = join(path, &name);
+        if kind(stat) == NodeType::File && Seen::of(stat).size > MOST_FILE {
+            let reason = format!("it is left out: it is longer than {} TiB", MOST_FILE >> 40);
+            return self.exception_text(&relative, reason);
+        }
         let found = xattrs::of_entry(folder, &name);
         let mut described = self.described(&relative, &name, stat, found)?;
         match kind(stat) {
@@ -218,11 +237,7 @@ impl<'a> Walk<'a> {
         Ok(described)
     }
 
-    fn push(&mut self, path: Arc<[u8]>, folder: Arc<OwnedFd>, device: u64) -> Result<(), Stopping> {
-        let (names, error) = sorted_names(&folder);
-        if let Some(error) = error {
-            self.exception(&path, "the directory cannot be listed to its end", error)?;
-        }
+    fn push(&mut self, path: Arc<[u8]>, folder: Arc<OwnedFd>, device: u64) {
         if let Some(far) = self.levels.len().checked_sub(OPEN_LEVELS) {
             self.levels[far].folder = None;
         }
@@ -230,9 +245,52 @@ impl<'a> Walk<'a> {
             path,
             folder: Some(folder),
             device,
-            names: names.into_iter(),
+            names: Names::default(),
+            is_told: false,
         });
+    }
+
+    /// Lists the directory entered last, or what follows of it.
+    fn list(&mut self) -> Result<(), Stopping> {
+        let folder = self.current_folder();
+        let Some(level) = self.levels.last_mut() else {
+            return Ok(());
+        };
+        let path = Arc::clone(&level.path);
+        let listed = match &folder {
+            Ok(folder) => level.names.list(folder, &mut self.buffer),
+            Err(_) => Listed::default(),
+        };
+        let is_news = listed.is_unsteady && !level.is_told;
+        level.is_told |= is_news;
+        if let Err(error) = folder {
+            level.names.close();
+            return self.exception(&path, "the directory cannot be opened again", error);
+        }
+        if let Some(error) = listed.error {
+            self.exception(&path, "the directory cannot be listed to its end", error)?;
+        }
+        if is_news {
+            let reason = "the directory changed each time it was listed; names in it may be missing";
+            self.exception_text(&path, reason.to_owned())?;
+        }
+        self.fold_names();
         Ok(())
+    }
+
+    /// Lets go of the names of the outer directories, when all names take much.
+    fn fold_names(&mut self) {
+        let mut all: usize = self.levels.iter().map(|level| level.names.memory()).sum();
+        let Some((_, outer)) = self.levels.split_last_mut() else {
+            return;
+        };
+        for level in outer {
+            if all <= MOST_NAMES {
+                return;
+            }
+            all -= level.names.memory();
+            level.names.fold();
+        }
     }
 
     fn current_folder(&mut self) -> Result<Arc<OwnedFd>, Errno> {
@@ -252,37 +310,13 @@ impl<'a> Walk<'a> {
     }
 
     fn exception_text(&mut self, relative: &[u8], reason: String) -> Result<(), Stopping> {
-        let path = self.shown(relative);
-        self.out.exception(FileException { path, reason })
+        let path = join(&self.root.base_path, relative);
+        self.out.exception(exception(&path, reason))
     }
 
     fn shown(&self, relative: &[u8]) -> String {
         shown(&join(&self.root.base_path, relative))
     }
-}
-
-/// All names of a directory in order, and the error that cut the list short.
-fn sorted_names(folder: &OwnedFd) -> (Vec<Vec<u8>>, Option<Errno>) {
-    let mut names = Vec::new();
-    let mut failed = None;
-    // Of the descriptor itself: opening "." in it needs the right to search, and then not even the names would be known.
-    match fcntl_dupfd_cloexec(folder, 0).and_then(Dir::new) {
-        Ok(entries) => {
-            for entry in entries {
-                match entry {
-                    Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
-                    Ok(entry) => names.push(entry.file_name().to_bytes().to_vec()),
-                    Err(error) => {
-                        failed = Some(error);
-                        break;
-                    }
-                }
-            }
-        }
-        Err(error) => failed = Some(error),
-    }
-    names.sort_unstable();
-    (names, failed)
 }
 
 fn is_pseudo(folder: &OwnedFd) -> bool {

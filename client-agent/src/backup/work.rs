@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 use outlast_kit::shutdown::Shutdown;
+use outlast_proto::words::limits::CLIENT_RUNS_AHEAD;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::batch::{Batcher, Limits};
@@ -49,6 +50,7 @@ pub(super) struct Working {
     pub(super) item: Item,
     events: UnboundedReceiver<Event>,
     shared: Arc<Shared>,
+    limits: Arc<Limits>,
     threads: Threads,
     stop: Shutdown,
 }
@@ -94,6 +96,7 @@ impl Backup {
         let limits = Arc::new(Limits {
             files: Budget::new(WAITING_FILES, 0, stop.clone()),
             batches: Budget::new(WAITING_BATCHES, 0, stop.clone()),
+            ahead: Budget::new(CLIENT_RUNS_AHEAD, 0, stop.clone()),
         });
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         for _ in 0..cores.clamp(2, MOST_READERS) {
@@ -111,11 +114,19 @@ impl Backup {
             limits: Arc::clone(&limits),
         };
         self.spawn(&threads, "walk", move || walker.work())?;
-        let item = Item::new(number, offer_number, Arc::clone(&shared), limits, (files, jobs));
+        let channels = (files, jobs);
+        let item = Item::new(
+            number,
+            offer_number,
+            Arc::clone(&shared),
+            Arc::clone(&limits),
+            channels,
+        );
         Ok(Working {
             item,
             events,
             shared,
+            limits,
             threads,
             stop,
         })
@@ -145,9 +156,14 @@ impl Working {
         self.events.try_recv().ok()
     }
 
-    /// Gives back the budget of chunks that are on their way.
-    pub(super) fn free(&self, bytes: usize) {
-        self.shared.budget.give(bytes);
+    /// Gives back what a message took that is on its way: of the budget of chunks, and of what the walk may run ahead.
+    pub(super) fn free(&self, chunks: usize, ahead: usize) {
+        if chunks > 0 {
+            self.shared.budget.give(chunks);
+        }
+        if ahead > 0 {
+            self.limits.ahead.give(ahead);
+        }
     }
 
     /// Ends the threads and waits for them, but not forever.
@@ -158,6 +174,7 @@ impl Working {
             shared,
             threads,
             stop,
+            ..
         } = self;
         stop.begin();
         drop((item, events, shared));

@@ -2,9 +2,6 @@
 
 use std::os::fd::{AsFd, AsRawFd as _};
 
-/// Directories with longer paths are neither backed up nor restored.
-pub(crate) const MOST_PATH: usize = 32 << 10;
-
 /// A path as it is shown: bytes that are not UTF-8 as `\xNN`.
 pub(crate) fn shown(path: &[u8]) -> String {
     let mut text = String::with_capacity(path.len());

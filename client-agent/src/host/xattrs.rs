@@ -5,6 +5,7 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use outlast_proto::v1::ExtendedAttribute;
+use outlast_proto::words::limits::MOST_XATTRS;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, lgetxattr, listxattr, llistxattr, lsetxattr};
 use rustix::io::Errno;
@@ -13,8 +14,6 @@ use super::paths::shown;
 
 /// The kernel's limits for a list of names and for a value.
 const MOST: usize = 64 << 10;
-/// What is kept of one file's attributes: as much as four of the longest.
-const MOST_KEPT: usize = 4 * MOST;
 /// Nearly every list and value fits in here; more is asked for when it does not.
 const USUAL: usize = 1 << 10;
 
@@ -107,8 +106,8 @@ fn values(names: &[u8], get: impl Fn(&[u8], &mut Vec<u8>) -> Result<usize, Errno
             Err(Errno::NODATA) => continue,
             Err(error) => return Err(error),
         };
-        if bytes + name.len() + value.len() > MOST_KEPT {
-            left_out.push(format!("{}: more than {MOST_KEPT} bytes in all", shown(name)));
+        if bytes + name.len() + value.len() > MOST_XATTRS {
+            left_out.push(format!("{}: more than {MOST_XATTRS} bytes in all", shown(name)));
         } else if std::str::from_utf8(name).is_err() {
             left_out.push(format!("{}: its name is not UTF-8", shown(name)));
         } else {

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use outlast_proto::v1::Node;
+use outlast_proto::words::limits::MOST_PATH;
 use outlast_proto::words::{Overwrite, StatusCode};
 use rustix::fs::{
     Access, AtFlags, CWD, Mode, OFlags, Stat, accessat, chmodat, fstat, mkdirat, openat, statat,
@@ -14,7 +15,7 @@ use super::faults::{Reach, reach, words};
 use super::place::{Place, found, place, replaces};
 use super::queue::Target;
 use super::settle::{Care, Settling, make_room};
-use crate::host::paths::{MOST_PATH, by_descriptor, join};
+use crate::host::paths::{by_descriptor, join};
 use crate::unfinished::Ledger;
 
 /// A directory in which things are restored.

@@ -5,6 +5,7 @@
 
 mod backup;
 mod breaks;
+mod limits;
 mod local;
 mod media_agent;
 #[path = "../../../tests/support/proxy.rs"]
