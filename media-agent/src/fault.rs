@@ -11,10 +11,12 @@ use crate::journal::JournalError;
 
 /// The storage unit could not be opened, locked or read at all.
 pub(crate) fn unavailable(unit: &str, error: &RepositoryError) -> Fault {
-    Fault::new(
-        StatusCode::STORAGE_UNIT_NOT_AVAILABLE,
-        format!("storage unit \"{unit}\": {error}"),
-    )
+    let code = match error {
+        RepositoryError::StorageFull { .. } => StatusCode::STORAGE_FULL,
+        RepositoryError::ReadOnly { .. } => StatusCode::STORAGE_WRITE_ERROR,
+        _ => StatusCode::STORAGE_UNIT_NOT_AVAILABLE,
+    };
+    Fault::new(code, format!("storage unit \"{unit}\": {error}"))
 }
 
 /// The storage unit failed in mid-work.
@@ -22,9 +24,11 @@ pub(crate) fn storage(unit: &str, error: &RepositoryError) -> Fault {
     let code = match error {
         RepositoryError::StorageFull { .. } => StatusCode::STORAGE_FULL,
         RepositoryError::Refused { .. } => StatusCode::ACCESS_NOT_ALLOWED,
-        RepositoryError::Locked { .. } | RepositoryError::LockLost { .. } => {
-            StatusCode::STORAGE_UNIT_NOT_AVAILABLE
-        }
+        RepositoryError::Locked { .. }
+        | RepositoryError::LockLost { .. }
+        | RepositoryError::Replaced { .. }
+        | RepositoryError::NotARepository { .. }
+        | RepositoryError::Away { .. } => StatusCode::STORAGE_UNIT_NOT_AVAILABLE,
         _ => StatusCode::STORAGE_WRITE_ERROR,
     };
     Fault::new(code, format!("storage unit \"{unit}\": {error}"))
@@ -41,13 +45,15 @@ impl From<JournalError> for Fault {
 #[cfg(test)]
 mod tests {
     use super::{storage, unavailable};
-    use outlast_repository::{BlobId, BlobKind, Damage, RepositoryError};
+    use outlast_repository::{BlobId, BlobKind, Damage, Found, RepositoryError};
+    use rustix::io::Errno;
     use std::io::{Error, ErrorKind};
     use std::path::Path;
 
     #[test]
     fn s10_s11_every_storage_error_has_its_code_and_names_the_place() {
         let io = |kind: ErrorKind| RepositoryError::from_io(Path::new("/mnt/unit"), Error::from(kind));
+        let errno = |errno: Errno| RepositoryError::from_io(Path::new("/mnt/unit"), errno.into());
         let refused = RepositoryError::Refused {
             kind: BlobKind::Data,
             id: BlobId::of(b"x"),
@@ -57,15 +63,33 @@ mod tests {
             location: "/mnt/unit".into(),
             hostname: "media-1".into(),
         };
+        let replaced = |found| RepositoryError::Replaced {
+            location: "/mnt/unit".into(),
+            expected: "ab".repeat(32),
+            found,
+        };
+        let none = RepositoryError::NotARepository {
+            location: "/mnt/unit".into(),
+            found: Found::Empty,
+        };
+        let other = replaced(Found::Other { id: None });
+        // In mid-work, and before it.
         let rows = [
-            (io(ErrorKind::StorageFull), 129),
-            (io(ErrorKind::QuotaExceeded), 129),
-            (io(ErrorKind::PermissionDenied), 84),
-            (io(ErrorKind::Other), 84),
-            (refused, 59),
-            (lost, 2106),
+            (io(ErrorKind::StorageFull), 129, 129),
+            (io(ErrorKind::QuotaExceeded), 129, 129),
+            (io(ErrorKind::ReadOnlyFilesystem), 84, 84),
+            (io(ErrorKind::PermissionDenied), 84, 2106),
+            (io(ErrorKind::Other), 84, 2106),
+            (refused, 59, 2106),
+            (lost, 2106, 2106),
+            (none, 2106, 2106),
+            (other, 2106, 2106),
+            (replaced(Found::MountedAnew), 2106, 2106),
+            (errno(Errno::STALE), 2106, 2106),
+            (errno(Errno::NOTCONN), 2106, 2106),
+            (errno(Errno::HOSTDOWN), 2106, 2106),
         ];
-        for (error, code) in rows {
+        for (error, code, before) in rows {
             let fault = storage("unit-1", &error);
             assert_eq!(fault.code.0, code, "{error}");
             assert!(
@@ -73,7 +97,7 @@ mod tests {
                 "{}",
                 fault.text
             );
-            assert_eq!(unavailable("unit-1", &error).code.0, 2106);
+            assert_eq!(unavailable("unit-1", &error).code.0, before, "{error}");
         }
     }
 }

@@ -27,6 +27,7 @@ mod main_job;
 mod mounts;
 mod outage;
 mod outage_matrix;
+mod place;
 #[path = "../support/ports.rs"]
 mod ports;
 #[path = "../support/proxy.rs"]

@@ -33,9 +33,14 @@ impl Mount {
         Self::new(at, &["-o", &format!("loop,{mode}"), image.to_str().unwrap()])
     }
 
+    /// Another folder in the place of this one.
+    pub(crate) fn bind(at: &Path, other: &Path) -> Self {
+        Self::new(at, &["--bind", other.to_str().unwrap()])
+    }
+
     /// A folder once more, where nothing can be changed.
     pub(crate) fn read_only(at: &Path, of: &Path) -> Self {
-        let mounted = Self::new(at, &["--bind", of.to_str().unwrap()]);
+        let mounted = Self::bind(at, of);
         let status = Command::new("mount")
             .args(["-o", "remount,bind,ro"])
             .arg(at)

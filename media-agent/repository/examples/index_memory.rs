@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outlast_repository::{
-    AlignedBuffer, BlobId, BlobKind, FileKind, LocalStorage, Password, Repository, Result, Storage,
-    WriterOptions,
+    AlignedBuffer, BlobId, BlobKind, FileKind, Found, LocalStorage, Password, Recognise, Repository, Result,
+    Storage, WriterOptions,
 };
 
 /// A folder that forgets packs.
@@ -52,6 +52,24 @@ impl Storage for WithoutPacks {
     }
     fn exists(&self, kind: FileKind, name: &str) -> Result<bool> {
         self.0.exists(kind, name)
+    }
+    fn modified(&self, kind: FileKind, name: &str) -> Result<std::time::SystemTime> {
+        self.0.modified(kind, name)
+    }
+    fn found(&self) -> Result<Found> {
+        self.0.found()
+    }
+    fn bind(&self, identity: Option<Arc<dyn Recognise>>) {
+        self.0.bind(identity);
+    }
+    fn hold(&self) -> Result<()> {
+        self.0.hold()
+    }
+    fn release(&self) {
+        self.0.release();
+    }
+    fn prove(&self) -> Result<()> {
+        self.0.prove()
     }
     fn remove_stale_temporaries(&self, age: Duration) -> Result<usize> {
         self.0.remove_stale_temporaries(age)

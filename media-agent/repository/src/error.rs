@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::id::{BlobId, BlobKind};
-use crate::storage::FileKind;
-use crate::time::Timestamp;
+use crate::lock::LockHolder;
+use crate::storage::{FileKind, Found};
 
 /// Result of every fallible call of this crate.
 pub type Result<T, E = RepositoryError> = std::result::Result<T, E>;
@@ -16,11 +16,16 @@ pub type Result<T, E = RepositoryError> = std::result::Result<T, E>;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum RepositoryError {
-    #[error(
-        "{location} is not a repository ({reason}); check that the path is right and the storage is mounted, \
-         or initialise it"
-    )]
-    NotARepository { location: String, reason: &'static str },
+    #[error("{location} is not a repository: {found}")]
+    NotARepository { location: String, found: Found },
+    #[error("{location} does not hold repository {} any more: {found}. Nothing was written to what is there",
+        expected.get(..8).unwrap_or(expected))]
+    Replaced {
+        location: String,
+        /// Its id.
+        expected: String,
+        found: Found,
+    },
     #[error("{location} holds a repository already; open it instead of initialising it")]
     AlreadyExists { location: String },
     #[error(
@@ -68,20 +73,19 @@ pub enum RepositoryError {
     StorageFull { path: String, source: Arc<io::Error> },
     #[error("no permission for {path} ({source}); give it to the user the media agent runs as")]
     PermissionDenied { path: String, source: Arc<io::Error> },
+    #[error(
+        "{path} cannot be written, its file system is read-only ({source}); the system log says why if nobody mounted it so; \
+         mount it writable again. What is stored there can be restored meanwhile"
+    )]
+    ReadOnly { path: String, source: Arc<io::Error> },
+    #[error("{path} does not answer ({source}); check the mount, the file server and the network to it")]
+    Away { path: String, source: Arc<io::Error> },
     #[error("{path} could not be accessed: {source}; check the disk, the mount and the system log")]
     Io { path: String, source: Arc<io::Error> },
     #[error(
-        "{location} is locked {} by {hostname} (process {pid}) since {time}; wait for it to end, \
-         or if that process is gone remove the lock with `restic unlock`",
-        if *exclusive { "exclusively" } else { "for writing" }
+        "{location} is locked: there is {by}; wait for it to end, or if that process is gone remove the lock with `restic unlock`"
     )]
-    Locked {
-        location: String,
-        hostname: String,
-        pid: u32,
-        time: Timestamp,
-        exclusive: bool,
-    },
+    Locked { location: String, by: Arc<LockHolder> },
     #[error(
         "the lock of {hostname} on {location} is gone or was not refreshed in time, so another process \
          may have changed the repository; start again"
@@ -132,13 +136,30 @@ impl RepositoryError {
     pub fn from_io(path: &Path, source: io::Error) -> RepositoryError {
         use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         let path = path.display().to_string();
-        let kind = source.kind();
+        let (kind, is_away) = (source.kind(), is_away(&source));
         let source = Arc::new(source);
         match kind {
             StorageFull | QuotaExceeded => RepositoryError::StorageFull { path, source },
-            PermissionDenied | ReadOnlyFilesystem => RepositoryError::PermissionDenied { path, source },
+            ReadOnlyFilesystem => RepositoryError::ReadOnly { path, source },
+            PermissionDenied => RepositoryError::PermissionDenied { path, source },
+            _ if is_away => RepositoryError::Away { path, source },
             _ => RepositoryError::Io { path, source },
         }
+    }
+
+    /// Whether nothing is wrong but that this cannot be written there: what is there may be read.
+    pub fn is_about_writing(&self) -> bool {
+        matches!(
+            self,
+            RepositoryError::StorageFull { .. }
+                | RepositoryError::ReadOnly { .. }
+                | RepositoryError::PermissionDenied { .. }
+        )
+    }
+
+    /// Whether a directory is not there that a file was to be written into.
+    pub(crate) fn is_missing_directory(&self) -> bool {
+        matches!(self, RepositoryError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
     /// Whether the named object does not exist (it may have been removed between listing and reading).
@@ -173,6 +194,26 @@ impl RepositoryError {
             damage,
         }
     }
+}
+
+/// Whether an error says that a device or a file server is not there, rather than that something is wrong with it.
+fn is_away(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    const AWAY: [Errno; 12] = [
+        Errno::STALE,
+        Errno::NODEV,
+        Errno::NXIO,
+        Errno::NOMEDIUM,
+        Errno::NOTCONN,
+        Errno::CONNREFUSED,
+        Errno::CONNRESET,
+        Errno::CONNABORTED,
+        Errno::TIMEDOUT,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+        Errno::SHUTDOWN,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| AWAY.contains(&errno))
 }
 
 impl Damage {

@@ -28,13 +28,13 @@ pub use compress::{MAX_BLOB, MAX_CHUNK, verify_compressed};
 pub use error::{Damage, ObjectKind, RepositoryError, Result};
 pub use id::{BlobId, BlobKind, IndexId, InvalidId, LockId, PackId, SnapshotId};
 pub use index::IndexLoad;
-pub use lock::{LockGuard, LockInfo, LockOptions};
+pub use lock::{LockGuard, LockHolder, LockInfo, LockOptions};
 pub use outlast_direct_io::AlignedBuffer;
 pub use pack::PackedBlob;
 pub use password::Password;
-pub use repository::{BlobReader, InitOptions, Repository, SnapshotList};
+pub use repository::{BlobReader, Hold, InitOptions, Repository, SnapshotList};
 pub use snapshot::{Snapshot, SnapshotSummary};
-pub use storage::{CONFIG_NAME, FileKind, LocalStorage, Storage};
+pub use storage::{CONFIG_NAME, FileKind, Found, LocalStorage, Place, Recognise, Storage};
 pub use time::{InvalidTime, Timestamp};
 pub use tree::{
     ExtendedAttribute, Node, NodeKind, Tree, TreeEncoder, TreeReader, go_mode_from_st_mode,

@@ -1,6 +1,7 @@
 //! Locks in restic's form, so that our agents and people's own restic runs respect each other.
-//! When to take, refresh and release them is the media agent's business, which calls this.
+//! When to take, refresh and release them is the media agent's business, which calls this; whose the others are is in `others`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -9,12 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{RepositoryError, Result};
 use crate::id::LockId;
-use crate::repository::Repository;
+use crate::repository::{Hold, Repository};
 use crate::storage::FileKind;
 use crate::time::Timestamp;
 
-/// Restic takes a lock of this age for abandoned.
-const STALE_AFTER_SECS: i64 = 30 * 60;
+mod others;
+
+pub use others::LockHolder;
+
 /// Ours counts as lost earlier, so that clocks may differ.
 const VALID_FOR: Duration = Duration::from_secs(22 * 60);
 
@@ -46,19 +49,14 @@ pub struct LockInfo {
     pub gid: u32,
 }
 
-impl LockInfo {
-    /// Not refreshed for so long that its process is gone or no longer relies on it.
-    pub fn is_stale(&self) -> bool {
-        Timestamp::now().seconds_since(self.time) > STALE_AFTER_SECS
-    }
-}
-
 /// A lock that is held until it is released or dropped.
 #[derive(Debug)]
 pub struct LockGuard {
     repository: Repository,
     options: LockOptions,
     state: Mutex<State>,
+    /// Let go after the lock is removed, in `drop`.
+    _hold: Hold,
 }
 
 #[derive(Debug)]
@@ -69,8 +67,11 @@ struct State {
 }
 
 impl Repository {
-    /// Takes a lock. Fails if a lock that excludes it exists and is not stale; then the other one is named.
+    /// Takes a lock. Fails if a lock that excludes it exists and is not stale; then the other one is named. Those of ended
+    /// processes of this host are removed.
     pub fn lock(&self, options: LockOptions) -> Result<LockGuard> {
+        let hold = self.hold()?;
+        self.prove()?;
         self.refuse_conflict(options.exclusive, None)?;
         let refreshed = boot_time();
         let id = self.write_lock(&options)?;
@@ -83,28 +84,11 @@ impl Repository {
             repository: self.clone(),
             options,
             state,
+            _hold: hold,
         };
         // Of two that did this at once, at least the later one sees the other's file now; dropping removes ours.
         self.refuse_conflict(guard.options.exclusive, Some(id))?;
         Ok(guard)
-    }
-
-    /// All lock files, stale ones too.
-    pub fn locks(&self) -> Result<Vec<(LockId, LockInfo)>> {
-        let mut locks = Vec::new();
-        for (name, size) in self.storage().list(FileKind::Lock)? {
-            let Ok(id) = name.parse() else { continue };
-            // Other programs can leave empty files when they are interrupted; they lock nothing.
-            if size == 0 {
-                continue;
-            }
-            match self.load_object(FileKind::Lock, &name) {
-                Ok(lock) => locks.push((id, lock)),
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(locks)
     }
 
     /// Removes all locks with this host name, which must be one that only this agent uses; gives their number.
@@ -132,14 +116,14 @@ impl Repository {
     }
 
     fn refuse_conflict(&self, exclusive: bool, own: Option<LockId>) -> Result<()> {
-        for (id, lock) in self.locks()? {
-            if own != Some(id) && (exclusive || lock.exclusive) && !lock.is_stale() {
+        for lock in self.lock_holders()? {
+            if own == Some(lock.id) || self.remove_if_dead(&lock) {
+                continue;
+            }
+            if lock.excludes(exclusive) && !lock.is_stale() {
                 return Err(RepositoryError::Locked {
                     location: self.location().to_owned(),
-                    hostname: lock.hostname,
-                    pid: lock.pid,
-                    time: lock.time,
-                    exclusive: lock.exclusive,
+                    by: Arc::new(lock),
                 });
             }
         }
@@ -165,6 +149,7 @@ impl LockGuard {
     /// Writes a new lock file and removes the old one. Fails if the lock was lost in the meantime, because then
     /// somebody else may have had the repository for himself.
     pub fn refresh(&self) -> Result<()> {
+        self.repository.prove()?;
         let mut state = self.state.lock();
         if !self.holds(&state)? {
             return Err(self.lost());
@@ -184,13 +169,14 @@ impl LockGuard {
     }
 
     /// Whether the lock surely still holds: its file exists and was refreshed within 22 minutes, counting the time
-    /// the machine slept. What cannot be found out counts as no.
+    /// the machine slept, in the repository it was taken in. What cannot be found out counts as no.
     pub fn is_valid(&self) -> bool {
-        self.holds(&self.state.lock()).unwrap_or(false)
+        self.check().is_ok()
     }
 
     /// `is_valid` as a result, with the error to report.
     pub fn check(&self) -> Result<()> {
+        self.repository.prove()?;
         if self.holds(&self.state.lock())? {
             Ok(())
         } else {

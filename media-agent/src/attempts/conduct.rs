@@ -101,9 +101,14 @@ impl Assignment {
 
     async fn prepare(&self) -> Result<(Repository, AttemptLock), Fault> {
         let unit = Arc::clone(&self.context.unit);
+        let reads_only = matches!(self.ticket.work, Work::Restore { .. });
         let prepared = tokio::task::spawn_blocking(move || {
-            unit.prepare()
-                .map_err(|error| crate::fault::unavailable(&unit.name, &error))
+            let prepared = if reads_only {
+                unit.prepare_to_read()
+            } else {
+                unit.prepare()
+            };
+            prepared.map_err(|error| crate::fault::unavailable(&unit.name, &error))
         });
         prepared.await.unwrap_or_else(|error| {
             Err(Fault::new(

@@ -68,7 +68,7 @@ pub(super) enum ItemResult {
 pub(crate) fn run(work: BackupWork, mut wire: Wire<BackupProtocol>) -> Result<Done, End> {
     let base = work.base;
     let options = WriterOptions {
-        lock: Some(base.lock.guard()),
+        lock: base.lock.guard(),
         ..WriterOptions::default()
     };
     let writer = base

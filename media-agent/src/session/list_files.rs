@@ -92,6 +92,7 @@ fn list(unit: &StorageUnit, asked: &ListFilesQuestion, into: &mut Batches<'_>) -
             .map_err(|_| missing("the question names no restore point".into()))?,
     );
     let repository = unit.repository().map_err(away)?;
+    let _hold = repository.hold().map_err(away)?;
     repository.reload_index().map_err(away)?;
     let snapshot = match repository.snapshot(&snapshot_id) {
         Err(error) if error.is_not_found() => {

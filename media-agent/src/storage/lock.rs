@@ -4,12 +4,17 @@
 
 use std::sync::Arc;
 
-use outlast_repository::{LockGuard, LockOptions, Repository, RepositoryError, Snapshot, SnapshotId};
+use outlast_repository::{Hold, LockGuard, LockOptions, Repository, RepositoryError, Snapshot, SnapshotId};
 
 /// Held until every clone is gone.
 #[derive(Clone)]
-pub(crate) struct AttemptLock {
-    guard: Arc<LockGuard>,
+pub(crate) enum AttemptLock {
+    Taken(Arc<LockGuard>),
+    /// Of who only reads what cannot be written.
+    Without {
+        repository: Repository,
+        _hold: Arc<Hold>,
+    },
 }
 
 impl AttemptLock {
@@ -19,22 +24,39 @@ impl AttemptLock {
             hostname: host.to_owned(),
             username: "outlast".to_owned(),
         })?;
-        Ok(Self {
-            guard: Arc::new(guard),
+        Ok(Self::Taken(Arc::new(guard)))
+    }
+
+    pub(super) fn without(repository: &Repository) -> Result<Self, RepositoryError> {
+        Ok(Self::Without {
+            repository: repository.clone(),
+            _hold: Arc::new(repository.hold()?),
         })
     }
 
-    pub(crate) fn guard(&self) -> Arc<LockGuard> {
-        Arc::clone(&self.guard)
+    /// For who writes.
+    pub(crate) fn guard(&self) -> Option<Arc<LockGuard>> {
+        match self {
+            Self::Taken(guard) => Some(Arc::clone(guard)),
+            Self::Without { .. } => None,
+        }
     }
 
+    /// Whether it still holds, and its repository is still there.
     pub(crate) fn check(&self) -> Result<(), RepositoryError> {
-        self.guard.check()
+        match self {
+            Self::Taken(guard) => guard.check(),
+            Self::Without { repository, .. } => repository.prove(),
+        }
     }
 
     pub(crate) fn refresh(&self) -> Result<(), RepositoryError> {
-        self.guard.refresh()
+        match self {
+            Self::Taken(guard) => guard.refresh(),
+            Self::Without { .. } => Ok(()),
+        }
     }
+
     /// Removes the snapshots that are meant, while the lock holds. The number of those removed; somebody else may be quicker.
     pub(super) fn remove_snapshots(
         &self,

@@ -1,4 +1,4 @@
-//! Opens the repository of the storage unit, once, as soon as it can be reached.
+//! Opens the repository of the storage unit as soon as it can be reached, and gives it out as long as it is there.
 //!
 //! Remembers the repository's id on disk, so that an empty mount point is never taken for a new unit. Used by attempts,
 //! the survey and the session.
@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use outlast_repository::{LocalStorage, Password, Repository, RepositoryError, Storage};
+use outlast_repository::{Found, LocalStorage, Password, Repository, RepositoryError, Storage};
 use parking_lot::Mutex;
 
 use super::lock::AttemptLock;
@@ -53,54 +53,82 @@ impl StorageUnit {
         }
     }
 
-    /// The repository; opened now if it was not yet. The first opening removes locks an earlier process of this agent left.
+    /// The repository, which is there now: opened if it was not yet, proved if it was (S-14a). The first opening removes locks an
+    /// earlier process of this agent left.
     pub(crate) fn repository(&self) -> Result<Repository, RepositoryError> {
         let mut opened = self.opened.lock();
-        if let Some(repository) = opened.as_ref() {
-            return Ok(repository.clone());
-        }
-        let repository = self.open()?;
-        let removed = repository.remove_locks_of(&self.lock_host)?;
-        if removed > 0 {
-            tracing::info!(
-                unit = self.name,
-                removed,
-                "locks of an earlier run of this agent were removed"
-            );
-        }
+        let repository = match opened.as_ref() {
+            Some(known) => match known.prove() {
+                Ok(()) => return Ok(known.clone()),
+                Err(replaced @ RepositoryError::Replaced { .. }) => self.reopen(known.id(), replaced)?,
+                Err(error) => return Err(error),
+            },
+            None => {
+                let repository = self.open()?;
+                self.remove_own_locks(&repository);
+                repository
+            }
+        };
         *opened = Some(repository.clone());
         Ok(repository)
     }
 
     fn open(&self) -> Result<Repository, RepositoryError> {
-        let storage: Arc<dyn Storage> = Arc::new(LocalStorage::new(&self.path));
-        let io = |path: &PathBuf| {
-            let path = path.clone();
-            move |error| RepositoryError::from_io(&path, error)
+        let failed = |error| RepositoryError::from_io(&self.id_file, error);
+        match std::fs::read_to_string(&self.id_file) {
+            Ok(id) => self.open_known(id.trim()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let repository = Repository::open_or_init(self.storage(), &self.password)?;
+                outlast_kit::files::write_durably(&self.id_file, repository.id().as_bytes(), 0o600)
+                    .map_err(failed)?;
+                Ok(repository)
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Opens what is there, if it is the repository of this id.
+    fn open_known(&self, id: &str) -> Result<Repository, RepositoryError> {
+        let replaced = |found| RepositoryError::Replaced {
+            location: self.path.display().to_string(),
+            expected: id.to_owned(),
+            found,
         };
-        let known = match std::fs::read_to_string(&self.id_file) {
-            Ok(id) => Some(id.trim().to_owned()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(io(&self.id_file)(error)),
-        };
-        let Some(known) = known else {
-            let repository = Repository::open_or_init(storage, &self.password)?;
-            outlast_kit::files::write_durably(&self.id_file, repository.id().as_bytes(), 0o600)
-                .map_err(io(&self.id_file))?;
-            return Ok(repository);
-        };
-        let away = |reason: &str| {
-            io(&self.path)(std::io::Error::other(format!(
-                "{reason}; if the storage unit was replaced on purpose, remove {}",
-                self.id_file.display()
-            )))
-        };
-        match Repository::open(storage, &self.password) {
-            Err(RepositoryError::NotARepository { .. }) => Err(away(
-                "the repository that was here is gone, perhaps it is not mounted",
-            )),
-            Ok(repository) if repository.id() != known => Err(away("another repository is here now")),
-            other => other,
+        match Repository::open(self.storage(), &self.password) {
+            Err(RepositoryError::NotARepository { found, .. }) => Err(replaced(found)),
+            Ok(other) if other.id() != id => Err(replaced(Found::Other {
+                id: Some(other.id().to_owned()),
+            })),
+            opened => opened,
+        }
+    }
+
+    /// The same repository can have been mounted anew, or have another key for the same password. Who still works with what was
+    /// there before finds out by himself.
+    fn reopen(&self, id: &str, replaced: RepositoryError) -> Result<Repository, RepositoryError> {
+        self.open_known(id).map_err(|error| {
+            tracing::debug!(unit = self.name, %error, "the storage unit cannot be opened anew");
+            replaced
+        })
+    }
+
+    fn storage(&self) -> Arc<dyn Storage> {
+        Arc::new(LocalStorage::new(&self.path))
+    }
+
+    /// They keep nobody away who only adds, so what cannot be written may keep them.
+    fn remove_own_locks(&self, repository: &Repository) {
+        match repository.remove_locks_of(&self.lock_host) {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(
+                unit = self.name,
+                removed,
+                "locks of an earlier run of this agent were removed"
+            ),
+            Err(error) => tracing::warn!(
+                unit = self.name, %error,
+                "locks of an earlier run of this agent stay until they are stale"
+            ),
         }
     }
 
@@ -109,9 +137,24 @@ impl StorageUnit {
         self.opened.try_lock()?.as_ref().map(|r| r.id().to_owned())
     }
 
-    /// Opens, locks and loads the index, in this order: everything an attempt needs.
+    /// Opens, locks and loads the index, in this order: everything an attempt needs that writes.
     pub(crate) fn prepare(&self) -> Result<(Repository, AttemptLock), RepositoryError> {
         let (repository, lock) = self.lock()?;
+        repository.reload_index()?;
+        Ok((repository, lock))
+    }
+
+    /// The same for one that only reads. What cannot be written needs no lock: nobody can remove anything there either, or, if it is
+    /// only full, what a prune removes meanwhile shows itself as missing.
+    pub(crate) fn prepare_to_read(&self) -> Result<(Repository, AttemptLock), RepositoryError> {
+        let repository = self.repository()?;
+        let lock = match AttemptLock::take(&repository, &self.lock_host) {
+            Err(error) if error.is_about_writing() => {
+                tracing::warn!(unit = self.name, %error, "the storage unit cannot be written; it is read without a lock");
+                AttemptLock::without(&repository)?
+            }
+            taken => taken?,
+        };
         repository.reload_index()?;
         Ok((repository, lock))
     }

@@ -32,14 +32,17 @@ fn files(repository: &Repository) -> usize {
 
 /// A lock of somebody else, so many seconds old.
 fn foreign_lock(repository: &Repository, exclusive: bool, age: i64) {
+    lock_of(repository, exclusive, age, ("other", 7));
+}
+
+fn lock_of(repository: &Repository, exclusive: bool, age: i64, (hostname, pid): (&str, u32)) {
     let time = Timestamp::new(Timestamp::now().secs - age, 0);
-    let (hostname, username) = ("other".to_owned(), "root".to_owned());
     let lock = LockInfo {
         time,
         exclusive,
-        hostname,
-        username,
-        pid: 7,
+        hostname: hostname.to_owned(),
+        username: "root".to_owned(),
+        pid,
         uid: 0,
         gid: 0,
     };
@@ -73,11 +76,10 @@ fn who_may_lock_beside_whom() {
             "a refused lock leaves no file"
         );
         if let Err(error) = result {
-            assert!(matches!(&error, RepositoryError::Locked { hostname, .. } if hostname == "other"));
-            assert!(
-                error.to_string().contains("other") && error.to_string().contains("since 20"),
-                "{error}"
-            );
+            assert!(matches!(&error, RepositoryError::Locked { .. }));
+            for said in ["root@other", "process 7", "since 20"] {
+                assert!(error.to_string().contains(said), "{error}");
+            }
         }
     }
 }
@@ -143,16 +145,72 @@ fn of_two_exclusive_locks_at_once_at_most_one_is_taken() {
     assert_eq!(files(&repository), 0);
 }
 
+/// A process that has ended, and one whose parent has not noticed.
 #[test]
-fn empty_lock_files_lock_nothing_and_damaged_ones_everything() {
+fn f15_locks_of_ended_processes_of_this_host_are_removed_at_once() {
+    let this_host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let mut ended = std::process::Command::new("true").spawn().unwrap();
+    let gone = ended.id();
+    ended.wait().unwrap();
+    let mut zombie = std::process::Command::new("true").spawn().unwrap();
+    while !std::fs::read_to_string(format!("/proc/{}/stat", zombie.id()))
+        .unwrap()
+        .contains(") Z ")
+    {
+        std::thread::yield_now();
+    }
+    // (host, process, whether it still counts)
+    let rows = [
+        (&*this_host, gone, false),
+        (&*this_host, zombie.id(), false),
+        (&*this_host, std::process::id(), true),
+        ("other", gone, true),
+        (&*this_host, 0, true),
+    ];
+    for (host, pid, counts) in rows {
+        let (_directory, repository) = repository();
+        lock_of(&repository, true, 0, (host, pid));
+        let taken = repository.lock(options(false, "me"));
+        assert_eq!(taken.is_err(), counts, "{host} {pid}");
+        assert_eq!(files(&repository), 1, "theirs or ours, {host} {pid}");
+        drop(taken);
+        // Shared ones are in nobody's way here, but in that of a prune.
+        lock_of(&repository, false, 0, (host, pid));
+        assert_eq!(repository.remove_dead_locks().unwrap().is_empty(), counts);
+    }
+    zombie.wait().unwrap();
+}
+
+#[test]
+fn empty_lock_files_lock_nothing_and_unreadable_ones_count_by_their_age() {
     let (directory, repository) = repository();
     let path = directory.path().join("locks").join("ab".repeat(32));
     std::fs::write(&path, b"").unwrap();
     repository.lock(options(true, "me")).unwrap();
-    std::fs::write(&path, b"junk").unwrap();
-    let refused = repository.lock(options(false, "me"));
-    assert!(matches!(refused, Err(RepositoryError::Damaged { .. })));
+    let minutes = Duration::from_secs(60);
+    for (age, counts) in [(0, true), (29, true), (31, false)] {
+        std::fs::write(&path, b"junk").unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(std::time::SystemTime::now() - age * minutes)
+            .unwrap();
+        match repository.lock(options(false, "me")) {
+            Ok(_) => assert!(!counts, "{age}"),
+            Err(error) => {
+                assert!(
+                    counts && matches!(error, RepositoryError::Locked { .. }),
+                    "{age}: {error}"
+                );
+                assert!(
+                    error
+                        .to_string()
+                        .contains("the lock abababab, which cannot be read"),
+                    "{error}"
+                );
+            }
+        }
+        assert!(path.exists(), "it is somebody else's");
+    }
     assert_eq!(repository.remove_locks_of("me").unwrap(), 0);
     repository.remove_lock(&"ab".repeat(32).parse().unwrap()).unwrap();
-    repository.lock(options(false, "me")).unwrap();
+    repository.lock(options(true, "me")).unwrap();
 }

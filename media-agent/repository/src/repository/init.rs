@@ -8,8 +8,9 @@ use std::sync::Arc;
 use crate::crypto::{Config, KeyFile, MasterKey, VERSION};
 use crate::error::{Damage, RepositoryError, Result};
 use crate::password::Password;
-use crate::repository::Repository;
-use crate::storage::{CONFIG_NAME, FileKind, Storage};
+use crate::repository::identity::Identity;
+use crate::repository::{Hold, Repository};
+use crate::storage::{CONFIG_NAME, FileKind, Found, Storage};
 
 /// How a repository is initialised.
 #[derive(Debug, Clone, Copy)]
@@ -39,55 +40,68 @@ impl Repository {
         let exists = || RepositoryError::AlreadyExists {
             location: location.clone(),
         };
-        if storage.exists(FileKind::Config, CONFIG_NAME)? {
-            return Err(exists());
+        storage.bind(None);
+        match storage.exists(FileKind::Config, CONFIG_NAME) {
+            Ok(true) => return Err(exists()),
+            // The directory itself is made, too.
+            Ok(false) | Err(RepositoryError::NotARepository { .. }) => {}
+            Err(error) => return Err(error),
         }
         storage.create_layout()?;
+        let _hold = Hold::of(&storage)?;
         refuse_lost_config(&*storage)?;
-        let (key, written) = match find_key(&*storage, password, |key| Ok(Some(key)))? {
-            Search::Found(left_by_interrupted) => (left_by_interrupted, None),
+        let found = find_key(&*storage, password, |opened| Ok(Some(opened)))?;
+        let (opened, is_ours) = match found {
+            Search::Found(left_by_interrupted) => (left_by_interrupted, false),
             _ => {
                 let key = MasterKey::generate()?;
-                let (name, bytes) = KeyFile::create(&key, password, options.scrypt_log_n)?;
-                storage.write(FileKind::Key, &name, &bytes)?;
-                (key, Some(name))
+                let (name, file) = KeyFile::create(&key, password, options.scrypt_log_n)?;
+                storage.write(FileKind::Key, &name, &file)?;
+                (OpenedKey { key, name, file }, true)
             }
         };
         let config = Config::generate()?;
-        let sealed = config.seal(&key)?;
+        let sealed = config.seal(&opened.key)?;
         match storage.write(FileKind::Config, CONFIG_NAME, &sealed) {
             Ok(()) => {}
             Err(RepositoryError::AlreadyExists { .. }) => {
                 let winner = storage.read(FileKind::Config, CONFIG_NAME)?;
                 // A repeated request to a file server can report our own file as somebody else's.
                 if winner != sealed {
-                    remove_useless_key(&*storage, written, &key, winner);
+                    if is_ours {
+                        remove_useless_key(&*storage, &opened, winner);
+                    }
                     return Err(exists());
                 }
             }
             Err(error) => return Err(error),
         }
-        Ok(Repository::new(storage, key, config))
+        Ok(Repository::new(
+            storage,
+            opened.identity(location, config, sealed),
+        ))
     }
 
     /// Opens a repository with any of its passwords. Loads no index; see `reload_index`.
     pub fn open(storage: Arc<dyn Storage>, password: &Password) -> Result<Repository> {
+        storage.bind(None);
+        let _hold = Hold::of(&storage)?;
         let location = storage.location().to_owned();
-        let nothing = |reason| RepositoryError::NotARepository {
+        let nothing = |found| RepositoryError::NotARepository {
             location: location.clone(),
-            reason,
+            found,
         };
         let sealed = match storage.read(FileKind::Config, CONFIG_NAME) {
             Ok(sealed) => sealed,
-            Err(error) if error.is_not_found() => return Err(nothing("it has no configuration file")),
+            Err(error) if error.is_not_found() => return Err(nothing(storage.found()?)),
             Err(error) => return Err(error),
         };
         let config_damaged =
             |damage| RepositoryError::damaged_file(&location, FileKind::Config, CONFIG_NAME, damage);
         let mut not_opened = false;
-        let search = find_key(&*storage, password, |key| {
-            match Config::open(sealed.clone(), &key) {
-                Ok(config) => Ok(Some((key, config))),
+        let search = find_key(&*storage, password, |opened| {
+            match Config::open(sealed.clone(), &opened.key) {
+                Ok(config) => Ok(Some((opened, config))),
                 // The key of an initialisation that lost against another one; the right key is yet to come.
                 Err(Damage::NotAuthentic) => {
                     not_opened = true;
@@ -97,14 +111,18 @@ impl Repository {
             }
         })?;
         match search {
-            Search::Found((key, config)) => {
+            Search::Found((opened, config)) => {
                 check_version(&config, &location)?;
-                Ok(Repository::new(storage, key, config))
+                let identity = opened.identity(location, config, sealed);
+                Ok(Repository::new(Arc::clone(&storage), identity))
             }
             Search::NoneFits if not_opened => Err(config_damaged(Damage::NotAuthentic)),
             Search::NoneFits => Err(RepositoryError::WrongPassword { location }),
             Search::AllDamaged(error) => Err(error),
-            Search::NoKeys => Err(nothing("it has no key file")),
+            Search::NoKeys => Err(nothing(Found::NoKey {
+                name: None,
+                others: 0,
+            })),
         }
     }
 
@@ -119,7 +137,8 @@ impl Repository {
         options: InitOptions,
     ) -> Result<Repository> {
         match Repository::open(storage.clone(), password) {
-            Err(RepositoryError::NotARepository { .. }) => {}
+            // One without keys would only be refused.
+            Err(RepositoryError::NotARepository { found, .. }) if !matches!(found, Found::NoKey { .. }) => {}
             other => return other,
         }
         match Repository::init_with(storage.clone(), password, options) {
@@ -137,11 +156,31 @@ enum Search<T> {
     NoKeys,
 }
 
+/// A key and the file it is in.
+struct OpenedKey {
+    key: MasterKey,
+    name: String,
+    file: Vec<u8>,
+}
+
+impl OpenedKey {
+    fn identity(self, location: String, config: Config, sealed: Vec<u8>) -> Identity {
+        Identity {
+            location,
+            key: self.key,
+            config,
+            sealed,
+            key_name: self.name,
+            key_file: self.file,
+        }
+    }
+}
+
 /// Tries the password on every key file until `accept` takes the key.
 fn find_key<T>(
     storage: &dyn Storage,
     password: &Password,
-    mut accept: impl FnMut(MasterKey) -> Result<Option<T>>,
+    mut accept: impl FnMut(OpenedKey) -> Result<Option<T>>,
 ) -> Result<Search<T>> {
     let mut result = Search::NoKeys;
     for (name, _) in storage.list(FileKind::Key)? {
@@ -151,10 +190,13 @@ fn find_key<T>(
             Err(error) => return Err(error),
         };
         match KeyFile::parse(&name, &bytes).and_then(|file| file.open(password)) {
-            Ok(Some(key)) => match accept(key)? {
-                Some(found) => return Ok(Search::Found(found)),
-                None => result = Search::NoneFits,
-            },
+            Ok(Some(key)) => {
+                let file = bytes;
+                match accept(OpenedKey { key, name, file })? {
+                    Some(found) => return Ok(Search::Found(found)),
+                    None => result = Search::NoneFits,
+                }
+            }
             Ok(None) => result = Search::NoneFits,
             Err(damage) => {
                 let error = RepositoryError::damaged_file(storage.location(), FileKind::Key, &name, damage);
@@ -186,10 +228,9 @@ fn refuse_lost_config(storage: &dyn Storage) -> Result<()> {
 
 /// After losing against another initialisation: removes our key file unless the winner uses the same key, which it
 /// does if it took ours for the rest of an interrupted initialisation.
-fn remove_useless_key(storage: &dyn Storage, written: Option<String>, key: &MasterKey, winner: Vec<u8>) {
-    let Some(name) = written else { return };
-    if matches!(Config::open(winner, key), Err(Damage::NotAuthentic))
-        && let Err(error) = storage.remove(FileKind::Key, &name)
+fn remove_useless_key(storage: &dyn Storage, written: &OpenedKey, winner: Vec<u8>) {
+    if matches!(Config::open(winner, &written.key), Err(Damage::NotAuthentic))
+        && let Err(error) = storage.remove(FileKind::Key, &written.name)
     {
         tracing::warn!(%error, "key file of a lost initialisation stays, which does no harm");
     }
@@ -220,6 +261,7 @@ mod tests {
             let password = Password::new("p".to_owned());
             let options = InitOptions { scrypt_log_n: 4 };
             let repository = Repository::init_with(storage.clone(), &password, options).unwrap();
+            storage.bind(None);
             storage.remove(FileKind::Config, CONFIG_NAME).unwrap();
             let other = format!(r#"{{"version":{version},"later":"fields"}}"#);
             let sealed = repository.key().seal(other.as_bytes()).unwrap();

@@ -1,7 +1,8 @@
 //! A repository that was opened: the handle through which everything else goes.
-//! `init` opens and initialises, `read` reads blobs, `reader` many of them, `snapshots` keeps snapshots; locks and the writer have files of
+//! `init` opens and initialises, `identity` knows it again, `read` reads blobs, `reader` many of them, `snapshots` keeps snapshots; locks and the writer have files of
 //! their own. Called by the media agent.
 
+mod identity;
 mod init;
 mod read;
 mod reader;
@@ -17,12 +18,14 @@ pub use init::InitOptions;
 pub use reader::BlobReader;
 pub use snapshots::SnapshotList;
 
-use crate::crypto::{Config, MasterKey};
+use crate::crypto::MasterKey;
 use crate::error::{RepositoryError, Result};
 use crate::id::{BlobId, BlobKind};
 use crate::index::{Index, IndexLoad};
 use crate::object;
-use crate::storage::{FileKind, Storage};
+use crate::storage::{FileKind, Recognise, Storage};
+
+use identity::Identity;
 
 /// A handle; clones share the key and the loaded index.
 #[derive(Debug, Clone)]
@@ -33,19 +36,37 @@ pub struct Repository {
 #[derive(Debug)]
 struct Inner {
     storage: Arc<dyn Storage>,
-    key: MasterKey,
-    config: Config,
+    identity: Arc<Identity>,
     index: Index,
     cleaned: Once,
 }
 
+/// Holds the place of a repository while something is done with it: what is mounted over it meanwhile, or made there anew, is
+/// not taken for it and gets nothing of what is written.
+#[derive(Debug)]
+pub struct Hold(Arc<dyn Storage>);
+
+impl Hold {
+    fn of(storage: &Arc<dyn Storage>) -> Result<Hold> {
+        storage.hold()?;
+        Ok(Hold(Arc::clone(storage)))
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
 impl Repository {
-    fn new(storage: Arc<dyn Storage>, key: MasterKey, config: Config) -> Repository {
+    fn new(storage: Arc<dyn Storage>, identity: Identity) -> Repository {
+        let identity = Arc::new(identity);
+        storage.bind(Some(Arc::clone(&identity) as Arc<dyn Recognise>));
         Repository {
             inner: Arc::new(Inner {
                 storage,
-                key,
-                config,
+                identity,
                 index: Index::new(),
                 cleaned: Once::new(),
             }),
@@ -54,7 +75,17 @@ impl Repository {
 
     /// The identifier given when it was initialised.
     pub fn id(&self) -> &str {
-        &self.inner.config.id
+        &self.inner.identity.config.id
+    }
+
+    /// Holds its place; see [`Hold`]. Locks do it by themselves.
+    pub fn hold(&self) -> Result<Hold> {
+        Hold::of(&self.inner.storage)
+    }
+
+    /// Whether its place still holds this very repository, with its key (S-14a). Cheap: two small files are read.
+    pub fn prove(&self) -> Result<()> {
+        self.storage().prove()
     }
 
     pub fn location(&self) -> &str {
@@ -64,6 +95,8 @@ impl Repository {
     /// Reads index files that are new since the last call and forgets those that are gone. A handle that was just
     /// opened knows no blobs before the first call.
     pub fn reload_index(&self) -> Result<IndexLoad> {
+        let _hold = self.hold()?;
+        self.prove()?;
         self.index().reload(self.storage(), self.key())
     }
 
@@ -95,16 +128,16 @@ impl Repository {
     }
 
     pub(crate) fn key(&self) -> &MasterKey {
-        &self.inner.key
+        &self.inner.identity.key
     }
 
     pub(crate) fn index(&self) -> &Index {
         &self.inner.index
     }
 
-    /// Seals and writes an index, snapshot or lock; its name is the returned checksum.
+    /// Seals and writes an index, snapshot or lock, if the repository is still there; its name is the returned checksum.
     pub(crate) fn save_object(&self, kind: FileKind, value: &impl Serialize) -> Result<BlobId> {
-        let (id, bytes) = object::encode(value, self.key())?;
+        let (id, bytes) = self.seal_if_there(value)?;
         self.storage().write(kind, &id.to_string(), &bytes)?;
         Ok(id)
     }
@@ -112,13 +145,15 @@ impl Repository {
     /// As [`Repository::save_object`], for what is to have no effect if it cannot be made durable: a rename whose directory
     /// could not be synced can be seen all the same. Not for an index: others may rely on it already, and its packs are there.
     pub(crate) fn save_or_take_back(&self, kind: FileKind, value: &impl Serialize) -> Result<BlobId> {
-        let (id, bytes) = object::encode(value, self.key())?;
+        let (id, bytes) = self.seal_if_there(value)?;
         let name = id.to_string();
         let written = self.storage().write(kind, &name, &bytes);
         if written.is_err() {
             match self.storage().remove(kind, &name) {
                 Ok(()) => tracing::warn!(file = name, "a {kind} that is perhaps not durable was taken back"),
                 Err(error) if error.is_not_found() => {}
+                // On a file system that is read-only, nothing was written.
+                Err(_) if self.storage().exists(kind, &name).is_ok_and(|there| !there) => {}
                 Err(error) => tracing::error!(
                     file = name, %error,
                     "a {kind} that is perhaps not durable could not be taken back; if it is still there, remove it"
@@ -126,6 +161,12 @@ impl Repository {
             }
         }
         written.map(|()| id)
+    }
+
+    /// Everything that becomes final with its file goes through here: nothing does where the repository is not any more.
+    fn seal_if_there(&self, value: &impl Serialize) -> Result<(BlobId, Vec<u8>)> {
+        self.prove()?;
+        object::encode(value, self.key())
     }
 
     pub(crate) fn load_object<T: DeserializeOwned>(&self, kind: FileKind, name: &str) -> Result<T> {

@@ -48,6 +48,7 @@ impl Repository {
 
     /// All snapshots, with the reason for each that cannot be read.
     pub fn list_snapshots(&self) -> Result<SnapshotList> {
+        let _hold = self.hold()?;
         let mut list = SnapshotList::default();
         for id in self.snapshot_ids()? {
             match self.snapshot(&id) {

@@ -1,16 +1,19 @@
 //! Writes one file so that it appears whole or not at all: temporary name, fsync, rename, fsync of the directory.
 //! Which file it is, is `local`'s business, which alone calls this.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use outlast_direct_io::{AlignedBuffer, BLOCK, is_aligned, refuses_direct, set_direct};
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, linkat, openat, renameat, renameat_with, unlinkat};
 
 use crate::error::{RepositoryError, Result};
+use crate::storage::FileKind;
+use crate::storage::root::Root;
 
 /// Part of the name of every temporary file of ours, so that they can be told from those of others.
 pub(super) const TEMPORARY_MARK: &str = ".outlast-tmp-";
@@ -38,72 +41,78 @@ impl DirectAccess {
     }
 
     /// Opens a file of which `length` bytes at once are wanted.
-    pub(super) fn open_to_read(&self, path: &Path, length: usize) -> io::Result<File> {
+    pub(super) fn open_to_read(
+        &self,
+        root: &Root,
+        (kind, name): (FileKind, &str),
+        length: usize,
+    ) -> io::Result<File> {
         if length >= DIRECT_FROM && self.0.load(Ordering::Relaxed) {
-            match with_flags(OpenOptions::new().read(true), OFlags::DIRECT)?.open(path) {
-                Err(error) if refuses_direct(&error) => self.refused(path),
+            match root.open_file(kind, name, OFlags::DIRECT) {
+                Err(error) if refuses_direct(&error) => self.refused(&root.path_of(kind, name)),
                 opened => return opened,
             }
         }
-        File::open(path)
+        root.open_file(kind, name, OFlags::empty())
     }
 
-    fn refused(&self, directory: &Path) {
+    fn refused(&self, path: &Path) {
         if self.0.swap(false, Ordering::Relaxed) {
-            tracing::debug!(directory = %directory.display(), "the file system cannot go past the page cache");
+            tracing::debug!(path = %path.display(), "the file system cannot go past the page cache");
         }
     }
 }
 
-/// Writes `data` as `directory/name`. The temporary file is removed again if anything fails.
-pub(super) fn write(
-    directory: &Path,
-    name: &str,
-    data: &[u8],
-    if_taken: IfTaken,
-    direct: &DirectAccess,
-) -> Result<()> {
+/// Where a file goes: into an open directory. The path is for messages only.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub(super) directory: BorrowedFd<'a>,
+    pub(super) name: &'a str,
+    pub(super) path: &'a Path,
+}
+
+/// Writes `data` as `target`. The temporary file is removed again if anything fails.
+pub(super) fn write(target: Target<'_>, data: &[u8], if_taken: IfTaken, direct: &DirectAccess) -> Result<()> {
     let nonce = u64::from_le_bytes(crate::crypto::random()?);
-    let temporary = directory.join(format!(
-        "{name}{TEMPORARY_MARK}{}-{nonce:016x}",
+    let temporary = format!(
+        "{}{TEMPORARY_MARK}{}-{nonce:016x}",
+        target.name,
         std::process::id()
-    ));
-    let target = directory.join(name);
-    let written = fill(&temporary, data, direct).and_then(|()| publish(&temporary, &target, if_taken));
+    );
+    let written = fill(target, &temporary, data, direct).and_then(|()| publish(target, &temporary, if_taken));
     if let Err(error) = written {
         // Best effort: what stays is ignored by readers and removed when it is a day old.
-        let _ = fs::remove_file(&temporary);
+        let _ = unlinkat(target.directory, &temporary, AtFlags::empty());
         return Err(if error.kind() == ErrorKind::AlreadyExists {
             RepositoryError::AlreadyExists {
-                location: target.display().to_string(),
+                location: target.path.display().to_string(),
             }
         } else {
-            RepositoryError::from_io(&target, error)
+            RepositoryError::from_io(target.path, error)
         });
     }
-    sync_directory(directory)
+    sync_directory(target.directory).map_err(|error| RepositoryError::from_io(target.path, error))
 }
 
 /// Makes creations, renames and removals in a directory durable.
-pub(super) fn sync_directory(directory: &Path) -> Result<()> {
-    File::open(directory)
-        .and_then(|opened| ignore_unsupported(opened.sync_all()))
-        .map_err(|error| RepositoryError::from_io(directory, error))
+pub(super) fn sync_directory(directory: BorrowedFd<'_>) -> io::Result<()> {
+    ignore_unsupported(rustix::fs::fsync(directory).map_err(io::Error::from))
 }
 
-fn fill(temporary: &Path, data: &[u8], direct: &DirectAccess) -> io::Result<()> {
+fn fill(target: Target<'_>, temporary: &str, data: &[u8], direct: &DirectAccess) -> io::Result<()> {
+    let create = |flags| create(target.directory, temporary, flags);
     let mut file = if direct.worth_trying(data) {
-        match open(temporary, true) {
+        match create(OFlags::DIRECT) {
             Err(error) if refuses_direct(&error) => {
-                direct.refused(temporary);
+                direct.refused(target.path);
                 // Linux creates the file before it finds that it cannot be opened this way.
-                let _ = fs::remove_file(temporary);
-                open(temporary, false)?
+                let _ = unlinkat(target.directory, temporary, AtFlags::empty());
+                create(OFlags::empty())?
             }
-            opened => write_direct(opened?, data, temporary, direct)?,
+            opened => write_direct(opened?, data, target.path, direct)?,
         }
     } else {
-        open(temporary, false)?
+        create(OFlags::empty())?
     };
     let done = usize::try_from(file.metadata()?.len()).unwrap_or(0);
     if done < data.len() {
@@ -114,14 +123,10 @@ fn fill(temporary: &Path, data: &[u8], direct: &DirectAccess) -> io::Result<()> 
     ignore_unsupported(file.sync_all())
 }
 
-fn open(path: &Path, direct: bool) -> io::Result<File> {
-    let flags = if direct { OFlags::DIRECT } else { OFlags::empty() };
-    with_flags(OpenOptions::new().write(true).create_new(true).mode(0o600), flags)?.open(path)
-}
-
-fn with_flags(options: &mut OpenOptions, flags: OFlags) -> io::Result<&mut OpenOptions> {
-    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
-    Ok(options.custom_flags(flags))
+fn create(directory: BorrowedFd<'_>, name: &str, flags: OFlags) -> io::Result<File> {
+    let flags = flags | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let created = openat(directory, name, flags, Mode::RUSR | Mode::WUSR)?;
+    Ok(File::from(created))
 }
 
 /// Writes whole blocks from `data` itself and the rest from a padded block that is cut off afterwards. Gives the file
@@ -148,26 +153,26 @@ fn write_direct(file: File, data: &[u8], path: &Path, direct: &DirectAccess) -> 
     }
 }
 
-fn publish(temporary: &Path, target: &Path, if_taken: IfTaken) -> io::Result<()> {
+fn publish(target: Target<'_>, temporary: &str, if_taken: IfTaken) -> io::Result<()> {
+    let Target { directory, name, .. } = target;
     if if_taken == IfTaken::Replace {
-        return fs::rename(temporary, target);
+        return Ok(renameat(directory, temporary, directory, name)?);
     }
     // A hard link fails if the name is taken, also over NFS.
-    match fs::hard_link(temporary, target) {
+    match linkat(directory, temporary, directory, name, AtFlags::empty()) {
         Ok(()) => {
             // The file is published; a second name that stays does no harm.
-            let _ = fs::remove_file(temporary);
+            let _ = unlinkat(directory, temporary, AtFlags::empty());
             Ok(())
         }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(error),
-        Err(_) => rustix::fs::renameat_with(
-            rustix::fs::CWD,
+        Err(rustix::io::Errno::EXIST) => Err(ErrorKind::AlreadyExists.into()),
+        Err(_) => Ok(renameat_with(
+            directory,
             temporary,
-            rustix::fs::CWD,
-            target,
-            rustix::fs::RenameFlags::NOREPLACE,
-        )
-        .map_err(io::Error::from),
+            directory,
+            name,
+            RenameFlags::NOREPLACE,
+        )?),
     }
 }
 
@@ -183,8 +188,6 @@ fn ignore_unsupported(result: io::Result<()>) -> io::Result<()> {
 }
 
 /// Whether an interrupted write of ours left this file behind.
-pub(super) fn is_temporary(path: &Path) -> bool {
-    path.file_name()
-        .and_then(|name| name.to_str())
-        .is_some_and(|name| name.contains(TEMPORARY_MARK))
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.contains(TEMPORARY_MARK)
 }

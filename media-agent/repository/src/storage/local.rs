@@ -1,73 +1,107 @@
 //! A repository in a directory, local or mounted (NFS). The layout is restic's.
-//! How one file is written safely is in `atomic_file`. Created by the media agent and by tests.
+//! How a directory is reached is in `root`, how one file is written safely in `atomic_file`. Created by the media agent and by tests.
+//!
+//! Invariant: once bound, nothing is read from or written to a directory that was not recognised since it was opened.
 
-use std::fs::{self, DirBuilder};
+use std::fs::DirBuilder;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
+use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use outlast_direct_io::{AlignedBuffer, read_range, refuses_direct, set_direct};
+use parking_lot::Mutex;
+use rustix::fs::{AtFlags, OFlags};
 
 use crate::error::{Damage, RepositoryError, Result};
-use crate::storage::atomic_file::{self, DirectAccess, IfTaken};
-use crate::storage::{CONFIG_NAME, FileKind, Storage};
+use crate::storage::atomic_file::{self, DirectAccess, IfTaken, Target};
+use crate::storage::root::{Root, path_of};
+use crate::storage::{CONFIG_NAME, FileKind, Found, Place, Recognise, Storage};
 
-const KINDS_WITH_DIRECTORY: [FileKind; 5] = [
-    FileKind::Key,
-    FileKind::Index,
-    FileKind::Snapshot,
-    FileKind::Lock,
-    FileKind::Pack,
-];
-/// Directories that file systems themselves put at the top.
-const HARMLESS: [&str; 2] = ["lost+found", ".snapshot"];
 /// Files other than packs are read whole, so a limit protects our memory from a file that cannot be one of ours.
 const MAX_WHOLE_FILE: u64 = 512 << 20;
 
 /// A directory that holds, or will hold, one repository.
 #[derive(Debug)]
 pub struct LocalStorage {
-    root: PathBuf,
+    path: PathBuf,
     location: String,
     direct: DirectAccess,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    identity: Option<Arc<dyn Recognise>>,
+    /// While somebody holds it. Nothing stays open between uses, or the file system could not be unmounted.
+    held: Option<Arc<Root>>,
+    holders: usize,
+}
+
+/// A directory as it was opened.
+struct Seen<'a> {
+    storage: &'a LocalStorage,
+    root: &'a Root,
 }
 
 impl LocalStorage {
-    pub fn new(root: impl Into<PathBuf>) -> LocalStorage {
-        let root = root.into();
+    pub fn new(path: impl Into<PathBuf>) -> LocalStorage {
+        let path = path.into();
         LocalStorage {
-            location: root.display().to_string(),
-            root,
+            location: path.display().to_string(),
+            path,
             direct: DirectAccess::new(true),
+            state: Mutex::default(),
         }
     }
 
     /// The same, but everything goes through the page cache.
-    pub fn without_direct_access(root: impl Into<PathBuf>) -> LocalStorage {
+    pub fn without_direct_access(path: impl Into<PathBuf>) -> LocalStorage {
         LocalStorage {
             direct: DirectAccess::new(false),
-            ..LocalStorage::new(root)
+            ..LocalStorage::new(path)
         }
     }
 
-    fn directory(&self, kind: FileKind, name: &str) -> PathBuf {
-        let top = match directory_name(kind) {
-            Some(directory) => self.root.join(directory),
-            None => return self.root.clone(),
+    /// What everything goes through: what is held, or what is there now and recognised.
+    fn root(&self) -> Result<Arc<Root>> {
+        let identity = {
+            let state = self.state.lock();
+            if let Some(held) = &state.held {
+                return Ok(Arc::clone(held));
+            }
+            state.identity.clone()
         };
-        match (kind, name.get(..2)) {
-            (FileKind::Pack, Some(prefix)) => top.join(prefix),
-            _ => top,
+        Ok(Arc::new(self.open(identity.as_deref())?))
+    }
+
+    /// Opens the directory and has it recognised.
+    fn open(&self, identity: Option<&dyn Recognise>) -> Result<Root> {
+        let root = Root::open(&self.path).map_err(|error| match (found_of(&error), identity) {
+            (Some(found), Some(identity)) => identity.replaced(found),
+            (Some(found), None) => self.no_repository(found),
+            (None, _) => RepositoryError::from_io(&self.path, error),
+        })?;
+        if let Some(identity) = identity {
+            identity.recognise(&Seen {
+                storage: self,
+                root: &root,
+            })?;
+        }
+        Ok(root)
+    }
+
+    fn no_repository(&self, found: Found) -> RepositoryError {
+        RepositoryError::NotARepository {
+            location: self.location.clone(),
+            found,
         }
     }
 
-    fn path(&self, kind: FileKind, name: &str) -> PathBuf {
-        self.directory(kind, name).join(name)
-    }
-
-    fn error(&self, kind: FileKind, name: &str, path: &Path, error: io::Error) -> RepositoryError {
+    fn error(&self, kind: FileKind, name: &str, error: io::Error) -> RepositoryError {
         if error.kind() == ErrorKind::NotFound {
             RepositoryError::NotFound {
                 kind,
@@ -75,35 +109,63 @@ impl LocalStorage {
                 location: self.location.clone(),
             }
         } else {
-            RepositoryError::from_io(path, error)
+            RepositoryError::from_io(&path_of(&self.path, kind, name), error)
         }
     }
 
-    /// Every directory that can hold files of ours: the root, the five kinds, the packs' second level.
-    fn all_directories(&self) -> Vec<PathBuf> {
-        let mut all = vec![self.root.clone()];
-        all.extend(KINDS_WITH_DIRECTORY.map(|kind| self.directory(kind, "")));
-        all.extend((0..=255u8).map(|prefix| self.directory(FileKind::Pack, &format!("{prefix:02x}"))));
-        all
+    fn read_in(&self, root: &Root, kind: FileKind, name: &str) -> Result<Vec<u8>> {
+        let failed = |error| self.error(kind, name, error);
+        let mut file = root.open_file(kind, name, OFlags::empty()).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        if length > MAX_WHOLE_FILE {
+            let damage = Damage::TooLarge {
+                limit: MAX_WHOLE_FILE,
+            };
+            return Err(RepositoryError::damaged_file(&self.location, kind, name, damage));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+        io::Read::read_to_end(&mut file, &mut bytes).map_err(failed)?;
+        Ok(bytes)
     }
 
-    fn refuse_foreign_content(&self) -> Result<()> {
-        for entry in read_directory(&self.root)? {
-            let path = entry.path();
-            let name = entry.file_name();
-            let ours = KINDS_WITH_DIRECTORY
-                .iter()
-                .any(|&kind| Some(&*name) == directory_name(kind).map(AsRef::as_ref));
-            let harmless = name == CONFIG_NAME || HARMLESS.iter().any(|harmless| name == *harmless);
-            if !ours && !harmless && !atomic_file::is_temporary(&path) {
-                let entry = name.to_string_lossy().into_owned();
-                return Err(RepositoryError::ForeignContent {
-                    location: self.location.clone(),
-                    entry,
-                });
-            }
+    fn list_in(&self, root: &Root, kind: FileKind) -> Result<Vec<(String, u64)>> {
+        let failed = |error| RepositoryError::from_io(&path_of(&self.path, kind, ""), error);
+        // An empty mount point has no files, but that must not look like an empty repository.
+        if root.directory(kind, "").is_err() && !root.exists(FileKind::Config, CONFIG_NAME).map_err(failed)? {
+            return Err(self.no_repository(self.found_in(root)?));
         }
-        Ok(())
+        if kind == FileKind::Config {
+            let size = root.stat(kind, CONFIG_NAME).ok().map(|stat| stat.st_size);
+            let size = size.and_then(|size| u64::try_from(size).ok());
+            return Ok(size
+                .map(|size| (CONFIG_NAME.to_owned(), size))
+                .into_iter()
+                .collect());
+        }
+        root.list(kind).map_err(failed)
+    }
+
+    fn found_in(&self, root: &Root) -> Result<Found> {
+        root.found()
+            .map_err(|error| RepositoryError::from_io(&self.path, error))
+    }
+
+    fn write_in(&self, root: &Root, kind: FileKind, name: &str, data: &[u8]) -> Result<()> {
+        let if_taken = if kind == FileKind::Config {
+            IfTaken::Refuse
+        } else {
+            IfTaken::Replace
+        };
+        let path = path_of(&self.path, kind, name);
+        let directory = root
+            .directory_to_write(kind, name)
+            .map_err(|error| RepositoryError::from_io(&path, error))?;
+        let target = Target {
+            directory: directory.as_fd(),
+            name,
+            path: &path,
+        };
+        atomic_file::write(target, data, if_taken, &self.direct)
     }
 }
 
@@ -113,58 +175,33 @@ impl Storage for LocalStorage {
     }
 
     fn create_layout(&self) -> Result<()> {
-        create_directory(&self.root)?;
-        self.refuse_foreign_content()?;
-        for directory in self.all_directories() {
-            create_directory(&directory)?;
+        let failed = |error| RepositoryError::from_io(&self.path, error);
+        let mut builder = DirBuilder::new();
+        builder
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.path)
+            .map_err(failed)?;
+        let root = self.root()?;
+        if let (_, Some(entry)) = root.entries().map_err(failed)? {
+            let location = self.location.clone();
+            return Err(RepositoryError::ForeignContent { location, entry });
         }
-        atomic_file::sync_directory(&self.directory(FileKind::Pack, ""))?;
-        atomic_file::sync_directory(&self.root)
+        root.make_layout().map_err(failed)
     }
 
     fn list(&self, kind: FileKind) -> Result<Vec<(String, u64)>> {
-        // An empty mount point has no files, but that must not look like an empty repository.
-        if !self.directory(kind, "").is_dir() && !self.path(FileKind::Config, CONFIG_NAME).is_file() {
-            let reason = "its directories and its configuration file are missing";
-            return Err(RepositoryError::NotARepository {
-                location: self.location.clone(),
-                reason,
-            });
-        }
-        let mut files = Vec::new();
-        match kind {
-            FileKind::Config => {
-                if let Ok(metadata) = fs::metadata(self.path(kind, CONFIG_NAME)) {
-                    files.push((CONFIG_NAME.to_owned(), metadata.len()));
-                }
-            }
-            FileKind::Pack => {
-                for prefix in 0..=255u8 {
-                    list_directory(&self.directory(kind, &format!("{prefix:02x}")), &mut files)?;
-                }
-            }
-            _ => list_directory(&self.directory(kind, ""), &mut files)?,
-        }
-        Ok(files)
+        self.list_in(&*self.root()?, kind)
     }
 
     fn read(&self, kind: FileKind, name: &str) -> Result<Vec<u8>> {
-        let path = self.path(kind, name);
-        let failed = |error| self.error(kind, name, &path, error);
-        let length = fs::metadata(&path).map_err(failed)?.len();
-        if length > MAX_WHOLE_FILE {
-            let damage = Damage::TooLarge {
-                limit: MAX_WHOLE_FILE,
-            };
-            return Err(RepositoryError::damaged_file(&self.location, kind, name, damage));
-        }
-        fs::read(&path).map_err(failed)
+        self.read_in(&*self.root()?, kind, name)
     }
 
     fn size(&self, kind: FileKind, name: &str) -> Result<u64> {
-        let path = self.path(kind, name);
-        let metadata = fs::metadata(&path).map_err(|error| self.error(kind, name, &path, error))?;
-        Ok(metadata.len())
+        let stat = self.root()?.stat(kind, name);
+        let stat = stat.map_err(|error| self.error(kind, name, error))?;
+        Ok(u64::try_from(stat.st_size).unwrap_or(0))
     }
 
     fn read_range(
@@ -174,10 +211,13 @@ impl Storage for LocalStorage {
         range: Range<u64>,
         buffer: &mut AlignedBuffer,
     ) -> Result<Range<usize>> {
-        let path = self.path(kind, name);
-        let failed = |error| self.error(kind, name, &path, error);
+        let failed = |error| self.error(kind, name, error);
+        let root = self.root()?;
         let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
-        let file = self.direct.open_to_read(&path, length).map_err(failed)?;
+        let file = self
+            .direct
+            .open_to_read(&root, (kind, name), length)
+            .map_err(failed)?;
         // Looked at first, so that a wrong index cannot make us allocate for bytes that are not there.
         let available = file.metadata().map_err(failed)?.len();
         let too_short = || {
@@ -200,110 +240,113 @@ impl Storage for LocalStorage {
     }
 
     fn write(&self, kind: FileKind, name: &str, data: &[u8]) -> Result<()> {
-        let directory = self.directory(kind, name);
-        let if_taken = if kind == FileKind::Config {
-            IfTaken::Refuse
-        } else {
-            IfTaken::Replace
-        };
-        if !directory.is_dir() {
-            // Other programs make the second level of the packs only when needed. Never the root: if that is
-            // missing, the storage is not mounted.
-            DirBuilder::new()
-                .mode(0o700)
-                .create(&directory)
-                .or_else(|error| {
-                    if error.kind() == ErrorKind::AlreadyExists {
-                        Ok(())
-                    } else {
-                        Err(error)
-                    }
-                })
-                .map_err(|error| RepositoryError::from_io(&directory, error))?;
-            atomic_file::sync_directory(directory.parent().unwrap_or(&self.root))?;
+        let root = self.root()?;
+        let written = self.write_in(&root, kind, name, data);
+        match &written {
+            // A directory that was removed while it was held: say what has become of the place, if that is it.
+            Err(error) if error.is_missing_directory() => self.prove().and(written),
+            _ => written,
         }
-        atomic_file::write(&directory, name, data, if_taken, &self.direct)
     }
 
     fn remove(&self, kind: FileKind, name: &str) -> Result<()> {
-        let path = self.path(kind, name);
-        fs::remove_file(&path).map_err(|error| self.error(kind, name, &path, error))?;
-        atomic_file::sync_directory(&self.directory(kind, name))
+        let root = self.root()?;
+        let removed = root.directory(kind, name).and_then(|directory| {
+            rustix::fs::unlinkat(&directory, name, AtFlags::empty())?;
+            atomic_file::sync_directory(directory.as_fd())
+        });
+        removed.map_err(|error| self.error(kind, name, error))
     }
 
     fn exists(&self, kind: FileKind, name: &str) -> Result<bool> {
-        let path = self.path(kind, name);
-        path.try_exists()
-            .map_err(|error| RepositoryError::from_io(&path, error))
+        match self.root()?.exists(kind, name) {
+            // Nor is there a directory of that kind.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            found => found.map_err(|error| self.error(kind, name, error)),
+        }
+    }
+
+    fn modified(&self, kind: FileKind, name: &str) -> Result<SystemTime> {
+        let root = self.root()?;
+        let modified = root
+            .open_file(kind, name, OFlags::empty())
+            .and_then(|file| file.metadata()?.modified());
+        modified.map_err(|error| self.error(kind, name, error))
     }
 
     fn remove_stale_temporaries(&self, age: Duration) -> Result<usize> {
-        let now = SystemTime::now();
-        let mut removed = 0;
-        for directory in self.all_directories() {
-            for entry in read_directory(&directory)? {
-                let path = entry.path();
-                if !atomic_file::is_temporary(&path) {
-                    continue;
-                }
-                let modified = entry.metadata().and_then(|metadata| metadata.modified());
-                let stale =
-                    modified.is_ok_and(|time| now.duration_since(time).is_ok_and(|passed| passed > age));
-                if stale && fs::remove_file(&path).is_ok() {
-                    removed += 1;
-                }
-            }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+        let oldest = now.saturating_sub(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+        self.root()?
+            .remove_temporaries(|stat| stat.st_mtime < oldest)
+            .map_err(|error| RepositoryError::from_io(&self.path, error))
+    }
+
+    fn found(&self) -> Result<Found> {
+        self.found_in(&*self.root()?)
+    }
+
+    fn bind(&self, identity: Option<Arc<dyn Recognise>>) {
+        self.state.lock().identity = identity;
+    }
+
+    fn hold(&self) -> Result<()> {
+        let root = self.root()?;
+        root.pin()
+            .map_err(|error| RepositoryError::from_io(&self.path, error))?;
+        let mut state = self.state.lock();
+        state.held.get_or_insert(root);
+        state.holders += 1;
+        Ok(())
+    }
+
+    fn release(&self) {
+        let mut state = self.state.lock();
+        state.holders = state.holders.saturating_sub(1);
+        if state.holders == 0 {
+            state.held = None;
         }
-        Ok(removed)
     }
-}
 
-fn directory_name(kind: FileKind) -> Option<&'static str> {
-    match kind {
-        FileKind::Config => None,
-        FileKind::Key => Some("keys"),
-        FileKind::Index => Some("index"),
-        FileKind::Snapshot => Some("snapshots"),
-        FileKind::Lock => Some("locks"),
-        FileKind::Pack => Some("data"),
-    }
-}
-
-fn create_directory(path: &Path) -> Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| RepositoryError::from_io(path, error))
-}
-
-/// The entries of a directory; none if it does not exist.
-fn read_directory(path: &Path) -> Result<Vec<fs::DirEntry>> {
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(RepositoryError::from_io(path, error)),
-    };
-    entries
-        .collect::<io::Result<Vec<_>>>()
-        .map_err(|error| RepositoryError::from_io(path, error))
-}
-
-/// Adds the files whose name is an identifier. Everything else, temporary files above all, is not there.
-fn list_directory(path: &Path, files: &mut Vec<(String, u64)>) -> Result<()> {
-    for entry in read_directory(path)? {
-        let Ok(name) = entry.file_name().into_string() else {
-            continue;
+    fn prove(&self) -> Result<()> {
+        let (identity, held) = {
+            let state = self.state.lock();
+            (state.identity.clone(), state.held.clone())
         };
-        if name.len() != 64 || !name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            continue;
+        let Some(identity) = identity else { return Ok(()) };
+        let now = self.open(Some(&*identity))?;
+        let Some(held) = held else { return Ok(()) };
+        let there = now
+            .place()
+            .map_err(|error| RepositoryError::from_io(&self.path, error))?;
+        // What is held may not answer any more, if it was unmounted.
+        if held.place().is_ok_and(|held| held == there) {
+            return Ok(());
         }
-        match entry.metadata() {
-            Ok(metadata) if metadata.is_file() => files.push((name, metadata.len())),
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(RepositoryError::from_io(&entry.path(), error)),
-        }
+        Err(identity.replaced(Found::MountedAnew))
     }
-    Ok(())
+}
+
+impl Place for Seen<'_> {
+    fn read(&self, kind: FileKind, name: &str) -> Result<Vec<u8>> {
+        self.storage.read_in(self.root, kind, name)
+    }
+
+    fn list(&self, kind: FileKind) -> Result<Vec<(String, u64)>> {
+        self.storage.list_in(self.root, kind)
+    }
+
+    fn found(&self) -> Result<Found> {
+        self.storage.found_in(self.root)
+    }
+}
+
+/// What it means for the location that it cannot be opened.
+fn found_of(error: &io::Error) -> Option<Found> {
+    match error.kind() {
+        ErrorKind::NotFound => Some(Found::Nothing),
+        ErrorKind::NotADirectory => Some(Found::NoDirectory),
+        _ => None,
+    }
 }

@@ -2,16 +2,20 @@
 //! Nothing here knows what the files contain. Called by `repository`, `writer`, `lock`.
 
 mod atomic_file;
+mod found;
 mod local;
+mod root;
 
 use std::fmt;
 use std::ops::Range;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+pub use found::Found;
 pub use local::LocalStorage;
 use outlast_direct_io::AlignedBuffer;
 
-use crate::error::Result;
+use crate::error::{RepositoryError, Result};
 
 /// The kinds of files in a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,8 +66,49 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     fn exists(&self, kind: FileKind, name: &str) -> Result<bool>;
 
+    /// When a file was written. `RepositoryError::NotFound` if there is none of that name.
+    fn modified(&self, kind: FileKind, name: &str) -> Result<SystemTime>;
+
     /// Removes what interrupted writes left behind, if it is older than `age`; gives the number of files.
     fn remove_stale_temporaries(&self, age: Duration) -> Result<usize>;
+
+    /// What is there where no configuration is.
+    fn found(&self) -> Result<Found>;
+
+    /// From now on nothing is read or written unless `identity` recognises what is there; none: whatever is there is taken.
+    fn bind(&self, identity: Option<Arc<dyn Recognise>>);
+
+    /// Takes hold of what is there now, if it is what it should be: what is put in its place before [`Storage::release`] gets
+    /// nothing of what is written. Calls are counted.
+    fn hold(&self) -> Result<()>;
+
+    /// Ends one [`Storage::hold`].
+    fn release(&self);
+
+    /// Whether the location still holds what was bound, and leads to what is held. The same repository mounted anew, or a copy, is
+    /// good for the next [`Storage::hold`], but not for work that has written something already: that may not be in there.
+    fn prove(&self) -> Result<()>;
+}
+
+/// A location as it is found, for whoever is to say whether it is the right one.
+pub trait Place {
+    /// As [`Storage::read`].
+    fn read(&self, kind: FileKind, name: &str) -> Result<Vec<u8>>;
+
+    /// As [`Storage::list`].
+    fn list(&self, kind: FileKind) -> Result<Vec<(String, u64)>>;
+
+    /// As [`Storage::found`].
+    fn found(&self) -> Result<Found>;
+}
+
+/// Knows one repository from all others.
+pub trait Recognise: Send + Sync + fmt::Debug {
+    /// `RepositoryError::Replaced` if this is not it.
+    fn recognise(&self, place: &dyn Place) -> Result<()>;
+
+    /// The error that says what is there in its stead.
+    fn replaced(&self, found: Found) -> RepositoryError;
 }
 
 impl fmt::Display for FileKind {

@@ -31,7 +31,14 @@ const CHANGES: [(&str, Change); 9] = [
 fn use_everything(test: &TestRepository) -> Result<()> {
     let repository = Repository::open(storage(&test.directory), &password())?;
     repository.reload_index()?;
-    repository.locks()?;
+    for lock in repository.lock_holders()? {
+        lock.info.map_err(|damage| Error::Damaged {
+            kind: ObjectKind::File(FileKind::Lock),
+            name: lock.id.to_string(),
+            location: repository.location().to_owned(),
+            damage,
+        })?;
+    }
     let list = repository.list_snapshots()?;
     if let Some((_, error)) = list.damaged.into_iter().next() {
         return Err(error);

@@ -6,8 +6,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use outlast_repository::{
-    AlignedBuffer, FileKind, LocalStorage, LockOptions, Repository, RepositoryError as Error, Result,
-    Snapshot, Storage, Timestamp, Tree, WriterOptions,
+    AlignedBuffer, FileKind, Found, LocalStorage, LockOptions, Recognise, Repository,
+    RepositoryError as Error, Result, Snapshot, Storage, Timestamp, Tree, WriterOptions,
 };
 use tempfile::TempDir;
 
@@ -68,6 +68,24 @@ impl Storage for Faulty {
     }
     fn exists(&self, kind: FileKind, name: &str) -> Result<bool> {
         self.real.exists(kind, name)
+    }
+    fn modified(&self, kind: FileKind, name: &str) -> Result<std::time::SystemTime> {
+        self.real.modified(kind, name)
+    }
+    fn found(&self) -> Result<Found> {
+        self.real.found()
+    }
+    fn bind(&self, identity: Option<Arc<dyn Recognise>>) {
+        self.real.bind(identity);
+    }
+    fn hold(&self) -> Result<()> {
+        self.real.hold()
+    }
+    fn release(&self) {
+        self.real.release();
+    }
+    fn prove(&self) -> Result<()> {
+        self.real.prove()
     }
     fn remove_stale_temporaries(&self, age: Duration) -> Result<usize> {
         self.real.remove_stale_temporaries(age)

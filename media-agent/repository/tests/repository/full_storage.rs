@@ -8,43 +8,10 @@ use outlast_repository::{
     BlobId, BlobKind, LocalStorage, Node, Repository, RepositoryError as Error, Snapshot, Timestamp, Tree,
     Writer, WriterOptions,
 };
-use tempfile::TempDir;
 
+use crate::support::mounted::{Mounted, run};
 use crate::support::restic::check;
 use crate::support::{data_id, fast, noise, password};
-
-/// A small file system of its own, unmounted at the end.
-struct Mounted(TempDir);
-
-impl Mounted {
-    /// The reason if this machine lets us mount nothing.
-    fn new(arguments: &[&str]) -> Result<Mounted, String> {
-        let directory = tempfile::tempdir().unwrap();
-        run(Command::new("mount").args(arguments).arg(directory.path()))?;
-        Ok(Mounted(directory))
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.path()).status();
-    }
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let output = command
-        .output()
-        .map_err(|error| format!("{command:?}: {error}"))?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
-    }
-}
 
 fn options() -> WriterOptions {
     WriterOptions {

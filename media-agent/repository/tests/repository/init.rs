@@ -76,7 +76,7 @@ fn a_storage_that_vanishes_is_not_taken_for_an_empty_one() {
     fs::create_dir(test.directory.path()).unwrap();
     assert!(matches!(
         test.repository.reload_index(),
-        Err(Error::NotARepository { .. })
+        Err(Error::Replaced { .. })
     ));
     assert!(test.repository.contains(kind, &id));
 }

@@ -11,6 +11,7 @@ mod damage;
 mod faults;
 mod full_storage;
 mod init;
+mod place;
 mod read_restic;
 mod reader;
 mod restic_reads;

@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod compare;
+pub(crate) mod mounted;
 pub(crate) mod restic;
 pub(crate) mod sample;
 
