@@ -76,6 +76,7 @@ async fn apply(file: &Path, dry_run: bool, desk: &Desk<'_>) -> Result<(), CliErr
         request_id: request_id(),
         policy: Some(v1::Policy::from(&policy)),
         dry_run,
+        items_are_paths: true,
     };
     let answer = rpc!(desk.connect()?, write, PoliciesClient, apply, request)?;
     let document = AppliedDocument {

@@ -133,6 +133,7 @@ impl Cluster {
             request_id: request_id(),
             policy: Some(policy),
             dry_run: false,
+            items_are_paths: true,
         };
         rpc!(self.connection, write, PoliciesClient, apply, request)?;
         let request = RunJobRequest {
@@ -175,7 +176,10 @@ fn own_folder(root: &Path, items: &[String]) -> Result<Vec<String>, DevError> {
                 "leaving out {}: the cluster's own folder",
                 root.display()
             ));
-            exclude.push(format!("/{}/", escape_pattern(&inside.to_string_lossy())));
+            let inside = escape_pattern(&inside.to_string_lossy());
+            // With a slash in it, it counts from the item on anyway; one that began like the item would be refused.
+            let start = if inside.contains('/') { "" } else { "/" };
+            exclude.push(format!("{start}{inside}/"));
         }
     }
     Ok(exclude)
@@ -184,7 +188,7 @@ fn own_folder(root: &Path, items: &[String]) -> Result<Vec<String>, DevError> {
 /// A path as a gitignore pattern that matches just it.
 fn escape_pattern(path: &str) -> String {
     path.chars()
-        .flat_map(|c| "\\*?[]!# ".contains(c).then_some('\\').into_iter().chain([c]))
+        .flat_map(|c| "\\*?[]!#~ ".contains(c).then_some('\\').into_iter().chain([c]))
         .collect()
 }
 

@@ -1,5 +1,6 @@
 //! The keys of a policy file, one struct for each table. What they mean is not known here.
 
+use outlast_patterns::written_item;
 use outlast_proto::v1;
 use outlast_proto::words::{
     AgentName, CancelFrom, Policy, PolicyName, PolicyType, PoolName, Retention, Schedule, Seconds, WindowEnd,
@@ -156,7 +157,7 @@ impl PolicyKeys<String, String, String> {
             name: policy.name.clone(),
             r#type: policy.r#type.clone(),
             clients: policy.clients.clone(),
-            items: policy.items.clone(),
+            items: policy.items.iter().map(|item| written_item(item)).collect(),
             exclude: policy.exclude.clone(),
             pool: crate::wire::text(&policy.pool),
             checkpoint: CheckpointKeys {

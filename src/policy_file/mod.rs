@@ -9,6 +9,7 @@ mod keys;
 mod values;
 
 use outlast_kit::config::{ConfigError, parse_toml};
+use outlast_patterns::{check, item_path};
 use outlast_proto::v1;
 use outlast_proto::words::{InvalidPolicy, Policy, PolicyType};
 
@@ -56,12 +57,27 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Policy, PolicyFileError> {
         file: file.to_owned(),
         given: keys.r#type.clone(),
     })?;
-    let policy = keys.into_policy(policy_type);
-    policy.validate().map_err(|reason| PolicyFileError::Invalid {
+    let mut policy = keys.into_policy(policy_type);
+    judge(&mut policy).map_err(|reason| PolicyFileError::Invalid {
         file: file.to_owned(),
         reason,
     })?;
     Ok(policy)
+}
+
+/// Reads the items, and judges the rest. Patterns are judged here and at the API, not by `validate`: policies of before stay usable.
+fn judge(policy: &mut Policy) -> Result<(), InvalidPolicy> {
+    let name = policy.name.clone();
+    let wrong = |field, reason| InvalidPolicy {
+        policy: name.clone(),
+        field,
+        reason,
+    };
+    for item in &mut policy.items {
+        *item = item_path(item).map_err(|error| wrong("items", error.to_string()))?;
+    }
+    policy.validate()?;
+    check(&policy.exclude, &policy.items).map_err(|reason| wrong("exclude", reason))
 }
 
 /// The policy as a file that, applied, gives this policy.

@@ -92,6 +92,27 @@ fn what_is_shown_can_be_applied_again() {
     }
 }
 
+/// An item is a path; one with characters of patterns in its name can be written, and comes back as it was written.
+#[test]
+fn t90_items_that_look_like_patterns_and_patterns_that_match_nothing_are_refused() {
+    let text = SHORT.replace("/home", "/srv/*/mail");
+    let refused = parse("home.toml", &text).unwrap_err();
+    assert!(!refused.is_refusal());
+    let said = refused.to_string();
+    assert!(
+        said.starts_with("home.toml: \"items\": \"/srv/*/mail\" looks like a pattern"),
+        "{said}"
+    );
+    let refused = parse("home.toml", &format!("{SHORT}exclude = [\"./cache/\"]")).unwrap_err();
+    let said = "home.toml: \"exclude\": \"./cache/\" has a part that is empty or \".\" and so matches nothing; write \"/cache/\"";
+    assert_eq!(refused.to_string(), said);
+    let text = SHORT.replace("/home", r"/srv/Films \\[HD]");
+    let policy = parse("home.toml", &text).unwrap();
+    assert_eq!(policy.items, ["/srv/Films [HD]"]);
+    let shown = to_text(&v1::Policy::from(&policy));
+    assert_eq!(parse("shown.toml", &shown).unwrap(), policy, "{shown}");
+}
+
 #[test]
 fn bad_files_are_named_in_one_sentence() {
     for (text, refusal, expected) in [

@@ -111,6 +111,55 @@ fn excluded_files_are_left_out() {
     assert!(!listed.contains("drop"), "{listed}");
 }
 
+/// `*.py{}` left out all of `*.py`.
+#[test]
+fn t90_braces_in_patterns_are_characters() {
+    let cluster = Cluster::start();
+    let source = cluster.place("source");
+    for file in ["keep.py", "keep.tmp", "drop.py{}", "drop.{tmp,bak}", "dropZ"] {
+        std::fs::write(source.join(file), file).unwrap();
+    }
+    let exclude = r#"exclude = ["*.py{}", "*.{tmp,bak}", "*[[:upper:]]"]"#;
+    let applied = cluster.apply_policy("home", &[&source], exclude).expect(0);
+    assert!(
+        applied
+            .stderr
+            .contains(r#"write a line for each: "*.tmp", "*.bak""#),
+        "{}",
+        applied.stderr
+    );
+    let job = cluster.run_job("home", 0);
+    let point = job["items"][0]["restore_point"].as_str().unwrap().to_owned();
+    let listed = cluster.restic(&["ls", &point]).stdout;
+    assert_eq!(listed.matches("keep").count(), 2, "{listed}");
+    assert!(!listed.contains("drop"), "{listed}");
+}
+
+/// What would leave out nothing is refused before anything is kept, with the right spelling.
+#[test]
+fn t90_patterns_that_leave_nothing_out_are_refused() {
+    let cluster = Cluster::start();
+    let source = cluster.place("source");
+    let absolute = format!("{}/cache", source.display());
+    for (pattern, said) in [
+        (absolute.as_str(), "write \"/cache\""),
+        ("./cache", "write \"/cache\""),
+        ("~/cache", "write \"/cache\""),
+        ("[z-a]", "write \"[a-z]\""),
+    ] {
+        let more = format!("exclude = [{pattern:?}]");
+        let refused = cluster.apply_policy("home", &[&source], &more).expect(2);
+        assert!(refused.stderr.contains(said), "{pattern}: {}", refused.stderr);
+    }
+    let refused = cluster.apply_policy("home", &[&source.join("*")], "").expect(2);
+    assert!(
+        refused.stderr.contains("looks like a pattern"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(cluster.json(&["policy", "list"]), serde_json::json!([]));
+}
+
 #[test]
 fn a_bandwidth_limit_is_kept() {
     let cluster = Cluster::start();

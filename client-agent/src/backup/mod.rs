@@ -8,7 +8,6 @@ mod budget;
 mod cut;
 mod event;
 mod exception;
-mod exclude;
 mod item;
 mod names;
 mod pool;

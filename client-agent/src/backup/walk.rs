@@ -6,6 +6,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use outlast_patterns::Patterns;
 use outlast_proto::v1::{Node, NodeType};
 use outlast_proto::words::limits::{MOST_FILE, MOST_LEVELS, MOST_PATH};
 use rustix::fs::{AtFlags, Stat, fstatfs, readlinkat, statat};
@@ -14,7 +15,6 @@ use rustix::io::Errno;
 use super::batch::Batcher;
 use super::budget::Stopping;
 use super::exception::exception;
-use super::exclude::Exclude;
 use super::names::{Buffer, Listed, MOST_NAMES, Names, Next};
 use super::root::Root;
 use crate::host::beneath::{Beneath, open_folder};
@@ -53,7 +53,7 @@ const PSEUDO: [u64; 19] = [
 /// One item's walk.
 pub(super) struct Walk<'a> {
     root: &'a Root,
-    exclude: &'a Exclude,
+    exclude: &'a Patterns,
     owners: &'a Owners,
     out: Batcher<'a>,
     beneath: Beneath,
@@ -72,7 +72,7 @@ struct Level {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(exclude: &'a Exclude, owners: &'a Owners, root: &'a Root, out: Batcher<'a>) -> Self {
+    pub(super) fn new(exclude: &'a Patterns, owners: &'a Owners, root: &'a Root, out: Batcher<'a>) -> Self {
         Self {
             root,
             exclude,

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 use outlast_kit::shutdown::Shutdown;
+use outlast_patterns::Patterns;
 use outlast_proto::words::limits::CLIENT_RUNS_AHEAD;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::batch::{Batcher, Limits};
 use super::budget::{Budget, Stopping};
 use super::event::Event;
-use super::exclude::Exclude;
+use super::exception::exception;
 use super::item::Item;
 use super::pool;
 use super::read::{Reader, Shared};
@@ -210,11 +211,13 @@ impl Walker {
     }
 
     fn walk(&self, root: &Root) -> Result<(), Stopping> {
-        let (exclude, exceptions) = Exclude::new(&self.exclude);
+        let (exclude, unusable) = Patterns::new(&self.exclude);
         let mut send = |batch| drop(self.shared.events.send(Event::Walked(batch)));
         let mut out = Batcher::new(&self.limits, &mut send);
-        for exception in exceptions {
-            out.exception(exception)?;
+        for unusable in unusable {
+            let reason = unusable.reason;
+            let reason = format!("this exclude pattern cannot be used and leaves nothing out: {reason}");
+            out.exception(exception(unusable.pattern.as_bytes(), reason))?;
         }
         Walk::new(&exclude, &self.shared.owners, root, out).run()
     }

@@ -1,6 +1,7 @@
 //! `Policies`.
 
 use outlast_core::{Command, Reply};
+use outlast_proto::convert::InvalidField;
 use outlast_proto::v1::policies_server::Policies;
 use outlast_proto::v1::{
     self, ApplyPolicyRequest, ApplyPolicyResponse, DeletePolicyRequest, DeletePolicyResponse,
@@ -24,6 +25,7 @@ impl Policies for Api {
             .policy
             .ok_or_else(|| Status::invalid_argument("policy: is missing"))?;
         let policy = Policy::try_from(message).map_err(|error| errors::of_field(&error))?;
+        judge(&policy, request.items_are_paths).map_err(|error| errors::of_field(&error))?;
         let mut response = if request.dry_run {
             self.compare(&policy).await?
         } else {
@@ -97,6 +99,15 @@ impl Policies for Api {
     }
 }
 
+/// What is asked of a policy that is applied, but not of those that are kept from before.
+fn judge(policy: &Policy, items_are_paths: bool) -> Result<(), InvalidField> {
+    for item in policy.items.iter().filter(|_| !items_are_paths) {
+        outlast_patterns::item_path(item).map_err(|error| InvalidField::new("items", error))?;
+    }
+    outlast_patterns::check(&policy.exclude, &policy.items)
+        .map_err(|reason| InvalidField::new("exclude", reason))
+}
+
 fn view((policy, revision): (&Policy, u32)) -> PolicyView {
     PolicyView {
         policy: Some(v1::Policy::from(policy)),
@@ -127,6 +138,14 @@ impl Api {
         let mut warnings: Vec<_> = unknown
             .map(|name| format!("client \"{name}\" has never connected; its jobs will wait for it"))
             .collect();
+        for pattern in &policy.exclude {
+            if let Some(each) = outlast_patterns::alternation(pattern) {
+                warnings.push(format!(
+                    "exclude: {pattern:?} is taken as it is: braces are characters; to leave out alternatives write a line for each: {}",
+                    each.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>().join(", ")
+                ));
+            }
+        }
         if !policy.schedules.is_empty() {
             warnings
                 .push("schedules are kept, but this version does not run them: use outlast job run".into());
@@ -143,5 +162,33 @@ impl Api {
             warnings.push("limits.cancel_after is kept, but this version cancels nothing by itself".into());
         }
         warnings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::judge;
+    use outlast_proto::words::Policy;
+
+    /// Whoever does not come through a policy file meets the same judge.
+    #[test]
+    fn t90_patterns_are_judged_at_the_api_too() {
+        for (item, items_are_paths, pattern, field) in [
+            ("/home", false, "*.tmp", None),
+            ("/home", false, "/home/x", Some("exclude")),
+            ("/home", true, "a[b", Some("exclude")),
+            ("/srv/*", false, "*.tmp", Some("items")),
+            ("/srv/*", true, "*.tmp", None),
+        ] {
+            let name = |it: &str| it.parse().unwrap();
+            let clients = vec!["laptop".parse().unwrap()];
+            let pool = "default".parse().unwrap();
+            let mut policy = Policy::with_defaults(name("home"), clients, vec![item.to_owned()], pool);
+            policy.exclude = vec![pattern.to_owned()];
+            let found = judge(&policy, items_are_paths).err().map(|error| error.field);
+            assert_eq!(found, field, "{item} {pattern}");
+            // What is kept from before is not judged again.
+            assert!(policy.validate().is_ok());
+        }
     }
 }
