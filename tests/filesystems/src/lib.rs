@@ -4,6 +4,7 @@
 mod answer;
 mod at;
 mod caller;
+mod forgetful;
 mod layer;
 mod mirror;
 mod mount;
@@ -15,6 +16,7 @@ mod serve;
 mod served;
 
 pub use at::At;
+pub use forgetful::Disk;
 pub use layer::{Call, Changes, Entry, Layer, Passthrough, Time};
 pub use mount::{Mounted, mount};
 pub use nodes::Node;
