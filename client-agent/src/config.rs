@@ -88,7 +88,7 @@ impl Config {
     }
 
     fn try_data_dir(&self) -> std::io::Result<()> {
-        std::fs::create_dir_all(&self.data_dir)?;
+        outlast_kit::files::create_folder(&self.data_dir, 0o755)?;
         // Permission bits do not tell the truth about read-only mounts: only writing does.
         let probe = self.data_dir.join(format!(".probe.{}", std::process::id()));
         std::fs::write(&probe, b"")?;

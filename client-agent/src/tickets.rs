@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use outlast_client_core::{Book, Record, Refusal};
-use outlast_kit::files::{remove_durably, write_durably};
+use outlast_kit::files::{create_folder, remove_durably, sync_folder, write_durably};
 use outlast_proto::words::{Attempt, AttemptId, JobId, JobKey, StartId};
 use prost::Message as _;
 
@@ -73,7 +73,9 @@ impl TicketStore {
             path: folder.clone(),
             source,
         };
-        fs::create_dir_all(&folder).map_err(failed)?;
+        create_folder(&folder, 0o700).map_err(failed)?;
+        // A ticket whose name an earlier process did not come to sync counts from here on.
+        sync_folder(&folder).map_err(failed)?;
         let mut store = Self {
             folder: folder.clone(),
             book: Book::new(start_id),
@@ -339,6 +341,32 @@ mod tests {
         let left: Vec<_> = std::fs::read_dir(temp.path().join("tickets")).unwrap().collect();
         assert_eq!(left.len(), 1);
         assert_eq!(third.of_earlier_processes(&open).len(), 1);
+    }
+
+    #[test]
+    fn t90_f04a_an_accepted_ticket_outlives_a_power_cut() {
+        if !outlast_test_filesystems::can_mount() {
+            return;
+        }
+        let made = tempfile::tempdir().unwrap();
+        store(made.path(), "a").admit(&admission(8, 2), &[]).unwrap();
+        let name = "tickets/8-0000000000c0ffee";
+        for seed in 0..6 {
+            let folder = tempfile::tempdir().unwrap();
+            let mut disk = outlast_test_filesystems::Disk::new(folder.path(), seed).unwrap();
+            let data = disk.path().join("lib/agent");
+            store(&data, "a").admit(&admission(7, 2), &[]).unwrap();
+            // One that a killed process gave its name, and did not come to sync that.
+            std::fs::copy(made.path().join(name), data.join(name)).unwrap();
+            std::fs::File::open(data.join(name)).unwrap().sync_all().unwrap();
+            assert!(store(&data, "b").admit(&admission(8, 1), &[]).is_err());
+            disk.lose_power().unwrap();
+            let mut after = store(&data, "c");
+            for job in [7, 8] {
+                assert!(after.admit(&admission(job, 1), &[]).is_err(), "job {job}");
+                after.admit(&admission(job, 2), &[]).unwrap();
+            }
+        }
     }
 
     #[test]

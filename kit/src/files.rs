@@ -1,16 +1,20 @@
-//! Small files that must be whole or not there: written under another name, synced, renamed.
+//! What must outlive a power cut: small files that are whole or not there, folders, and names in a folder.
+//!
+//! The rule of the house: when something returns with success, what it promised is on the disk, by content and by name; and
+//! what a process finds at its start counts only once that is so, for whoever wrote it may have been killed before its sync.
+//! Used by everything that keeps files of its own.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 /// Replaces `path` by `content`, durably. `mode` are the permission bits of a new file.
 ///
 /// # Errors
-/// Any I/O error; then the old content is still there.
-pub fn write_durably(path: &Path, content: &[u8], mode: u32) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+/// Any I/O error. Then the old content is still there, unless it was the last step that failed, the sync of the name:
+/// then the new one is, and nobody knows which of the two a power cut leaves.
+pub fn write_durably(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = Path::new(&temporary);
@@ -29,26 +33,108 @@ pub fn write_durably(path: &Path, content: &[u8], mode: u32) -> std::io::Result<
         let _ = std::fs::remove_file(temporary);
         return Err(error);
     }
-    sync_folder(folder)
+    sync_folder(folder_of(path))
 }
 
 /// Removes `path` durably; not there is fine.
 ///
 /// # Errors
 /// Any other I/O error.
-pub fn remove_durably(path: &Path) -> std::io::Result<()> {
+pub fn remove_durably(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
-        Ok(()) => sync_folder(path.parent().unwrap_or(Path::new("."))),
+        Ok(()) => sync_folder(folder_of(path)),
     }
 }
 
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    let folder = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
+/// Makes a folder and those above it that are missing, durably: a power cut takes a folder whose name was not synced with
+/// all that is in it, however often that was synced. `mode` are the permission bits of new ones.
+///
+/// # Errors
+/// Any I/O error, also if something else has the name.
+pub fn create_folder(folder: &Path, mode: u32) -> io::Result<()> {
+    let parent = match folder.parent() {
+        Some(_) => folder_of(folder),
+        None => return Ok(()),
     };
-    File::open(folder)?.sync_all()
+    if !folder.is_dir() {
+        create_folder(parent, mode)?;
+        match DirBuilder::new().mode(mode).create(folder) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
+            made => made?,
+        }
+    }
+    // Also if it is there: whoever made it may have been killed before it came to this.
+    match sync_folder(parent) {
+        // One may pass through a folder that one may not list; it was made by somebody else, long ago.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// Any I/O error.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        // Some file systems cannot; then there is nothing more we could do.
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        synced => synced,
+    }
+}
+
+/// The one that `path` is in.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use outlast_test_filesystems::{Disk, can_mount};
+
+    use super::{create_folder, remove_durably, write_durably};
+
+    #[test]
+    fn t90_what_returned_with_success_outlives_a_power_cut() {
+        if !can_mount() {
+            return;
+        }
+        for seed in 0..6 {
+            let folder = tempfile::tempdir().unwrap();
+            let mut disk = Disk::new(folder.path(), seed).unwrap();
+            let at = disk.path().to_owned();
+            // One that somebody made and did not come to sync.
+            std::fs::create_dir(at.join("a")).unwrap();
+            create_folder(&at.join("a"), 0o755).unwrap();
+            create_folder(&at.join("b/c/d"), 0o700).unwrap();
+            for folder in ["a", "b/c/d"] {
+                write_durably(&at.join(folder).join("file"), b"old", 0o600).unwrap();
+                write_durably(&at.join(folder).join("file"), b"new", 0o600).unwrap();
+                write_durably(&at.join(folder).join("gone"), b"", 0o600).unwrap();
+                remove_durably(&at.join(folder).join("gone")).unwrap();
+            }
+            disk.lose_power().unwrap();
+            for folder in ["a", "b/c/d"] {
+                assert_eq!(std::fs::read(at.join(folder).join("file")).unwrap(), b"new");
+                assert!(!at.join(folder).join("gone").exists());
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_the_name_of_a_folder_and_is_none_is_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("file");
+        std::fs::write(&file, b"").unwrap();
+        assert!(create_folder(&file, 0o700).is_err());
+        assert!(create_folder(&file.join("below"), 0o700).is_err());
+        create_folder(Path::new("."), 0o700).unwrap();
+    }
 }

@@ -3,9 +3,10 @@
 //! Used by `run`.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use outlast_kit::files::{create_folder, sync_folder};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::error::RunError;
@@ -29,11 +30,7 @@ impl DataDir {
             path: path.to_owned(),
             source,
         };
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(failed)?;
+        create_folder(path, 0o700).map_err(failed)?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -48,6 +45,8 @@ impl DataDir {
                     _lock: lock,
                 };
                 taken.keep_cluster_with_journal().map_err(failed)?;
+                // What an earlier process renamed into place, perhaps just before a kill, counts from here on.
+                sync_folder(path).map_err(failed)?;
                 Ok(taken)
             }
             Err(rustix::io::Errno::WOULDBLOCK) => Err(RunError::DataDirInUse {
@@ -63,8 +62,9 @@ impl DataDir {
         if !before.exists() {
             return Ok(());
         }
-        std::fs::create_dir_all(self.journal())?;
-        std::fs::rename(before, self.cluster_file())
+        create_folder(&self.journal(), 0o700)?;
+        std::fs::rename(before, self.cluster_file())?;
+        sync_folder(&self.journal())
     }
 
     pub(crate) fn journal(&self) -> PathBuf {

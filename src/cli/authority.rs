@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use outlast_kit::authority::{Authority, Pem};
-use outlast_kit::files::write_durably;
+use outlast_kit::files::{create_folder, write_durably};
 use outlast_kit::identity::{Identity, Kind};
 use serde::Serialize;
 
@@ -59,7 +59,7 @@ pub(super) fn run(command: &AuthorityCommand, desk: &Desk<'_>) -> Result<(), Cli
 }
 
 fn create(folder: &Path) -> Result<MadeDocument, CliError> {
-    std::fs::create_dir_all(folder).map_err(io(folder))?;
+    create_folder(folder, 0o755).map_err(io(folder))?;
     let (_, ca) = Authority::create()?;
     put(folder, "ca", &ca)
 }

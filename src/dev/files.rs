@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use outlast_kit::authority::{Authority, Pem};
-use outlast_kit::files::write_durably;
+use outlast_kit::files::{create_folder, write_durably};
 use outlast_kit::host::host_id_from;
 use outlast_kit::identity::{Identity, Kind};
 
@@ -34,7 +34,7 @@ pub(crate) fn write(layout: &Layout, plan: &Plan) -> Result<(), DevError> {
     }
     for member in &plan.members {
         let state = layout.state(&member.child);
-        std::fs::create_dir_all(&state).map_err(DevError::io("cannot create", state))?;
+        create_folder(&state, 0o755).map_err(DevError::io("cannot create", state))?;
         put(&layout.config(&member.child), &config(layout, plan, member), OPEN)?;
     }
     put(&layout.context(), &context(plan), OPEN)

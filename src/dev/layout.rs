@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use outlast_kit::files::create_folder;
+
 use super::error::DevError;
 
 /// The folder of one `dev` cluster.
@@ -75,7 +77,7 @@ impl Layout {
     pub(crate) fn create(&self) -> Result<(), DevError> {
         for folder in ["run", "log", "config", "state", "tls"] {
             let path = self.root.join(folder);
-            std::fs::create_dir_all(&path).map_err(DevError::io("cannot create", path))?;
+            create_folder(&path, 0o755).map_err(DevError::io("cannot create", path))?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use outlast_kit::files::write_durably;
+use outlast_kit::files::{create_folder, write_durably};
 use outlast_proto::v1::Node;
 use outlast_proto::words::JobKey;
 use parking_lot::Mutex;
@@ -69,7 +69,7 @@ impl MadeFolders {
     pub fn open(data_dir: &Path) -> Self {
         let folder = data_dir.join(FOLDER);
         let mut known = Known::default();
-        match fs::create_dir_all(&folder) {
+        match create_folder(&folder, 0o700) {
             Ok(()) => {
                 for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
                     if let Err(error) = take_up(&entry, &mut known) {

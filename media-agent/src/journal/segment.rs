@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use outlast_kit::files::{remove_durably, write_durably};
+
 use super::error::JournalError;
 use super::format::{self, BadHeader, FRAME_HEAD, HEADER_LENGTH, Header, Span};
 use outlast_media_core::Record;
@@ -30,10 +32,20 @@ pub(crate) struct Scanned {
     pub(crate) torn: u64,
 }
 
-/// A write that failed, and whether the file is as it was before.
+/// A write that failed, and whether the disk is as it was before.
 pub(crate) struct WriteFailed {
     pub(crate) error: JournalError,
     pub(crate) undone: bool,
+}
+
+impl WriteFailed {
+    /// The error; if nobody knows what is on disk, nothing may be written any more.
+    pub(crate) fn noted(self, broken: &mut Option<JournalError>) -> JournalError {
+        if !self.undone {
+            *broken = Some(JournalError::Closed);
+        }
+        self.error
+    }
 }
 
 /// The name of file number `number`; names sort like numbers.
@@ -48,15 +60,20 @@ pub(crate) fn number_of(name: &str) -> Option<u64> {
 }
 
 impl Segment {
-    /// Makes a file whose first frame holds `records`: whole and durable, or not there.
-    pub(crate) fn create(dir: &Path, header: Header, records: &[Record]) -> Result<Self, JournalError> {
+    /// Makes a file whose first frame holds `records`: whole and durable. If it fails and cannot be undone, the file may be
+    /// there after all, and the next process would go on in it.
+    pub(crate) fn create(dir: &Path, header: Header, records: &[Record]) -> Result<Self, WriteFailed> {
         let path = dir.join(file_name(header.number));
         let (frame, _) = format::encode_frame(&header, HEADER_LENGTH as u64, records);
         let mut content = header.encode().to_vec();
         content.extend_from_slice(&frame);
-        outlast_kit::files::write_durably(&path, &content, 0o600)
-            .map_err(|error| JournalError::io(&path, error))?;
-        let file = open(&path)?;
+        let created = write_durably(&path, &content, 0o600)
+            .map_err(|error| JournalError::io(&path, error))
+            .and_then(|()| open(&path));
+        let file = created.map_err(|error| WriteFailed {
+            error,
+            undone: matches!(path.try_exists(), Ok(false)) || remove_durably(&path).is_ok(),
+        })?;
         Ok(Self {
             header,
             path,
@@ -120,13 +137,14 @@ impl Segment {
         Ok(body)
     }
 
-    /// Opens a file and reads all of it. Only the last one may have a torn tail, which is cut off.
+    /// Opens a file and reads all of it. Only the last one may have a torn tail, which is cut off; and its last frame may be
+    /// that of a process that was killed between write and sync: what is believed is made durable first.
     pub(crate) fn scan(dir: &Path, number: u64, is_last: bool) -> Result<Scanned, JournalError> {
         let path = dir.join(file_name(number));
         let content = std::fs::read(&path).map_err(|error| JournalError::io(&path, error))?;
         let header = read_header(&path, &content, number)?;
         let mut records = Vec::new();
-        let mut at = HEADER_LENGTH;
+        let (mut at, mut last) = (HEADER_LENGTH, HEADER_LENGTH);
         while let Some(payload) = format::frame_at(&header, &content, at) {
             let found = format::records_of(payload, (at + FRAME_HEAD) as u64).ok_or_else(|| {
                 JournalError::Damaged {
@@ -135,6 +153,7 @@ impl Segment {
                 }
             })?;
             records.extend(found);
+            last = at;
             at += FRAME_HEAD + payload.len();
         }
         let torn = (content.len() - at) as u64;
@@ -145,10 +164,8 @@ impl Segment {
             return Err(JournalError::Damaged { path, offset });
         }
         let file = open(&path)?;
-        if torn > 0 {
-            file.set_len(at as u64)
-                .and_then(|()| file.sync_all())
-                .map_err(|error| JournalError::io(&path, error))?;
+        if is_last {
+            make_durable(&file, &content[..at], last).map_err(|error| JournalError::io(&path, error))?;
         }
         let segment = Segment {
             header,
@@ -166,8 +183,16 @@ impl Segment {
     }
 
     pub(crate) fn remove(self) -> Result<(), JournalError> {
-        outlast_kit::files::remove_durably(&self.path).map_err(|error| JournalError::io(&self.path, error))
+        remove_durably(&self.path).map_err(|error| JournalError::io(&self.path, error))
     }
+}
+
+/// Cuts the file to `good` and brings its last frame, at `last`, to the disk. It is written once more: after a sync that failed
+/// the system may hold pages for written that the disk never got. Every earlier frame was synced before the next was begun.
+fn make_durable(file: &File, good: &[u8], last: usize) -> io::Result<()> {
+    file.set_len(good.len() as u64)?;
+    file.write_all_at(&good[last..], last as u64)?;
+    file.sync_all()
 }
 
 fn read_header(path: &Path, content: &[u8], number: u64) -> Result<Header, JournalError> {

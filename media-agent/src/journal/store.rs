@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 
+use outlast_kit::files::{create_folder, remove_durably, sync_folder};
 use outlast_media_core::{FOLD_FROM, Fold, Gap, Known, Ledger, NewRecord, Record, Writers};
 use outlast_proto::v1::JournalEvent;
 use outlast_proto::words::{JournalId, Timestamp};
@@ -13,7 +14,7 @@ use prost::Message as _;
 
 use super::error::JournalError;
 use super::format::{Header, MAX_FRAME, Span};
-use super::segment::{Scanned, Segment, number_of};
+use super::segment::{Scanned, Segment, WriteFailed, number_of};
 
 /// How large a file grows before the next is begun.
 pub(crate) const ROTATE_AT: u64 = 4 << 20;
@@ -46,15 +47,14 @@ pub(crate) struct Store {
 impl Store {
     /// Opens the journal in `dir`, or begins one there.
     pub(crate) fn open(dir: &Path, rotate_at: u64) -> Result<Self, JournalError> {
-        std::fs::create_dir_all(dir)
-            .and_then(|()| match dir.parent() {
-                Some(parent) => std::fs::File::open(parent)?.sync_all(),
-                None => Ok(()),
-            })
-            .map_err(|error| JournalError::io(dir, error))?;
+        let failed = |error| JournalError::io(dir, error);
+        create_folder(dir, 0o700).map_err(failed)?;
         let mut numbers = list(dir)?;
+        // A file whose name an earlier process did not come to sync is believed from here on.
+        sync_folder(dir).map_err(failed)?;
         let Some(newest) = numbers.last().copied() else {
-            return Self::begin(dir, rotate_at, 1, &Known::default(), new_writer());
+            return Self::begin(dir, rotate_at, 1, &Known::default(), new_writer())
+                .map_err(|failed| failed.error);
         };
         let newest = Segment::scan(dir, newest, true)?;
         numbers.pop();
@@ -77,7 +77,7 @@ impl Store {
         number: u64,
         known: &Known,
         writer: u64,
-    ) -> Result<Self, JournalError> {
+    ) -> Result<Self, WriteFailed> {
         let header = Header {
             journal: uuid::Uuid::new_v4(),
             number,
@@ -222,12 +222,9 @@ impl Store {
 
     fn write(&mut self, records: &[Record]) -> Result<(), JournalError> {
         let (&file, segment) = self.files.iter_mut().next_back().ok_or(JournalError::Closed)?;
-        let spans = segment.append(records).map_err(|failed| {
-            if !failed.undone {
-                self.broken = Some(JournalError::Closed);
-            }
-            failed.error
-        })?;
+        let spans = segment
+            .append(records)
+            .map_err(|failed| failed.noted(&mut self.broken))?;
         for (record, span) in records.iter().zip(spans) {
             if let Record::Event(_) = record {
                 self.waiting += u64::from(span.length);
@@ -255,7 +252,8 @@ impl Store {
             return Ok(());
         }
         let first = [Record::Kept(kept)];
-        let segment = Segment::create(&self.dir, header.clone(), &first)?;
+        let segment = Segment::create(&self.dir, header.clone(), &first)
+            .map_err(|failed| failed.noted(&mut self.broken))?;
         self.ledger.written(&first);
         self.files.insert(header.number, segment);
         self.header = header;
@@ -317,6 +315,9 @@ impl Store {
 
     /// Leaves this journal behind and begins one with a new id; open attempts and closed numbers are taken along.
     pub(crate) fn begin_new(&mut self) -> Result<(), JournalError> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
         let number = self.header.number + 1;
         let next = Self::begin(
             &self.dir,
@@ -324,7 +325,8 @@ impl Store {
             number,
             self.known(),
             self.ledger.writer(),
-        )?;
+        )
+        .map_err(|failed| failed.noted(&mut self.broken))?;
         let old = std::mem::replace(self, next);
         for file in old.files.into_values() {
             file.remove()?;
@@ -358,7 +360,7 @@ fn list(dir: &Path) -> Result<Vec<u64>, JournalError> {
         if let Some(number) = number_of(&name) {
             numbers.push(number);
         } else if name.ends_with(".tmp") {
-            outlast_kit::files::remove_durably(&dir.join(name.as_ref())).map_err(failed)?;
+            remove_durably(&dir.join(name.as_ref())).map_err(failed)?;
         }
     }
     numbers.sort_unstable();

@@ -3,10 +3,10 @@
 //! No decision about an offer is made here. Called by `backup::chunks` on the engine's thread.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
+use outlast_kit::files::{create_folder, write_durably};
 use outlast_repository::{Repository, RepositoryError, SnapshotId};
 use parking_lot::Mutex;
 
@@ -126,8 +126,7 @@ impl KnownChunks {
         let bytes = cache::encode(repository, owner, &mut own);
         drop(own);
         let _one_at_a_time = self.writing.lock();
-        let written =
-            make_folder(&self.folder).and_then(|()| outlast_kit::files::write_durably(&path, &bytes, 0o600));
+        let written = create_folder(&self.folder, 0o700).and_then(|()| write_durably(&path, &bytes, 0o600));
         if let Err(error) = written {
             tracing::warn!(file = %path.display(), %error, "a cache file could not be written");
         }
@@ -137,11 +136,4 @@ impl KnownChunks {
         // Names of agents are file names by their alphabet.
         self.folder.join(format!("{}.chunks", owner.client))
     }
-}
-
-fn make_folder(folder: &Path) -> std::io::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
 }

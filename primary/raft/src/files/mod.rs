@@ -5,6 +5,6 @@ mod durable;
 mod identity;
 mod lock;
 
-pub(crate) use durable::{create_dir, replace, sync_dir};
+pub(crate) use durable::replace;
 pub(crate) use identity::{Identity, Stage};
 pub(crate) use lock::DirLock;

@@ -8,9 +8,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use outlast_kit::files::sync_folder;
 use raft_log::chunked_wal::Config;
 
-use crate::files;
 use crate::log::mark::Mark;
 
 /// What a disk writes as one.
@@ -38,7 +38,7 @@ pub(super) fn make_durable(dir: &Path, mark: &Mark, end: u64) -> io::Result<()> 
         rewrite(&file, mark.offset().saturating_sub(start))?;
         file.sync_all()?;
     }
-    files::sync_dir(dir)?;
+    sync_folder(dir)?;
     mark.raise(end)?;
     mark.sync()
 }

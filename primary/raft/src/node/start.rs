@@ -6,8 +6,10 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use outlast_kit::files::{create_folder, sync_folder};
+
 use crate::error::{LossKind, StartError};
-use crate::files::{DirLock, Identity, Stage, create_dir, sync_dir};
+use crate::files::{DirLock, Identity, Stage};
 use crate::log::{self, LogFault, LogStore, Mark};
 use crate::machine::Machine;
 use crate::options::RaftOptions;
@@ -41,7 +43,7 @@ pub(crate) fn open(options: &RaftOptions, machine: Box<dyn Machine>) -> Result<O
         }
     };
     // What its stage says was renamed into place, perhaps just before a kill; from here on it counts.
-    sync_dir(dir).map_err(StartError::io("syncing", dir))?;
+    sync_folder(dir).map_err(StartError::io("syncing", dir))?;
     if identity.stage() != Stage::Member {
         // Nothing was promised yet: what is there is unfinished or empty.
         layout.create(options.node_id)?;
@@ -54,7 +56,7 @@ pub(crate) fn open(options: &RaftOptions, machine: Box<dyn Machine>) -> Result<O
 
 /// Everything the cluster knows lies here, the key that signs tickets included: it is nobody else's to read.
 fn make_private(dir: &Path) -> io::Result<()> {
-    create_dir(dir)?;
+    create_folder(dir, 0o755)?;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
 }
 
@@ -102,7 +104,7 @@ impl Layout {
             fs::create_dir(dir).map_err(StartError::io("creating", dir))?;
         }
         drop(Rows::create(&self.state, node_id).map_err(|fault| self.rows_fault(fault))?);
-        sync_dir(&self.dir).map_err(StartError::io("syncing", &self.dir))
+        sync_folder(&self.dir).map_err(StartError::io("syncing", &self.dir))
     }
 
     fn open(

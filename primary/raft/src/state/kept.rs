@@ -9,7 +9,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::files;
+use outlast_kit::files::{create_folder, sync_folder};
+
 use crate::format::LogIdForm;
 use crate::state::snapshot::{SnapshotFile, is_newer};
 
@@ -31,9 +32,9 @@ impl Kept {
     /// # Errors
     /// Any I/O error of the directory, and a snapshot that a newer version wrote.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        files::create_dir(dir)?;
+        create_folder(dir, 0o700)?;
         // A name from before a crash counts only once it is on disk: the log is purged on the strength of it.
-        files::sync_dir(dir)?;
+        sync_folder(dir)?;
         let mut kept = Self {
             dir: dir.to_path_buf(),
             files: Vec::new(),
@@ -95,7 +96,7 @@ impl Kept {
         let id = file.head().applied.unwrap_or(LogIdForm { term: 0, index: 0 });
         let path = self.dir.join(format!("snapshot-{:020}-{}", id.index, id.term));
         let file = file.rename(path)?;
-        files::sync_dir(&self.dir)?;
+        sync_folder(&self.dir)?;
         self.files.retain(|other| other.path() != file.path());
         self.files.push(file.clone());
         self.trim()?;

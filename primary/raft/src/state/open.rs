@@ -7,9 +7,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
+use outlast_kit::files::create_folder;
 use thiserror::Error;
 
-use crate::files;
 use crate::format::LogIdForm;
 use crate::log::LogStore;
 use crate::peer::NodeId;
@@ -166,6 +166,6 @@ fn set_aside(dir: &Path) -> io::Result<std::path::PathBuf> {
         _ => {}
     }
     rows::wait_until_closed(&aside);
-    files::create_dir(dir)?;
+    create_folder(dir, 0o700)?;
     Ok(aside)
 }
