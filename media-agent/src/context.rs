@@ -13,6 +13,7 @@ use outlast_proto::v1::journal_event::What;
 use outlast_proto::words::AgentName;
 use tokio::sync::watch;
 
+use crate::backup::DamageTold;
 use crate::contact::Contact;
 use crate::journal::{Journal, JournalError, NewEvent, NewRecord};
 use crate::known_chunks::KnownChunks;
@@ -73,6 +74,7 @@ pub(crate) struct Context {
     pub(crate) unit: Arc<StorageUnit>,
     /// Without it the clients of the storage unit share chunks.
     pub(crate) known_chunks: Option<Arc<KnownChunks>>,
+    pub(crate) damage_told: Arc<DamageTold>,
     pub(crate) verifier: Verifier,
     pub(crate) contact: watch::Receiver<Contact>,
     pub(crate) clock: SharedClock,

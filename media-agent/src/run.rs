@@ -97,6 +97,7 @@ pub async fn start_with(config: Config, shutdown: Shutdown, timing: Timing) -> R
         unit,
         known_chunks: (!config.storage.share_chunks)
             .then(|| Arc::new(KnownChunks::new(data_dir.known_chunks()))),
+        damage_told: Arc::default(),
         verifier: Verifier {
             cluster,
             agent: config.name.clone(),

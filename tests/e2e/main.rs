@@ -7,6 +7,7 @@ mod cancel;
 mod checkpoints;
 mod cluster;
 mod copies;
+mod damage;
 mod exceptions;
 mod filesystem;
 mod foreign_client;

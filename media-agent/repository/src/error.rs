@@ -230,9 +230,12 @@ impl ObjectKind {
             ObjectKind::File(FileKind::Config | FileKind::Key) => "bring this file back from a copy",
             ObjectKind::File(FileKind::Index) => "rebuild the index from the packs",
             ObjectKind::File(FileKind::Snapshot) => "this restore point is lost, remove the file",
+            ObjectKind::File(FileKind::Damage) => {
+                "remove the file; what it told is found again when it is read"
+            }
             ObjectKind::File(FileKind::Lock) => "remove it if no process works on the repository",
             ObjectKind::File(FileKind::Pack) | ObjectKind::Blob(_) => {
-                "run a check of this storage unit to see which restore points it belongs to"
+                "it counts as absent from now on, and the next backup stores anew what it still finds at the source"
             }
         }
     }

@@ -27,7 +27,7 @@ mod writer;
 pub use compress::{MAX_BLOB, MAX_CHUNK, verify_compressed};
 pub use error::{Damage, ObjectKind, RepositoryError, Result};
 pub use id::{BlobId, BlobKind, IndexId, InvalidId, LockId, PackId, SnapshotId};
-pub use index::IndexLoad;
+pub use index::{Flawed, IndexLoad};
 pub use lock::{LockGuard, LockHolder, LockInfo, LockOptions};
 pub use outlast_direct_io::AlignedBuffer;
 pub use pack::PackedBlob;
@@ -40,4 +40,4 @@ pub use tree::{
     ExtendedAttribute, Node, NodeKind, Tree, TreeEncoder, TreeReader, go_mode_from_st_mode,
     st_mode_from_go_mode,
 };
-pub use writer::{Added, Flushed, Writer, WriterOptions};
+pub use writer::{Added, Anew, Flushed, Writer, WriterOptions};

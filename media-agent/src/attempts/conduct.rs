@@ -15,7 +15,7 @@ use outlast_proto::words::StatusCode;
 use outlast_repository::Repository;
 
 use super::control::Control;
-use super::ending::{LastEvents, journal_end, remove_checkpoints};
+use super::ending::{LastEvents, journal_end, remember_damage, remove_checkpoints};
 use super::entrance::Entrance;
 use super::line::{Around, Line};
 use super::link::{AnyLink, Link, Protocol};
@@ -69,6 +69,9 @@ pub(super) async fn conduct(mut assignment: Assignment) {
     if let (Ending::Ended(_), Some((repository, lock))) = (&ending, &repository) {
         assignment.remove_checkpoints(repository, lock).await;
     }
+    if let Some((repository, _)) = &repository {
+        remember_damage(id, repository.clone()).await;
+    }
     let last = LastEvents {
         id,
         ending: &ending,
@@ -108,6 +111,12 @@ impl Assignment {
             } else {
                 unit.prepare()
             };
+            let prepared = prepared.and_then(|(repository, lock)| {
+                if !reads_only {
+                    repository.look_for_packs()?;
+                }
+                Ok((repository, lock))
+            });
             prepared.map_err(|error| crate::fault::unavailable(&unit.name, &error))
         });
         prepared.await.unwrap_or_else(|error| {

@@ -34,6 +34,17 @@ pub(super) async fn remove_checkpoints(
     }
 }
 
+/// What the attempt found damaged is known over restarts when this returns.
+pub(super) async fn remember_damage(id: AttemptId, repository: Repository) {
+    match tokio::task::spawn_blocking(move || repository.remember_damage()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::error!(attempt = %id, %error, "found damage cannot be written down; it is known until this agent ends");
+        }
+        Err(error) => tracing::error!(attempt = %id, %error, "writing down found damage failed"),
+    }
+}
+
 /// The end of an attempt.
 pub(super) struct LastEvents<'a> {
     pub(super) id: AttemptId,

@@ -4,11 +4,12 @@
 //! of this attempt with the same tree. Used before an attempt's first chunk and by the survey at start.
 
 use outlast_media_core::survey::has_predecessors;
-use outlast_proto::v1::ItemEnded;
 use outlast_proto::v1::journal_event::What;
+use outlast_proto::v1::{ItemEnded, Severity};
 use outlast_proto::words::Counters;
 
 use super::commit::{Committed, save_under_lock};
+use super::damage;
 use super::engine::Base;
 use crate::attempts::End;
 use crate::context::Context;
@@ -33,6 +34,14 @@ pub(super) fn left_by_earlier_attempts(base: &Base) -> Result<Vec<ItemEnded>, En
         {
             continue;
         }
+        let is_sound = damage::is_sound(&base.repository, item.snapshot.tree);
+        if !is_sound.map_err(|error| base.storage_fault(&error))? {
+            let text = format!(
+                "item {number} was finished by an earlier attempt, but damage was found in it since: it is backed up again"
+            );
+            base.say(Severity::Warning, text)?;
+            continue;
+        }
         let committed = if item.tags.id == ticket.id {
             as_it_is(&item)
         } else {
@@ -54,8 +63,16 @@ pub(crate) fn left_by_this_attempt(
     let unavailable = |error| crate::fault::unavailable(&context.unit.name, &error);
     let repository = context.unit.repository().map_err(unavailable)?;
     let mut adopted = Vec::new();
-    for (number, item) in finished_items(&repository, ticket).map_err(unavailable)? {
-        if item.tags.id != ticket.id || known.contains(&number) {
+    let found = finished_items(&repository, ticket).map_err(unavailable)?;
+    let is_new = |(number, item): &(u32, FinishedItem)| item.tags.id == ticket.id && !known.contains(number);
+    let found: Vec<_> = found.into_iter().filter(is_new).collect();
+    if !found.is_empty() {
+        // What was found damaged before, by whomever.
+        repository.reload_index().map_err(unavailable)?;
+    }
+    for (number, item) in found {
+        if !damage::is_sound(&repository, item.snapshot.tree).map_err(unavailable)? {
+            tracing::warn!(attempt = %ticket.id, item = number, "a finished item is damaged and not taken over");
             continue;
         }
         let ended = as_it_is(&item).ended(number);

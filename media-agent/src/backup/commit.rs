@@ -6,6 +6,7 @@ use outlast_proto::v1::ItemEnded;
 use outlast_proto::words::{Counters, ItemOutcome, StatusCode};
 use outlast_repository::{Snapshot, SnapshotId};
 
+use super::damage;
 use super::engine::{Base, ItemResult};
 use super::item::ItemRun;
 use crate::attempts::{End, counters_message};
@@ -31,7 +32,7 @@ pub(super) fn commit(run: ItemRun<'_>, exceptions: u64) -> Result<ItemResult, En
         ItemOutcome::Done
     };
     let (writer, item, number, parent) = (run.writer, run.item, run.number, run.parent);
-    let marks_young = run.marks_young;
+    let (marks_young, damage_before) = (run.marks_young, run.damage_before);
     let mut counters = run.counters();
     counters.exceptions = exceptions;
     // The directories above the item are saved in `finish`; their few bytes are not worth another look.
@@ -47,6 +48,7 @@ pub(super) fn commit(run: ItemRun<'_>, exceptions: u64) -> Result<ItemResult, En
     };
     // The writer checks the lock before each index file.
     writer.flush().map_err(|error| base.storage_fault(&error))?;
+    damage::check_tree(base, tree, damage_before)?;
     let ticket = &base.ticket;
     let tags = SnapshotTags {
         cluster: ticket.cluster_id.clone(),

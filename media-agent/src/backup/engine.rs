@@ -7,7 +7,7 @@ use std::sync::Arc;
 use outlast_media_core::Tally;
 use outlast_proto::v1::backup_down::Body as Down;
 use outlast_proto::v1::journal_event::What;
-use outlast_proto::v1::{BeginItem, ItemCommitted, ItemEnded, ItemStarted, JobError};
+use outlast_proto::v1::{BeginItem, DetailSaid, ItemCommitted, ItemEnded, ItemStarted, JobError, Severity};
 use outlast_proto::words::{Counters, StatusCode};
 use outlast_repository::{Repository, Writer, WriterOptions};
 
@@ -16,12 +16,15 @@ use super::chunks::Chunks;
 use super::commit::Committed;
 use super::exceptions::ExceptionLog;
 use super::item::ItemRun;
-use super::{adopt, commit};
+use super::{adopt, commit, damage};
 use crate::attempts::{BackupProtocol, Done, End, Progress, Recorder, Wire, counters_message};
 use crate::context::Context;
-use crate::fault::Fault;
+use crate::fault::{Fault, shorten};
 use crate::storage::AttemptLock;
 use crate::tickets::{Item, Ticket};
+
+/// Of a line of details.
+const MOST_TEXT: usize = 2048;
 
 /// What every engine has.
 pub(crate) struct Base {
@@ -40,6 +43,22 @@ pub(crate) struct BackupWork {
 impl Base {
     pub(crate) fn storage_fault(&self, error: &outlast_repository::RepositoryError) -> Fault {
         crate::fault::storage(&self.context.unit.name, error)
+    }
+
+    /// Found damage is known over restarts when this returns. A storage unit that takes no writes keeps nobody from reading on.
+    pub(crate) fn remember_damage(&self) {
+        if let Err(error) = self.repository.remember_damage() {
+            tracing::error!(attempt = %self.ticket.id, %error, "found damage cannot be written down; it is known until this agent ends");
+        }
+    }
+
+    /// Adds a line to the job's details.
+    pub(crate) fn say(&self, severity: Severity, text: String) -> Result<(), End> {
+        tracing::warn!(attempt = %self.ticket.id, "{text}");
+        self.journal(vec![What::Detail(DetailSaid {
+            severity: severity.into(),
+            text: shorten(text, MOST_TEXT),
+        })])
     }
 
     /// Durable when it returns; it waits for room while the journal's disk is full.
@@ -86,8 +105,13 @@ pub(crate) fn run(work: BackupWork, mut wire: Wire<BackupProtocol>) -> Result<Do
             exceptions: ExceptionLog::default(),
             checkpoints: Checkpoints::new(&base),
         };
+        damage::tell_before(&base)?;
         let done = engine.run_items(&mut wire);
         chunks.keep_own();
+        if done.is_ok() {
+            // However that ends, the items are done.
+            let _ = damage::tell_after(&base, writer.anew());
+        }
         done
     })
 }

@@ -83,6 +83,8 @@ pub(super) struct ItemRun<'a> {
     pub(super) marks_young: bool,
     /// Paths of which it was told that their file system does not answer.
     hung: BTreeSet<String>,
+    /// How much damage was known before anything was relied on.
+    pub(super) damage_before: u64,
 }
 
 impl<'a> ItemRun<'a> {
@@ -96,6 +98,7 @@ impl<'a> ItemRun<'a> {
         let Some(path) = ItemPath::parse(&item.path) else {
             return Ok(None);
         };
+        let damage_before = base.repository.damage_found();
         let tree_bytes: Arc<AtomicU64> = Arc::default();
         let trees = WriterTrees {
             repository: &base.repository,
@@ -126,6 +129,7 @@ impl<'a> ItemRun<'a> {
             marked_at: Counters::default(),
             marks_young: false,
             hung: BTreeSet::new(),
+            damage_before,
         }))
     }
 

@@ -1,17 +1,19 @@
 //! The engine of a backup: items one after the other over the stream (docs/protocol.md "Backup stream").
 //!
 //! Runs on a blocking thread of its own. `item` is one item, `chunks` verifies and stores, `exceptions` journals what
-//! could not be read, `checkpoint` writes down how far it has come, `commit` writes the snapshot, `adopt` takes over what is there already. How the attempt is
+//! could not be read, `checkpoint` writes down how far it has come, `commit` writes the snapshot, `adopt` takes over what is there already, `damage` tells of what is missing or damaged. How the attempt is
 //! admitted and ended is `attempts`'.
 
 pub(crate) mod adopt;
 mod checkpoint;
 mod chunks;
 mod commit;
+mod damage;
 mod engine;
 mod exceptions;
 mod item;
 mod trees;
 
+pub(crate) use damage::DamageTold;
 pub(crate) use engine::{BackupWork, Base, run};
 pub(crate) use exceptions::ExceptionLog;

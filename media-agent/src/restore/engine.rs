@@ -95,7 +95,13 @@ pub(crate) fn run(work: RestoreWork, mut wire: Wire<RestoreProtocol>) -> Result<
         is_all_sent: false,
         next_number: 0,
     };
+    let found_before = base.repository.damage_found();
     let done = engine.restore(work.snapshot, &work.paths)?;
+    if base.repository.damage_found() > found_before {
+        let text = "damage was found in the storage unit; what is damaged counts as absent from now on, so that the next backup stores \
+                    anew what of it is still at the source";
+        base.say(v1::Severity::Warning, text.to_owned())?;
+    }
     engine.close_items(&items, &done)?;
     Ok(done)
 }
@@ -317,6 +323,7 @@ impl Engine<'_> {
 
     /// Something that cannot be read in the storage unit.
     pub(super) fn lose(&mut self, path: String, reason: String) -> Result<(), End> {
+        self.base.remember_damage();
         self.first_loss.get_or_insert_with(|| format!("{path}: {reason}"));
         self.except(path, reason)
     }

@@ -1,12 +1,13 @@
 //! The storage unit: opened when it can be reached, locked while an attempt works on it.
 //!
-//! `unit` opens, `lock` locks, `survey` finds what attempts left, `fence` removes what superseded ones left, `checkpoints` knows
+//! `unit` opens, `lock` locks, `survey` finds what attempts left, `fence` removes what superseded ones left, `sound` looks for what trees miss, `checkpoints` knows
 //! what is only for attempts to come. Everything
 //! here blocks; callers bring threads. What goes into a snapshot is `backup`'s.
 
 mod checkpoints;
 mod fence;
 mod lock;
+mod sound;
 mod survey;
 mod tags;
 mod unit;
@@ -14,6 +15,9 @@ mod unit;
 pub(crate) use checkpoints::{CHECKPOINT_TIME, checkpoint_host, checkpoint_tags, remove_checkpoints};
 pub(crate) use fence::remove_snapshots;
 pub(crate) use lock::AttemptLock;
+pub(crate) use sound::{Looked, SoundTrees};
 pub(crate) use survey::{FinishedItem, finished_items};
-pub(crate) use tags::{SnapshotOwner, SnapshotTags, YOUNG_MARKED, are_young_marked, is_checkpoint, owner_of};
+pub(crate) use tags::{
+    SnapshotOwner, SnapshotTags, YOUNG_MARKED, are_young_marked, is_checkpoint, owner_of, tags_of,
+};
 pub(crate) use unit::{StorageUnit, keeps_agent_down};

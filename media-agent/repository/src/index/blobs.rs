@@ -46,6 +46,10 @@ impl Blobs {
         Some(&self.entry(number as usize).1)
     }
 
+    pub(super) fn ids(&self) -> impl Iterator<Item = &BlobId> {
+        self.slabs.iter().flatten().map(|(id, _)| id)
+    }
+
     /// Adds the blob, unless it is there: then gives its place and changes nothing.
     pub(super) fn insert(&mut self, id: BlobId, place: Place) -> Option<Place> {
         if (self.length + 1) * 4 > self.slots.len() * 3 {

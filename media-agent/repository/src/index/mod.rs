@@ -1,16 +1,18 @@
 //! The index: in which pack, and where in it, every blob is.
-//! `file` is the form on disk, `table` the compact one in memory (`blobs` most of it), this file what keeps the two in step.
+//! `file` is the form on disk, `table` the compact one in memory (`blobs` most of it, `trust` what of it is damaged), this file what keeps the two in step.
 //! Called by `repository` and `writer`.
 
 mod blobs;
 mod file;
 mod table;
+mod trust;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use parking_lot::{Mutex, RwLock};
 
 pub(crate) use file::IndexFile;
+pub use table::Flawed;
 pub(crate) use table::{IdHasher, Location};
 
 use crate::crypto::MasterKey;
@@ -45,16 +47,55 @@ impl Index {
         }
     }
 
+    /// Whether a copy of the blob is there that is not known to be damaged.
     pub(crate) fn contains(&self, kind: BlobKind, id: &BlobId) -> bool {
         self.table.read().contains(kind, id)
     }
 
-    /// The first known place of a blob.
+    /// Whether the blob is known, and every copy of it is damaged or missing.
+    pub(crate) fn is_lost(&self, kind: BlobKind, id: &BlobId) -> bool {
+        self.table.read().is_lost(kind, id)
+    }
+
+    /// A blob was read as damaged. Whether that is news, and whether its pack is given up because of it.
+    pub(crate) fn distrust_blob(&self, pack: PackId, kind: BlobKind, id: BlobId) -> (bool, bool) {
+        self.table.write().distrust_blob(pack, kind, id)
+    }
+
+    /// Nothing in the pack is to be trusted. Whether that is news.
+    pub(crate) fn distrust_pack(&self, pack: PackId) -> bool {
+        self.table.write().distrust_pack(pack)
+    }
+
+    /// The pack is missing or cut, or is whole again. Whether that is news.
+    pub(crate) fn set_absent(&self, pack: PackId, is_absent: bool) -> bool {
+        self.table.write().set_absent(pack, is_absent)
+    }
+
+    pub(crate) fn is_absent(&self, pack: &PackId) -> bool {
+        self.table.read().is_absent(pack)
+    }
+
+    /// All packs that index files name, and the size their files should have; zero: not known.
+    pub(crate) fn expected_packs(&self) -> HashMap<PackId, u64> {
+        self.table.read().expected_packs()
+    }
+
+    /// The size that the pack's file should have; zero: not known.
+    pub(crate) fn expected_size(&self, pack: &PackId) -> u64 {
+        self.table.read().expected_size(pack)
+    }
+
+    pub(crate) fn flawed(&self) -> Flawed {
+        self.table.read().flawed()
+    }
+
+    /// A place of a blob; a good one if there is any.
     pub(crate) fn location(&self, kind: BlobKind, id: &BlobId) -> Option<Location> {
         self.table.read().location(kind, id)
     }
 
-    /// All known places of a blob; more than one only if it was stored twice.
+    /// All known places of a blob, good ones first; more than one only if it was stored twice.
     pub(crate) fn locations(&self, kind: BlobKind, id: &BlobId) -> Vec<Location> {
         self.table.read().locations(kind, id)
     }

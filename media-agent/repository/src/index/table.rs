@@ -1,4 +1,4 @@
-//! The index in memory: 53 to 59 bytes a blob, and some 90 a pack.
+//! The index in memory: 53 to 59 bytes a blob, and some 100 a pack.
 //! No files, no locks; `index` guards it. Called only from there.
 
 use std::collections::{HashMap, HashSet};
@@ -7,7 +7,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use crate::id::{BlobId, BlobKind, IndexId, PackId};
 use crate::index::IndexLoad;
 use crate::index::blobs::Blobs;
-use crate::pack::PackedBlob;
+use crate::index::trust::{Distrust, Trust};
+use crate::pack::{PackedBlob, file_size};
 
 /// Where a blob is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,22 @@ struct Pack {
     id: PackId,
     /// How many loaded index files name it.
     files: u32,
+    /// Of its file, judged by its blobs; zero if index files differ about them.
+    size: u64,
+    trust: Trust,
+}
+
+const NOT_SEEN: u64 = u64::MAX;
+
+/// What is not there, or not as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flawed {
+    /// Packs that are missing or shorter than they should be.
+    pub absent_packs: usize,
+    /// Packs in which blobs are damaged.
+    pub damaged_packs: usize,
+    /// Blobs that are nowhere else.
+    pub lost: usize,
 }
 
 pub(super) struct Table {
@@ -41,6 +58,7 @@ pub(super) struct Table {
     packs: Vec<Pack>,
     pack_numbers: HashMap<PackId, u32>,
     files: HashMap<IndexId, Vec<u32>>,
+    distrust: Distrust,
 }
 
 impl Table {
@@ -53,6 +71,7 @@ impl Table {
             packs: Vec::new(),
             pack_numbers: HashMap::new(),
             files: HashMap::new(),
+            distrust: Distrust::default(),
         }
     }
 
@@ -60,23 +79,115 @@ impl Table {
         self.files.keys().copied().collect()
     }
 
+    /// Whether a copy is there that is not known to be damaged.
     pub(super) fn contains(&self, kind: BlobKind, id: &BlobId) -> bool {
-        self.blobs(kind).get(id).is_some()
+        self.good_place(kind, id).is_some()
+    }
+
+    /// Whether the blob is known, and no copy of it is there that is not damaged.
+    pub(super) fn is_lost(&self, kind: BlobKind, id: &BlobId) -> bool {
+        self.blobs(kind).get(id).is_some() && self.good_place(kind, id).is_none()
     }
 
     pub(super) fn location(&self, kind: BlobKind, id: &BlobId) -> Option<Location> {
-        self.blobs(kind).get(id).map(|place| self.to_location(place))
+        let place = self.good_place(kind, id).or_else(|| self.blobs(kind).get(id));
+        place.map(|place| self.to_location(place))
     }
 
+    /// Good ones first: one that is known to be damaged is tried only for want of another.
     pub(super) fn locations(&self, kind: BlobKind, id: &BlobId) -> Vec<Location> {
-        let Some(first) = self.blobs(kind).get(id) else {
-            return Vec::new();
+        let mut places: Vec<&Place> = self.places(kind, id).collect();
+        places.sort_by_key(|place| !self.is_good(place, kind, id));
+        places.into_iter().map(|place| self.to_location(place)).collect()
+    }
+
+    fn places(&self, kind: BlobKind, id: &BlobId) -> impl Iterator<Item = &Place> {
+        let first = self.blobs(kind).get(id);
+        let others = first.and_then(|_| self.duplicates.get(&(kind, *id)));
+        first.into_iter().chain(others.into_iter().flatten())
+    }
+
+    fn good_place(&self, kind: BlobKind, id: &BlobId) -> Option<&Place> {
+        let first = self.blobs(kind).get(id)?;
+        if self.is_good(first, kind, id) {
+            return Some(first);
+        }
+        self.places(kind, id).find(|place| self.is_good(place, kind, id))
+    }
+
+    fn is_good(&self, place: &Place, kind: BlobKind, id: &BlobId) -> bool {
+        let pack = &self.packs[place.pack as usize];
+        match pack.trust {
+            Trust::All => true,
+            Trust::Some => !self.distrust.is_named(&pack.id, kind, id),
+            Trust::None => false,
+        }
+    }
+
+    /// A blob was read as damaged. Whether that is news, and whether its pack is given up because of it.
+    pub(super) fn distrust_blob(&mut self, pack: PackId, kind: BlobKind, id: BlobId) -> (bool, bool) {
+        let known = self.distrust.blob(pack, kind, id);
+        self.weigh(pack);
+        known
+    }
+
+    /// Nothing in the pack is to be trusted. Whether that is news.
+    pub(super) fn distrust_pack(&mut self, pack: PackId) -> bool {
+        let is_news = self.distrust.pack(pack);
+        self.weigh(pack);
+        is_news
+    }
+
+    /// The pack is missing or cut, or is whole again. Whether that is news.
+    pub(super) fn set_absent(&mut self, pack: PackId, is_absent: bool) -> bool {
+        let is_news = self.distrust.set_absent(pack, is_absent);
+        self.weigh(pack);
+        is_news
+    }
+
+    fn weigh(&mut self, pack: PackId) {
+        if let Some(number) = self.pack_numbers.get(&pack) {
+            self.packs[*number as usize].trust = self.distrust.of(&pack);
+        }
+    }
+
+    pub(super) fn is_absent(&self, pack: &PackId) -> bool {
+        self.distrust.is_absent(pack)
+    }
+
+    /// All packs that index files name, and the size their files should have; zero: not known.
+    pub(super) fn expected_packs(&self) -> HashMap<PackId, u64> {
+        let named = self.packs.iter().filter(|pack| pack.files > 0);
+        named.map(|pack| (pack.id, pack.size)).collect()
+    }
+
+    pub(super) fn expected_size(&self, pack: &PackId) -> u64 {
+        let number = self.pack_numbers.get(pack);
+        number.map_or(0, |number| self.packs[*number as usize].size)
+    }
+
+    /// Takes a look at every blob if there is damage; otherwise at the packs only.
+    pub(super) fn flawed(&self) -> Flawed {
+        let named = || {
+            self.packs
+                .iter()
+                .filter(|pack| pack.files > 0 && pack.trust != Trust::All)
         };
-        let others = self.duplicates.get(&(kind, *id)).into_iter().flatten();
-        std::iter::once(first)
-            .chain(others)
-            .map(|place| self.to_location(place))
-            .collect()
+        let flawed_packs = named().count();
+        let absent_packs = named().filter(|pack| self.is_absent(&pack.id)).count();
+        let lost = |kind| {
+            let all = self.blobs(kind).ids();
+            all.filter(|id| self.good_place(kind, id).is_none()).count()
+        };
+        Flawed {
+            absent_packs,
+            damaged_packs: flawed_packs - absent_packs,
+            lost: if flawed_packs == 0 {
+                0
+            } else {
+                lost(BlobKind::Data) + lost(BlobKind::Tree)
+            },
+        }
     }
 
     /// Adds what an index file says. A file that is there already changes nothing.
@@ -88,6 +199,13 @@ impl Table {
         for (id, blobs) in packs {
             let number = self.pack_number(*id);
             numbers.push(number);
+            let size = file_size(blobs);
+            let pack = &mut self.packs[number as usize];
+            pack.size = if pack.size == NOT_SEEN || pack.size == size {
+                size
+            } else {
+                0
+            };
             for blob in blobs {
                 self.add_blob(number, blob);
             }
@@ -152,9 +270,15 @@ impl Table {
     }
 
     fn pack_number(&mut self, id: PackId) -> u32 {
+        let trust = self.distrust.of(&id);
         *self.pack_numbers.entry(id).or_insert_with(|| {
             let number = u32::try_from(self.packs.len()).expect("fewer than 2^32 packs");
-            self.packs.push(Pack { id, files: 0 });
+            self.packs.push(Pack {
+                id,
+                files: 0,
+                size: NOT_SEEN,
+                trust,
+            });
             number
         })
     }

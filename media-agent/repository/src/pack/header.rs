@@ -32,6 +32,16 @@ pub(crate) fn plain_len(length: u32, compressed_from: Option<u32>) -> u32 {
     compressed_from.unwrap_or(length.saturating_sub(OVERHEAD as u32))
 }
 
+/// The size of a pack file with these blobs: them, the sealed header, its length.
+pub(crate) fn file_size(blobs: &[PackedBlob]) -> u64 {
+    let entry = |blob: &PackedBlob| match blob.compressed_from {
+        Some(_) => COMPRESSED_ENTRY,
+        None => RAW_ENTRY,
+    };
+    let each = |blob: &PackedBlob| u64::from(blob.length) + entry(blob) as u64;
+    blobs.iter().map(each).sum::<u64>() + OVERHEAD as u64 + 4
+}
+
 /// Appends the entry of one blob.
 pub(super) fn push_entry(header: &mut Vec<u8>, blob: &PackedBlob) {
     let kind = match blob.kind {

@@ -6,4 +6,4 @@ mod header;
 
 pub(crate) use builder::{PackBuilder, Payload, SealedPack};
 pub use header::PackedBlob;
-pub(crate) use header::{parse_header, plain_len};
+pub(crate) use header::{file_size, parse_header, plain_len};

@@ -1,7 +1,8 @@
 //! A repository that was opened: the handle through which everything else goes.
-//! `init` opens and initialises, `identity` knows it again, `read` reads blobs, `reader` many of them, `snapshots` keeps snapshots; locks and the writer have files of
+//! `init` opens and initialises, `identity` knows it again, `read` reads blobs, `reader` many of them, `damage` keeps in mind what is wrong, `snapshots` keeps snapshots; locks and the writer have files of
 //! their own. Called by the media agent.
 
+mod damage;
 mod identity;
 mod init;
 mod read;
@@ -23,6 +24,7 @@ use crate::error::{RepositoryError, Result};
 use crate::id::{BlobId, BlobKind};
 use crate::index::{Index, IndexLoad};
 use crate::object;
+use crate::repository::damage::DamageNotes;
 use crate::storage::{FileKind, Recognise, Storage};
 
 use identity::Identity;
@@ -38,6 +40,7 @@ struct Inner {
     storage: Arc<dyn Storage>,
     identity: Arc<Identity>,
     index: Index,
+    damage: DamageNotes,
     cleaned: Once,
 }
 
@@ -68,6 +71,7 @@ impl Repository {
                 storage,
                 identity,
                 index: Index::new(),
+                damage: DamageNotes::default(),
                 cleaned: Once::new(),
             }),
         }
@@ -93,14 +97,15 @@ impl Repository {
     }
 
     /// Reads index files that are new since the last call and forgets those that are gone. A handle that was just
-    /// opened knows no blobs before the first call.
+    /// opened knows no blobs before the first call. What others have found damaged is read, too.
     pub fn reload_index(&self) -> Result<IndexLoad> {
         let _hold = self.hold()?;
         self.prove()?;
+        self.recall_damage()?;
         self.index().reload(self.storage(), self.key())
     }
 
-    /// Whether a loaded index names the blob.
+    /// Whether a loaded index names the blob in a pack of which nothing is known that would keep it from being read.
     pub fn contains(&self, kind: BlobKind, id: &BlobId) -> bool {
         self.index().contains(kind, id)
     }
@@ -133,6 +138,10 @@ impl Repository {
 
     pub(crate) fn index(&self) -> &Index {
         &self.inner.index
+    }
+
+    fn damage(&self) -> &DamageNotes {
+        &self.inner.damage
     }
 
     /// Seals and writes an index, snapshot or lock, if the repository is still there; its name is the returned checksum.

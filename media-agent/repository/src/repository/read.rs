@@ -85,7 +85,10 @@ impl Repository {
         for location in self.index().locations(kind, id) {
             match self.stored_at(kind, id, &location, &fetch, &take) {
                 Ok(taken) => return Ok(taken),
-                Err(error) => first_error = first_error.or(Some(error)),
+                Err(error) => {
+                    self.note_damage(kind, id, &location.pack, &error);
+                    first_error = first_error.or(Some(error));
+                }
             }
         }
         let location = self.location().to_owned();

@@ -26,6 +26,8 @@ pub enum FileKind {
     Snapshot,
     Lock,
     Pack,
+    /// What was found damaged. Ours alone: restic looks at no other directories than its own.
+    Damage,
 }
 
 /// The name of the one file of kind `Config`.
@@ -120,6 +122,7 @@ impl fmt::Display for FileKind {
             FileKind::Snapshot => "snapshot file",
             FileKind::Lock => "lock file",
             FileKind::Pack => "pack file",
+            FileKind::Damage => "list of damage",
         })
     }
 }

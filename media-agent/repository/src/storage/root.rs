@@ -15,28 +15,29 @@ use crate::storage::atomic_file::is_temporary;
 use crate::storage::found::{Found, is_harmless};
 use crate::storage::{CONFIG_NAME, FileKind};
 
-pub(super) const KINDS_WITH_DIRECTORY: [FileKind; 5] = [
+pub(super) const KINDS_WITH_DIRECTORY: [FileKind; 6] = [
     FileKind::Key,
     FileKind::Index,
     FileKind::Snapshot,
     FileKind::Lock,
     FileKind::Pack,
+    FileKind::Damage,
 ];
 const PRIVATE: Mode = Mode::RWXU;
 
-/// An open directory and those of the five kinds of files in it.
+/// An open directory and those of the kinds of files in it.
 #[derive(Debug)]
 pub(super) struct Root {
     path: PathBuf,
     top: OwnedFd,
-    kinds: [OnceLock<OwnedFd>; 5],
+    kinds: [OnceLock<OwnedFd>; 6],
 }
 
 /// Which directories these are. Another mount of the same file system is the same place.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Place {
     top: (u64, u64),
-    kinds: [Option<(u64, u64)>; 5],
+    kinds: [Option<(u64, u64)>; 6],
 }
 
 /// A directory below the root: one that stays open, or one of the many of packs.
@@ -76,7 +77,7 @@ impl Root {
 
     /// Of what is open, and of what is there by name if it is not.
     pub(super) fn place(&self) -> io::Result<Place> {
-        let mut kinds = [None; 5];
+        let mut kinds = [None; 6];
         for (at, kind) in KINDS_WITH_DIRECTORY.into_iter().enumerate() {
             let found = match self.kinds[at].get() {
                 Some(open) => rustix::fs::fstat(open),
@@ -131,9 +132,12 @@ impl Root {
         self.directory(kind, name)
     }
 
-    /// Makes every directory that can hold files of ours.
+    /// Makes every directory that can hold files of ours, but that of damage: it comes with the first file in it.
     pub(super) fn make_layout(&self) -> io::Result<()> {
-        for kind in KINDS_WITH_DIRECTORY {
+        for kind in KINDS_WITH_DIRECTORY
+            .into_iter()
+            .filter(|kind| *kind != FileKind::Damage)
+        {
             make_directory(self.top.as_fd(), directory_name(kind))?;
         }
         let packs = self.kind(FileKind::Pack)?;
@@ -282,6 +286,7 @@ fn directory_name(kind: FileKind) -> &'static str {
         FileKind::Snapshot => "snapshots",
         FileKind::Lock => "locks",
         FileKind::Pack => "data",
+        FileKind::Damage => "damage",
     }
 }
 

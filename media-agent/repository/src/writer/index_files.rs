@@ -49,9 +49,10 @@ impl Shared {
         let id = self
             .repository
             .save_object(FileKind::Index, &IndexFile::of(&packs))?;
-        self.repository
-            .index()
-            .add_file(IndexId::from_bytes(*id.as_bytes()), &packs);
+        let index = self.repository.index();
+        let anew = packs.iter().flat_map(|(_, blobs)| blobs);
+        self.count_anew(anew.filter(|blob| index.is_lost(blob.kind, &blob.id)));
+        index.add_file(IndexId::from_bytes(*id.as_bytes()), &packs);
         let blobs = packs.iter().flat_map(|(_, blobs)| blobs);
         self.count_flushed(Flushed {
             packs: packs.len() as u64,

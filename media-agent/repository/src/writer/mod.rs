@@ -75,6 +75,14 @@ pub struct Flushed {
     pub bytes: u64,
 }
 
+/// What is indexed again because all of what was stored of it before is missing or damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Anew {
+    pub blobs: u64,
+    /// Plain.
+    pub bytes: u64,
+}
+
 /// Adds blobs. After an error of the storage every further call gives that error: nothing may refer to what is
 /// perhaps not there. Dropping a writer that was not flushed gives up what is not indexed yet.
 pub struct Writer {
@@ -204,6 +212,11 @@ impl Writer {
         self.shared.write_all_indexes()?;
         self.shared.check()?;
         Ok(self.shared.take_flushed())
+    }
+
+    /// What this writer has stored anew.
+    pub fn anew(&self) -> Anew {
+        self.shared.anew()
     }
 
     /// Flushes and ends the writer.

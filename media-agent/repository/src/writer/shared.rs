@@ -5,12 +5,13 @@ use parking_lot::Mutex;
 use crate::error::{RepositoryError, Result};
 use crate::id::{BlobId, BlobKind};
 use crate::lock::LockGuard;
+use crate::pack::PackedBlob;
 use crate::repository::Repository;
 use crate::writer::buffers::Buffers;
 use crate::writer::pending::Pending;
 use crate::writer::progress::Progress;
 use crate::writer::threads::WRITER_THREADS;
-use crate::writer::{Flushed, WriterOptions};
+use crate::writer::{Anew, Flushed, WriterOptions};
 
 pub(super) struct Shared {
     pub(super) repository: Repository,
@@ -25,6 +26,7 @@ pub(super) struct Shared {
     failure: Mutex<Option<RepositoryError>>,
     has_failed: std::sync::atomic::AtomicBool,
     flushed: Mutex<Flushed>,
+    anew: Mutex<Anew>,
 }
 
 impl Shared {
@@ -45,6 +47,7 @@ impl Shared {
             failure: Mutex::new(None),
             has_failed: false.into(),
             flushed: Mutex::new(Flushed::default()),
+            anew: Mutex::new(Anew::default()),
         }
     }
 
@@ -96,6 +99,18 @@ impl Shared {
         flushed.packs += more.packs;
         flushed.blobs += more.blobs;
         flushed.bytes += more.bytes;
+    }
+
+    pub(super) fn count_anew<'a>(&self, blobs: impl Iterator<Item = &'a PackedBlob>) {
+        let mut anew = self.anew.lock();
+        for blob in blobs {
+            anew.blobs += 1;
+            anew.bytes += u64::from(blob.plain_len());
+        }
+    }
+
+    pub(super) fn anew(&self) -> Anew {
+        *self.anew.lock()
     }
 
     pub(super) fn take_flushed(&self) -> Flushed {

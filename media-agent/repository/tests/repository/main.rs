@@ -8,6 +8,7 @@
 mod concurrency;
 mod crash;
 mod damage;
+mod distrust;
 mod faults;
 mod full_storage;
 mod init;

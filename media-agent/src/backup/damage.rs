@@ -1,0 +1,130 @@
+//! What a backup says of damage in the storage unit: what counts as absent, what is stored anew, which restore points
+//! still suffer (S-14b). And the look at a tree before it becomes a restore point, if damage was found meanwhile.
+//!
+//! What is damaged, the repository knows; the walk is `storage::sound`'s. Used by `engine`, `commit` and `adopt`.
+
+use outlast_proto::v1::Severity;
+use outlast_proto::words::StatusCode;
+use outlast_repository::{Anew, BlobId, Repository, RepositoryError};
+use parking_lot::Mutex;
+
+use super::engine::Base;
+use crate::attempts::End;
+use crate::fault::Fault;
+use crate::storage::{Looked, SoundTrees, tags_of};
+
+/// Restore points that are named in one job.
+const NAMED: usize = 20;
+/// Trees that are read to find them: some minutes of a slow disk, and 16 bytes of memory each.
+const MOST_TREES: usize = 200_000;
+
+/// What the last walk was made for: it is not made again for the same.
+#[derive(Debug, Default)]
+pub(crate) struct DamageTold(Mutex<Option<(u64, usize)>>);
+
+/// Says what counts as absent before anything is backed up.
+pub(super) fn tell_before(base: &Base) -> Result<(), End> {
+    let flawed = base.repository.flawed();
+    if flawed.lost == 0 {
+        return Ok(());
+    }
+    let text = format!(
+        "damage in storage unit \"{}\": {} packs are missing or not whole and {} others are damaged; {} chunks and lists of \
+         entries of which there is no other copy count as absent: what of them is still at the source is stored anew",
+        base.context.unit.name, flawed.absent_packs, flawed.damaged_packs, flawed.lost
+    );
+    base.say(Severity::Warning, text)
+}
+
+/// Says what was stored anew, and whom that does not help.
+pub(super) fn tell_after(base: &Base, anew: Anew) -> Result<(), End> {
+    if anew.blobs > 0 {
+        let text = format!(
+            "{} chunks and lists of entries ({} bytes) were stored anew, because they are missing or damaged where they were \
+             before; restore points that need them are whole again as far as that goes",
+            anew.blobs, anew.bytes
+        );
+        base.say(Severity::Warning, text)?;
+    }
+    let lost = base.repository.flawed().lost;
+    let state = (base.repository.damage_found(), lost);
+    let told = base.context.damage_told.0.lock().replace(state);
+    if lost == 0 || told == Some(state) {
+        return Ok(());
+    }
+    let lines = match suffering(&base.repository) {
+        Ok(lines) => lines,
+        Err(error) => vec![format!(
+            "which restore points suffer cannot be found out: {error}"
+        )],
+    };
+    lines
+        .into_iter()
+        .try_for_each(|line| base.say(Severity::Warning, line))
+}
+
+/// A line for each restore point that misses something.
+fn suffering(repository: &Repository) -> Result<Vec<String>, RepositoryError> {
+    let mut trees = SoundTrees::new(repository, MOST_TREES);
+    let (mut lines, mut more, mut unseen) = (Vec::new(), 0, 0);
+    let mut snapshots = repository.list_snapshots()?.readable;
+    // The newest are looked at first.
+    snapshots.reverse();
+    for (id, snapshot) in snapshots {
+        let Some(tags) = tags_of(&snapshot) else { continue };
+        match trees.look(snapshot.tree)? {
+            Looked::Sound => {}
+            Looked::NotWholly => unseen += 1,
+            Looked::Suffers(_) if lines.len() >= NAMED => more += 1,
+            Looked::Suffers(places) => {
+                let item = snapshot.paths.first().map_or("?", String::as_str);
+                lines.push(format!(
+                    "restore point {id} of \"{item}\" of client {} ({}) cannot be restored wholly; missing or damaged: {}",
+                    tags.client,
+                    snapshot.time,
+                    places.join(", ")
+                ));
+            }
+        }
+    }
+    if more > 0 {
+        lines.push(format!("{more} older restore points suffer, too"));
+    }
+    if unseen > 0 {
+        lines.push(format!(
+            "{unseen} older restore points were not looked at wholly: there are too many lists of entries"
+        ));
+    }
+    Ok(lines)
+}
+
+/// A tree that damage found since `before` does not touch. Otherwise the attempt ends: in the next all of it is stored.
+pub(super) fn check_tree(base: &Base, tree: BlobId, before: u64) -> Result<(), Fault> {
+    if base.repository.damage_found() == before {
+        return Ok(());
+    }
+    match look_wholly(&base.repository, tree).map_err(|error| base.storage_fault(&error))? {
+        Looked::Suffers(places) => Err(Fault::new(
+            StatusCode::STORAGE_WRITE_ERROR,
+            format!(
+                "storage unit \"{}\": damage was found that touches what this backup relies on ({}); the next attempt \
+                 stores it anew",
+                base.context.unit.name,
+                places.join(", ")
+            ),
+        )),
+        Looked::Sound | Looked::NotWholly => Ok(()),
+    }
+}
+
+/// Whether what is finished in the storage unit is whole, as far as is known.
+pub(crate) fn is_sound(repository: &Repository, tree: BlobId) -> Result<bool, RepositoryError> {
+    if repository.damage_found() == 0 {
+        return Ok(true);
+    }
+    Ok(look_wholly(repository, tree)? == Looked::Sound)
+}
+
+fn look_wholly(repository: &Repository, tree: BlobId) -> Result<Looked, RepositoryError> {
+    SoundTrees::new(repository, usize::MAX).look(tree)
+}
