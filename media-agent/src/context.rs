@@ -37,6 +37,8 @@ pub struct Timing {
     pub connections: Limits,
     /// For a client of the same host to use the token that it was given.
     pub local_token: Duration,
+    /// For somebody else's lock on the storage unit to go.
+    pub lock_wait: Duration,
     /// Between refreshments of a lock.
     pub lock_refresh: Duration,
     /// For the next message of a client whose chunks a checkpoint waits for, for each MiB of the largest of them.
@@ -56,6 +58,7 @@ impl Default for Timing {
             client_silence: Duration::from_secs(600),
             connections: Limits::default(),
             local_token: Duration::from_secs(30),
+            lock_wait: Duration::from_secs(3600),
             lock_refresh: Duration::from_secs(5 * 60),
             // The slowest line on which a client is not silent: 8 MiB in `client_silence`.
             checkpoint_wait: Duration::from_secs(75),

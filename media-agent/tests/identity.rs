@@ -10,8 +10,9 @@ use outlast_kit::identity::Kind;
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::primary_message::Body;
 use outlast_proto::v1::{FenceAttempt, ItemEnded, StartAttempt, StopAttempt, Ticket};
-use support::client::BackupStream;
+use support::client::{BackupStream, restore};
 use support::home::{ITEM, home, with_backup};
+use support::source::file;
 use support::world::{NONCE, PATIENCE, World};
 
 /// As a ticket of a job with the same number.
@@ -128,5 +129,34 @@ async fn t90_s12b_what_the_primary_counts_as_open_and_the_agent_as_over_gets_an_
         p.events(1, 1).iter().any(is_canceled)
     };
     world.primary.wait_for("the cancelation", canceled).await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t90_f04_a_fence_keeps_what_restic_gave_another_id() {
+    let (world, agent, _) = with_backup().await;
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let ticket = world.ticket(2, 1, &[Path::new(ITEM), Path::new("/etc/hosts")]);
+    let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+    stream.welcome().await;
+    let (.., kept) = stream.item(0, &home(), "home").await;
+    stream.item(1, &file("x"), "hosts").await;
+    assert_eq!(stream.over().await.code, 0);
+    world.primary.end_of(2, 1).await;
+    let tagged = world.restic(&["tag", "--add", "for ever"]);
+    assert!(tagged.status.success(), "{tagged:?}");
+    until_there_are(&world, 3).await;
+    let fence = FenceAttempt {
+        attempt: ticket.attempt.clone(),
+        keep_snapshots: vec![kept.clone().into()],
+    };
+    world.primary.order(Body::Fence(fence)).await;
+    until_there_are(&world, 2).await;
+    // What is left of the job is the one to be kept: it is restored under the id that it had.
+    let restore_ticket = world.restore_ticket(3, &kept, &[]);
+    let (restored, _, over) = restore(&laptop, &agent.address, world.hello(&restore_ticket)).await;
+    assert_eq!(over.code, 0, "{}", over.text);
+    assert!(!restored.is_empty());
+    world.assert_clean();
     agent.stop().await;
 }

@@ -23,6 +23,7 @@ mod lab;
 mod large_directory;
 mod leader_loss;
 mod local;
+mod locks;
 mod lost_disk;
 mod main_job;
 mod mounts;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::Status;
 
-use super::link::{Link, Lost, Opened, heard};
+use super::link::{Door, Link, Lost, Opened, heard};
 use super::protocol::Protocol;
 use crate::admission::Admission;
 use crate::attempt::{AttemptError, Surroundings, Violation};
@@ -135,45 +135,52 @@ impl<P: Protocol> Line<P> {
     async fn reopen(&mut self, broken_since: Instant) -> Result<Link<P>, AttemptError> {
         // One that runs and never welcomed us has given up on us by then; for one that is started later the leader asks again.
         let patience = self.peer_start.as_ref().map_or(PATIENCE, |_| self.reconnect_for);
-        let mut last_reason = String::new();
         let was_welcomed = self.peer_start.is_some();
-        let (job, attempt) = (self.job, self.attempt);
-        let trying = async {
-            let mut pauses = pauses();
-            loop {
-                match self.try_open().await {
-                    Ok(link) => return Ok(link),
-                    Err(Lost::Final(error)) => return Err(error),
-                    Err(Lost::Broken(why)) => {
-                        if why != last_reason {
-                            tracing::info!(job = %job, attempt = %attempt, why, "there is no data stream to the media agent yet; trying on");
-                        }
-                        last_reason = why;
+        let mut deadline = broken_since + patience;
+        let mut last_reason = String::new();
+        let mut pauses = pauses();
+        loop {
+            let why = match tokio::time::timeout_at(deadline, self.knock()).await {
+                Ok(Ok(door)) => match self.wait_at(door, &mut deadline).await {
+                    Ok(Some(link)) => {
+                        self.tell_of_break(was_welcomed.then_some(broken_since));
+                        return Ok(link);
                     }
-                }
-                tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+                    Ok(None) => String::new(),
+                    Err(Lost::Final(error)) => return Err(error),
+                    Err(Lost::Broken(why)) => why,
+                },
+                Ok(Err(Lost::Final(error))) => return Err(error),
+                Ok(Err(Lost::Broken(why))) => why,
+                Err(_) => String::new(),
+            };
+            if !why.is_empty() && why != last_reason {
+                tracing::info!(job = %self.job, attempt = %self.attempt, why, "there is no data stream to the media agent yet; trying on");
+                last_reason = why;
             }
-        };
-        let tried = tokio::time::timeout_at(broken_since + patience, trying).await;
-        match tried {
-            Ok(Ok(link)) => {
-                if was_welcomed {
-                    let broken_ms = u64::try_from(broken_since.elapsed().as_millis()).unwrap_or(u64::MAX);
-                    tracing::warn!(job = %self.job, attempt = %self.attempt, broken_ms, "the data stream was broken and goes on");
-                }
-                self.progress.set_broken(false);
-                Ok(link)
+            let pause = tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE));
+            if tokio::time::timeout_at(deadline, pause).await.is_err() {
+                return Err(if was_welcomed {
+                    let seconds = patience.as_secs();
+                    let why = last_reason;
+                    AttemptError::Broken { seconds, why }
+                } else {
+                    AttemptError::Unwelcomed(last_reason)
+                });
             }
-            Ok(Err(error)) => Err(error),
-            Err(_) if was_welcomed => Err(AttemptError::Broken {
-                seconds: patience.as_secs(),
-                why: last_reason,
-            }),
-            Err(_) => Err(AttemptError::Unwelcomed(last_reason)),
         }
     }
 
-    async fn try_open(&mut self) -> Result<Link<P>, Lost> {
+    fn tell_of_break(&self, broken_since: Option<Instant>) {
+        if let Some(since) = broken_since {
+            let broken_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(job = %self.job, attempt = %self.attempt, broken_ms, "the data stream was broken and goes on");
+        }
+        self.progress.set_broken(false);
+    }
+
+    /// Reaches the media agent.
+    async fn knock(&mut self) -> Result<Door<P>, Lost> {
         let channel = self
             .road
             .travel()
@@ -184,12 +191,31 @@ impl<P: Protocol> Line<P> {
             received: self.incoming.resume(),
             ..self.hello.clone()
         };
-        let opened = Link::open(channel, hello).await?;
+        Door::open(channel, hello).await
+    }
+
+    /// Waits to be let in; none: not until the deadline. The time before the first welcome moves the deadline: the media agent is
+    /// there, and waits for its storage unit or for somebody's lock on it, for as long as it wants. A connection that dies breaks
+    /// the stream.
+    async fn wait_at(&mut self, door: Door<P>, deadline: &mut Instant) -> Result<Option<Link<P>>, Lost> {
+        self.progress.heard();
+        let opened = Instant::now();
+        let first = if self.peer_start.is_some() {
+            match tokio::time::timeout_at(*deadline, door.wait()).await {
+                Ok(first) => first,
+                Err(_) => return Ok(None),
+            }
+        } else {
+            let first = door.wait().await;
+            *deadline += opened.elapsed();
+            first
+        };
+        let opened = first?;
         self.progress.heard();
         match opened {
             Opened::Welcome(link, welcome) => {
                 self.welcomed(welcome).map_err(Lost::Final)?;
-                Ok(*link)
+                Ok(Some(*link))
             }
             Opened::Over(over) => {
                 self.is_over = true;

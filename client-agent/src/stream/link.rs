@@ -40,9 +40,12 @@ pub(super) enum Opened<P: Protocol> {
     Over(AttemptOver),
 }
 
-impl<P: Protocol> Link<P> {
-    /// Opens a stream over `channel` and waits for the first word.
-    pub(super) async fn open(channel: Channel, hello: StreamHello) -> Result<Opened<P>, Lost> {
+/// A stream that the media agent has taken and not yet said anything on.
+pub(super) struct Door<P: Protocol>(Link<P>);
+
+impl<P: Protocol> Door<P> {
+    /// Opens a stream over `channel`.
+    pub(super) async fn open(channel: Channel, hello: StreamHello) -> Result<Self, Lost> {
         let client = DataClient::new(channel)
             .max_decoding_message_size(MOST_MESSAGE)
             .max_encoding_message_size(MOST_MESSAGE);
@@ -51,14 +54,20 @@ impl<P: Protocol> Link<P> {
         up.send(first)
             .await
             .map_err(|_| Lost::Broken("it could not be opened".to_owned()))?;
-        let mut down = P::open(client, ReceiverStream::new(messages))
+        let down = P::open(client, ReceiverStream::new(messages))
             .await
             .map_err(|status| lost(&status))?;
+        Ok(Self(Link { up, down }))
+    }
+
+    /// Waits for the first word. It comes when the storage unit is ready.
+    pub(super) async fn wait(self) -> Result<Opened<P>, Lost> {
+        let Self(Link { up, mut down }) = self;
         let message = heard(down.message().await)?;
         let (sequence, _, body) = P::split(message);
         match body.map(P::first) {
             Some(First::Welcome(welcome)) if sequence == 0 => {
-                Ok(Opened::Welcome(Box::new(Self { up, down }), welcome))
+                Ok(Opened::Welcome(Box::new(Link { up, down }), welcome))
             }
             Some(First::Over(over)) => Ok(Opened::Over(over)),
             _ => Err(Lost::Final(
@@ -69,7 +78,9 @@ impl<P: Protocol> Link<P> {
             )),
         }
     }
+}
 
+impl<P: Protocol> Link<P> {
     /// Tells the media agent that nobody will go on with this: unlike a break, nothing is to be waited for.
     pub(super) async fn close(mut self) {
         let goodbye = P::join(0, 0, Some(P::goodbye()));

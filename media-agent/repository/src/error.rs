@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::id::{BlobId, BlobKind};
+use crate::id::{BlobId, BlobKind, SnapshotId};
 use crate::lock::LockHolder;
 use crate::storage::{FileKind, Found};
 
@@ -67,6 +67,15 @@ pub enum RepositoryError {
     },
     #[error("no snapshot in {location} has an id that begins with {prefix:?}; list the snapshots")]
     NoSuchSnapshot { location: String, prefix: String },
+    #[error(
+        "snapshot {id} is not in {location} any more, and more than one was made from it: {}; restore the right one of them with restic",
+        by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    SeveralSuccessors {
+        location: String,
+        id: SnapshotId,
+        by: Vec<SnapshotId>,
+    },
     #[error("more than one snapshot in {location} has an id that begins with {prefix:?}; give more digits")]
     AmbiguousSnapshot { location: String, prefix: String },
     #[error("the storage is full, {path} could not be written ({source}); free space or raise the quota")]

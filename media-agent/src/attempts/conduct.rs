@@ -19,6 +19,7 @@ use super::ending::{LastEvents, journal_end, remember_damage, remove_checkpoints
 use super::entrance::Entrance;
 use super::line::{Around, Line};
 use super::link::{AnyLink, Link, Protocol};
+use super::preparing::prepare;
 use super::progress::Progress;
 use super::record::Recorder;
 use super::wire::Wire;
@@ -51,10 +52,10 @@ pub(super) async fn conduct(mut assignment: Assignment) {
     let id = assignment.ticket.id;
     tracing::info!(job = %id.job, attempt = %id.attempt, client = %assignment.ticket.client, "attempt begins");
     let recorder = assignment.recorder();
-    let prepared = assignment.prepare().await;
+    let prepared = prepare(&assignment).await;
     // The storage unit may take its time; the client's minute begins when it is ready.
     let (outcome, repository, link) = match prepared {
-        Err(fault) => (Err(End::Fault(fault)), None, None),
+        Err(end) => (Err(end), None, None),
         Ok((repository, lock)) => match assignment.client().await {
             Err(end) => (Err(end), Some((repository, lock)), None),
             Ok(link) => {
@@ -100,31 +101,6 @@ impl Assignment {
         let (control, progress) = (Arc::clone(&self.control), Arc::clone(&self.progress));
         let recorder = Recorder::new(self.context.clone(), self.ticket.id, control, progress);
         Arc::new(recorder)
-    }
-
-    async fn prepare(&self) -> Result<(Repository, AttemptLock), Fault> {
-        let unit = Arc::clone(&self.context.unit);
-        let reads_only = matches!(self.ticket.work, Work::Restore { .. });
-        let prepared = tokio::task::spawn_blocking(move || {
-            let prepared = if reads_only {
-                unit.prepare_to_read()
-            } else {
-                unit.prepare()
-            };
-            let prepared = prepared.and_then(|(repository, lock)| {
-                if !reads_only {
-                    repository.look_for_packs()?;
-                }
-                Ok((repository, lock))
-            });
-            prepared.map_err(|error| crate::fault::unavailable(&unit.name, &error))
-        });
-        prepared.await.unwrap_or_else(|error| {
-            Err(Fault::new(
-                StatusCode::STORAGE_UNIT_NOT_AVAILABLE,
-                error.to_string(),
-            ))
-        })
     }
 
     /// Those of this attempt and of the ones before it: the job ends.

@@ -333,11 +333,18 @@ impl<'a> ItemRun<'a> {
     }
 }
 
+fn is_unusable(error: &RepositoryError) -> bool {
+    matches!(
+        error,
+        RepositoryError::Damaged { .. } | RepositoryError::SeveralSuccessors { .. }
+    )
+}
+
 /// The root tree of the parent snapshot. One that is gone is no fault, nor is one of another client, whose files must
 /// not get into this one's snapshot: then everything counts as changed.
 fn parent_tree(base: &Base, id: SnapshotId) -> Result<Option<(SnapshotId, BlobId, Trust)>, RepositoryError> {
-    match base.repository.snapshot(&id) {
-        Ok(snapshot) if owner_of(&snapshot) == Some(base.ticket.owner()) => {
+    match base.repository.follow_snapshot(&id) {
+        Ok((id, snapshot)) if owner_of(&snapshot) == Some(base.ticket.owner()) => {
             let Timestamp { secs, nanos } = snapshot.time;
             let trust = if are_young_marked(&snapshot) {
                 Trust::Marked
@@ -353,7 +360,7 @@ fn parent_tree(base: &Base, id: SnapshotId) -> Result<Option<(SnapshotId, BlobId
             );
             Ok(None)
         }
-        Err(error) if error.is_not_found() || matches!(error, RepositoryError::Damaged { .. }) => {
+        Err(error) if error.is_not_found() || is_unusable(&error) => {
             tracing::warn!(%error, "the parent snapshot cannot be read; everything is read again");
             Ok(None)
         }

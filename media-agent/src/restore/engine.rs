@@ -121,9 +121,9 @@ impl Engine<'_> {
             Ok(paths) => paths,
             Err(path) => return Ok(no_such_path(std::slice::from_ref(path))),
         };
-        let snapshot = base
+        let (_, snapshot) = base
             .repository
-            .snapshot(&snapshot)
+            .follow_snapshot(&snapshot)
             .map_err(|error| base.storage_fault(&error))?;
         let items = snapshot.paths.iter().filter_map(|item| ItemPath::parse(item));
         let mut walk = Walk::new(&base.repository, snapshot.tree, items.collect(), &paths)

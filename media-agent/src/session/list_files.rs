@@ -94,7 +94,7 @@ fn list(unit: &StorageUnit, asked: &ListFilesQuestion, into: &mut Batches<'_>) -
     let repository = unit.repository().map_err(away)?;
     let _hold = repository.hold().map_err(away)?;
     repository.reload_index().map_err(away)?;
-    let snapshot = match repository.snapshot(&snapshot_id) {
+    let (_, snapshot) = match repository.follow_snapshot(&snapshot_id) {
         Err(error) if error.is_not_found() => {
             let text = format!(
                 "restore point {snapshot_id} is not in storage unit \"{}\"",

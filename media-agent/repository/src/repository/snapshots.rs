@@ -37,6 +37,29 @@ impl Repository {
         self.load_object(FileKind::Snapshot, &id.to_string())
     }
 
+    /// The snapshot of this id, or the one that took its place: `restic tag`, `restic rewrite` and `restic repair snapshots` give a
+    /// snapshot another id and remove the old one; the new one names it in `original`.
+    pub fn follow_snapshot(&self, id: &SnapshotId) -> Result<(SnapshotId, Snapshot)> {
+        let missing = match self.snapshot(id) {
+            Err(error) if error.is_not_found() => error,
+            found => return Ok((*id, found?)),
+        };
+        let mut successors = self.snapshots()?;
+        successors.retain(|(_, snapshot)| snapshot.original == Some(*id));
+        match *successors {
+            [] => Err(missing),
+            [(now, _)] => {
+                tracing::info!(snapshot = %id, %now, "a snapshot has another id since somebody changed it");
+                Ok(successors.remove(0))
+            }
+            _ => Err(RepositoryError::SeveralSuccessors {
+                location: self.location().to_owned(),
+                id: *id,
+                by: successors.iter().map(|(id, _)| *id).collect(),
+            }),
+        }
+    }
+
     /// All readable snapshots, oldest first. Damaged ones are logged by name and left out; see `list_snapshots`.
     pub fn snapshots(&self) -> Result<Vec<(SnapshotId, Snapshot)>> {
         let list = self.list_snapshots()?;

@@ -16,4 +16,5 @@ mod place;
 mod read_restic;
 mod reader;
 mod restic_reads;
+mod successors;
 mod support;
