@@ -17,6 +17,13 @@ pub(crate) fn of_exclusion(exclusion: &Exclusion, config: &Config) -> String {
             "{exclusion} and takes part no more: stop this process; to bring the host back: empty {}; {enter}",
             folder(config)
         ),
+        Exclusion::Diverged { .. } => format!(
+            "{exclusion}. Choose one of the two, and keep a copy of {0} whatever you choose. To keep the group's history, without what only \
+             this node has: `outlast cluster remove {name}`; empty {0}; {enter}. To keep this node's: stop all primaries; put the copy that \
+             the others were set back to into their folders again; start this node and one of the others, and the rest when `outlast \
+             cluster status` shows that this node leads; what the group has acknowledged since it was set back is lost then",
+            folder(config)
+        ),
         Exclusion::Unknown { .. } => format!("{exclusion}; to take it in: {enter}"),
     }
 }

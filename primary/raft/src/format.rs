@@ -5,6 +5,7 @@
 //! A stored type only ever gains fields that have a default; anything else is a new version.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use openraft::vote::leader_id_std::CommittedLeaderId;
 use serde::de::DeserializeOwned;
@@ -53,6 +54,17 @@ pub(crate) fn decode<T: DeserializeOwned>(known: u8, bytes: &[u8]) -> Result<T, 
 pub(crate) struct LogIdForm {
     pub(crate) term: u64,
     pub(crate) index: u64,
+}
+
+impl fmt::Display for LogIdForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "entry {} of term {}", self.index, self.term)
+    }
+}
+
+/// For people: where something ends.
+pub(crate) fn end_in_words(end: Option<LogIdForm>) -> String {
+    end.map_or_else(|| "no entry at all".to_owned(), |end| end.to_string())
 }
 
 impl From<LogId> for LogIdForm {

@@ -90,6 +90,12 @@ impl LogStore {
         Ok((purged, state.last().copied().max(purged)))
     }
 
+    /// Up to where entries are known to be committed.
+    pub(crate) fn committed(&self) -> io::Result<Option<LogIdForm>> {
+        let guard = self.shared.log.read().map_err(poisoned)?;
+        Ok(open(&guard)?.log_state().committed().copied())
+    }
+
     /// Which entry stands at `index`, if that is known.
     pub(crate) fn id_at(&self, index: u64) -> io::Result<Option<LogIdForm>> {
         let (purged, _) = self.ends()?;

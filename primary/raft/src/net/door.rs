@@ -3,17 +3,19 @@
 //! Called by the answering side for every request; what it finds out about this node goes to
 //! [`Stop`](crate::node::Stop). The decision is docs/adr/0004.
 
+use std::io;
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use outlast_proto::v1::RaftFrame;
 use serde::de::DeserializeOwned;
 
+use crate::format::LogIdForm;
 use crate::log::LogStore;
 use crate::net::wire::{self, Addressee, WireError};
 use crate::node::{Exclusion, Stop, StopReason};
 use crate::peer::{Incarnation, NodeId};
-use crate::types::Raft;
+use crate::types::{LogId, Raft, Vote};
 
 /// See the file's header.
 #[derive(Clone)]
@@ -67,6 +69,54 @@ impl Door {
                 })
             }
         }
+    }
+
+    /// Whether what a leader has at these places is what was committed here. A leader that counts has everything that was ever
+    /// committed, unless it, or this node, was set back to an older copy; openraft would panic, or cut off what it has applied.
+    pub(super) fn same_history(
+        &self,
+        vote: &Vote,
+        theirs: impl Iterator<Item = LogId>,
+    ) -> Result<(), WireError> {
+        let Some((here, there, end)) = self.first_other(vote, theirs).map_err(WireError::Log)? else {
+            return Ok(());
+        };
+        self.stop.give(StopReason::Excluded(Exclusion::Diverged {
+            node_id: self.me,
+            here: here.to_string(),
+            there: there.to_string(),
+            end: end.to_string(),
+        }));
+        Err(WireError::Diverged {
+            me: self.me,
+            here: here.to_string(),
+            there: there.to_string(),
+        })
+    }
+
+    fn first_other(
+        &self,
+        vote: &Vote,
+        theirs: impl Iterator<Item = LogId>,
+    ) -> io::Result<Option<(LogIdForm, LogIdForm, LogIdForm)>> {
+        let Some(end) = self.log.committed()? else {
+            return Ok(None);
+        };
+        // One that leads no more may have something else there. What was committed here came with a vote that is here by now.
+        if self.log.vote()?.is_some_and(|mine| *vote < mine) {
+            return Ok(None);
+        }
+        let (purged, last) = self.log.ends()?;
+        for there in theirs.map(LogIdForm::from) {
+            let is_past = purged.is_some_and(|purged| there.index <= purged.index);
+            if is_past || there.index > end.index || last == Some(there) {
+                continue;
+            }
+            if let Some(here) = self.log.id_at(there.index)?.filter(|here| *here != there) {
+                return Ok(Some((here, there, end)));
+            }
+        }
+        Ok(None)
     }
 
     pub(crate) fn incarnation(&self) -> Incarnation {

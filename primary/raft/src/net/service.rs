@@ -77,6 +77,8 @@ impl RaftRpc for RaftService {
             .snapshot
             .meta()
             .map_err(|e| Status::invalid_argument(e.to_string()))?;
+        self.door
+            .same_history(&received.vote, meta.last_log_id.into_iter())?;
         let snapshot = Snapshot {
             meta,
             snapshot: received.snapshot.clone(),
@@ -153,13 +155,14 @@ fn append(door: &Door, frame: &RaftFrame) -> Result<AppendEntriesRequest<Config>
     let consecutive = (first..)
         .zip(&request.entries)
         .all(|(index, entry)| entry.log_id.index == index);
-    if consecutive {
-        Ok(request)
-    } else {
-        Err(WireError::Impossible {
+    if !consecutive {
+        return Err(WireError::Impossible {
             what: "entries with a gap",
-        })
+        });
     }
+    let entries = request.entries.iter().map(|entry| entry.log_id);
+    door.same_history(&request.vote, request.prev_log_id.into_iter().chain(entries))?;
+    Ok(request)
 }
 
 fn answer<T: Serialize>(result: Result<T, Fatal<Config>>) -> Result<Response<RaftFrame>, Status> {

@@ -39,15 +39,20 @@ pub(crate) enum WireError {
     },
     #[error("this node never took part, and the message does not say for which data directory it is")]
     NoIncarnation,
+    #[error("node {me} holds another history: {here} was committed there, not {there}")]
+    Diverged { me: NodeId, here: String, there: String },
+    #[error("the log cannot be read: {0}")]
+    Log(std::io::Error),
 }
 
 impl From<WireError> for Status {
     fn from(error: WireError) -> Self {
         match error {
-            WireError::Misdirected { .. } | WireError::OtherIncarnation { .. } | WireError::NoIncarnation => {
-                Status::failed_precondition(error.to_string())
-            }
-            WireError::Encode(_) => Status::internal(error.to_string()),
+            WireError::Misdirected { .. }
+            | WireError::OtherIncarnation { .. }
+            | WireError::NoIncarnation
+            | WireError::Diverged { .. } => Status::failed_precondition(error.to_string()),
+            WireError::Encode(_) | WireError::Log(_) => Status::internal(error.to_string()),
             _ => Status::invalid_argument(error.to_string()),
         }
     }

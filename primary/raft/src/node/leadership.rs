@@ -47,6 +47,22 @@ pub enum Exclusion {
         /// This node.
         node_id: NodeId,
     },
+    /// One of the two was set back to an older copy: both have acknowledged what the other lacks.
+    #[error(
+        "node {node_id} holds another history than its group: {here} was committed here, and the leader has {there} in its place; \
+         this node holds all entries up to {end}. The group was set back to an older copy of itself, and this node has what was \
+         acknowledged since; or it is this node that was set back"
+    )]
+    Diverged {
+        /// This node.
+        node_id: NodeId,
+        /// The first entry that was seen to differ, as it is here.
+        here: String,
+        /// As the leader has it.
+        there: String,
+        /// The last committed entry here.
+        end: String,
+    },
     /// A leader said so.
     #[error("node {node_id} was removed from the group")]
     Removed {

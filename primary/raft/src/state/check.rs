@@ -26,9 +26,9 @@ pub(crate) struct Check {
 
 #[derive(Debug, Error)]
 #[error(
-    "the state after entry {} differs from the leader's: {mine:?} here, {theirs:?} there; remove this \
+    "the state after entry {} differs from the leader's: {mine} here, {} there; remove this \
      node from the cluster, empty its directory and let it join under a new node number",
-    theirs.index
+    theirs.index, theirs.tally
 )]
 pub(crate) struct Differs {
     mine: Tally,

@@ -10,7 +10,7 @@ use std::path::Path;
 use outlast_kit::files::create_folder;
 use thiserror::Error;
 
-use crate::format::LogIdForm;
+use crate::format::{LogIdForm, end_in_words};
 use crate::log::LogStore;
 use crate::peer::NodeId;
 use crate::state::kept::Kept;
@@ -25,12 +25,12 @@ enum Unusable {
     Fault(#[from] RowsFault),
     #[error("they are the rows of node {0}")]
     Foreign(NodeId),
-    #[error("they end with entry {applied:?}, the log with {end:?}")]
+    #[error("they end with {applied}, the log with {}", end_in_words(*.end))]
     Ahead {
         applied: LogIdForm,
         end: Option<LogIdForm>,
     },
-    #[error("they end with entry {applied:?}, where the log has {found:?}")]
+    #[error("they end with {applied}, where the log has {found}")]
     OtherEntry { applied: LogIdForm, found: LogIdForm },
     #[error("the log cannot be read")]
     Log(#[source] io::Error),
@@ -57,7 +57,9 @@ pub(crate) fn open(
     let reason = match try_open(dir, node_id, log, kept) {
         Ok((rows, content)) => {
             let applied = rows.meta().applied;
-            must_follow(log, kept, applied, || format!("the rows end with {applied:?}"))?;
+            must_follow(log, kept, applied, || {
+                format!("the rows end with {}", end_in_words(applied))
+            })?;
             return Ok((rows, content));
         }
         Err(Unusable::Fault(fault)) if fault.is_system() => return Err(OpenFault::System(fault)),
@@ -139,13 +141,14 @@ fn must_follow(
         return Ok(());
     }
     let snapshots = match (newest, kept.bad()) {
-        (Some(newest), _) => format!("the newest snapshot ends with {newest:?}"),
+        (Some(newest), _) => format!("the newest snapshot ends with {newest}"),
         (None, []) => "there is no snapshot".to_string(),
         (None, bad) => format!("no snapshot can be used: {}", bad.join("; ")),
     };
     Err(OpenFault::Unreachable(format!(
-        "{}; {snapshots}; the log begins behind {purged:?}, so it alone does not lead there",
-        rows()
+        "{}; {snapshots}; the log begins behind {}, so it alone does not lead there",
+        rows(),
+        end_in_words(purged)
     )))
 }
 
@@ -168,4 +171,54 @@ fn set_aside(dir: &Path) -> io::Result<std::path::PathBuf> {
     rows::wait_until_closed(&aside);
     create_folder(dir, 0o700)?;
     Ok(aside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::rows::Tally;
+
+    #[test]
+    fn t90_why_rows_are_not_used_is_said_in_words() {
+        let id = |term, index| LogIdForm { term, index };
+        let tally = |rows| Tally { rows, sum: 7 };
+        let damage = || sled::Error::Corruption { at: None, bt: () };
+        let table = [
+            (
+                Unusable::Ahead {
+                    applied: id(2, 9),
+                    end: Some(id(1, 4)),
+                },
+                "they end with entry 9 of term 2, the log with entry 4 of term 1",
+            ),
+            (
+                Unusable::Ahead {
+                    applied: id(2, 9),
+                    end: None,
+                },
+                "they end with entry 9 of term 2, the log with no entry at all",
+            ),
+            (
+                Unusable::OtherEntry {
+                    applied: id(2, 9),
+                    found: id(3, 9),
+                },
+                "they end with entry 9 of term 2, where the log has entry 9 of term 3",
+            ),
+            (
+                Unusable::Fault(RowsFault::Tally {
+                    tally: tally(3),
+                    found: tally(2),
+                }),
+                "3 rows with the checksum 0000000000000007 were stored, 2 rows with the checksum 0000000000000007 are there",
+            ),
+            (
+                Unusable::Fault(RowsFault::Sled(damage())),
+                "sled found damage in its file",
+            ),
+        ];
+        for (reason, words) in table {
+            assert_eq!(reason.to_string(), words);
+        }
+    }
 }

@@ -51,6 +51,12 @@ pub(crate) struct Tally {
     pub(crate) sum: u64,
 }
 
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} rows with the checksum {:016x}", self.rows, self.sum)
+    }
+}
+
 impl Tally {
     pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
         self.rows = self.rows.wrapping_add(1);
@@ -82,14 +88,22 @@ pub(crate) enum RowsFault {
     Missing,
     #[error("sled panicked")]
     Panicked,
-    #[error("{tally:?} was stored, {found:?} is there")]
+    #[error("{tally} were stored, {found} are there")]
     Tally { tally: Tally, found: Tally },
     #[error("a stored record is bad")]
     Format(#[from] FormatError),
-    #[error("sled: {0}")]
+    #[error("{}", in_words(.0))]
     Sled(#[from] sled::Error),
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+/// sled writes its own types into its texts.
+fn in_words(error: &sled::Error) -> String {
+    match error {
+        sled::Error::Corruption { .. } => "sled found damage in its file".to_owned(),
+        error => format!("sled: {error}"),
+    }
 }
 
 impl RowsFault {
