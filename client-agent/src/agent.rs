@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use outlast_kit::clock::SystemClock;
 use outlast_kit::leader::Primaries;
+use outlast_kit::recollection::Recollection;
 use outlast_kit::shutdown::Shutdown;
 use outlast_kit::tasks::Tasks;
 use outlast_kit::tls::TlsError;
@@ -65,6 +66,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let _lock = DataDirLock::take(&config.data_dir)?;
     let start_id = StartId(uuid::Uuid::new_v4().to_string());
     let tickets = TicketStore::open(&config.data_dir, start_id.clone())?;
+    let recollection = Recollection::open(config.data_dir.join("group.toml"));
     let primaries = Arc::new(Primaries::new(credentials.clone(), &config.primaries)?);
     let tasks = Tasks::new(shutdown.clone());
     let attempts = Attempts::new(
@@ -79,19 +81,25 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         tickets: Arc::new(Mutex::new(tickets)),
         attempts: attempts.clone(),
         shutdown: shutdown.clone(),
+        recollection: recollection.clone(),
     };
     tracing::info!(agent = %config.name, start_id = %start_id, "client agent runs");
     let version = config
         .reported_version
         .unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
     let host_id = config.host_id.unwrap_or_else(host::host_id);
-    let hello = || Hello {
-        kind: AgentKind::ClientAgent.into(),
-        start_id: start_id.0.clone(),
-        version: version.clone(),
-        host_id: host_id.clone(),
-        running: attempts.running(),
-        ..Hello::default()
+    let hello = || {
+        let mut hello = Hello {
+            kind: AgentKind::ClientAgent.into(),
+            start_id: start_id.0.clone(),
+            version: version.clone(),
+            host_id: host_id.clone(),
+            running: attempts.running(),
+            carries_nonces: true,
+            ..Hello::default()
+        };
+        recollection.say(&mut hello);
+        hello
     };
     session::hold(primaries, shutdown, hello, |session| {
         orders.clone().serve(session)

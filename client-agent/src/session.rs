@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outlast_kit::recollection::Recollection;
 use outlast_kit::session::Session;
 use outlast_kit::shutdown::Shutdown;
 use outlast_proto::v1::agent_message::Body as Up;
@@ -34,6 +35,7 @@ pub(crate) struct Orders {
     pub(crate) tickets: Arc<Mutex<TicketStore>>,
     pub(crate) attempts: Attempts,
     pub(crate) shutdown: Shutdown,
+    pub(crate) recollection: Recollection,
 }
 
 /// The session is over.
@@ -80,6 +82,10 @@ impl Orders {
             let reconnect_for = Duration::from_secs(welcome.reconnect_for_seconds);
             self.attempts.set_reconnect_for(reconnect_for);
         }
+        if let Some(mark) = welcome.mark.clone() {
+            self.remember(move |recollection| recollection.take_mark(&mark))
+                .await;
+        }
         let open = welcome.open.iter().filter_map(parsed);
         let open: BTreeMap<JobKey, Attempt> = open.map(|id| (id.key(), id.attempt)).collect();
         self.attempts.retain(&open);
@@ -109,6 +115,7 @@ impl Orders {
                 }
             }
             Some(Down::Fence(order)) => self.fence(order.attempt).await,
+            Some(Down::Mark(mark)) => self.remember(move |known| known.take_mark(&mark)).await,
             Some(Down::Question(question)) => {
                 let error = JobError {
                     code: StatusCode::ACCESS_NOT_ALLOWED.0.into(),
@@ -151,6 +158,8 @@ impl Orders {
                 return Ok(());
             }
         };
+        let job = admission.id.job.0;
+        self.remember(move |recollection| recollection.met_job(job)).await;
         let (kept, addresses) = (admission.clone(), order.data_addresses.clone());
         let admitted = self
             .with_tickets(move |tickets| tickets.admit(&kept, &addresses))
@@ -173,6 +182,8 @@ impl Orders {
             return;
         };
         self.attempts.fence(id);
+        self.remember(move |recollection| recollection.met_job(id.job.0))
+            .await;
         if let Err(error) = self.with_tickets(move |tickets| tickets.fence(id)).await {
             tracing::error!(attempt = %id, %error, "a fence is not durable");
         }
@@ -189,6 +200,13 @@ impl Orders {
             return Ok(());
         }
         say(up, Up::Streams(StreamsSeen { streams })).await
+    }
+
+    /// Waits for the disk, too.
+    async fn remember(&self, act: impl FnOnce(&Recollection) + Send + 'static) {
+        let recollection = self.recollection.clone();
+        // It panics nowhere, and nothing depends on it.
+        let _ = tokio::task::spawn_blocking(move || act(&recollection)).await;
     }
 
     /// The ticket store waits for the disk: not on the runtime's threads.

@@ -12,6 +12,7 @@ pub mod identity;
 pub mod leader;
 pub mod listen;
 pub mod local;
+pub mod recollection;
 pub mod resume;
 pub mod session;
 pub mod shutdown;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use outlast_kit::clock::SharedClock;
 use outlast_kit::listen::Limits;
+use outlast_kit::recollection::Recollection;
 use outlast_kit::shutdown::Shutdown;
 use outlast_kit::tasks::Tasks;
 use outlast_proto::v1::journal_event::What;
@@ -79,6 +80,7 @@ pub(crate) struct Context {
     pub(crate) known_chunks: Option<Arc<KnownChunks>>,
     pub(crate) damage_told: Arc<DamageTold>,
     pub(crate) verifier: Verifier,
+    pub(crate) recollection: Recollection,
     pub(crate) contact: watch::Receiver<Contact>,
     pub(crate) clock: SharedClock,
     pub(crate) tasks: Tasks,
@@ -94,6 +96,13 @@ impl Context {
             Some(version) => self.journal.meet(version.to_string(), self.clock.now()).await,
             None => Ok(()),
         }
+    }
+
+    /// For the group to know, should it be set back (S-12b). Waits for the disk.
+    pub(crate) async fn remember(&self, act: impl FnOnce(&Recollection) + Send + 'static) {
+        let recollection = self.recollection.clone();
+        // It panics nowhere, and nothing depends on it.
+        let _ = tokio::task::spawn_blocking(move || act(&recollection)).await;
     }
 
     /// An event that happens now.

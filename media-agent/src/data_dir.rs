@@ -83,6 +83,11 @@ impl DataDir {
         self.path.join("local")
     }
 
+    /// With the journal, too: it is of the same cluster.
+    pub(crate) fn recollection(&self) -> PathBuf {
+        self.journal().join("group.toml")
+    }
+
     /// Beside the journal: whoever takes a journal elsewhere takes along whose it is.
     pub(crate) fn cluster_file(&self) -> PathBuf {
         self.journal().join(CLUSTER)

@@ -11,6 +11,7 @@ use outlast_kit::clock::SystemClock;
 use outlast_kit::leader::Primaries;
 use outlast_kit::listen::Incoming;
 use outlast_kit::local::{Door, LocalIncoming};
+use outlast_kit::recollection::Recollection;
 use outlast_kit::session;
 use outlast_kit::shutdown::Shutdown;
 use outlast_kit::tasks::Tasks;
@@ -98,6 +99,7 @@ pub async fn start_with(config: Config, shutdown: Shutdown, timing: Timing) -> R
         known_chunks: (!config.storage.share_chunks)
             .then(|| Arc::new(KnownChunks::new(data_dir.known_chunks()))),
         damage_told: Arc::default(),
+        recollection: Recollection::open(data_dir.recollection()),
         verifier: Verifier {
             cluster,
             agent: config.name.clone(),
@@ -263,6 +265,7 @@ fn hold_session(
             pool: config.pool.to_string(),
             storage_unit: config.storage.unit.to_string(),
             data_addresses: advertised,
+            carries_nonces: true,
             ..Hello::default()
         },
         end: end.clone(),

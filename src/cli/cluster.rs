@@ -11,7 +11,10 @@ use tonic::metadata::MetadataValue;
 
 use super::{Desk, parse};
 use crate::connection::{Connection, request_id, rpc};
-use crate::documents::{ClusterDocument, InitDocument, MemberDocument, NodeDocument, SettingsDocument};
+use crate::documents::{
+    AcknowledgedDocument, AlarmDocument, ClusterDocument, InitDocument, MemberDocument, NodeDocument,
+    SettingsDocument,
+};
 use crate::error::CliError;
 use crate::human::or_dash;
 use crate::table::{facts, left, right, table};
@@ -65,6 +68,11 @@ pub(crate) enum GroupCommand {
     },
     /// Take a node out of the group for good; its number is never used again
     Remove { name: String },
+    /// Say that an alarm has been dealt with: `cluster status` shows it no more
+    Acknowledge {
+        /// Its number, as `cluster status` shows it
+        number: u32,
+    },
 }
 
 pub(super) async fn run(command: ClusterCommand, desk: &Desk<'_>) -> Result<(), CliError> {
@@ -140,6 +148,13 @@ async fn change_group(
             rpc!(connection, write_slowly, ClusterClient, remove, request)?;
             desk.output.one(&NodeDocument { name }, |node| {
                 format!("{} has left; stop its process", node.name)
+            })
+        }
+        GroupCommand::Acknowledge { number } => {
+            let request = v1::AcknowledgeAlarmRequest { request_id, number };
+            rpc!(connection, write, ClusterClient, acknowledge_alarm, request)?;
+            desk.output.one(&AcknowledgedDocument { number }, |alarm| {
+                format!("alarm {} is acknowledged", alarm.number)
             })
         }
         GroupCommand::TransferLeader { name } => {
@@ -238,7 +253,16 @@ fn view(status: &ClusterDocument) -> String {
         ("Version", or_dash(status.version.as_ref())),
         ("As seen by", or_dash(status.answered_by.as_ref())),
     ]);
-    format!("{head}\n{}", members_view(&status.members))
+    let alarms: String = status.alarms.iter().map(alarm_view).collect();
+    format!("{alarms}{head}\n{}", members_view(&status.members))
+}
+
+fn alarm_view(alarm: &AlarmDocument) -> String {
+    let number = alarm
+        .number
+        .map(|number| format!(" {number}"))
+        .unwrap_or_default();
+    format!("ALARM{number}: {}\n", alarm.text)
 }
 
 fn members_view(members: &[MemberDocument]) -> String {

@@ -1,9 +1,10 @@
 //! The primary's own group as `cluster status` prints it.
 
+use jiff::Timestamp;
 use outlast_proto::v1;
 use serde::Serialize;
 
-use crate::wire::text;
+use crate::wire::{text, time};
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ClusterDocument {
@@ -16,6 +17,36 @@ pub(crate) struct ClusterDocument {
     pub(crate) answered_by: Option<String>,
     /// Why that one takes part no more, and what to do.
     pub(crate) notice: Option<String>,
+    /// That nobody has acknowledged.
+    pub(crate) alarms: Vec<AlarmDocument>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct AlarmDocument {
+    /// To acknowledge it by; null: it goes with its cause.
+    pub(crate) number: Option<u32>,
+    pub(crate) kind: String,
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) text: String,
+    pub(crate) said_by: Vec<String>,
+}
+
+impl From<&v1::Alarm> for AlarmDocument {
+    fn from(alarm: &v1::Alarm) -> Self {
+        Self {
+            number: Some(alarm.number).filter(|number| *number > 0),
+            kind: alarm.kind.clone(),
+            since: time(alarm.since.as_ref()),
+            text: alarm.text.clone(),
+            said_by: alarm.said_by.clone(),
+        }
+    }
+}
+
+/// An alarm that was dealt with.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct AcknowledgedDocument {
+    pub(crate) number: u32,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -46,6 +77,7 @@ impl From<&v1::ClusterStatus> for ClusterDocument {
             members: members.collect(),
             answered_by: text(&status.answered_by),
             notice: text(&status.notice),
+            alarms: status.alarms.iter().map(AlarmDocument::from).collect(),
         }
     }
 }

@@ -11,7 +11,10 @@ mod pool;
 mod restore_point;
 
 pub(crate) use agent::AgentDocument;
-pub(crate) use cluster::{ClusterDocument, InitDocument, MemberDocument, NodeDocument, SettingsDocument};
+pub(crate) use cluster::{
+    AcknowledgedDocument, AlarmDocument, ClusterDocument, InitDocument, MemberDocument, NodeDocument,
+    SettingsDocument,
+};
 pub(crate) use history::{ErrorOfHistory, HistoryDocument};
 pub(crate) use job::{DetailDocument, JobDocument, ProgressDocument, RestoreOfJob, SubmitterDocument};
 pub(crate) use policy::{AppliedDocument, DeletedDocument, PolicyDocument};

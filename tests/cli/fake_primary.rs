@@ -211,6 +211,13 @@ impl Cluster for FakePrimary {
         Ok(Response::new(self.script().status.clone()))
     }
 
+    async fn acknowledge_alarm(
+        &self,
+        _: Request<v1::AcknowledgeAlarmRequest>,
+    ) -> Result<Response<v1::AcknowledgeAlarmResponse>, Status> {
+        not_scripted()
+    }
+
     async fn init(&self, _: Request<v1::InitRequest>) -> Result<Response<v1::InitResponse>, Status> {
         not_scripted()
     }

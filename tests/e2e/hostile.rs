@@ -73,6 +73,7 @@ impl<'a> Mallory<'a> {
             start_id: "mallory's".into(),
             version: "6.6.6".into(),
             host_id: "elsewhere".into(),
+            carries_nonces: true,
             ..Hello::default()
         };
         let held = hold(primaries, session.clone(), hello, move |session| {

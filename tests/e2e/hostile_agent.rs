@@ -59,6 +59,7 @@ async fn say(cluster: &Cluster, media: &str, journal: &str, events: Vec<JournalE
         start_id: "mallory's".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         host_id: "elsewhere".into(),
+        carries_nonces: true,
         journal_id: JOURNAL.into(),
         journal_first: 1,
         journal_last: 3,

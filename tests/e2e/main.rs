@@ -38,6 +38,7 @@ mod resilience;
 mod restore_ends;
 mod restore_links;
 mod rolling_restart;
+mod set_back;
 mod silence;
 mod stream;
 mod submitters;

@@ -157,6 +157,14 @@ impl Owner {
     }
 
     async fn serve(&mut self, request: Request) {
+        let job = match &request {
+            Request::Start(ticket) | Request::Attach(ticket, _) => Some(ticket.id.job.0),
+            Request::Fence(id, _) => Some(id.job.0),
+            Request::CannotStart(..) | Request::Stop(..) | Request::InterruptAll(_) => None,
+        };
+        if let Some(job) = job {
+            self.context.remember(move |known| known.met_job(job)).await;
+        }
         match request {
             Request::Start(ticket) => self.start(*ticket).await,
             Request::Attach(ticket, link) => self.attach(*ticket, *link).await,

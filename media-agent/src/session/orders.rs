@@ -57,6 +57,7 @@ async fn obey(server: &SessionServer, body: Body, up: &mpsc::Sender<AgentMessage
         Body::Stop(order) => stop(server, &order).await,
         Body::Fence(order) => fence(server, order),
         Body::Question(question) => answer(server, question, up.clone()),
+        Body::Mark(mark) => server.context.remember(move |known| known.take_mark(&mark)).await,
         Body::Refused(refused) => {
             tracing::error!(
                 code = refused.code,

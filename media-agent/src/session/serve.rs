@@ -38,7 +38,7 @@ impl SessionServer {
     /// The first message of a session.
     pub(crate) fn hello(&self) -> Hello {
         let journal = self.context.journal.status();
-        Hello {
+        let mut hello = Hello {
             kind: AgentKind::MediaAgent.into(),
             start_id: self.context.start_id.clone(),
             running: self.desk.running().iter().map(|r| r.id.to_ref()).collect(),
@@ -48,7 +48,9 @@ impl SessionServer {
             repository_id: self.context.unit.repository_id().unwrap_or_default(),
             sent_at: Some(self.context.clock.now().into()),
             ..self.hello.clone()
-        }
+        };
+        self.context.recollection.say(&mut hello);
+        hello
     }
 
     /// Serves until the session ends.
@@ -57,6 +59,9 @@ impl SessionServer {
         if let Err(error) = cluster.learn(&session.welcome) {
             tracing::error!(%error, "this session is not used");
             return self.pause().await;
+        }
+        if let Some(mark) = session.welcome.mark.clone() {
+            self.context.remember(move |known| known.take_mark(&mark)).await;
         }
         let met = self.meet(&session.welcome).await;
         self.contact.send_modify(|contact| {

@@ -7,6 +7,7 @@ use outlast_proto::words::{
 use serde::{Deserialize, Serialize};
 
 use crate::event::JournalEvent;
+use crate::rows::Recollection;
 
 /// One entry of the Raft log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -178,6 +179,25 @@ pub enum Command {
     RaiseClusterVersion {
         /// The new one.
         to: u32,
+    },
+    /// A node begins to lead.
+    BeginReign {
+        /// Drawn by it.
+        reign: u64,
+    },
+    /// An agent remembers what this group does not have: it was set back (S-12b).
+    TakeRecollection {
+        /// Who.
+        agent: AgentName,
+        /// What; the mark's signature was checked.
+        remembered: Recollection,
+    },
+    /// An operator has read an alarm.
+    AcknowledgeAlarm {
+        /// Which.
+        number: u32,
+        /// Who.
+        by: String,
     },
     /// Changes cluster-wide settings.
     ChangeSettings {

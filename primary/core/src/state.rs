@@ -12,7 +12,8 @@ use outlast_proto::words::{
 
 use crate::reply::Reply;
 use crate::rows::{
-    Agent, Cluster, Detail, History, Job, Member, PolicyRow, Pool, RestorePoint, Settings, StorageUnit,
+    Agent, Alarm, Cluster, Detail, History, Job, Member, PolicyRow, Pool, Reign, RestorePoint, Settings,
+    StorageUnit,
 };
 use crate::table::{DamagedRow, RowChange, Table};
 
@@ -34,6 +35,8 @@ pub struct ClusterState {
     pub(crate) restore_points: Table<SnapshotId, RestorePoint>,
     pub(crate) details: Table<(JobId, u32), Detail>,
     pub(crate) requests: Table<RequestId, KnownRequest>,
+    pub(crate) reigns: Table<u64, Reign>,
+    pub(crate) alarms: Table<u32, Alarm>,
     pub(crate) indexes: Indexes,
 }
 
@@ -67,6 +70,8 @@ impl Default for ClusterState {
             restore_points: Table::new(b'r'),
             details: Table::new(b'd'),
             requests: Table::new(b'q'),
+            reigns: Table::new(b'R'),
+            alarms: Table::new(b'A'),
             indexes: Indexes::default(),
         }
     }
@@ -121,6 +126,14 @@ macro_rules! on_all_tables {
         }
         {
             let $table = &mut $state.requests;
+            $call
+        }
+        {
+            let $table = &mut $state.reigns;
+            $call
+        }
+        {
+            let $table = &mut $state.alarms;
             $call
         }
     }};

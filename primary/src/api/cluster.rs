@@ -1,21 +1,26 @@
 //! `Cluster`. Status is answered by any node, from what it knows. What changes the group is in `membership`.
 
+use outlast_core::Command;
+use outlast_kit::identity::Identity;
 use outlast_proto::v1::cluster_server::Cluster;
 use outlast_proto::v1::{
-    ChangeSettingsRequest, ClusterStatus, ClusterStatusRequest, GetSettingsRequest, InitRequest,
-    InitResponse, JoinRequest, JoinResponse, Member, RemoveRequest, RemoveResponse, Settings,
-    TransferLeaderRequest, TransferLeaderResponse,
+    AcknowledgeAlarmRequest, AcknowledgeAlarmResponse, ChangeSettingsRequest, ClusterStatus,
+    ClusterStatusRequest, GetSettingsRequest, InitRequest, InitResponse, JoinRequest, JoinResponse, Member,
+    RemoveRequest, RemoveResponse, Settings, TransferLeaderRequest, TransferLeaderResponse,
 };
 use outlast_raft::{RaftStatus, StopReason};
 use tonic::{Request, Response, Status};
 
 use super::Api;
-use crate::rejoin;
+use crate::sessions::Registry;
+use crate::{rejoin, view};
 
 #[tonic::async_trait]
 impl Cluster for Api {
     async fn status(&self, _: Request<ClusterStatusRequest>) -> Result<Response<ClusterStatus>, Status> {
         let raft = self.brain.raft().status();
+        let old = self.registry_if_leading().map(Registry::without_nonces);
+        let old = old.unwrap_or_default();
         let state = self.brain.read();
         Ok(Response::new(ClusterStatus {
             cluster_id: state
@@ -40,7 +45,21 @@ impl Cluster for Api {
                 Some(StopReason::Excluded(exclusion)) => rejoin::of_exclusion(&exclusion, &self.config),
                 _ => String::new(),
             },
+            alarms: view::alarm::all(&state, &old),
         }))
+    }
+
+    async fn acknowledge_alarm(
+        &self,
+        request: Request<AcknowledgeAlarmRequest>,
+    ) -> Result<Response<AcknowledgeAlarmResponse>, Status> {
+        let by = Identity::of_peer(&request)
+            .map_err(|error| Status::unauthenticated(error.to_string()))?
+            .to_string();
+        let AcknowledgeAlarmRequest { request_id, number } = request.into_inner();
+        self.submit(request_id, Command::AcknowledgeAlarm { number, by })
+            .await?;
+        Ok(Response::new(AcknowledgeAlarmResponse {}))
     }
 
     async fn init(&self, _: Request<InitRequest>) -> Result<Response<InitResponse>, Status> {

@@ -14,7 +14,7 @@ use outlast_kit::tls::Credentials;
 use ring::rand::SystemRandom;
 use ring::signature::Ed25519KeyPair;
 
-use crate::brain::Brain;
+use crate::brain::{Brain, draw_nonce};
 use crate::introduction;
 use crate::live::Live;
 use crate::sessions::Registry;
@@ -81,7 +81,8 @@ async fn establish(office: &Office, term_over: &Shutdown) -> bool {
     let is_ready = brain.catch_up().await.is_ok()
         && found_cluster(brain).await
         && number_members(brain).await
-        && introduction::by_leader(brain).await;
+        && introduction::by_leader(brain).await
+        && begin_reign(brain).await;
     if !is_ready {
         return false;
     }
@@ -133,22 +134,38 @@ async fn found_cluster(brain: &Brain) -> bool {
     brain.propose(command).await.is_ok()
 }
 
+/// From here on marks are of this leader's reign (S-12b).
+async fn begin_reign(brain: &Brain) -> bool {
+    // What all members speak may be newer: then agents are asked right away what they remember.
+    let spoken = brain.read().version_all_speak();
+    if let Some(to) = spoken {
+        raise(brain, to).await;
+    }
+    let knows = brain.read().knows_set_backs();
+    let reign = draw_nonce().0;
+    !knows || brain.propose(Command::BeginReign { reign }).await.is_ok()
+}
+
+async fn raise(brain: &Brain, to: u32) {
+    match brain.propose(Command::RaiseClusterVersion { to }).await {
+        Ok(Reply::Done) => tracing::info!(
+            version = to,
+            "all members speak a newer cluster version: it is in force"
+        ),
+        // Somebody came who does not speak it.
+        Ok(_) => {}
+        Err(error) => tracing::debug!(%error, "the cluster version could not be raised"),
+    }
+}
+
 /// Puts a newer cluster version in force as soon as all members speak it (DESIGN 3).
 async fn raise_version(brain: Brain, term_over: Shutdown) {
     let mut changes = brain.changes();
     loop {
         changes.mark_unchanged();
         let spoken = brain.read().version_all_speak();
-        if let Some(to) = spoken {
-            match brain.propose(Command::RaiseClusterVersion { to }).await {
-                Ok(Reply::Done) => tracing::info!(
-                    version = to,
-                    "all members speak a newer cluster version: it is in force"
-                ),
-                // Somebody came who does not speak it.
-                Ok(_) => {}
-                Err(error) => tracing::debug!(%error, "the cluster version could not be raised"),
-            }
+        if spoken.is_some() && !begin_reign(&brain).await {
+            tracing::debug!("a reign under the new cluster version could not be begun");
         }
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },

@@ -8,6 +8,7 @@ use outlast_proto::v1::{Hello, Welcome};
 use outlast_proto::words::{AgentKind, AgentName, AttemptId, JournalId, StartId};
 use tonic::Status;
 
+use super::marks;
 use crate::brain::Brain;
 use crate::view::errors;
 
@@ -113,6 +114,41 @@ pub(super) async fn register(brain: &Brain, hello: &AgentHello) -> Result<(), St
     }
 }
 
+/// Takes in what the agent remembers of its group: if that is more than there is, the group was set back to an older copy (S-12b).
+///
+/// # Errors
+/// The status that ends the session.
+pub(super) async fn recall(brain: &Brain, agent: &AgentName, said: &Hello) -> Result<(), Status> {
+    let remembered = {
+        let state = brain.read();
+        let remembered = marks::remembered(&state, said);
+        if state.is_too_far(remembered.highest_job) {
+            tracing::error!(
+                %agent, job = %remembered.highest_job, limit = outlast_core::apply::MAX_JUMP,
+                "an agent says that it knows a job whose number is too far above those given out to be true; it is not believed: \
+                 find out what this agent is"
+            );
+        }
+        state.lost_by(agent, &remembered).map(|_| remembered)
+    };
+    let Some(remembered) = remembered else {
+        return Ok(());
+    };
+    tracing::error!(
+        %agent,
+        "this group was set back to an older copy of itself: an agent remembers what is not here any more; `outlast cluster status` \
+         says what is missing"
+    );
+    let agent = agent.clone();
+    let taken = brain
+        .propose(Command::TakeRecollection { agent, remembered })
+        .await;
+    match taken.map_err(|e| errors::of_brain(&e))? {
+        Reply::Refused(refusal) => Err(errors::of_refusal(&refusal)),
+        _ => Ok(()),
+    }
+}
+
 /// What the agent has to know.
 pub(super) fn welcome(brain: &Brain, hello: &AgentHello, said: &Hello) -> Option<Welcome> {
     let state = brain.read();
@@ -139,6 +175,7 @@ pub(super) fn welcome(brain: &Brain, hello: &AgentHello, said: &Hello) -> Option
         disruption_grace_seconds: cluster.settings.disruption_grace.0,
         open: open.collect(),
         primary_version: brain.me().facts.version.clone(),
+        mark: marks::of_now(&state),
     })
 }
 

@@ -3,6 +3,7 @@
 mod admission;
 mod agent_clock;
 mod events;
+mod marks;
 mod registry;
 mod serve;
 mod service;

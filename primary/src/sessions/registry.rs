@@ -21,6 +21,7 @@ const READ_WITHIN: Duration = Duration::from_secs(1);
 /// One agent's session.
 struct Entry {
     start_id: StartId,
+    carries_nonces: bool,
     generation: u64,
     over: Shutdown,
     down: mpsc::Sender<Result<PrimaryMessage, tonic::Status>>,
@@ -97,7 +98,7 @@ impl Registry {
         agent: &AgentName,
         start_id: &StartId,
         down: mpsc::Sender<Result<PrimaryMessage, tonic::Status>>,
-        now: Timestamp,
+        (now, carries_nonces): (Timestamp, bool),
     ) -> Option<Place> {
         let over = Shutdown::new();
         let mut inner = self.lock();
@@ -108,6 +109,7 @@ impl Registry {
         let generation = inner.next;
         let entry = Entry {
             start_id: start_id.clone(),
+            carries_nonces,
             generation,
             over: over.clone(),
             down,
@@ -156,6 +158,13 @@ impl Registry {
             .iter_mut()
             .filter_map(|(name, entry)| std::mem::take(&mut entry.was_heard).then(|| name.clone()));
         heard.collect()
+    }
+
+    /// Whose programs are of before jobs had nonces: what they report of a job that has one counts for another job (S-12b).
+    pub(crate) fn without_nonces(&self) -> Vec<AgentName> {
+        let inner = self.lock();
+        let old = inner.sessions.iter().filter(|(_, entry)| !entry.carries_nonces);
+        old.map(|(name, _)| name.clone()).collect()
     }
 
     /// Whether an agent is here.
@@ -294,7 +303,7 @@ mod tests {
         let (down, mut messages) = mpsc::channel(8);
         tokio::spawn(async move { while messages.recv().await.is_some() {} });
         registry
-            .enter(&name(), &StartId("1".into()), down, Timestamp(now))
+            .enter(&name(), &StartId("1".into()), down, (Timestamp(now), true))
             .expect("it is open")
     }
 

@@ -1,5 +1,7 @@
 //! One open session: reports up, orders and acknowledgements down.
 
+use std::time::Duration;
+
 use outlast_core::orders::Order;
 use outlast_core::session::{Said, acknowledgement};
 use outlast_core::{Command, Reply};
@@ -14,10 +16,13 @@ use tonic::{Status, Streaming};
 
 use super::agent_clock::AgentClock;
 use super::registry::Place;
-use super::{events, ticket};
+use super::{events, marks, ticket};
 use crate::brain::{Brain, BrainError};
 use crate::live::Live;
 use crate::view;
+
+/// How often an agent is told how far the group has come, while it gets on: what a group that is set back has lost since is not noticed.
+const MARK_EVERY: Duration = Duration::from_secs(10);
 
 /// A session under way.
 pub(super) struct Serve {
@@ -29,6 +34,8 @@ pub(super) struct Serve {
     down: mpsc::Sender<Result<PrimaryMessage, Status>>,
     /// Orders sent in this session; each is sent once.
     said: Said,
+    /// How many entries the last mark is of.
+    marked: u64,
 }
 
 /// Why a session ends.
@@ -55,6 +62,7 @@ impl Serve {
             place,
             down,
             said: Said::default(),
+            marked: 0,
         }
     }
 
@@ -74,12 +82,14 @@ impl Serve {
     async fn serve(&mut self, up: &mut Streaming<AgentMessage>) -> Result<(), End> {
         let mut changes = self.brain.changes();
         let over = self.place.over().clone();
+        let mut marks = tokio::time::interval(MARK_EVERY);
         loop {
             changes.mark_unchanged();
             self.send_orders().await?;
             tokio::select! {
                 message = up.message() => self.take(message).await?,
                 changed = changes.changed() => changed.map_err(|_| End::Gone)?,
+                _ = marks.tick() => self.send_mark().await?,
                 () = over.begun() => return Err(End::Told(view::errors::not_leader_of(&self.brain))),
             }
         }
@@ -191,6 +201,20 @@ impl Serve {
             self.said.say(order);
         }
         Ok(())
+    }
+
+    async fn send_mark(&mut self) -> Result<(), End> {
+        let (entries, mark) = {
+            let state = self.brain.read();
+            let entries = state.mark_of_now().map_or(0, |mark| mark.entries);
+            let is_new = entries != self.marked;
+            (entries, is_new.then(|| marks::of_now(&state)).flatten())
+        };
+        self.marked = entries;
+        match mark {
+            Some(mark) => self.send(primary_message::Body::Mark(mark)).await,
+            None => Ok(()),
+        }
     }
 
     async fn propose(&self, command: Command) -> Result<Reply, End> {

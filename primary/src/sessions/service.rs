@@ -51,6 +51,7 @@ impl AgentSession for SessionService {
         }
         let hello = admission::parse_hello(&identity, &said)?;
         admission::register(&self.brain, &hello).await?;
+        admission::recall(&self.brain, &hello.name, &said).await?;
         let welcome = admission::welcome(&self.brain, &hello, &said).ok_or_else(|| not_leader(None))?;
 
         let (down, messages) = mpsc::channel(DOWN_MESSAGES);
@@ -60,7 +61,7 @@ impl AgentSession for SessionService {
                 &hello.name,
                 &hello.start_id,
                 down.clone(),
-                self.brain.clock().now(),
+                (self.brain.clock().now(), said.carries_nonces),
             )
             .ok_or_else(|| errors::not_leader_of(&self.brain))?;
         let new_journal = welcome.begin_new_journal;

@@ -68,7 +68,7 @@ pub fn issue(state: &ClusterState, job: &Job, running: &Running) -> Option<Signe
     })
 }
 
-fn key_pair(cluster: &Cluster) -> Option<Ed25519KeyPair> {
+pub(super) fn key_pair(cluster: &Cluster) -> Option<Ed25519KeyPair> {
     Ed25519KeyPair::from_pkcs8(&cluster.ticket_key)
         .inspect_err(
             |error| tracing::error!(%error, "the cluster's ticket key cannot be read; no attempt can start"),

@@ -1,6 +1,7 @@
 //! How state looks from outside: rows to messages, errors to statuses. No decisions.
 
 pub(crate) mod agent;
+pub(crate) mod alarm;
 pub(crate) mod errors;
 pub(crate) mod history;
 pub(crate) mod job;

@@ -78,6 +78,12 @@ impl From<words::Timestamp> for prost_types::Timestamp {
     }
 }
 
+/// As people read it, in UTC.
+#[must_use]
+pub fn rfc3339(at: words::Timestamp) -> String {
+    prost_types::Timestamp::from(at).to_string()
+}
+
 impl From<&prost_types::Timestamp> for words::Timestamp {
     fn from(at: &prost_types::Timestamp) -> Self {
         let micros = i128::from(at.seconds) * 1_000_000 + i128::from(at.nanos / 1000);

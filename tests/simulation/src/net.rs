@@ -49,6 +49,7 @@ pub(crate) enum Msg {
 
 /// What a process wakes up for.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there are few of them at a time")]
 pub(crate) enum Input {
     Message(ConnId, Msg),
     /// The other end is gone, or cannot be reached.
@@ -84,6 +85,7 @@ pub(crate) enum Timer {
 
 /// What happens in the world.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there are few of them at a time")]
 pub(crate) enum Event {
     Deliver { conn: ConnId, to_b: bool, msg: Msg },
     Close { conn: ConnId, to_b: bool },

@@ -13,8 +13,8 @@ use crate::state::ClusterState;
 /// own version has come to it. That is raised by an entry, once all members speak the new one.
 ///
 /// 2: jobs have nonces (S-12b), and their exceptions survive a change of attempt (S-02). 3: jobs say who submitted them, and how
-/// many files a restore left alone.
-pub const CLUSTER_VERSION: u32 = 3;
+/// many files a restore left alone. 4: reigns of leaders and alarms, by which the group notices that it was set back (S-12b).
+pub const CLUSTER_VERSION: u32 = 4;
 
 /// From this version on jobs say who submitted them, and numbers what was left alone.
 pub const JOBS_SAY_BY_WHOM: u32 = 3;
@@ -23,6 +23,9 @@ pub const JOBS_SAY_BY_WHOM: u32 = 3;
 const NONCES: u32 = 2;
 /// From this version on exceptions are an item's, and count for the job, whichever attempt ends it.
 const EXCEPTIONS_OF_ITEMS: u32 = 2;
+
+/// From this version on reigns and entries are counted, and alarms raised.
+const SET_BACKS: u32 = 4;
 
 /// Of a cluster that was founded by a program that did not say what it speaks.
 pub(super) const FOUNDING_VERSION: u32 = 1;
@@ -55,6 +58,7 @@ impl ClusterState {
                 version,
                 last_at: context.at,
                 next_job: JobId(1),
+                entries: 0,
                 settings: Settings {
                     timing,
                     ..Settings::default()
@@ -66,7 +70,8 @@ impl ClusterState {
     }
 
     /// Whether jobs have nonces, in this cluster version.
-    pub(crate) fn has_nonces(&self) -> bool {
+    #[must_use]
+    pub fn has_nonces(&self) -> bool {
         self.cluster().is_some_and(|cluster| cluster.version >= NONCES)
     }
 
@@ -74,6 +79,21 @@ impl ClusterState {
     pub(crate) fn keeps_exceptions(&self) -> bool {
         let version = self.cluster().map(|cluster| cluster.version);
         version.is_some_and(|version| version >= EXCEPTIONS_OF_ITEMS)
+    }
+
+    /// Whether the group notices that it was set back, in this cluster version.
+    #[must_use]
+    pub fn knows_set_backs(&self) -> bool {
+        self.cluster().is_some_and(|cluster| cluster.version >= SET_BACKS)
+    }
+
+    /// What marks count by.
+    pub(super) fn count_entry(&mut self) {
+        if self.knows_set_backs()
+            && let Some(cluster) = self.cluster.get_mut(&())
+        {
+            cluster.entries += 1;
+        }
     }
 
     /// The cluster version that all members speak, if it is newer than the one in force.

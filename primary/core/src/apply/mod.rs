@@ -10,10 +10,12 @@ mod policies;
 mod policy_changes;
 mod progress;
 mod requests;
+mod set_back;
 mod settings;
 
 use cluster::FOUNDING_VERSION;
 pub use cluster::{CLUSTER_VERSION, JOBS_SAY_BY_WHOM};
+pub use set_back::{Lost, MAX_JUMP};
 
 use outlast_proto::words::{JobId, JobKey, Severity, Timestamp};
 
@@ -30,6 +32,8 @@ type Outcome = Result<Reply, crate::reply::Refusal>;
 pub(crate) struct Context<'a> {
     /// The entry's time, never before that of the entry before.
     pub(crate) at: Timestamp,
+    /// The time of the entry before.
+    pub(crate) last_at: Timestamp,
     /// The primary that proposed it.
     pub(crate) by: &'a str,
     /// Who asked for it.
@@ -40,12 +44,15 @@ impl ClusterState {
     /// Applies one committed entry. A refused command changes nothing but the clock; of journal events with a gap those
     /// before the gap count.
     pub fn apply(&mut self, entry: &Entry) -> Reply {
+        let last_at = self.cluster().map_or(entry.at, |cluster| cluster.last_at);
         let at = self.advance_clock(entry.at);
+        self.count_entry();
         if let Some(reply) = entry.request_id.as_ref().and_then(|id| self.known_reply(id)) {
             return reply;
         }
         let context = Context {
             at,
+            last_at,
             by: &entry.by,
             asked_by: entry.asked_by.as_ref(),
         };
@@ -91,6 +98,11 @@ impl ClusterState {
                 self.describe_member(*node_id, facts)
             }
             Command::RaiseClusterVersion { to } => self.raise_cluster_version(*to),
+            Command::BeginReign { reign } => self.begin_reign(*reign, context),
+            Command::TakeRecollection { agent, remembered } => {
+                self.take_recollection(agent, remembered, context)
+            }
+            Command::AcknowledgeAlarm { number, by } => self.acknowledge_alarm(*number, by, context),
             Command::ChangeSettings { change } => self.change_settings(change),
             Command::ApplyPolicy { policy } => self.apply_policy(policy),
             Command::DeletePolicy { name } => self.delete_policy(name),

@@ -44,6 +44,14 @@ pub struct Cluster {
     pub last_at: Timestamp,
     /// The id the next job gets.
     pub next_job: JobId,
+    /// How many entries were applied since the group speaks a version that counts them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub entries: u64,
     /// Settings.
     pub settings: Settings,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_none(entries: &u64) -> bool {
+    *entries == 0
 }

@@ -1,6 +1,7 @@
 //! The rows of the replicated tables. Stored by name: fields may be added with a default, never renamed.
 
 mod agent;
+mod alarm;
 mod cluster;
 mod job;
 mod member;
@@ -8,6 +9,7 @@ mod policy;
 mod record;
 
 pub use agent::{Agent, JournalCursor, MediaRole, Pool, StorageUnit};
+pub use alarm::{Alarm, Mark, Recollection, Reign};
 pub use cluster::{Cluster, Settings};
 pub use job::{ItemRow, Job, JobTask, Running, RunningItem};
 pub use member::{Member, MemberFacts};

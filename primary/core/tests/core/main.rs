@@ -8,6 +8,7 @@ mod journals;
 mod persistence;
 mod random_walk;
 mod resilience;
+mod set_back;
 mod silence;
 mod statuses;
 mod submissions;
