@@ -1,9 +1,14 @@
-//! File systems that a test mounts, as root; they go with the test.
+//! File systems that a test mounts, as root; they go with the test, also when it is killed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-pub(crate) struct Mount(PathBuf);
+use outlast_test_filesystems::Guard;
+
+pub(crate) struct Mount {
+    at: PathBuf,
+    guard: Guard,
+}
 
 impl Mount {
     /// An empty file system in memory.
@@ -18,17 +23,29 @@ impl Mount {
 
     /// As [`Mount::make_image`], with these options of mkfs.ext4.
     pub(crate) fn make_image_of(image: &Path, size: u64, options: &[&str]) {
-        std::fs::File::create(image).unwrap().set_len(size).unwrap();
-        let made = Command::new("mkfs.ext4")
-            .args(["-q", "-O", "^has_journal"])
-            .args(options)
-            .arg(image)
-            .status()
-            .expect("mkfs.ext4 is installed: apt-get install e2fsprogs");
-        assert!(made.success(), "making a file system in {}", image.display());
+        let command = [&["mkfs.ext4", "-q", "-O", "^has_journal"], options].concat();
+        Self::make_image_by(image, size, &command, "e2fsprogs");
     }
 
-    /// The file system in a file.
+    /// A file with an empty file system that this command makes.
+    pub(crate) fn make_image_by(image: &Path, size: u64, command: &[&str], package: &str) {
+        std::fs::File::create(image).unwrap().set_len(size).unwrap();
+        let made = Command::new(command[0])
+            .args(&command[1..])
+            .arg(image)
+            .output()
+            .unwrap_or_else(|error| {
+                panic!("{} is installed: apt-get install {package}: {error}", command[0])
+            });
+        assert!(
+            made.status.success(),
+            "making a file system in {}: {}",
+            image.display(),
+            String::from_utf8_lossy(&made.stderr)
+        );
+    }
+
+    /// The file system in a file. The device between them goes with the last who uses it.
     pub(crate) fn image(at: &Path, image: &Path, mode: &str) -> Self {
         Self::new(at, &["-o", &format!("loop,{mode}"), image.to_str().unwrap()])
     }
@@ -56,16 +73,19 @@ impl Mount {
     fn new(at: &Path, args: &[&str]) -> Self {
         let mounted = Command::new("mount").args(args).arg(at).status().unwrap();
         assert!(mounted.success(), "mounting at {}", at.display());
-        Self(at.to_owned())
+        Self {
+            at: at.to_owned(),
+            guard: Guard::of(at).unwrap(),
+        }
     }
 }
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Something may still look at it; then it goes when that is over.
-        let unmount = |args: &[&str]| Command::new("umount").args(args).arg(&self.0).status();
-        if !unmount(&[]).is_ok_and(|status| status.success()) {
-            let _ = unmount(&["--lazy"]);
+        // Something may still look at it; then it goes when that is over, by the guard's hand.
+        let unmounted = Command::new("umount").arg("--quiet").arg(&self.at).status();
+        if unmounted.is_ok_and(|status| status.success()) {
+            self.guard.is_unmounted();
         }
     }
 }

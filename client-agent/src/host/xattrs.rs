@@ -128,8 +128,22 @@ fn values(names: &[u8], get: impl Fn(&[u8], &mut Vec<u8>) -> Result<usize, Errno
     Ok(found)
 }
 
+/// Those that are a file's own: root sees the access lists of xfs a second time, as xfs has them on its disk, and elsewhere
+/// that would be an attribute which means nothing. They come and go with `system.posix_acl_access` and `..._default`.
+pub(crate) fn own(attributes: &[ExtendedAttribute]) -> impl Iterator<Item = &ExtendedAttribute> {
+    attributes
+        .iter()
+        .filter(|attribute| !is_of_xfs(attribute.name.as_ref()))
+}
+
+fn is_of_xfs(name: &[u8]) -> bool {
+    [&b"trusted.SGI_ACL_FILE"[..], b"trusted.SGI_ACL_DEFAULT"].contains(&name)
+}
+
 fn split(names: &[u8]) -> impl Iterator<Item = &[u8]> {
-    names.split(|byte| *byte == 0).filter(|name| !name.is_empty())
+    names
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty() && !is_of_xfs(name))
 }
 
 /// File systems that know no attributes have none.
@@ -144,4 +158,31 @@ fn growing(get: impl Fn(&mut Vec<u8>) -> Result<usize, Errno>) -> Result<Vec<u8>
         }
     }
     Err(Errno::RANGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t90_access_lists_of_xfs_are_kept_once() {
+        let listed = b"user.a\0system.posix_acl_access\0trusted.SGI_ACL_FILE\0trusted.SGI_ACL_DEFAULT\0trusted.b\0";
+        let found = values(listed, |_, _| Ok(0)).unwrap().attributes;
+        let names: Vec<_> = found.iter().map(|attribute| &attribute.name[..]).collect();
+        assert_eq!(names, [&b"system.posix_acl_access"[..], b"trusted.b", b"user.a"]);
+        // Restore points of before have them twice.
+        let attribute = |name: &str| ExtendedAttribute {
+            name: name.as_bytes().to_vec().into(),
+            value: Vec::new().into(),
+        };
+        let kept = ["trusted.SGI_ACL_FILE", "trusted.b", "trusted.SGI_ACL_DEFAULT"].map(attribute);
+        let own: Vec<_> = own(&kept).map(|attribute| &attribute.name[..]).collect();
+        assert_eq!(own, [b"trusted.b"]);
+        // Removing one would remove the access list.
+        remove_others(Ok(listed.to_vec()), &[], |name| {
+            assert!(!is_of_xfs(name));
+            Ok(())
+        })
+        .unwrap();
+    }
 }

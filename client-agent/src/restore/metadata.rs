@@ -39,7 +39,7 @@ pub(super) fn of_open(file: &OwnedFd, node: &Node) -> Vec<Problem> {
         fremovexattr(file, name)
     });
     note(&mut problems, "attributes it is not to have", removed);
-    for attribute in &node.xattrs {
+    for attribute in xattrs::own(&node.xattrs) {
         let set = xattrs::set_open(file, attribute);
         note_attribute(&mut problems, attribute, set);
     }
@@ -80,7 +80,7 @@ pub(super) fn of_entry(
         let removed = xattrs::remove_others(names, &node.xattrs, |name| removexattr(itself.as_str(), name));
         note(&mut problems, "attributes it is not to have", removed);
     }
-    for attribute in &node.xattrs {
+    for attribute in xattrs::own(&node.xattrs) {
         let set = if is_link {
             xattrs::set_entry(folder, name, attribute)
         } else {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _, chown, lchown, symlink};
 use std::os::unix::net::UnixListener;
@@ -166,8 +167,10 @@ fn deep(folder: &Path) {
 fn devices(folder: &Path) {
     let make = |name, kind, major, minor| {
         let device = rustix::fs::makedev(major, minor);
-        mknodat(CWD, folder.join(name), kind, Mode::from_raw_mode(0o640), device).unwrap();
-        touch(&folder.join(name), 7, 8);
+        let made = mknodat(CWD, folder.join(name), kind, Mode::from_raw_mode(0o640), device);
+        if is_taken(&folder.join(name), made.map_err(Into::into)) {
+            touch(&folder.join(name), 7, 8);
+        }
     };
     make("null", FileType::CharacterDevice, 1, 3);
     make("loop", FileType::BlockDevice, 7, 200);
@@ -216,8 +219,10 @@ fn links(folder: &Path) {
         ("latin-1", b"caf\xe9"),
         ("long", long.as_bytes()),
     ] {
-        symlink(OsStr::from_bytes(target), folder.join(name)).unwrap();
-        touch(&folder.join(name), 5, 6);
+        let made = symlink(OsStr::from_bytes(target), folder.join(name));
+        if is_taken(&folder.join(name), made) {
+            touch(&folder.join(name), 5, 6);
+        }
     }
     fs::create_dir(folder.join("sub")).unwrap();
     if rustix::process::geteuid().is_root() {
@@ -377,9 +382,9 @@ fn special(folder: &Path) {
     .unwrap();
     touch(&folder.join("fifo"), 1_000_000, 999_999_999);
     // Its path may be too long to bind a socket to.
-    let short = tempfile::tempdir().unwrap();
-    drop(UnixListener::bind(short.path().join("socket")).unwrap());
-    fs::rename(short.path().join("socket"), folder.join("socket")).unwrap();
+    let opened = File::open(folder).unwrap();
+    let short = format!("/proc/self/fd/{}/socket", opened.as_raw_fd());
+    drop(UnixListener::bind(short).unwrap());
     set_mode(&folder.join("socket"), 0o751);
     touch(&folder.join("socket"), 4, 5);
 }
@@ -392,7 +397,8 @@ fn times(folder: &Path) {
         ("2038", 2_147_483_648, 123_456_789),
         ("2106", 4_294_967_296, 10),
         ("2262", 9_223_372_037, 0),
-        ("2446", 15_032_385_535, 999_999_000),
+        // The last second of ext4, which has no parts.
+        ("2446", 15_032_385_535, 0),
     ] {
         let (file, sub) = (folder.join(name), folder.join(format!("folder {name}")));
         fs::write(&file, b"x").unwrap();
@@ -402,6 +408,23 @@ fn times(folder: &Path) {
         touch(&file, seconds, nanos);
         touch(&sub, seconds, nanos);
     }
+}
+
+/// Some file systems have no room for it (`kinds`); nothing else goes wrong.
+fn is_taken(path: &Path, made: std::io::Result<()>) -> bool {
+    use rustix::io::Errno;
+    let Err(error) = made else { return true };
+    let known = [Errno::INVAL, Errno::NAMETOOLONG].map(|errno| Some(errno.raw_os_error()));
+    assert!(
+        known.contains(&error.raw_os_error()),
+        "{}: {error}",
+        path.display()
+    );
+    println!(
+        "left out: {}, which this file system does not take",
+        path.display()
+    );
+    false
 }
 
 pub(crate) fn set_mode(path: &Path, mode: u32) {

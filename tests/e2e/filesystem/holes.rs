@@ -18,8 +18,51 @@ fn blocks(path: &Path) -> u64 {
     fs::metadata(path).unwrap().blocks()
 }
 
+/// Two files of zeros that were written.
+pub(super) fn make_whole(folder: &Path) {
+    for name in ["punched", "stays"] {
+        fs::write(folder.join(name), vec![0; SIZE]).unwrap();
+        touch(&folder.join(name), 1_000_000_000, 5);
+    }
+}
+
+pub(super) fn assert_whole(folder: &Path) {
+    for name in ["punched", "stays"] {
+        assert!(!has_hole(&folder.join(name)), "{name}");
+        assert!(fs::read(folder.join(name)).unwrap() == vec![0; SIZE]);
+    }
+}
+
+/// Of a file that [`make_whole`] made.
+pub(super) fn has_hole(path: &Path) -> bool {
+    blocks(path) * 512 < SIZE as u64
+}
+
+/// What a sparse file has between its holes, and its length.
+pub(super) fn data(path: &Path) -> (u64, Vec<(u64, Vec<u8>)>) {
+    let file = File::open(path).unwrap();
+    let mut data = Vec::new();
+    let mut place = 0;
+    while let Ok(start) = seek(&file, SeekFrom::Data(place)) {
+        place = seek(&file, SeekFrom::Hole(start)).unwrap();
+        let mut bytes = vec![0; usize::try_from(place - start).unwrap()];
+        file.read_exact_at(&mut bytes, start).unwrap();
+        data.push((start, bytes));
+    }
+    (file.metadata().unwrap().len(), data)
+}
+
+/// Nothing for a TiB, but for two words.
+pub(super) fn make_huge(path: &Path) {
+    let file = File::create(path).unwrap();
+    file.set_len(1 << 40).unwrap();
+    for (text, place) in [("somewhere", 5 << 30), ("else", (1 << 39) + 12_345)] {
+        file.write_all_at(text.as_bytes(), place).unwrap();
+    }
+}
+
 /// Only the time of the last change tells that something happened.
-fn punch(path: &Path) {
+pub(super) fn punch(path: &Path) {
     let file = File::options().write(true).open(path).unwrap();
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     fallocate(&file, flags, 4096, 2 << 20).unwrap();
@@ -53,10 +96,7 @@ fn entries_by_restic(cluster: &Cluster, point: &str, folder: &Path) -> Vec<Value
 fn s01_a_hole_that_comes_later_is_in_the_later_restore_point() {
     let cluster = Cluster::start();
     let source = cluster.place("source");
-    for name in ["punched", "stays"] {
-        fs::write(source.join(name), vec![0; SIZE]).unwrap();
-        touch(&source.join(name), 1_000_000_000, 5);
-    }
+    make_whole(&source);
     cluster.apply_policy("home", &[&source], "").expect(0);
     let whole = backup(&cluster);
     punch(&source.join("punched"));
@@ -73,14 +113,11 @@ fn s01_a_hole_that_comes_later_is_in_the_later_restore_point() {
         inside(&target, &source)
     };
     let before = restored(&whole, "before");
-    for name in ["punched", "stays"] {
-        assert!(blocks(&before.join(name)) * 512 >= SIZE as u64, "{name}");
-        assert!(fs::read(before.join(name)).unwrap() == vec![0; SIZE]);
-    }
+    assert_whole(&before);
     let none: [&str; 0] = [];
     let after = restored(&with_hole, "after");
     assert_eq!(compare::differences(&source, &after), none);
-    assert!(blocks(&after.join("punched")) * 512 < SIZE as u64);
+    assert!(has_hole(&after.join("punched")));
 
     // What says so is a field restic knows (docs/adr/0005): it lists, restores and dumps the file as any other.
     for (point, marked) in [(&whole, None), (&with_hole, Some(1))] {
@@ -109,11 +146,7 @@ fn s01_a_hole_that_comes_later_is_in_the_later_restore_point() {
 fn s01_a_tebibyte_of_nothing_comes_and_goes() {
     let cluster = Cluster::start();
     let source = cluster.place("source");
-    let file = File::create(source.join("huge")).unwrap();
-    file.set_len(1 << 40).unwrap();
-    for (text, place) in [("somewhere", 5 << 30), ("else", (1 << 39) + 12_345)] {
-        file.write_all_at(text.as_bytes(), place).unwrap();
-    }
+    make_huge(&source.join("huge"));
     // Zeros that were written, more than one chunk of them.
     fs::write(source.join("written"), vec![0; 40 << 20]).unwrap();
     cluster.apply_policy("home", &[&source], "").expect(0);
@@ -123,17 +156,5 @@ fn s01_a_tebibyte_of_nothing_comes_and_goes() {
     let restored = inside(&target, &source);
     assert!(fs::read(restored.join("written")).unwrap() == vec![0; 40 << 20]);
     assert!(blocks(&restored.join("written")) * 512 >= 40 << 20);
-    let [before, after] = [&source, &restored].map(|folder| {
-        let file = File::open(folder.join("huge")).unwrap();
-        let mut data = Vec::new();
-        let mut place = 0;
-        while let Ok(start) = seek(&file, SeekFrom::Data(place)) {
-            place = seek(&file, SeekFrom::Hole(start)).unwrap();
-            let mut bytes = vec![0; usize::try_from(place - start).unwrap()];
-            file.read_exact_at(&mut bytes, start).unwrap();
-            data.push((start, bytes));
-        }
-        (file.metadata().unwrap().len(), data)
-    });
-    assert!(before == after);
+    assert!(data(&source.join("huge")) == data(&restored.join("huge")));
 }

@@ -378,7 +378,7 @@ fn t90_single_paths_are_restored_whatever_their_names_are() {
 }
 
 /// All paths below a folder, as [`compare`] writes them.
-fn listed(root: &Path) -> Vec<String> {
+pub(super) fn listed(root: &Path) -> Vec<String> {
     let nothing = tempfile::tempdir().unwrap();
     let added = compare::differences(nothing.path(), root);
     added

@@ -5,6 +5,7 @@ mod answer;
 mod at;
 mod caller;
 mod forgetful;
+mod guard;
 mod layer;
 mod mirror;
 mod mount;
@@ -17,6 +18,7 @@ mod served;
 
 pub use at::At;
 pub use forgetful::Disk;
+pub use guard::Guard;
 pub use layer::{Call, Changes, Entry, Layer, Passthrough, Time};
 pub use mount::{Mounted, mount};
 pub use nodes::Node;

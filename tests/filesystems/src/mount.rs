@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -12,6 +11,7 @@ use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::guard::Guard;
 use crate::layer::Layer;
 use crate::nodes::Nodes;
 use crate::opened::Opened;
@@ -29,7 +29,7 @@ pub struct Mounted {
     at: PathBuf,
     layer: Arc<dyn Layer>,
     session: Option<BackgroundSession>,
-    guard: Child,
+    guard: Guard,
 }
 
 /// Needs root and `/dev/fuse`.
@@ -51,7 +51,7 @@ pub fn mount(backing: &Path, at: &Path, layer: impl Layer) -> io::Result<Mounted
     ];
     config.acl = SessionACL::All;
     config.n_threads = Some(THREADS);
-    let guard = guard(&at)?;
+    let guard = Guard::of(&at)?;
     let session = fuser::spawn_mount(served, &at, &config)?;
     Ok(Mounted {
         at,
@@ -76,32 +76,18 @@ fn allow_many_files() {
     }
 }
 
-/// Unmounts when this process is gone and could not.
-fn guard(at: &Path) -> io::Result<Child> {
-    use std::os::unix::process::CommandExt as _;
-    Command::new("sh")
-        .args(["-c", "read -r _; exec umount --lazy -- \"$1\" 2>/dev/null", "sh"])
-        .arg(at)
-        .current_dir("/")
-        .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-}
-
 impl Mounted {
     pub fn path(&self) -> &Path {
         &self.at
     }
 
-    fn unmount(&self) {
+    fn unmount(&mut self) {
         let deadline = Instant::now() + BUSY;
         loop {
             match unmount(&self.at, UnmountFlags::empty()) {
                 Err(Errno::BUSY) if Instant::now() < deadline => sleep(Duration::from_millis(20)),
                 // Somebody else did it.
-                Ok(()) | Err(Errno::INVAL) => return,
+                Ok(()) | Err(Errno::INVAL) => return self.guard.is_unmounted(),
                 Err(error) => {
                     eprintln!("{}: unmounted by force: {error}", self.at.display());
                     break;
@@ -109,8 +95,9 @@ impl Mounted {
             }
         }
         // What is under way fails with ENOTCONN.
-        if let Err(error) = unmount(&self.at, UnmountFlags::FORCE | UnmountFlags::DETACH) {
-            eprintln!("{}: not unmounted: {error}", self.at.display());
+        match unmount(&self.at, UnmountFlags::FORCE | UnmountFlags::DETACH) {
+            Ok(()) => self.guard.is_unmounted(),
+            Err(error) => eprintln!("{}: not unmounted: {error}", self.at.display()),
         }
     }
 }
@@ -136,7 +123,5 @@ impl Drop for Mounted {
                 self.at.display()
             );
         }
-        drop(self.guard.stdin.take());
-        let _ = self.guard.wait();
     }
 }
