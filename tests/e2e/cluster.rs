@@ -293,9 +293,14 @@ impl Cluster {
         self.try_restic(args).expect(0)
     }
 
-    /// Runs restic on the storage unit.
+    /// Runs the installed restic on the storage unit.
     pub(crate) fn try_restic(&self, args: &[&str]) -> Ran {
-        let mut command = Command::new("restic");
+        self.try_restic_of(Path::new(crate::restics::INSTALLED), args)
+    }
+
+    /// Runs this restic on the storage unit.
+    pub(crate) fn try_restic_of(&self, program: &Path, args: &[&str]) -> Ran {
+        let mut command = Command::new(program);
         command
             .arg("--repo")
             .arg(self.data_dir().join("storage"))
@@ -306,7 +311,7 @@ impl Cluster {
         Ran::of(
             command
                 .output()
-                .expect("restic is installed: apt-get install restic"),
+                .unwrap_or_else(|error| panic!("{}: {error}: apt-get install restic", program.display())),
         )
     }
 

@@ -35,6 +35,7 @@ mod ports;
 #[path = "../support/proxy.rs"]
 mod proxy;
 mod resilience;
+mod restics;
 mod restore_ends;
 mod restore_links;
 mod rolling_restart;

@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn t90_access_lists_of_xfs_are_kept_once() {
-        let listed = b"user.a\0system.posix_acl_access\0trusted.SGI_ACL_FILE\0trusted.SGI_ACL_DEFAULT\0trusted.b\0";
+        let listed =
+            b"user.a\0system.posix_acl_access\0trusted.SGI_ACL_FILE\0trusted.SGI_ACL_DEFAULT\0trusted.b\0";
         let found = values(listed, |_, _| Ok(0)).unwrap().attributes;
         let names: Vec<_> = found.iter().map(|attribute| &attribute.name[..]).collect();
         assert_eq!(names, [&b"system.posix_acl_access"[..], b"trusted.b", b"user.a"]);

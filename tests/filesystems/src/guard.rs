@@ -12,7 +12,11 @@ impl Guard {
     pub fn of(at: &Path) -> io::Result<Self> {
         // What it reads ends with this process, for nobody else has the other end; a line says that all is done.
         let started = Command::new("sh")
-            .args(["-c", "read -r _ && exit; exec umount --lazy -- \"$1\" 2>/dev/null", "sh"])
+            .args([
+                "-c",
+                "read -r _ && exit; exec umount --lazy -- \"$1\" 2>/dev/null",
+                "sh",
+            ])
             .arg(at)
             .current_dir("/")
             .process_group(0)
