@@ -173,7 +173,8 @@ fn attributes(folder: &OwnedFd, name: &[u8]) -> String {
     let length = rustix::fs::llistxattr(path.as_slice(), &mut names[..]).unwrap_or(0);
     let mut found: Vec<_> = names[..length]
         .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty() && !(is_xfs && name.starts_with(b"trusted.SGI_ACL_")))
+        .filter(|name| !name.is_empty())
+        .filter(|name| !(is_xfs && name.starts_with(b"trusted.SGI_ACL_")))
         .map(|name| {
             let mut value = vec![0_u8; 64 << 10];
             let length = rustix::fs::lgetxattr(path.as_slice(), name, &mut value[..]).unwrap();
