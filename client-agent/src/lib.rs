@@ -13,6 +13,7 @@ mod config;
 mod connect;
 mod host;
 mod lock;
+mod places;
 mod progress;
 mod restore;
 mod session;

@@ -9,6 +9,7 @@ use outlast_proto::v1::Counters;
 use parking_lot::Mutex;
 
 use crate::host::paths::shown;
+use crate::places::{Hung, Place, Places};
 
 /// The rate is that of the last so many seconds.
 const RATE_OVER: Duration = Duration::from_secs(10);
@@ -25,6 +26,7 @@ pub struct Progress {
     heard: Mutex<Duration>,
     broken: AtomicBool,
     samples: Mutex<VecDeque<(Duration, u64)>>,
+    places: Places,
 }
 
 impl Progress {
@@ -43,6 +45,7 @@ impl Progress {
             heard: Mutex::new(now),
             broken: AtomicBool::new(false),
             samples: Mutex::new(VecDeque::from([(now, 0)])),
+            places: Places::default(),
         }
     }
 
@@ -81,9 +84,22 @@ impl Progress {
         (now.1.saturating_sub(before) as f64 / elapsed) as u64
     }
 
-    /// The path being worked on, as people see it.
+    /// The path being worked on, as people see it; the one that a file system does not answer to, if there is such a one.
     pub(crate) fn path(&self) -> String {
-        shown(&self.path.lock())
+        match self.places.longest(self.clock.monotonic()) {
+            Some(path) => shown(&path),
+            None => shown(&self.path.lock()),
+        }
+    }
+
+    /// Of another thread of the attempt.
+    pub(crate) fn place(&self) -> Place {
+        self.places.place(&self.clock)
+    }
+
+    /// Calls to a file system that have not returned for a minute, each once.
+    pub(crate) fn hung(&self) -> Vec<Hung> {
+        self.places.hung(self.clock.monotonic())
     }
 
     /// The media agent sent something.
@@ -155,6 +171,46 @@ mod tests {
         fn monotonic(&self) -> Duration {
             *self.0.lock()
         }
+    }
+
+    #[test]
+    fn t90_l02_a_call_that_does_not_return_is_shown_and_told_once() {
+        let clock = Arc::new(Hand::default());
+        let progress = Progress::new(clock.clone());
+        let (hangs, works, waits) = (progress.place(), progress.place(), progress.place());
+        hangs.at("read", b"/hangs");
+        waits.at("read", b"/waits");
+        waits.rest();
+        // Second; what is shown, what is told.
+        let rows = [
+            (9, "/works", None),
+            (10, "/hangs", None),
+            (59, "/hangs", None),
+            (60, "/hangs", Some(60)),
+            (61, "/hangs", None),
+        ];
+        for (second, shown, told) in rows {
+            *clock.0.lock() = Duration::from_secs(second);
+            works.at("list", b"/works");
+            progress.set_path(b"/works");
+            assert_eq!(progress.path(), shown, "after {second} s");
+            let hung = progress.hung();
+            assert_eq!(
+                hung.first().map(|hung| hung.since.as_secs()),
+                told,
+                "after {second} s"
+            );
+            assert!(
+                hung.iter()
+                    .all(|hung| hung.path == b"/hangs" && hung.doing == "read")
+            );
+        }
+        hangs.again();
+        assert_eq!(progress.path(), "/works");
+        drop(hangs);
+        *clock.0.lock() = Duration::from_secs(300);
+        works.rest();
+        assert_eq!((progress.path().as_str(), progress.hung().len()), ("/works", 0));
     }
 
     #[test]

@@ -10,8 +10,10 @@ pub(super) type ChunkId = [u8; 32];
 
 /// One thing that happened. All of them are bounded by the budgets that were taken for them.
 pub(super) enum Event {
-    /// The item's root cannot be opened.
-    RootFailed(JobError),
+    /// The item has failed: its root, its file system, or the host.
+    Failed(JobError),
+    /// What the look at an item's root at its end has shown.
+    Judged(Option<JobError>),
     /// A further part of the walk.
     Walked(Batch),
     /// The walk is complete.

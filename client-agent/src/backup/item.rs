@@ -78,6 +78,8 @@ pub(super) struct Item {
     offer_number: u64,
     unanswered: BTreeMap<u64, Vec<Offered>>,
     packing: usize,
+    /// Everything is done, and it is asked or known what that is worth.
+    is_judged: bool,
     ended: bool,
 }
 
@@ -125,6 +127,7 @@ impl Item {
             offer_number,
             unanswered: BTreeMap::new(),
             packing: 0,
+            is_judged: false,
             ended: false,
         }
     }
@@ -143,16 +146,18 @@ impl Item {
         if self.ended {
             return;
         }
-        if let Event::RootFailed(error) = event {
-            return self.end(Some(error));
+        match event {
+            Event::Failed(error) => return self.end(Some(error)),
+            Event::Judged(error) => return self.end(error),
+            event => self.note(event),
         }
-        self.note(event);
         self.go_on();
     }
 
     fn note(&mut self, event: Event) {
         match event {
-            Event::RootFailed(_) => {}
+            // They end the item before anything is noted.
+            Event::Failed(_) | Event::Judged(_) => {}
             Event::Several(events) => events.into_iter().for_each(|event| self.note(event)),
             Event::Walked(batch) => self.walked(batch),
             Event::WalkEnded => self.walk_ended = true,
@@ -183,6 +188,7 @@ impl Item {
                 let _ = self.files.send(file);
             } else {
                 self.shared.progress.file_done(file.seen.size);
+                self.shared.health.done(1);
                 self.limits.files.give(1);
             }
         }
@@ -239,6 +245,7 @@ impl Item {
 
     fn walked(&mut self, batch: Batch) {
         let progress = &self.shared.progress;
+        self.shared.health.done(batch.others);
         progress.walked(batch.folders, batch.others, batch.exceptions.len() as u64);
         if !batch.exceptions.is_empty() {
             let exceptions = batch.exceptions;
@@ -308,8 +315,14 @@ impl Item {
             && self.wanted.is_empty()
             && self.unanswered.is_empty()
             && self.packing == 0;
-        if all_done {
-            self.end(None);
+        if all_done && !self.is_judged {
+            self.is_judged = true;
+            if self.shared.health.is_in_doubt() {
+                // Closed only when the workers are gone, and then the item is over.
+                let _ = self.jobs.send(Job::Judge(Arc::clone(&self.shared.health)));
+            } else {
+                self.end(None);
+            }
         }
     }
 
@@ -364,6 +377,7 @@ impl Item {
         self.limits.files.give(1);
         if let Some(read) = reading.read {
             self.shared.progress.file_done(0);
+            self.shared.health.done(u64::from(!read.end.skipped));
             self.shared
                 .progress
                 .exceptions(u64::from(read.exception.is_some()));
@@ -407,6 +421,11 @@ impl Item {
     }
 
     fn end(&mut self, error: Option<JobError>) {
+        if error.is_some() {
+            // Of what is not finished nothing is wanted any more, but what went wrong before may say why.
+            self.offers.clear();
+            self.ends.clear();
+        }
         self.flush();
         self.ended = true;
         let item = self.number;

@@ -8,6 +8,7 @@ mod budget;
 mod cut;
 mod event;
 mod exception;
+mod health;
 mod item;
 mod names;
 mod pool;
@@ -34,6 +35,7 @@ use self::work::{Backup, Working};
 use crate::admission::{Admission, Work};
 use crate::attempt::{AttemptError, Outcome, Surroundings, THREADS_PATIENCE, Violation};
 use crate::connect::Road;
+use crate::host::paths::shown;
 use crate::stream::{BackupProtocol, Line, Wire};
 
 /// Events taken up before the stream is looked at again.
@@ -217,8 +219,20 @@ impl Stream {
             .working
             .as_ref()
             .is_some_and(|working| !working.item.has_ended());
+        if !is_running {
+            return;
+        }
+        for hung in self.around.progress.hung() {
+            let path = CurrentPath {
+                path: shown(&hung.path),
+                waits_for: hung.doing.to_owned(),
+                seconds: u32::try_from(hung.since.as_secs()).unwrap_or(u32::MAX),
+            };
+            tracing::warn!(path = %path.path, call = hung.doing, seconds = path.seconds, "the file system does not answer");
+            self.out.push_back(Up::Path(path).into());
+        }
         let path = self.around.progress.path();
-        if !is_running || path == self.last_path {
+        if path == self.last_path {
             return;
         }
         self.last_path.clone_from(&path);

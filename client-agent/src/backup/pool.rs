@@ -1,5 +1,7 @@
 //! The workers that hash and compress chunks, one for each core.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use outlast_kit::shutdown::Shutdown;
@@ -8,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::event::{ChunkId, Event, Hashed, Packed};
+use super::health::Health;
 use super::slab::Plain;
 
 /// The level at which zstd keeps up with the disk.
@@ -19,8 +22,14 @@ const PROBE: usize = 16 << 10;
 
 /// What a worker does.
 pub(super) enum Job {
-    Hash { node: u64, index: u32, data: Plain },
+    Hash {
+        node: u64,
+        index: u32,
+        data: Plain,
+    },
     Compress(Vec<(ChunkId, Plain)>),
+    /// Asks how the item's file system is.
+    Judge(Arc<Health>),
 }
 
 /// Works until the channel is closed or the attempt ends.
@@ -37,6 +46,7 @@ pub(super) fn work(jobs: &Receiver<Job>, events: &UnboundedSender<Event>, stop: 
                 id: hash(data.as_ref()),
                 data,
             }),
+            Job::Judge(health) => Event::Judged(health.verdict()),
             Job::Compress(chunks) => Event::Packed(Packed {
                 plain: chunks.iter().map(|(_, data)| data.len()).sum(),
                 chunks: chunks

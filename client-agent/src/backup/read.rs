@@ -6,15 +6,14 @@
 //! backup finds it changed and reads it again.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use outlast_kit::shutdown::Shutdown;
 use outlast_proto::v1::{FileEnd, Node, NodeType};
-use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags, Stat, fstat, openat};
-use rustix::io::{Errno, pread};
+use rustix::io::Errno;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::batch::WalkedFile;
@@ -22,9 +21,9 @@ use super::budget::{Budget, Stopping};
 use super::cut::{LONGEST, Rule, SHORTEST, cut};
 use super::event::{ChunkId, Event, FileRead, Hashed};
 use super::exception::exception;
+use super::health::{Health, Who};
 use super::pool::{Job, hash};
-use super::root::Root;
-use super::slab::{Plain, SLAB, Slab, Slabs};
+use super::slab::{Plain, SLAB, Slab, Slabs, fill};
 use super::throttle::Throttle;
 use crate::host::beneath::Beneath;
 use crate::host::holes::Holes;
@@ -33,6 +32,7 @@ use crate::host::owners::Owners;
 use crate::host::paths::join;
 use crate::host::ticks::Moment;
 use crate::host::xattrs;
+use crate::places::Place;
 use crate::progress::Progress;
 
 /// So much is told at once.
@@ -45,8 +45,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What the readers of one item share.
 pub(super) struct Shared {
-    /// Set before the first file is known.
-    pub(super) root: OnceLock<Arc<Root>>,
+    pub(super) health: Arc<Health>,
     pub(super) owners: Arc<Owners>,
     pub(super) budget: Budget,
     pub(super) throttle: Arc<Throttle>,
@@ -60,6 +59,7 @@ pub(super) struct Shared {
 pub(super) struct Reader {
     shared: Arc<Shared>,
     jobs: Sender<Job>,
+    place: Place,
     beneath: Option<Beneath>,
     /// What the stream's owner was not told yet: waking it for each small file would cost more than the file.
     untold: Vec<Event>,
@@ -98,6 +98,7 @@ impl From<Stopping> for Trouble {
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, jobs: Sender<Job>) -> Self {
         Self {
+            place: shared.progress.place(),
             shared,
             jobs,
             beneath: None,
@@ -110,12 +111,15 @@ impl Reader {
     /// Reads files until the channel is closed or the attempt ends.
     pub(super) fn work(mut self, files: &Receiver<WalkedFile>) {
         while let Some(file) = self.next(files) {
-            if self.shared.stop.has_begun() {
+            if self.shared.health.is_over() {
                 return;
             }
             let path = self.path(&file);
             self.shared.progress.set_path(&path);
-            let read = match self.file(&file) {
+            self.place.at("open", &path);
+            let read = self.file(&file, &path);
+            self.place.rest();
+            let read = match read {
                 Err(Trouble::Stopping) => return,
                 Err(Trouble::Skip(reason)) => skipped(file.number, &path, reason),
                 Ok((chunks, end, None)) => FileRead {
@@ -166,15 +170,15 @@ impl Reader {
             .map_err(|_| Stopping)
     }
 
-    fn file(&mut self, file: &WalkedFile) -> Result<(u32, FileEnd, Option<String>), Trouble> {
-        let open = self
-            .open(file)
-            .map_err(|error| Trouble::Skip(not_opened(error)))?;
-        let look = look(&open)?;
+    fn file(&mut self, file: &WalkedFile, path: &[u8]) -> Result<(u32, FileEnd, Option<String>), Trouble> {
+        let open = self.open(file)?;
+        let look = self.look(&open)?;
         if kind(&look.stat) != NodeType::File {
             return Err(Trouble::Skip("is no longer a regular file".to_owned()));
         }
+        self.place.at("read", path);
         let content = self.content(file.number, &open, look)?;
+        self.shared.health.works(Who::Readers);
         let Look { moment, stat } = content.look;
         let changed = if Seen::of(&stat) == file.seen {
             None
@@ -194,13 +198,29 @@ impl Reader {
 
     /// The file's path, for people.
     fn path(&self, file: &WalkedFile) -> Vec<u8> {
-        let base = self.shared.root.get().map_or(&b""[..], |root| &root.base_path);
+        let base = self
+            .shared
+            .health
+            .root
+            .get()
+            .map_or(&b""[..], |root| &root.base_path);
         join(base, &join(&file.folder, &file.name))
     }
 
-    fn open(&mut self, file: &WalkedFile) -> Result<OwnedFd, Errno> {
+    fn open(&mut self, file: &WalkedFile) -> Result<OwnedFd, Trouble> {
+        let health = Arc::clone(&self.shared.health);
+        match health.patiently(|| self.try_open(file))? {
+            Ok(open) => Ok(open),
+            Err(error) => {
+                self.met(error)?;
+                Err(Trouble::Skip(not_opened(error)))
+            }
+        }
+    }
+
+    fn try_open(&mut self, file: &WalkedFile) -> Result<OwnedFd, Errno> {
         if self.beneath.is_none() {
-            let root = self.shared.root.get();
+            let root = self.shared.health.root.get();
             self.beneath = root.map(|root| Beneath::new(Arc::clone(&root.base)));
         }
         let beneath = self.beneath.as_mut().ok_or(Errno::NOENT)?;
@@ -234,8 +254,9 @@ impl Reader {
             } else {
                 self.shared.slabs.take()
             };
-            fill(open, &mut bytes, room, 0).map_err(|error| failed("cannot be read", error))?;
-            let is_steady = bytes.len() == room && look.still_holds(open)?;
+            self.fill(open, &mut bytes, room, 0)
+                .map_err(|error| self.failed("cannot be read", error))?;
+            let is_steady = bytes.len() == room && self.still_holds(&look, open)?;
             if is_steady || is_second {
                 let (chunks, size) = self.short(node, bytes)?;
                 return Ok(Content {
@@ -246,7 +267,7 @@ impl Reader {
                 });
             }
             is_second = true;
-            look = self::look(open)?;
+            look = self.look(open)?;
         }
     }
 
@@ -265,7 +286,7 @@ impl Reader {
             std::thread::sleep(left.min(LOOK_AGAIN));
             left = Moment::now().until_tick_ends(&look.stat);
         }
-        self::look(open)
+        self.look(open)
     }
 
     /// A file that was read in one piece.
@@ -312,8 +333,8 @@ impl Reader {
             let left = usize::try_from(size - done).unwrap_or(usize::MAX);
             let goal = SLAB.min(bytes.len().saturating_add(left));
             let before = bytes.len();
-            fill(open, &mut bytes, goal, done - before as u64)
-                .map_err(|error| failed("cannot be read to its end", error))?;
+            self.fill(open, &mut bytes, goal, done - before as u64)
+                .map_err(|error| self.failed("cannot be read to its end", error))?;
             done += (bytes.len() - before) as u64;
             // Shorter than it was: somebody cut it off.
             let is_last = done >= size || bytes.len() < goal;
@@ -326,7 +347,7 @@ impl Reader {
             rest.clear();
             rest.extend_from_slice(&slab.bytes()[end..]);
         }
-        let is_steady = done == size && look.still_holds(open)?;
+        let is_steady = done == size && self.still_holds(&look, open)?;
         Ok(Content {
             chunks,
             size: done,
@@ -383,7 +404,9 @@ impl Reader {
     fn paid(&mut self, node: u64, bytes: usize) -> Result<(), Stopping> {
         if self.shared.throttle.is_limited() {
             self.tell_all()?;
+            self.place.rest();
             self.shared.throttle.pay(bytes)?;
+            self.place.again();
         }
         self.room(node, bytes)
     }
@@ -393,10 +416,47 @@ impl Reader {
         if !self.shared.budget.try_take(bytes) {
             // Room comes from chunks the stream's owner knows of.
             self.tell_all()?;
+            self.place.rest();
             self.shared.budget.take(node, bytes)?;
+            self.place.again();
         }
         self.shared.progress.read(bytes as u64);
         Ok(())
+    }
+
+    fn look(&mut self, open: &OwnedFd) -> Result<Look, Trouble> {
+        self.place.again();
+        // Before the stat: what changes after it gets a stamp of this moment or later.
+        let moment = Moment::now();
+        let stat = fstat(open).map_err(|error| self.failed("cannot be examined", error))?;
+        Ok(Look { moment, stat })
+    }
+
+    /// Whether the file cannot have changed since.
+    fn still_holds(&mut self, look: &Look, open: &OwnedFd) -> Result<bool, Trouble> {
+        let after = self.look(open)?;
+        let is_over = look.moment.until_tick_ends(&look.stat).is_zero();
+        Ok(is_over && Seen::of(&after.stat) == Seen::of(&look.stat))
+    }
+
+    /// Reads more; see [`fill`].
+    fn fill(&self, open: &OwnedFd, bytes: &mut Vec<u8>, goal: usize, offset: u64) -> Result<(), Errno> {
+        self.place.again();
+        fill(open, bytes, goal, offset)
+    }
+
+    /// The file is left out, unless more than it is wrong.
+    fn failed(&mut self, what: &str, error: Errno) -> Trouble {
+        match self.met(error) {
+            Ok(()) => Trouble::Skip(format!("{what}: {}", std::io::Error::from(error))),
+            Err(Stopping) => Trouble::Stopping,
+        }
+    }
+
+    fn met(&mut self, error: Errno) -> Result<(), Stopping> {
+        // If the item fails with this error, the ones before it say why.
+        self.tell_all()?;
+        self.shared.health.met(Who::Readers, error)
     }
 
     fn changed(&self, file: &WalkedFile, open: &OwnedFd, stat: &Stat) -> Node {
@@ -406,38 +466,6 @@ impl Reader {
             ..node(&file.name, stat, &self.shared.owners)
         }
     }
-}
-
-impl Look {
-    /// Whether the file cannot have changed since.
-    fn still_holds(&self, open: &OwnedFd) -> Result<bool, Trouble> {
-        let after = look(open)?;
-        let is_over = self.moment.until_tick_ends(&self.stat).is_zero();
-        Ok(is_over && Seen::of(&after.stat) == Seen::of(&self.stat))
-    }
-}
-
-fn look(open: &OwnedFd) -> Result<Look, Trouble> {
-    // Before the stat: what changes after it gets a stamp of this moment or later.
-    let moment = Moment::now();
-    let stat = fstat(open).map_err(|error| failed("cannot be examined", error))?;
-    Ok(Look { moment, stat })
-}
-
-/// Reads until `bytes`, which begin at `offset` of the file, are `goal` long or the file ends.
-fn fill(open: &OwnedFd, bytes: &mut Vec<u8>, goal: usize, offset: u64) -> Result<(), Errno> {
-    while bytes.len() < goal {
-        bytes.reserve(goal - bytes.len());
-        let at = offset + bytes.len() as u64;
-        match pread(open, spare_capacity(bytes), at) {
-            Ok(0) => break,
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    // The buffer may have had more room than was asked for.
-    bytes.truncate(goal);
-    Ok(())
 }
 
 fn skipped(number: u64, path: &[u8], reason: String) -> FileRead {
@@ -459,8 +487,4 @@ fn not_opened(error: Errno) -> String {
         Errno::LOOP => "is no longer a regular file".to_owned(),
         error => format!("cannot be opened: {}", std::io::Error::from(error)),
     }
-}
-
-fn failed(what: &str, error: Errno) -> Trouble {
-    Trouble::Skip(format!("{what}: {}", std::io::Error::from(error)))
 }

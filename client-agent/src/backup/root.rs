@@ -1,5 +1,6 @@
 //! Where the walk of an item begins: its path opened, or the reason why the item fails.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
@@ -7,7 +8,7 @@ use std::sync::Arc;
 
 use outlast_proto::v1::JobError;
 use outlast_proto::words::StatusCode;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
 /// An item's opened root.
@@ -19,31 +20,56 @@ pub(super) struct Root {
     pub(super) base: Arc<OwnedFd>,
     /// Its path, for people.
     pub(super) base_path: Vec<u8>,
+    /// That of the item.
+    pub(super) path: Vec<u8>,
     pub(super) is_folder: bool,
 }
 
 impl Root {
-    /// Opens the item at `path`; the error is what the item ends with.
-    pub(super) fn open(path: &str) -> Result<Self, JobError> {
+    /// Opens the item at `path`; the error is what the item ends with. `by` opens it with [`Root::of`], or has another reason for
+    /// not doing so.
+    pub(super) fn open_by<E>(
+        path: &str,
+        by: impl FnOnce(&Path) -> Result<Result<Self, Errno>, E>,
+    ) -> Result<Result<Self, JobError>, E> {
         let path = Path::new(path);
         let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
         if !path.is_absolute() || !path.components().all(plain) {
-            return Err(fault(
-                StatusCode::NO_SUCH_PATH,
-                path,
-                "it is no plain absolute path",
-            ));
+            let reason = "it is no plain absolute path";
+            return Ok(Err(fault(StatusCode::NO_SUCH_PATH, path, reason)));
         }
-        Self::of(path).map_err(|error| {
+        let opened = by(path)?;
+        Ok(opened.map_err(|error| {
             let code = match error {
                 Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::LOOP => StatusCode::NO_SUCH_PATH,
                 _ => StatusCode::FILE_READ_FAILED,
             };
             fault(code, path, &std::io::Error::from(error).to_string())
-        })
+        }))
     }
 
-    fn of(path: &Path) -> Result<Self, Errno> {
+    /// Whether the root can still be read, and is what was opened.
+    pub(super) fn look_again(&self) -> Result<(), Errno> {
+        let stat = fstat(&self.base)?;
+        if !self.is_folder {
+            return Ok(());
+        }
+        // A description of its own: the walk may be listing the other one.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::DIRECTORY;
+        let path = OsStr::from_bytes(&self.base_path);
+        let again = openat(CWD, path, flags, Mode::empty())?;
+        let now = fstat(&again)?;
+        if (now.st_dev, now.st_ino) != (stat.st_dev, stat.st_ino) {
+            return Err(Errno::STALE);
+        }
+        let mut room = [std::mem::MaybeUninit::uninit(); 4096];
+        match RawDir::new(&again, &mut room).next() {
+            Some(Err(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn of(path: &Path) -> Result<Self, Errno> {
         // `components` drops a slash at the end, which would make the kernel follow a link.
         let path: std::path::PathBuf = path.components().collect();
         let stat = statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW)?;
@@ -71,6 +97,7 @@ impl Root {
             stat,
             base: Arc::new(base),
             base_path: base_path.as_os_str().as_bytes().to_vec(),
+            path: path.as_os_str().as_bytes().to_vec(),
             is_folder,
         })
     }
@@ -85,7 +112,27 @@ fn fault(code: StatusCode, path: &Path, reason: &str) -> JobError {
 
 #[cfg(test)]
 mod tests {
+    use outlast_proto::v1::JobError;
+
     use super::Root;
+
+    fn open(path: &str) -> Result<Root, JobError> {
+        Root::open_by(path, |path| Ok(Root::of(path))).unwrap_or_else(Err)
+    }
+
+    #[test]
+    fn s02a_a_root_is_looked_at_again() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("root");
+        std::fs::create_dir(&path).unwrap();
+        let root = open(path.to_str().unwrap()).unwrap();
+        assert_eq!(root.look_again(), Ok(()));
+        std::fs::remove_dir(&path).unwrap();
+        assert!(root.look_again().is_err());
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("file"), b"of another folder").unwrap();
+        assert!(root.look_again().is_err());
+    }
 
     #[test]
     fn s02a_a_root_that_is_not_there_is_71() {
@@ -101,7 +148,7 @@ mod tests {
             (format!("{path}/"), None),
             ("/".to_owned(), None),
         ] {
-            let error = Root::open(&item).err().map(|error| error.code);
+            let error = open(&item).err().map(|error| error.code);
             assert_eq!(error, code, "{item}");
         }
     }

@@ -1,9 +1,12 @@
 //! Big buffers that files are read into, shared by the chunks cut from them and used again when the last chunk is gone.
 
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rustix::buffer::spare_capacity;
+use rustix::io::{Errno, pread};
 
 /// As long as the longest chunk, so that a full slab always holds at least one.
 pub(super) const SLAB: usize = 8 << 20;
@@ -90,4 +93,20 @@ impl AsRef<[u8]> for Plain {
     fn as_ref(&self) -> &[u8] {
         &self.slab.bytes[self.range.clone()]
     }
+}
+
+/// Reads until `bytes`, which begin at `offset` of the file, are `goal` long or the file ends.
+pub(super) fn fill(open: &OwnedFd, bytes: &mut Vec<u8>, goal: usize, offset: u64) -> Result<(), Errno> {
+    while bytes.len() < goal {
+        bytes.reserve(goal - bytes.len());
+        let at = offset + bytes.len() as u64;
+        match pread(open, spare_capacity(bytes), at) {
+            Ok(0) => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // The buffer may have had more room than was asked for.
+    bytes.truncate(goal);
+    Ok(())
 }

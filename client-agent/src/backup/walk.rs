@@ -15,13 +15,15 @@ use rustix::io::Errno;
 use super::batch::Batcher;
 use super::budget::Stopping;
 use super::exception::exception;
+use super::health::Who;
 use super::names::{Buffer, Listed, MOST_NAMES, Names, Next};
+use super::read::Shared;
 use super::root::Root;
 use crate::host::beneath::{Beneath, open_folder};
 use crate::host::node::{Seen, kind, node};
-use crate::host::owners::Owners;
 use crate::host::paths::{is_entry_name, join, shown};
 use crate::host::xattrs;
+use crate::places::Place;
 
 /// Directories above the current one that stay open; those further up are opened again when the walk returns to them.
 const OPEN_LEVELS: usize = 64;
@@ -54,7 +56,8 @@ const PSEUDO: [u64; 19] = [
 pub(super) struct Walk<'a> {
     root: &'a Root,
     exclude: &'a Patterns,
-    owners: &'a Owners,
+    shared: &'a Shared,
+    place: Place,
     out: Batcher<'a>,
     beneath: Beneath,
     levels: Vec<Level>,
@@ -72,11 +75,12 @@ struct Level {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(exclude: &'a Patterns, owners: &'a Owners, root: &'a Root, out: Batcher<'a>) -> Self {
+    pub(super) fn new(exclude: &'a Patterns, shared: &'a Shared, root: &'a Root, out: Batcher<'a>) -> Self {
         Self {
             root,
             exclude,
-            owners,
+            shared,
+            place: shared.progress.place(),
             out,
             beneath: Beneath::new(Arc::clone(&root.base)),
             levels: Vec::new(),
@@ -90,7 +94,7 @@ impl<'a> Walk<'a> {
         if root.is_folder {
             let found = xattrs::of_open(&root.base);
             let root_node = self.described(b"", &root.name, &root.stat, found)?;
-            self.out.enter(root_node)?;
+            self.out().enter(root_node)?;
             self.push(Arc::from(&b""[..]), Arc::clone(&root.base), root.stat.st_dev);
         } else {
             let empty: Arc<[u8]> = Arc::from(&b""[..]);
@@ -102,11 +106,11 @@ impl<'a> Walk<'a> {
                 Next::List => self.list()?,
                 Next::End => {
                     self.levels.pop();
-                    self.out.leave()?;
+                    self.out().leave()?;
                 }
             }
         }
-        self.out.flush()
+        self.out().flush()
     }
 
     /// Looks at one name of the directory entered last.
@@ -126,12 +130,16 @@ impl<'a> Walk<'a> {
         if !is_entry_name(&name) {
             return self.exception_text(&relative, "its directory lists what can be no name".to_owned());
         }
-        let folder = match self.current_folder() {
+        self.at("stat", &relative);
+        let folder = match self.current_folder()? {
             Ok(folder) => folder,
             Err(error) => return self.exception(&relative, "its directory cannot be opened again", error),
         };
         let stat = match statat(&*folder, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
+            Ok(stat) => {
+                self.shared.health.works(Who::Walk);
+                stat
+            }
             Err(Errno::NOENT) => {
                 return self.exception_text(&relative, "vanished during the backup".to_owned());
             }
@@ -169,11 +177,12 @@ impl<'a> Walk<'a> {
         }
         let found = xattrs::of_entry(parent, name);
         let described = self.described(&relative, name, stat, found)?;
-        self.out.enter(described)?;
-        match open_folder(parent, name) {
+        self.out().enter(described)?;
+        self.at("open", &relative);
+        match self.shared.health.patiently(|| open_folder(parent, name))? {
             Ok(folder) if stat.st_dev != parent_device && is_pseudo(&folder) => {
                 tracing::info!(path = %self.shown(&relative), "content of a pseudo file system is left out");
-                self.out.leave()
+                self.out().leave()
             }
             Ok(folder) => {
                 self.push(relative.into(), Arc::new(folder), stat.st_dev);
@@ -181,7 +190,7 @@ impl<'a> Walk<'a> {
             }
             Err(error) => {
                 self.exception(&relative, "the directory cannot be read", error)?;
-                self.out.leave()
+                self.out().leave()
             }
         }
     }
@@ -206,12 +215,12 @@ impl<'a> Walk<'a> {
             NodeType::Symlink => match readlinkat(folder, name.as_slice(), Vec::new()) {
                 Ok(target) => {
                     described.link_target = target.into_bytes().into();
-                    self.out.other(described)
+                    self.out().other(described)
                 }
                 Err(error) => self.exception(&relative, "the link cannot be read", error),
             },
-            NodeType::File if described.size > 0 => self.out.file(described, path, name, Seen::of(stat)),
-            _ => self.out.other(described),
+            NodeType::File if described.size > 0 => self.out().file(described, path, name, Seen::of(stat)),
+            _ => self.out().other(described),
         }
     }
 
@@ -222,7 +231,7 @@ impl<'a> Walk<'a> {
         stat: &Stat,
         found: Result<xattrs::Found, Errno>,
     ) -> Result<Node, Stopping> {
-        let mut described = node(name, stat, self.owners);
+        let mut described = node(name, stat, &self.shared.owners);
         match found {
             Ok(xattrs::Found { attributes, left_out }) => {
                 described.xattrs = attributes;
@@ -252,7 +261,10 @@ impl<'a> Walk<'a> {
 
     /// Lists the directory entered last, or what follows of it.
     fn list(&mut self) -> Result<(), Stopping> {
-        let folder = self.current_folder();
+        let folder = self.current_folder()?;
+        if let Some(path) = self.levels.last().map(|level| Arc::clone(&level.path)) {
+            self.at("list the directory", &path);
+        }
         let Some(level) = self.levels.last_mut() else {
             return Ok(());
         };
@@ -268,6 +280,12 @@ impl<'a> Walk<'a> {
             return self.exception(&path, "the directory cannot be opened again", error);
         }
         if let Some(error) = listed.error {
+            if self.levels.len() == 1 {
+                return Err(self
+                    .shared
+                    .health
+                    .root_failed("it cannot be listed to its end", error));
+            }
             self.exception(&path, "the directory cannot be listed to its end", error)?;
         }
         if is_news {
@@ -293,25 +311,37 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn current_folder(&mut self) -> Result<Arc<OwnedFd>, Errno> {
+    fn current_folder(&mut self) -> Result<Result<Arc<OwnedFd>, Errno>, Stopping> {
         let Some(level) = self.levels.last_mut() else {
-            return Err(Errno::NOENT);
+            return Ok(Err(Errno::NOENT));
         };
         if let Some(folder) = &level.folder {
-            return Ok(Arc::clone(folder));
+            return Ok(Ok(Arc::clone(folder)));
         }
-        let folder = self.beneath.folder(&level.path)?;
-        level.folder = Some(Arc::clone(&folder));
-        Ok(folder)
+        let opened = (self.shared.health).patiently(|| self.beneath.folder(&level.path))?;
+        level.folder = opened.as_ref().ok().map(Arc::clone);
+        Ok(opened)
+    }
+
+    /// A call is made that may not return.
+    fn at(&self, doing: &'static str, relative: &[u8]) {
+        self.place.at(doing, &join(&self.root.base_path, relative));
+    }
+
+    /// Where entries go, which may have to wait; but not for the file system.
+    fn out(&mut self) -> &mut Batcher<'a> {
+        self.place.rest();
+        &mut self.out
     }
 
     fn exception(&mut self, relative: &[u8], what: &str, error: Errno) -> Result<(), Stopping> {
+        self.shared.health.met(Who::Walk, error)?;
         self.exception_text(relative, format!("{what}: {}", std::io::Error::from(error)))
     }
 
     fn exception_text(&mut self, relative: &[u8], reason: String) -> Result<(), Stopping> {
         let path = join(&self.root.base_path, relative);
-        self.out.exception(exception(&path, reason))
+        self.out().exception(exception(&path, reason))
     }
 
     fn shown(&self, relative: &[u8]) -> String {

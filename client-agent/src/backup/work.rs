@@ -1,6 +1,6 @@
 //! The threads of one item: a walker, readers and workers, with the channels and budgets between them.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::unbounded;
@@ -13,6 +13,7 @@ use super::batch::{Batcher, Limits};
 use super::budget::{Budget, Stopping};
 use super::event::Event;
 use super::exception::exception;
+use super::health::Health;
 use super::item::Item;
 use super::pool;
 use super::read::{Reader, Shared};
@@ -85,7 +86,7 @@ impl Backup {
         let (told, events) = unbounded_channel();
         let ((files, wanted), (jobs, work)) = (unbounded(), unbounded());
         let shared = Arc::new(Shared {
-            root: OnceLock::new(),
+            health: Arc::new(Health::new(told.clone(), stop.clone())),
             owners: Arc::clone(&self.owners),
             budget: Budget::new(WAITING_BYTES, RESERVED_BYTES, stop.clone()),
             throttle: Arc::clone(&self.throttle),
@@ -196,15 +197,20 @@ struct Walker {
 impl Walker {
     fn work(self) {
         let events = self.shared.events.clone();
-        let root = match Root::open(&self.path) {
-            Ok(root) => Arc::new(root),
-            Err(error) => {
+        let health = &self.shared.health;
+        let place = self.shared.progress.place();
+        place.at("open", self.path.as_bytes());
+        let root = match Root::open_by(&self.path, |path| health.patiently(|| Root::of(path))) {
+            Ok(Ok(root)) => Arc::new(root),
+            Ok(Err(error)) => {
                 // Nobody listens only when the item is over.
-                let _ = events.send(Event::RootFailed(error));
+                let _ = events.send(Event::Failed(error));
                 return;
             }
+            Err(Stopping) => return,
         };
-        let _ = self.shared.root.set(Arc::clone(&root));
+        drop(place);
+        let _ = health.root.set(Arc::clone(&root));
         if self.walk(&root).is_ok() {
             let _ = events.send(Event::WalkEnded);
         }
@@ -219,6 +225,6 @@ impl Walker {
             let reason = format!("this exclude pattern cannot be used and leaves nothing out: {reason}");
             out.exception(exception(unusable.pattern.as_bytes(), reason))?;
         }
-        Walk::new(&exclude, &self.shared.owners, root, out).run()
+        Walk::new(&exclude, &self.shared, root, out).run()
     }
 }

@@ -5,6 +5,7 @@
 
 mod backup;
 mod breaks;
+mod health;
 mod limits;
 mod local;
 mod media_agent;

@@ -18,10 +18,10 @@ use outlast_kit::local::HandedOver;
 use outlast_proto::v1::data_server::{Data, DataServer};
 use outlast_proto::v1::entry::Kind;
 use outlast_proto::v1::{
-    AttemptOver, AttemptRef, BackupDown, BackupUp, Entries, EntriesEnd, Entry, FileData, FileEnd, FileEnds,
-    FileException, ItemEnd, JobKind, Limits, LocalReply, LocalRequest, LocalWay, Node, Overwrite, Policy,
-    RestoreDown, RestoreEnd, RestoreOrder, RestoreUp, SignedTicket, StreamWelcome, Ticket, TicketItem,
-    WholeFile, WholeFiles, backup_down, backup_up, restore_down, restore_up,
+    AttemptOver, AttemptRef, BackupDown, BackupUp, CurrentPath, Entries, EntriesEnd, Entry, FileData,
+    FileEnd, FileEnds, FileException, ItemEnd, JobKind, Limits, LocalReply, LocalRequest, LocalWay, Node,
+    Overwrite, Policy, RestoreDown, RestoreEnd, RestoreOrder, RestoreUp, SignedTicket, StreamWelcome, Ticket,
+    TicketItem, WholeFile, WholeFiles, backup_down, backup_up, restore_down, restore_up,
 };
 use outlast_proto::words::StartId;
 use prost::Message as _;
@@ -46,6 +46,7 @@ pub(crate) struct Stored {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Told {
     pub(crate) items: Vec<Stored>,
+    pub(crate) paths: Vec<CurrentPath>,
     pub(crate) chunks: HashMap<[u8; 32], Vec<u8>>,
     pub(crate) offers: usize,
     pub(crate) start_id: String,

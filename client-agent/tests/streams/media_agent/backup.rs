@@ -170,7 +170,7 @@ impl Backup {
                     .extend(exceptions.exceptions);
             }
             backup_up::Body::ItemEnd(end) => self.item_end(end).await,
-            backup_up::Body::Path(_) => {}
+            backup_up::Body::Path(path) => self.told.lock().unwrap().paths.push(path),
             backup_up::Body::Hello(_) | backup_up::Body::Goodbye(_) => {
                 panic!("a second hello, or a message after the last")
             }
@@ -248,12 +248,16 @@ impl Backup {
 
     async fn item_end(&mut self, end: ItemEnd) {
         let item = end.item;
-        assert!(self.needed.is_empty(), "everything needed came before the end");
+        let has_failed = end.error.is_some();
+        assert!(
+            has_failed || self.needed.is_empty(),
+            "everything needed came before the end"
+        );
         {
             let mut told = self.told.lock().unwrap();
             let stored = told.items.last_mut().unwrap();
             let has_ended = stored.content.keys().all(|node| stored.ends.contains_key(node));
-            assert!(has_ended, "every wanted file has an end");
+            assert!(has_failed || has_ended, "every wanted file has an end");
             stored.end = Some(end);
         }
         self.say(backup_down::Body::ItemCommitted(ItemCommitted {
