@@ -16,10 +16,10 @@ use outlast_media_agent::Timing;
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::primary_message::Body;
 use outlast_proto::v1::{
-    FenceAttempt, ListFilesQuestion, Question, StartAttempt, StopAttempt, Stopped, StreamGoodbye, answer,
-    backup_up, question,
+    FenceAttempt, JobError, ListFilesQuestion, Question, RestoreEnd, RestoreProgress, StartAttempt,
+    StopAttempt, Stopped, StreamGoodbye, Verdicts, answer, backup_up, question, restore_up,
 };
-use support::client::{BackupStream, restore};
+use support::client::{BackupStream, RestoreStream, restore};
 use support::home::{ITEM, home, with_backup};
 use support::source::{Source, dir, file};
 use support::world::{World, in_seconds};
@@ -64,6 +64,63 @@ async fn a_restore_gives_the_same_bytes_back() {
         assert_eq!(ended.status_code, code);
         assert_eq!(ended.counters.unwrap().files, restored.len() as u64);
     }
+    world.assert_clean();
+    agent.stop().await;
+}
+
+/// The client's last word may come before it was asked for; what it said of its target is in the job's details, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn s14e_a_target_that_fails_ends_the_restore_at_once_and_one_that_is_silent_is_told_of() {
+    let (world, agent, snapshot) = with_backup().await;
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let ticket = world.restore_ticket(10, &snapshot, &[]);
+    let mut stream = RestoreStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+    let (through, wanted) = stream.entries().await;
+    assert!(!wanted.is_empty());
+    stream
+        .send(restore_up::Body::Verdicts(Verdicts { through, wanted }))
+        .await;
+    for _ in 0..2 {
+        let silent = RestoreProgress {
+            path: "/target/file".into(),
+            waits_for: "a call".into(),
+            seconds: 60,
+            patience_seconds: 300,
+            ..RestoreProgress::default()
+        };
+        stream.send(restore_up::Body::Progress(silent)).await;
+    }
+    let end = RestoreEnd {
+        files: 1,
+        left_alone: 2,
+        error: Some(JobError {
+            code: 1202,
+            text: "no room".into(),
+        }),
+        ..RestoreEnd::default()
+    };
+    stream.send(restore_up::Body::End(end)).await;
+    let over = stream.over().await;
+    assert_eq!((over.code, over.text.as_str()), (1202, "no room"));
+    let What::Ended(ended) = world.primary.end_of(10, 1).await else {
+        panic!()
+    };
+    let counters = ended.counters.unwrap();
+    assert_eq!(
+        (ended.status_code, counters.files, counters.left_alone),
+        (1202, 1, 2)
+    );
+    let events = world.primary.events(10, 1);
+    let told: Vec<_> = events
+        .iter()
+        .filter_map(|what| match what {
+            What::Detail(detail) => Some(detail.text.as_str()),
+            _ => None,
+        })
+        .filter(|text| text.contains("answered"))
+        .collect();
+    let expected = "/target/file: the client's file system has not answered for 60 s (a call); if it does not for 300 s, the restore fails";
+    assert_eq!(told, [expected]);
     world.assert_clean();
     agent.stop().await;
 }

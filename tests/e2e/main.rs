@@ -38,6 +38,7 @@ mod resilience;
 mod restics;
 mod restore_ends;
 mod restore_links;
+mod restore_targets;
 mod rolling_restart;
 mod set_back;
 mod silence;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustix::fs::{Dir, Stat};
 
 use crate::host::paths::shown;
+use crate::unfinished::is_temporary;
 
 /// Places that are kept in mind at once: about 40 MiB.
 const MOST: usize = 2_000_000;
@@ -69,7 +70,7 @@ fn other_name(folder: &OwnedFd, name: &[u8], inode: u64) -> Option<Vec<u8>> {
     let mut entries = Dir::read_from(folder).ok()?;
     while let Some(Ok(entry)) = entries.read() {
         let found = entry.file_name().to_bytes();
-        if entry.ino() == inode && found != name {
+        if entry.ino() == inode && found != name && !is_temporary(found) {
             return Some(found.to_vec());
         }
     }

@@ -7,14 +7,15 @@ use outlast_proto::v1::Node;
 use outlast_proto::words::limits::MOST_PATH;
 use outlast_proto::words::{Overwrite, StatusCode};
 use rustix::fs::{
-    Access, AtFlags, CWD, Mode, OFlags, Stat, accessat, chmodat, fstat, mkdirat, openat, statat,
+    Access, AtFlags, CWD, Mode, OFlags, Stat, accessat, chmodat, fstat, mkdirat, openat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
 use super::faults::{Reach, reach, words};
 use super::place::{Place, found, place, replaces};
 use super::queue::Target;
-use super::settle::{Care, Settling, make_room};
+use super::settle::Settling;
+use super::step::Care;
 use crate::host::paths::{by_descriptor, join};
 use crate::unfinished::Ledger;
 
@@ -101,7 +102,7 @@ fn make(
     replaces: bool,
 ) -> Result<Care, Errno> {
     if replaces {
-        make_room(folder, &node.name)?;
+        unlinkat(folder, node.name.as_ref(), AtFlags::empty())?;
     }
     mkdirat(folder, node.name.as_ref(), Mode::RWXU)?;
     settling.ledger.insert(path, folder, node);
@@ -159,7 +160,7 @@ fn refusal(settling: &mut Settling, path: &[u8], folder: &OwnedFd, node: &Node) 
     let error = path_only(folder, &node.name)
         .and_then(|there| access(&there))
         .err()?;
-    if reach(error) == Reach::Doubtful && settling.is_unfit() {
+    if reach(error) == Reach::Doubtful && settling.root.is_unfit() {
         let reason = format!("the directory cannot be written: {}", words(error));
         settling
             .account

@@ -16,11 +16,13 @@ mod pulse;
 mod queue;
 mod restorer;
 mod settle;
+mod step;
 mod target;
 mod tree;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
 use outlast_proto::v1::restore_down::Body as Down;
 use outlast_proto::v1::restore_up::Body as Up;
@@ -84,6 +86,7 @@ pub(crate) async fn run(
         around,
         wire,
         pulse,
+        told: None,
         settled: RestoreProgress::default(),
         to_thread: Some(to_thread),
         said,
@@ -110,6 +113,8 @@ struct Stream {
     around: Surroundings,
     wire: Wire<RestoreProtocol>,
     pulse: Arc<Pulse>,
+    /// The beginning of the step that people were told of, since it does not end.
+    told: Option<tokio::time::Instant>,
     /// As the thread has said it last.
     settled: RestoreProgress,
     /// None once the work was stopped.
@@ -143,7 +148,7 @@ impl Stream {
             match self.wake(reached.as_mut()).await {
                 Wake::End => return Ok(Outcome::Stopped),
                 Wake::WorkEnd => (self.to_thread, self.for_thread) = (None, None),
-                Wake::Silence => self.give_up(),
+                Wake::Silence => self.target_is_silent(),
                 Wake::RoomUp(permit) => self.send(permit),
                 Wake::Said(Some(Said::Up(body))) => {
                     self.has_ended |= matches!(body, Up::End(_));
@@ -176,9 +181,9 @@ impl Stream {
             to_thread,
             said,
             pulse,
+            told,
             ..
         } = self;
-        let patience = around.target_patience;
         let has_thread = to_thread.is_some();
         let room_down = async {
             match to_thread {
@@ -193,10 +198,34 @@ impl Stream {
             () = around.ends.work.begun(), if has_thread => Wake::WorkEnd,
             Ok(permit) = wire.up.clone().reserve_owned(), if self.for_peer.is_some() => Wake::RoomUp(permit),
             said = said.recv(), if self.for_peer.is_none() && has_thread => Wake::Said(said),
-            () = pulse.has_stopped_for(patience), if self.for_peer.is_none() && has_thread => Wake::Silence,
+            () = pulse.has_stopped(*told, around.target_patience), if self.for_peer.is_none() && has_thread => Wake::Silence,
             room = room_down, if self.for_thread.is_some() => Wake::RoomDown(room),
             Some(message) = wire.down.recv(), if self.for_thread.is_none() => Wake::Message(message),
         }
+    }
+
+    /// One step of the thread takes too long: people are told, and later it is given up.
+    fn target_is_silent(&mut self) {
+        let Some(began) = self.pulse.step_began() else {
+            return;
+        };
+        let (lasts, patience) = (began.elapsed(), self.around.target_patience);
+        if lasts >= patience {
+            return self.give_up();
+        }
+        self.told = Some(began);
+        let mut path = self.around.progress.path();
+        if path.is_empty() {
+            path.clone_from(&self.to);
+        }
+        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        self.for_peer = Some(Up::Progress(RestoreProgress {
+            path,
+            waits_for: "a call to the target of the restore".to_owned(),
+            seconds: seconds(lasts),
+            patience_seconds: seconds(patience),
+            ..self.settled.clone()
+        }));
     }
 
     /// Says that the restore is over, and leaves the thread to itself: it ends when the target answers.

@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 /// The thread waits for messages, or for room for its own.
 const WAITS: u64 = u64::MAX;
+/// People are told after this part of the patience.
+const TOLD_AFTER: u32 = 5;
 
 pub(super) struct Pulse {
     begun: Instant,
@@ -36,11 +38,15 @@ impl Pulse {
         self.step.store(WAITS, Ordering::Relaxed);
     }
 
-    /// Comes back once a step has taken so long.
-    pub(super) async fn has_stopped_for(&self, patience: Duration) {
+    /// Comes back once a step has taken a fifth of `patience`, and if that was `told` of, all of it.
+    pub(super) async fn has_stopped(&self, told: Option<Instant>, patience: Duration) {
         loop {
-            let now = Instant::now();
-            let limit = self.step_began().unwrap_or(now) + patience;
+            let (now, step) = (Instant::now(), self.step_began());
+            let limit = match step {
+                Some(began) if step == told => began + patience,
+                Some(began) => began + patience / TOLD_AFTER,
+                None => now + patience / TOLD_AFTER,
+            };
             if limit <= now {
                 return;
             }
@@ -48,7 +54,8 @@ impl Pulse {
         }
     }
 
-    fn step_began(&self) -> Option<Instant> {
+    /// The step it is in; none: it waits.
+    pub(super) fn step_began(&self) -> Option<Instant> {
         match self.step.load(Ordering::Relaxed) {
             WAITS => None,
             step => Some(self.begun + Duration::from_millis(step)),

@@ -10,7 +10,8 @@ use rustix::io::Errno;
 
 use super::content::{PieceBuffer, Writing};
 use super::metadata;
-use super::settle::{Leave, Settling, Step};
+use super::settle::Settling;
+use super::step::{Leave, Step};
 use crate::attempt::Violation;
 use crate::host::beneath::Beneath;
 use crate::host::paths::join;

@@ -198,6 +198,7 @@ impl Restorer {
             bytes: settled.bytes,
             left_alone: settled.left_alone,
             path: self.progress.path(),
+            ..RestoreProgress::default()
         }))
     }
 

@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use outlast_proto::v1::{Node, NodeType};
 use outlast_proto::words::{JobKey, Overwrite, StatusCode};
@@ -23,6 +22,7 @@ use super::links::{self, Linked, Links, Place};
 use super::place::{differs, found, replaces};
 use super::pulse::Pulse;
 use super::restorer::Order;
+use super::step::{Leave, Step};
 use super::target::Root;
 use super::{create, metadata};
 use crate::attempt::Ends;
@@ -36,42 +36,6 @@ const MOST_BYTES: u64 = 64 << 20;
 const MOST_STEPS: usize = 4096;
 /// Up to so many files, a sync for each is cheaper than one for the file system.
 const FEW_FILES: usize = 3;
-/// A target that has passed its test is not tested again for so long.
-const TESTED_FOR: Duration = Duration::from_secs(1);
-
-/// One node's last step.
-pub(super) enum Step {
-    /// Complete under its temporary name.
-    File {
-        folder: Arc<[u8]>,
-        node: Node,
-        writing: Writing,
-    },
-    /// To be made: it has no content.
-    Create { folder: Arc<[u8]>, node: Node },
-    /// Another name of a node that came earlier.
-    Link { folder: Arc<[u8]>, node: Node },
-    /// A directory is left.
-    Leave(Leave),
-}
-
-/// A directory that was entered, and what becomes of it when it is left.
-pub(super) struct Leave {
-    pub(super) path: Arc<[u8]>,
-    pub(super) node: Box<Node>,
-    pub(super) care: Care,
-}
-
-/// Whose a directory is.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Care {
-    /// It gets the restored metadata.
-    pub(super) is_described: bool,
-    /// This job made it: it is described on every way out.
-    pub(super) is_made: bool,
-    /// The mode that it had before it was opened for the time.
-    pub(super) mode_before: Option<u32>,
-}
 
 /// The steps not taken yet.
 pub(super) struct Settling {
@@ -90,8 +54,6 @@ pub(super) struct Settling {
     written: HashMap<u64, Arc<OwnedFd>>,
     ends: Ends,
     pulse: Arc<Pulse>,
-    /// When the target passed its last test.
-    tested: Option<Instant>,
 }
 
 impl Settling {
@@ -111,7 +73,6 @@ impl Settling {
             written: HashMap::new(),
             ends: order.ends.clone(),
             pulse: Arc::clone(&order.pulse),
-            tested: None,
         }
     }
 
@@ -220,23 +181,18 @@ impl Settling {
                 let reason = reason + &self.root.room();
                 self.account.ends(path, StatusCode::TARGET_FULL, &reason);
             }
-            Reach::Doubtful if self.is_unfit() => {
+            Reach::Doubtful if self.root.is_unfit() => {
                 self.account.ends(path, StatusCode::TARGET_NOT_WRITABLE, &reason);
             }
-            Reach::Doubtful | Reach::OneNode => {
+            Reach::Doubtful => {
+                let parent = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+                if let Ok(folder) = self.beneath.folder(&path[..parent]) {
+                    self.root.doubt(&folder);
+                }
                 self.account.failed(path, StatusCode::TARGET_NOT_WRITABLE, reason);
             }
+            Reach::OneNode => self.account.failed(path, StatusCode::TARGET_NOT_WRITABLE, reason),
         }
-    }
-
-    /// Whether nothing can be made in the target any more.
-    pub(super) fn is_unfit(&mut self) -> bool {
-        if self.tested.is_some_and(|at| at.elapsed() < TESTED_FOR) {
-            return false;
-        }
-        let tested = self.root.test();
-        self.tested = tested.is_ok().then(Instant::now);
-        tested.is_err()
     }
 
     /// A node is not restored since `there` is at its place.
@@ -247,9 +203,8 @@ impl Settling {
             return self.account.in_the_way(&whole, reason);
         }
         if FileType::from_raw_mode(there.st_mode) == FileType::Directory {
-            return self
-                .account
-                .in_the_way(&whole, "left alone: a directory is in the way".to_owned());
+            let reason = "left alone: a directory is in the way".to_owned();
+            return self.account.in_the_way(&whole, reason);
         }
         // Another name of the same inode is no other name of the same place.
         if there.st_nlink == 1 {
@@ -530,9 +485,4 @@ impl Drop for Settling {
         self.abandon();
         self.close();
     }
-}
-
-/// Removes something that is no directory, to make room for one.
-pub(super) fn make_room(folder: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
-    unlinkat(folder, name, AtFlags::empty())
 }

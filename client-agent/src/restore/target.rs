@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use outlast_proto::v1::JobError;
 use outlast_proto::words::JobKey;
@@ -19,6 +20,8 @@ use super::folder::open_for_the_time;
 use crate::host::paths::by_descriptor;
 use crate::unfinished::{Ledger, temporary_name};
 
+/// One that has passed its test is not tested again for so long.
+const TESTED_FOR: Duration = Duration::from_secs(1);
 /// The number in the temporary name of tests: no node has it.
 const TEST: u64 = u64::MAX;
 /// More than file systems keep beside a file's own description.
@@ -40,6 +43,10 @@ pub(super) struct Root {
     mode_before: Option<u32>,
     /// It passed a test.
     was_fit: bool,
+    /// When it passed its last test.
+    tested: Option<Instant>,
+    /// File systems below it where nothing can be made any more, by device.
+    lost: HashMap<u64, Errno>,
     /// What the times of a file system are kept in, by device.
     grains: HashMap<u64, i128>,
 }
@@ -72,6 +79,8 @@ impl Root {
             folder: Arc::new(folder),
             mode_before,
             was_fit: false,
+            tested: None,
+            lost: HashMap::new(),
             grains: HashMap::new(),
         })
     }
@@ -105,6 +114,34 @@ impl Root {
             }
         }
         Ok(())
+    }
+
+    /// Whether nothing can be made in it any more.
+    pub(super) fn is_unfit(&mut self) -> bool {
+        if self.tested.is_some_and(|at| at.elapsed() < TESTED_FOR) {
+            return false;
+        }
+        let tested = self.test();
+        self.tested = tested.is_ok().then(Instant::now);
+        tested.is_err()
+    }
+
+    /// Something failed in a folder of it, and not because of all of it: perhaps the file system there is gone.
+    pub(super) fn doubt(&mut self, folder: &Arc<OwnedFd>) {
+        let devices = fstat(folder).and_then(|there| Ok((there.st_dev, fstat(&self.folder)?.st_dev)));
+        let Ok((device, own)) = devices else { return };
+        let is_tested = self.was_fit && device == own;
+        if !is_tested && let Err(error) = test_in(folder, self.job) {
+            self.lost.insert(device, error);
+        }
+    }
+
+    /// Why nothing can be made any more in a folder of it, if that is known.
+    pub(super) fn lost(&self, folder: &OwnedFd) -> Option<Errno> {
+        if self.lost.is_empty() {
+            return None;
+        }
+        self.lost.get(&fstat(folder).ok()?.st_dev).copied()
     }
 
     fn has_folders(&self) -> bool {

@@ -12,7 +12,8 @@ use super::folder::{Entered, enter};
 use super::place::{Place, found, place};
 use super::queue::{Queue, Target};
 use super::restorer::Order;
-use super::settle::{Leave, Settling, Step};
+use super::settle::Settling;
+use super::step::{Leave, Step};
 use super::target::Root;
 use crate::attempt::Violation;
 use crate::host::beneath::Beneath;
@@ -263,7 +264,7 @@ fn takes(target: &mut Target, folder: &Entered, node: &Node, overwrite: Overwrit
             settling.stays(path, &parent, node, &there);
             false
         }
-        _ => match folder.refuses {
+        _ => match folder.refuses.or_else(|| settling.root.lost(&parent)) {
             None => true,
             Some(error) => {
                 let reason = unwritable(error);

@@ -37,6 +37,11 @@ pub(crate) fn temporary_name(job: JobKey, node: u64) -> Vec<u8> {
     format!("{TEMPORARY}{job}-{node}").into_bytes()
 }
 
+/// Whether it may be the name of something that is not complete.
+pub(crate) fn is_temporary(name: &[u8]) -> bool {
+    name.starts_with(TEMPORARY.as_bytes())
+}
+
 /// The directories restores have made and not described yet, of all jobs.
 #[derive(Clone, Debug, Default)]
 pub struct MadeFolders(Arc<Mutex<Known>>);

@@ -53,6 +53,8 @@ pub(crate) struct Told {
     pub(crate) verdicts: Vec<u64>,
     pub(crate) exceptions: Vec<FileException>,
     pub(crate) restored: Option<RestoreEnd>,
+    /// Of a restore, with each progress.
+    pub(crate) waits_for: Vec<String>,
     pub(crate) streams: usize,
     /// Those that came through a socket.
     pub(crate) local_streams: usize,
@@ -444,7 +446,8 @@ async fn restore(
             }
             restore_up::Body::Exceptions(exceptions) => told.exceptions.extend(exceptions.exceptions),
             restore_up::Body::End(end) => told.restored = Some(end),
-            restore_up::Body::Progress(_) | restore_up::Body::Hello(_) | restore_up::Body::Goodbye(_) => {}
+            restore_up::Body::Progress(progress) => told.waits_for.extend(Some(progress.waits_for)),
+            restore_up::Body::Hello(_) | restore_up::Body::Goodbye(_) => {}
         }
         false
     };

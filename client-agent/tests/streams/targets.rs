@@ -2,14 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outlast_client_agent::attempt::Ends;
 use outlast_proto::v1::entry::Kind;
 use outlast_proto::v1::restore_down::Body;
 use outlast_proto::v1::{EntriesEnd, LeaveDirectory, NodeType, Overwrite};
+use outlast_test_filesystems::{At, Odd, can_mount, mount};
 
 use crate::media_agent::{MediaAgent, Script, file, restore_ticket};
 use crate::restore::{entries, node, one_file, restore};
@@ -92,75 +91,71 @@ async fn s14e_a_place_that_this_restore_has_filled_is_not_filled_again() {
     }
 }
 
-/// A file system that answers no write until it is dropped.
-struct Frozen(PathBuf);
-
-impl Frozen {
-    fn new(image: &Path, at: &Path) -> Self {
-        let run = |program: &str, arguments: &[&str], last: &Path| {
-            let status = Command::new(program).args(arguments).arg(last).status();
-            assert!(
-                status.is_ok_and(|status| status.success()),
-                "{program} (of util-linux, e2fsprogs)"
-            );
-        };
-        fs::File::create(image).unwrap().set_len(16 << 20).unwrap();
-        run("mkfs.ext4", &["-q"], image);
-        run("mount", &["-o", "loop", image.to_str().unwrap()], at);
-        let frozen = Self(at.to_owned());
-        run("fsfreeze", &["--freeze"], at);
-        frozen
-    }
-
-    fn thaw(&self) -> bool {
-        let thawed = Command::new("fsfreeze")
-            .arg("--unfreeze")
-            .arg(&self.0)
-            .stderr(Stdio::null())
-            .status();
-        thawed.is_ok_and(|status| status.success())
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        self.thaw();
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s14e_a_target_that_does_not_answer_is_1201_and_not_waited_for() {
-    if !rustix::process::geteuid().is_root() {
-        println!("skipped: file systems are frozen by root");
+    if !can_mount() {
         return;
     }
+    // In the test before anything, in the middle of content, in the common sync, at a name.
+    let tried = ["create", "write", "fsync", "rename"].map(|call| tokio::spawn(does_not_answer(call)));
+    for tried in tried {
+        tried.await.unwrap();
+    }
+}
+
+async fn does_not_answer(call: &'static str) {
     let temp = tempfile::tempdir().unwrap();
-    let to = temp.path().join("to");
-    fs::create_dir(&to).unwrap();
-    let frozen = Frozen::new(&temp.path().join("image"), &to);
+    let [backing, to] = ["backing", "to"].map(|name| temp.path().join(name));
+    for folder in [&backing, &to] {
+        fs::create_dir(folder).unwrap();
+    }
+    let odd = Odd::new();
+    let mounted = mount(&backing, &to, odd.clone()).unwrap();
+    let at = At::anywhere().calls(&[call]);
+    // The test before everything makes a file, and gives it no name.
+    let hang = odd.hangs(if call == "create" {
+        at
+    } else {
+        at.after(u64::from(call != "rename"))
+    });
     let agent = MediaAgent::new(Script {
         restores: one_file(b"file"),
-        target_patience: Some(Duration::from_secs(1)),
+        target_patience: Some(Duration::from_secs(2)),
         ..Script::default()
     });
     let ticket = restore_ticket(&to, Overwrite::Never);
     let run = tokio::time::timeout(Duration::from_secs(120), agent.run(&ticket, Ends::default()));
-    run.await.expect("it waits for the target").unwrap();
-    let error = agent.told().restored.unwrap().error.unwrap();
-    assert_eq!(error.code, 1201);
-    let said = format!("the target {} has not answered for 1 s", to.display());
-    assert!(error.text.contains(&said), "{}", error.text);
-    // What it had begun goes when it answers again.
-    assert!(frozen.thaw());
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
-    let names = || fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().file_name());
-    while names().any(|name| name != "lost+found") {
+    let outcome = run.await;
+    outcome
+        .unwrap_or_else(|_| panic!("{call}: it waits for the target"))
+        .unwrap();
+    assert_eq!(hang.held(), 1, "{call}");
+    let told = agent.told();
+    let error = told.restored.unwrap().error.unwrap();
+    assert_eq!(error.code, 1201, "{call}");
+    let said = format!("the target {} has not answered for 2 s", to.display());
+    assert!(error.text.contains(&said), "{call}: {}", error.text);
+    assert_eq!(
+        told.waits_for,
+        ["a call to the target of the restore"],
+        "{call}: said once before"
+    );
+    // What it had begun goes when the target answers again.
+    hang.release();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let is_begun = |name: &std::ffi::OsString| name.to_str().unwrap().starts_with('.');
+    let names = || {
+        fs::read_dir(&backing)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+    };
+    while names().any(|name| is_begun(&name)) {
         assert!(
-            std::time::Instant::now() < deadline,
-            "{:?}",
+            Instant::now() < deadline,
+            "{call}: {:?}",
             names().collect::<Vec<_>>()
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    drop(mounted);
 }

@@ -2,17 +2,15 @@
 //!
 //! Knows the order of messages; the walk's rules are the tree builder's, the chunks' are `chunks`'. Called by `engine`.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use outlast_media_core::Tally;
 use outlast_proto::v1::backup_down::Body as Down;
 use outlast_proto::v1::backup_up::Body as Up;
-use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{
-    CurrentPath, DetailSaid, Entries, FileException, ItemBegin, ItemEnd, JobError, Needed, Offers, Severity,
-    Verdicts,
+    CurrentPath, Entries, FileException, ItemBegin, ItemEnd, JobError, Needed, Offers, Verdicts,
 };
 use outlast_proto::words::Counters;
 use outlast_repository::{BlobId, RepositoryError, SnapshotId, Timestamp, Writer};
@@ -21,9 +19,10 @@ use super::checkpoint::{Checkpoints, Marked};
 use super::chunks::{Chunks, Stored, blob_id};
 use super::engine::Base;
 use super::exceptions::ExceptionLog;
+use super::silence::Silences;
 use super::trees::WriterTrees;
 use crate::attempts::{BackupProtocol, End, Wire};
-use crate::fault::{Fault, shorten, told_by_client};
+use crate::fault::{Fault, told_by_client};
 use crate::storage::{are_young_marked, owner_of};
 use crate::tickets::Item;
 use crate::tree_builder::{BuildError, ItemPath, TreeBuilder, Trust, find_in_parent};
@@ -35,9 +34,6 @@ const MIB: u32 = 1 << 20;
 /// Of a parent that does not say which files may yet change without a new ctime, no file counts as unchanged that changed later than so
 /// many seconds before the snapshot was written: longer than a backup takes, and more than clocks are apart.
 const BEFORE_MARKS: i64 = 24 * 3600;
-/// Calls that do not return are told for so many paths of an item.
-const MOST_HUNG: usize = 100;
-const MOST_SAID: usize = 1024;
 
 /// Messages that wait for a checkpoint, in order.
 #[derive(Default)]
@@ -82,7 +78,7 @@ pub(super) struct ItemRun<'a> {
     /// The client tells of each file that it reads whether it may yet change without a new ctime.
     pub(super) marks_young: bool,
     /// Paths of which it was told that their file system does not answer.
-    hung: BTreeSet<String>,
+    silences: Silences,
     /// How much damage was known before anything was relied on.
     pub(super) damage_before: u64,
 }
@@ -128,7 +124,7 @@ impl<'a> ItemRun<'a> {
             held: Held::default(),
             marked_at: Counters::default(),
             marks_young: false,
-            hung: BTreeSet::new(),
+            silences: Silences::default(),
             damage_before,
         }))
     }
@@ -211,23 +207,8 @@ impl<'a> ItemRun<'a> {
             seconds,
         } = path;
         self.base.progress.set_path(path.clone());
-        let path = shorten(path, MOST_SAID);
-        if waits_for.is_empty() || self.hung.len() >= MOST_HUNG || !self.hung.insert(path.clone()) {
-            return Ok(());
-        }
-        let waits_for = shorten(waits_for, MOST_SAID);
-        let text = format!(
-            "{path}: the client's file system has not answered for {seconds} s ({waits_for}); the job goes on when it does, or can be canceled"
-        );
-        let said = What::Detail(DetailSaid {
-            severity: Severity::Warning.into(),
-            text,
-        });
-        match self.base.recorder.try_event(said) {
-            // It is no result: the attempt goes on without it.
-            Err(error) if error.is_full() => Ok(()),
-            journalled => Ok(journalled?),
-        }
+        let next = "the job goes on when it does, or can be canceled";
+        self.silences.tell(self.base, path, (waits_for, seconds), next)
     }
 
     /// Makes a checkpoint, if the item got on since the last and everything that was asked for comes soon.

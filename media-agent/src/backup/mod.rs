@@ -12,8 +12,10 @@ mod damage;
 mod engine;
 mod exceptions;
 mod item;
+mod silence;
 mod trees;
 
 pub(crate) use damage::DamageTold;
 pub(crate) use engine::{BackupWork, Base, run};
 pub(crate) use exceptions::ExceptionLog;
+pub(crate) use silence::Silences;

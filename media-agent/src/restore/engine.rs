@@ -18,7 +18,7 @@ use prost::Message as _;
 use super::content::Readers;
 use super::walk::{Step, Walk};
 use crate::attempts::{Done, End, RestoreProtocol, Wire, counters_message};
-use crate::backup::{Base, ExceptionLog};
+use crate::backup::{Base, ExceptionLog, Silences};
 use crate::fault::{Fault, told_by_client};
 use crate::tree_builder::{ItemPath, node_from_tree};
 
@@ -72,6 +72,7 @@ pub(super) struct Engine<'a> {
     /// Whether the client has everything.
     is_all_sent: bool,
     next_number: u64,
+    silences: Silences,
 }
 
 /// Runs the restore to its end.
@@ -94,6 +95,7 @@ pub(crate) fn run(work: RestoreWork, mut wire: Wire<RestoreProtocol>) -> Result<
         end: None,
         is_all_sent: false,
         next_number: 0,
+        silences: Silences::default(),
     };
     let found_before = base.repository.damage_found();
     let done = engine.restore(work.snapshot, &work.paths)?;
@@ -306,8 +308,14 @@ impl Engine<'_> {
                 self.counters.directories = progress.directories;
                 self.counters.bytes = progress.bytes;
                 self.counters.left_alone = progress.left_alone;
-                self.base.progress.set_path(progress.path);
+                self.base.progress.set_path(progress.path.clone());
                 self.publish();
+                let next = format!(
+                    "if it does not for {} s, the restore fails",
+                    progress.patience_seconds
+                );
+                let waits_for = (progress.waits_for, progress.seconds);
+                self.silences.tell(self.base, progress.path, waits_for, &next)?;
             }
             Up::End(end) if self.end.is_none() && (self.is_all_sent || end.error.is_some()) => {
                 self.end = Some(end);
