@@ -135,6 +135,49 @@ fn t90_braces_in_patterns_are_characters() {
     assert!(!listed.contains("drop"), "{listed}");
 }
 
+/// A repository would hold itself; a link is what people mean by it, and the details say where it led.
+#[test]
+fn t90_the_own_repository_is_left_out_and_a_linked_item_followed() {
+    let cluster = Cluster::start();
+    let source = cluster.place("source");
+    std::fs::write(source.join("file"), b"kept").unwrap();
+    let link = cluster.place("links").join("link");
+    std::os::unix::fs::symlink(&source, &link).unwrap();
+    let storage = cluster.data_dir().join("storage");
+    cluster.apply_policy("home", &[&link, &storage], "").expect(0);
+    let job = cluster.run_job("home", 3);
+    let id = job["id"].as_str().unwrap();
+    let log = cluster.json(&["job", "log", id]);
+    let exceptions = log["exceptions"].as_array().unwrap();
+    assert_eq!(exceptions.len(), 1, "{log:#}");
+    assert_eq!(exceptions[0]["path"].as_str(), storage.to_str());
+    assert!(
+        exceptions[0]["reason"].as_str().unwrap().contains("repository"),
+        "{log:#}"
+    );
+    let said = format!(
+        "{}: is a symbolic link; what it points to is backed up: {}",
+        link.display(),
+        source.display()
+    );
+    let details = cluster.json(&["job", "details", id]);
+    let details = details.as_array().unwrap();
+    assert!(
+        details.iter().any(|line| line["text"] == said.as_str()),
+        "{details:#?}"
+    );
+    for (item, names) in [(0, 1), (1, 0)] {
+        let point = job["items"][item]["restore_point"].as_str().unwrap();
+        let listed = cluster.restic(&["ls", point]).stdout;
+        assert_eq!(
+            listed.lines().filter(|line| line.ends_with("/file")).count(),
+            names,
+            "{listed}"
+        );
+        assert!(!listed.contains("/keys"), "{listed}");
+    }
+}
+
 /// What would leave out nothing is refused before anything is kept, with the right spelling.
 #[test]
 fn t90_patterns_that_leave_nothing_out_are_refused() {

@@ -14,6 +14,8 @@ pub(super) enum Event {
     Failed(JobError),
     /// What the look at an item's root at its end has shown.
     Judged(Option<JobError>),
+    /// Something about a path that is worth a line in the job's details.
+    Remark(String, String),
     /// A further part of the walk.
     Walked(Batch),
     /// The walk is complete.

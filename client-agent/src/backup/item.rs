@@ -8,8 +8,8 @@ use bytes::Bytes;
 use crossbeam_channel::Sender;
 use outlast_proto::v1::backup_up::Body;
 use outlast_proto::v1::{
-    Chunks, Entries, Exceptions, FileEnd, FileEnds, FileException, ItemEnd, JobError, Needed, Offer, Offers,
-    Verdicts,
+    Chunks, CurrentPath, Entries, Exceptions, FileEnd, FileEnds, FileException, ItemEnd, JobError, Needed,
+    Offer, Offers, Verdicts,
 };
 use prost::Message as _;
 
@@ -159,6 +159,14 @@ impl Item {
             // They end the item before anything is noted.
             Event::Failed(_) | Event::Judged(_) => {}
             Event::Several(events) => events.into_iter().for_each(|event| self.note(event)),
+            Event::Remark(path, remark) => {
+                let body = Body::Path(CurrentPath {
+                    path,
+                    remark,
+                    ..CurrentPath::default()
+                });
+                self.out.push_back(body.into());
+            }
             Event::Walked(batch) => self.walked(batch),
             Event::WalkEnded => self.walk_ended = true,
             Event::Hashed(hashed) => self.hashed(hashed),

@@ -10,9 +10,11 @@ mod event;
 mod exception;
 mod health;
 mod item;
+mod mounts;
 mod names;
 mod pool;
 mod read;
+mod repository;
 mod root;
 mod slab;
 mod throttle;
@@ -26,11 +28,12 @@ use std::time::Duration;
 
 use outlast_proto::v1::backup_down::Body as Down;
 use outlast_proto::v1::backup_up::Body as Up;
-use outlast_proto::v1::{AttemptOver, CurrentPath, ItemBegin};
+use outlast_proto::v1::{AttemptOver, BeginItem, CurrentPath, ItemBegin};
 use tokio::sync::mpsc;
 
 use self::event::Event;
 use self::item::Outgoing;
+use self::repository::OwnRepository;
 use self::work::{Backup, Working};
 use crate::admission::{Admission, Work};
 use crate::attempt::{AttemptError, Outcome, Surroundings, THREADS_PATIENCE, Violation};
@@ -177,7 +180,7 @@ impl Stream {
             Down::Over(over) => return Ok(Some(over)),
             // Nothing else matters any more.
             _ if self.around.ends.work_has_ended() => return Ok(None),
-            Down::BeginItem(begin) => self.begin(begin.item).await?,
+            Down::BeginItem(begin) => self.begin(begin).await?,
             Down::Verdicts(verdicts) => self.current("verdicts")?.item.judged(verdicts)?,
             Down::Needed(needed) => self.current("needed")?.item.needed(&needed)?,
             Down::ItemCommitted(committed) => tracing::debug!(item = committed.item, "item committed"),
@@ -193,7 +196,7 @@ impl Stream {
         self.working.as_mut().ok_or(Violation::OutOfTurn { what })
     }
 
-    async fn begin(&mut self, item: u32) -> Result<(), AttemptError> {
+    async fn begin(&mut self, order: BeginItem) -> Result<(), AttemptError> {
         let offer_number = match self.working.take() {
             Some(working) if !working.item.has_ended() => {
                 return Err(Violation::OutOfTurn { what: "an item" }.into());
@@ -206,11 +209,12 @@ impl Stream {
             None => 0,
         };
         let begin = ItemBegin {
-            item,
+            item: order.item,
             marks_young: true,
         };
         self.out.push_back(Up::ItemBegin(begin).into());
-        self.working = Some(self.backup.begin(item, offer_number)?);
+        let own = OwnRepository::of_message(&order.repository_config_sha256);
+        self.working = Some(self.backup.begin(order.item, offer_number, own)?);
         Ok(())
     }
 
@@ -227,6 +231,7 @@ impl Stream {
                 path: shown(&hung.path),
                 waits_for: hung.doing.to_owned(),
                 seconds: u32::try_from(hung.since.as_secs()).unwrap_or(u32::MAX),
+                ..CurrentPath::default()
             };
             tracing::warn!(path = %path.path, call = hung.doing, seconds = path.seconds, "the file system does not answer");
             self.out.push_back(Up::Path(path).into());

@@ -9,15 +9,17 @@ use std::sync::Arc;
 use outlast_patterns::Patterns;
 use outlast_proto::v1::{Node, NodeType};
 use outlast_proto::words::limits::{MOST_FILE, MOST_LEVELS, MOST_PATH};
-use rustix::fs::{AtFlags, Stat, fstatfs, readlinkat, statat};
+use rustix::fs::{AtFlags, Stat, readlinkat, statat};
 use rustix::io::Errno;
 
 use super::batch::Batcher;
 use super::budget::Stopping;
 use super::exception::exception;
 use super::health::Who;
+use super::mounts::{is_hidden, is_pseudo, is_pseudo_root};
 use super::names::{Buffer, Listed, MOST_NAMES, Names, Next};
 use super::read::Shared;
+use super::repository::OwnRepository;
 use super::root::Root;
 use crate::host::beneath::{Beneath, open_folder};
 use crate::host::node::{Seen, kind, node};
@@ -25,37 +27,18 @@ use crate::host::paths::{is_entry_name, join, shown};
 use crate::host::xattrs;
 use crate::places::Place;
 
+const OWN: &str = "is left out: it is the repository that this backup is stored in, or in it; a line in \"exclude\" leaves it out silently";
+const HIDDEN: &str =
+    "is hidden by a mount of mode 0000 over it; what is there is not seen and not in the backup";
+
 /// Directories above the current one that stay open; those further up are opened again when the walk returns to them.
 const OPEN_LEVELS: usize = 64;
-
-/// File systems whose files are a view into the kernel: proc, sysfs, cgroup, cgroup2, devpts, debugfs, tracefs,
-/// securityfs, bpf, configfs, efivarfs, pstore, mqueue, binfmt_misc, selinux, autofs, fusectl, rpc_pipefs, nsfs.
-const PSEUDO: [u64; 19] = [
-    0x9fa0,
-    0x6265_6572,
-    0x27_e0eb,
-    0x6367_7270,
-    0x1cd1,
-    0x6462_6720,
-    0x7472_6163,
-    0x7363_6673,
-    0xcafe_4a11,
-    0x6265_6570,
-    0xde5e_81e4,
-    0x6165_676c,
-    0x1980_0202,
-    0x4249_4e4d,
-    0xf97c_ff8c,
-    0x0187,
-    0x6573_5543,
-    0x6759_6969,
-    0x6e73_6673,
-];
 
 /// One item's walk.
 pub(super) struct Walk<'a> {
     root: &'a Root,
     exclude: &'a Patterns,
+    own: Option<OwnRepository>,
     shared: &'a Shared,
     place: Place,
     out: Batcher<'a>,
@@ -79,6 +62,7 @@ impl<'a> Walk<'a> {
         Self {
             root,
             exclude,
+            own: None,
             shared,
             place: shared.progress.place(),
             out,
@@ -88,6 +72,12 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The repository to leave out.
+    pub(super) fn stored_in(mut self, own: Option<OwnRepository>) -> Self {
+        self.own = own;
+        self
+    }
+
     /// Walks everything and flushes the last batch.
     pub(super) fn run(mut self) -> Result<(), Stopping> {
         let root = self.root;
@@ -95,10 +85,16 @@ impl<'a> Walk<'a> {
             let found = xattrs::of_open(&root.base);
             let root_node = self.described(b"", &root.name, &root.stat, found)?;
             self.out().enter(root_node)?;
-            self.push(Arc::from(&b""[..]), Arc::clone(&root.base), root.stat.st_dev);
+            match self.closed_root() {
+                Some(reason) => {
+                    self.exception_text(b"", reason.to_owned())?;
+                    self.out().leave()?;
+                }
+                None => self.push(Arc::from(&b""[..]), Arc::clone(&root.base), root.stat.st_dev),
+            }
         } else {
             let empty: Arc<[u8]> = Arc::from(&b""[..]);
-            self.entry(&empty, &root.base, root.name.clone(), &root.stat)?;
+            self.entry(&empty, &root.base, root.entry.clone(), &root.stat)?;
         }
         while let Some(level) = self.levels.last_mut() {
             match level.names.next() {
@@ -111,6 +107,18 @@ impl<'a> Walk<'a> {
             }
         }
         self.out().flush()
+    }
+
+    /// Why nothing below the item is to be had, if that is so.
+    fn closed_root(&self) -> Option<&'static str> {
+        let root = self.root;
+        if self.own.as_ref().is_some_and(|own| own.holds(&root.real_path)) {
+            return Some(OWN);
+        }
+        if is_pseudo_root(&root.base, &root.stat) {
+            return Some("is a view into the kernel and no files: only the directory itself is kept");
+        }
+        is_hidden(&root.base, b"", &root.stat).then_some(HIDDEN)
     }
 
     /// Looks at one name of the directory entered last.
@@ -184,6 +192,14 @@ impl<'a> Walk<'a> {
                 tracing::info!(path = %self.shown(&relative), "content of a pseudo file system is left out");
                 self.out().leave()
             }
+            Ok(folder) if self.own.as_ref().is_some_and(|own| own.is_at(&folder)) => {
+                self.exception_text(&relative, OWN.to_owned())?;
+                self.out().leave()
+            }
+            Ok(_) if is_hidden(parent, name, stat) => {
+                self.exception_text(&relative, HIDDEN.to_owned())?;
+                self.out().leave()
+            }
             Ok(folder) => {
                 self.push(relative.into(), Arc::new(folder), stat.st_dev);
                 Ok(())
@@ -204,12 +220,19 @@ impl<'a> Walk<'a> {
         stat: &Stat,
     ) -> Result<(), Stopping> {
         let relative = join(path, &name);
+        if is_hidden(folder, &name, stat) {
+            return self.exception_text(&relative, HIDDEN.to_owned());
+        }
         if kind(stat) == NodeType::File && Seen::of(stat).size > MOST_FILE {
             let reason = format!("it is left out: it is longer than {} TiB", MOST_FILE >> 40);
             return self.exception_text(&relative, reason);
         }
         let found = xattrs::of_entry(folder, &name);
         let mut described = self.described(&relative, &name, stat, found)?;
+        if self.levels.is_empty() {
+            // The item itself is called what the policy calls it, also where a link led to it.
+            described.name = self.root.name.clone().into();
+        }
         match kind(stat) {
             NodeType::Unspecified => self.exception_text(&relative, "is of an unknown type".to_owned()),
             NodeType::Symlink => match readlinkat(folder, name.as_slice(), Vec::new()) {
@@ -347,9 +370,4 @@ impl<'a> Walk<'a> {
     fn shown(&self, relative: &[u8]) -> String {
         shown(&join(&self.root.base_path, relative))
     }
-}
-
-fn is_pseudo(folder: &OwnedFd) -> bool {
-    // The kernel's numbers have 32 bits; the word that carries them is signed on some machines.
-    fstatfs(folder).is_ok_and(|found| PSEUDO.contains(&(found.f_type as u64 & 0xffff_ffff)))
 }

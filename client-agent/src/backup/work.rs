@@ -1,5 +1,6 @@
 //! The threads of one item: a walker, readers and workers, with the channels and budgets between them.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +18,14 @@ use super::health::Health;
 use super::item::Item;
 use super::pool;
 use super::read::{Reader, Shared};
+use super::repository::OwnRepository;
 use super::root::Root;
 use super::slab::Slabs;
 use super::throttle::Throttle;
 use super::walk::Walk;
 use crate::attempt::{AttemptError, Surroundings, Violation};
 use crate::host::owners::Owners;
+use crate::host::paths::shown;
 use crate::progress::Progress;
 use crate::threads::Threads;
 
@@ -77,7 +80,12 @@ impl Backup {
     }
 
     /// Starts the threads of item `number`.
-    pub(super) fn begin(&self, number: u32, offer_number: u64) -> Result<Working, AttemptError> {
+    pub(super) fn begin(
+        &self,
+        number: u32,
+        offer_number: u64,
+        own: Option<OwnRepository>,
+    ) -> Result<Working, AttemptError> {
         let unknown = Violation::UnknownItem { item: number };
         let index = usize::try_from(number).unwrap_or(usize::MAX);
         let path = self.items.get(index).ok_or(unknown)?.clone();
@@ -112,6 +120,7 @@ impl Backup {
         let walker = Walker {
             path,
             exclude: self.exclude.clone(),
+            own,
             shared: Arc::clone(&shared),
             limits: Arc::clone(&limits),
         };
@@ -190,6 +199,7 @@ impl Working {
 struct Walker {
     path: String,
     exclude: Vec<String>,
+    own: Option<OwnRepository>,
     shared: Arc<Shared>,
     limits: Arc<Limits>,
 }
@@ -211,6 +221,11 @@ impl Walker {
         };
         drop(place);
         let _ = health.root.set(Arc::clone(&root));
+        if root.is_link {
+            let to = shown(root.real_path.as_os_str().as_bytes());
+            let remark = format!("is a symbolic link; what it points to is backed up: {to}");
+            let _ = events.send(Event::Remark(self.path.clone(), remark));
+        }
         if self.walk(&root).is_ok() {
             let _ = events.send(Event::WalkEnded);
         }
@@ -225,6 +240,8 @@ impl Walker {
             let reason = format!("this exclude pattern cannot be used and leaves nothing out: {reason}");
             out.exception(exception(unusable.pattern.as_bytes(), reason))?;
         }
-        Walk::new(&exclude, &self.shared, root, out).run()
+        Walk::new(&exclude, &self.shared, root, out)
+            .stored_in(self.own.clone())
+            .run()
     }
 }

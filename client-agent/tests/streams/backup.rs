@@ -21,7 +21,11 @@ pub(crate) const DONE: Outcome = Outcome::Over {
 };
 
 /// Backs up one item with `script`.
-async fn backup(item: &Path, exclude: &[&str], script: Script) -> (Result<Outcome, AttemptError>, Told) {
+pub(crate) async fn backup(
+    item: &Path,
+    exclude: &[&str],
+    script: Script,
+) -> (Result<Outcome, AttemptError>, Told) {
     let agent = MediaAgent::new(Script { items: 1, ..script });
     let ticket = backup_ticket(&[item.to_owned()], exclude);
     let outcome = tokio::time::timeout(Duration::from_secs(120), agent.run(&ticket, Ends::default())).await;
@@ -29,7 +33,7 @@ async fn backup(item: &Path, exclude: &[&str], script: Script) -> (Result<Outcom
 }
 
 /// Relative paths of all nodes, in the order of the walk; checks that names are sorted.
-fn paths(entries: &[Entry]) -> Vec<PathBuf> {
+pub(crate) fn paths(entries: &[Entry]) -> Vec<PathBuf> {
     let (mut paths, mut path) = (Vec::new(), Vec::new());
     let mut last_names: Vec<Vec<u8>> = vec![Vec::new()];
     for entry in entries {
@@ -238,7 +242,10 @@ async fn s02a_items_are_independent() {
     assert_eq!(codes, [None, Some(71), None, None]);
     assert_eq!(told.content(0, 0), b"content");
     assert_eq!(told.items[1].entries, []);
-    assert_eq!(nodes(&told.items[2].entries)[0].r#type(), NodeType::Symlink);
+    // A link is followed, and called what the policy calls it.
+    assert_eq!(nodes(&told.items[2].entries)[0].r#type(), NodeType::Directory);
+    assert_eq!(nodes(&told.items[2].entries)[0].name, &b"link"[..]);
+    assert_eq!(told.content(2, 1), b"content");
     assert_eq!(paths(&told.items[3].entries).len(), 2);
     assert_eq!(told.content(3, 1), b"content");
 }
@@ -376,7 +383,12 @@ async fn a_media_agent_that_breaks_the_protocol_ends_the_attempt() {
     fs::write(temp.path().join("file"), b"content").unwrap();
     let verdicts = |through, wanted| backup_down::Body::Verdicts(Verdicts { through, wanted });
     let needed = |number, indexes| backup_down::Body::Needed(Needed { number, indexes });
-    let begin = |item| backup_down::Body::BeginItem(BeginItem { item });
+    let begin = |item| {
+        backup_down::Body::BeginItem(BeginItem {
+            item,
+            ..Default::default()
+        })
+    };
     for (instead, violation) in [
         (verdicts(1, vec![7]), Violation::UnknownNode { node: 7 }),
         (verdicts(1, vec![0]), Violation::UnknownNode { node: 0 }),

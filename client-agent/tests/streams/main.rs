@@ -6,6 +6,7 @@
 mod backup;
 mod breaks;
 mod health;
+mod items;
 mod limits;
 mod local;
 mod media_agent;

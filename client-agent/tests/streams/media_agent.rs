@@ -64,6 +64,8 @@ pub(crate) struct Told {
 #[derive(Default)]
 pub(crate) struct Script {
     pub(crate) items: u32,
+    /// What it says of its repository.
+    pub(crate) repository: Vec<u8>,
     /// Nothing differs from the parent.
     pub(crate) wants_nothing: bool,
     /// Chunks it has already.

@@ -159,7 +159,12 @@ impl Engine<'_> {
                 text: format!("\"{}\" is not a plain absolute path", item.path),
             }));
         };
-        wire.send(Down::BeginItem(BeginItem { item: number }))?;
+        let config = self.base.repository.config_sha256();
+        let config = config.map_err(|error| self.base.storage_fault(&error))?;
+        wire.send(Down::BeginItem(BeginItem {
+            item: number,
+            repository_config_sha256: bytes::Bytes::copy_from_slice(config.as_bytes()),
+        }))?;
         let error = run.receive(wire, &self.tally, &mut self.exceptions, &mut self.checkpoints)?;
         match error {
             Some(error) => {

@@ -205,8 +205,12 @@ impl<'a> ItemRun<'a> {
             path,
             waits_for,
             seconds,
+            remark,
         } = path;
         self.base.progress.set_path(path.clone());
+        if !remark.is_empty() {
+            return self.silences.remark(self.base, path, remark);
+        }
         let next = "the job goes on when it does, or can be canceled";
         self.silences.tell(self.base, path, (waits_for, seconds), next)
     }

@@ -33,14 +33,27 @@ impl Silences {
         let text = format!(
             "{path}: the client's file system has not answered for {seconds} s ({waits_for}); {next}"
         );
-        let said = What::Detail(DetailSaid {
-            severity: Severity::Warning.into(),
-            text,
-        });
-        match base.recorder.try_event(said) {
-            // It is no result: the attempt goes on without it.
-            Err(error) if error.is_full() => Ok(()),
-            journalled => Ok(journalled?),
+        say(base, Severity::Warning, text)
+    }
+
+    /// Something else that the client says about a path.
+    pub(crate) fn remark(&mut self, base: &Base, path: String, remark: String) -> Result<(), Fault> {
+        let text = format!("{}: {}", shorten(path, MOST_SAID), shorten(remark, MOST_SAID));
+        if self.0.len() >= MOST_TOLD || !self.0.insert(text.clone()) {
+            return Ok(());
         }
+        say(base, Severity::Info, text)
+    }
+}
+
+fn say(base: &Base, severity: Severity, text: String) -> Result<(), Fault> {
+    let said = What::Detail(DetailSaid {
+        severity: severity.into(),
+        text,
+    });
+    match base.recorder.try_event(said) {
+        // It is no result: the attempt goes on without it.
+        Err(error) if error.is_full() => Ok(()),
+        journalled => Ok(journalled?),
     }
 }

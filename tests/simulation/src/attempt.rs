@@ -327,7 +327,10 @@ impl Media {
         if run.halt.is_some() {
             return self.finish(cx, id, Err(End::Halted));
         }
-        run.line.say(backup_down::Body::BeginItem(v1::BeginItem { item }));
+        run.line.say(backup_down::Body::BeginItem(v1::BeginItem {
+            item,
+            ..Default::default()
+        }));
         self.pump(cx, id);
         self.work(cx, id);
     }

@@ -402,7 +402,7 @@ impl Client {
                         .contradict("F-10", format!("{id} at the client: {error}"));
                 }
                 while let Some(body) = work.line.incoming.process() {
-                    if let backup_down::Body::BeginItem(v1::BeginItem { item }) = body {
+                    if let backup_down::Body::BeginItem(v1::BeginItem { item, .. }) = body {
                         work.line.say(backup_up::Body::ItemBegin(v1::ItemBegin {
                             item,
                             ..v1::ItemBegin::default()

@@ -274,7 +274,11 @@ impl Backup {
 
     async fn begin(&mut self, item: u32) {
         (self.next_node, self.last_offered) = (0, None);
-        self.say(backup_down::Body::BeginItem(BeginItem { item })).await;
+        self.say(backup_down::Body::BeginItem(BeginItem {
+            item,
+            repository_config_sha256: self.script.repository.clone().into(),
+        }))
+        .await;
     }
 
     async fn say(&mut self, body: backup_down::Body) {

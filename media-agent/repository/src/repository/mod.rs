@@ -25,7 +25,7 @@ use crate::id::{BlobId, BlobKind};
 use crate::index::{Index, IndexLoad};
 use crate::object;
 use crate::repository::damage::DamageNotes;
-use crate::storage::{FileKind, Recognise, Storage};
+use crate::storage::{CONFIG_NAME, FileKind, Recognise, Storage};
 
 use identity::Identity;
 
@@ -94,6 +94,11 @@ impl Repository {
 
     pub fn location(&self) -> &str {
         self.inner.storage.location()
+    }
+
+    /// SHA-256 of the sealed config as it lies there: whoever meets the repository's files knows it by that.
+    pub fn config_sha256(&self) -> Result<BlobId> {
+        Ok(BlobId::of(&self.storage().read(FileKind::Config, CONFIG_NAME)?))
     }
 
     /// Reads index files that are new since the last call and forgets those that are gone. A handle that was just
