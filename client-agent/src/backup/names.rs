@@ -188,6 +188,17 @@ fn fresh_stat(folder: &OwnedFd) -> Result<Stat, Errno> {
     fstat(folder)
 }
 
+/// Until a change gets another stamp. The clock of stamps is behind the one that sleeps go by, so one sleep may be too short.
+fn wait_for_tick_end(stat: &Stat) {
+    loop {
+        let left = Moment::now().until_tick_ends(stat);
+        if left.is_zero() {
+            return;
+        }
+        std::thread::sleep(left);
+    }
+}
+
 /// One reading of the whole list, of which the first names after a given one are kept.
 struct Pass {
     after: Option<Vec<u8>>,
@@ -244,7 +255,7 @@ impl Pass {
             return Ok(true);
         }
         // A change in this tick would leave no trace in the next reading.
-        std::thread::sleep(Moment::now().until_tick_ends(&after));
+        wait_for_tick_end(&after);
         Ok(false)
     }
 
