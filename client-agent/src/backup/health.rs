@@ -16,6 +16,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::budget::Stopping;
 use super::event::Event;
 use super::root::Root;
+use crate::host::errors::is_of_file_system;
 use crate::host::paths::shown;
 
 /// So many errors of the file system one after another are not errors of single files.
@@ -24,7 +25,7 @@ const MOST_IN_A_ROW: u32 = 10;
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What an error is about. The one table.
+/// What an error is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum About {
     File,
@@ -36,22 +37,8 @@ enum About {
 fn about(error: Errno) -> About {
     match error {
         Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS => About::Host,
-        Errno::IO
-        | Errno::STALE
-        | Errno::NOTCONN
-        | Errno::SHUTDOWN
-        | Errno::TIMEDOUT
-        | Errno::HOSTDOWN
-        | Errno::HOSTUNREACH
-        | Errno::NETDOWN
-        | Errno::NETUNREACH
-        | Errno::CONNRESET
-        | Errno::CONNABORTED
-        | Errno::CONNREFUSED
-        | Errno::REMOTEIO
-        | Errno::UCLEAN
-        | Errno::BADMSG
-        | Errno::NOMEDIUM => About::FileSystem,
+        Errno::CONNREFUSED | Errno::UCLEAN | Errno::BADMSG | Errno::NOMEDIUM => About::FileSystem,
+        _ if is_of_file_system(error) => About::FileSystem,
         _ => About::File,
     }
 }

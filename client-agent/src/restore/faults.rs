@@ -1,9 +1,11 @@
-//! What an error of the target's file system means: for one node only, or for the whole restore (S-14e). The one table.
+//! What an error of the target's file system means: for one node only, or for the whole restore (S-14e).
 //!
 //! Pure. Used by everything that writes; who asks the target again in case of doubt is `target`.
 
 use outlast_proto::words::StatusCode;
 use rustix::io::Errno;
+
+use crate::host::errors::is_of_file_system;
 
 /// How far an error reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,24 +23,13 @@ pub(super) fn reach(error: Errno) -> Reach {
     match error {
         Errno::NOSPC | Errno::DQUOT => Reach::Full,
         Errno::ROFS
-        | Errno::IO
-        | Errno::NOTCONN
-        | Errno::STALE
         | Errno::NODEV
         | Errno::NXIO
-        | Errno::SHUTDOWN
-        | Errno::TIMEDOUT
-        | Errno::HOSTDOWN
-        | Errno::HOSTUNREACH
-        | Errno::NETDOWN
-        | Errno::NETUNREACH
-        | Errno::CONNRESET
-        | Errno::CONNABORTED
-        | Errno::REMOTEIO
         | Errno::NOENT
         | Errno::MFILE
         | Errno::NFILE
         | Errno::NOMEM => Reach::Doubtful,
+        _ if is_of_file_system(error) => Reach::Doubtful,
         _ => Reach::OneNode,
     }
 }
