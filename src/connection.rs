@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use outlast_kit::errors::cause_of;
+use outlast_kit::errors::{cause_of, is_of_connection};
 use outlast_kit::leader::Primaries;
 use outlast_kit::tls::Credentials;
 use outlast_proto::v1;
@@ -130,10 +130,7 @@ impl Connection {
 
 /// Whether a status means that the node did not answer, rather than what it answered.
 pub(crate) fn is_silence(status: &Status) -> bool {
-    matches!(
-        status.code(),
-        Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded
-    ) || (status.code() == Code::Unknown && std::error::Error::source(status).is_some())
+    is_of_connection(status) || matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
 }
 
 /// A fresh id for a write; the same for all its repetitions.

@@ -86,11 +86,26 @@ pub fn cause_of(status: &Status) -> String {
     }
 }
 
+/// Whether our own side made up a status because the connection failed, rather than a server answering with it.
+///
+/// A graceful end of a server can show as any code (HTTP/2 `GOAWAY` in mid-call: `INTERNAL`); what an error of the
+/// connection became has that error as its source, which no status from outside has.
+#[must_use]
+pub fn is_of_connection(status: &Status) -> bool {
+    let without_answer = || match status.code() {
+        Code::Cancelled => true,
+        Code::Unavailable => !status.metadata().contains_key("content-type"),
+        _ => false,
+    };
+    status.details().is_empty() && (std::error::Error::source(status).is_some() || without_answer())
+}
+
 #[cfg(test)]
 mod tests {
     use std::io;
+    use std::sync::Arc;
 
-    use tonic::Status;
+    use tonic::{Code, Status};
 
     #[derive(Debug, thiserror::Error)]
     enum Layer {
@@ -132,5 +147,27 @@ mod tests {
             assert_eq!(super::cause_of(&status), said, "{kind}");
         }
         assert_eq!(super::cause_of(&Status::unavailable("away")), "away");
+    }
+
+    #[test]
+    fn t90_whatever_code_a_broken_connection_becomes_is_no_answer() {
+        for code in [
+            Code::Internal,
+            Code::Unknown,
+            Code::Unavailable,
+            Code::PermissionDenied,
+        ] {
+            let mut status = Status::new(code, "h2 protocol error");
+            status.set_source(Arc::new(io::Error::other("go away")));
+            assert!(super::is_of_connection(&status), "{code:?}");
+        }
+        assert!(super::is_of_connection(&Status::unavailable("refused")));
+        for answer in [
+            Status::internal("no"),
+            Status::permission_denied("no"),
+            super::not_leader(Some(("primary-2", "127.0.0.1:1"))),
+        ] {
+            assert!(!super::is_of_connection(&answer), "{answer:?}");
+        }
     }
 }

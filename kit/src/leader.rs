@@ -183,18 +183,14 @@ async fn one_try<T>(call: impl Future<Output = Result<T, Status>>, patience: Dur
 }
 
 fn sort_out<T>(status: Status) -> Try<T> {
-    let from_server = status.code() == Code::Unavailable && status.metadata().contains_key("content-type");
-    let detail = errors::detail(&status);
-    match status.code() {
-        Code::Unavailable if !detail.leader_address.is_empty() => {
-            Try::Elsewhere(Some(detail.leader_address), status.message().to_owned())
-        }
-        Code::Unavailable if from_server => Try::Elsewhere(None, status.message().to_owned()),
-        // Made up by our own side of the connection: refused, reset, TLS failure, shut down in mid-call.
-        Code::Unavailable | Code::Cancelled => Try::Dead(errors::cause_of(&status)),
-        Code::Unknown if std::error::Error::source(&status).is_some() => Try::Dead(errors::cause_of(&status)),
-        _ => Try::Refused(status),
+    if errors::is_of_connection(&status) {
+        return Try::Dead(errors::cause_of(&status));
     }
+    if status.code() != Code::Unavailable {
+        return Try::Refused(status);
+    }
+    let leader = Some(errors::detail(&status).leader_address).filter(|address| !address.is_empty());
+    Try::Elsewhere(leader, status.message().to_owned())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
