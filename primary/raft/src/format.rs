@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::peer::{NodeId, Seat};
+use crate::term::Term;
 use crate::types::{LogId, Membership, StoredMembership};
 
 #[derive(Debug, Error)]
@@ -70,7 +71,7 @@ pub(crate) fn end_in_words(end: Option<LogIdForm>) -> String {
 impl From<LogId> for LogIdForm {
     fn from(id: LogId) -> Self {
         Self {
-            term: id.leader_id.term,
+            term: id.leader_id.term.0,
             index: id.index,
         }
     }
@@ -79,7 +80,7 @@ impl From<LogId> for LogIdForm {
 impl From<LogIdForm> for LogId {
     fn from(id: LogIdForm) -> Self {
         Self {
-            leader_id: CommittedLeaderId::new(id.term),
+            leader_id: CommittedLeaderId::new(Term(id.term)),
             index: id.index,
         }
     }

@@ -23,6 +23,7 @@ mod node;
 mod options;
 mod peer;
 mod state;
+mod term;
 mod types;
 
 pub use error::{InitializeError, LossKind, MembershipError, ProposeError, StartError};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::peer::{NodeId, Seat};
 use crate::state::{SnapshotFile, StateStore};
+use crate::term::Term;
 
 openraft::declare_raft_types!(
     pub(crate) Config:
@@ -15,8 +16,9 @@ openraft::declare_raft_types!(
         R = Reply,
         NodeId = NodeId,
         Node = Seat,
+        Term = Term,
         // One leader per term, as in the paper.
-        LeaderId = LeaderId<u64, NodeId>,
+        LeaderId = LeaderId<Term, NodeId>,
         AsyncRuntime = openraft::TokioRuntime,
 );
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use outlast_raft::{Exclusion, StopReason};
+use outlast_raft::{Exclusion, RaftOptions, StopReason};
 use support::{
     Home, Node, assert_holds, cluster, copy, eventually, eventually_eq, leader, propose_somewhere,
 };
@@ -27,46 +27,52 @@ fn set_back(home: &Home) {
     copy(&copy_of(home), &home.data());
 }
 
-fn start(homes: &[Home]) -> Vec<Node> {
-    homes.iter().map(|home| Node::start(home).unwrap()).collect()
+/// Keeps next to nothing of the log.
+fn forgetful(home: &Home) -> Node {
+    let options = RaftOptions {
+        snapshot_every: 10,
+        keep_log: 0,
+        ..home.options()
+    };
+    Node::start_with(home, options).unwrap()
 }
 
-/// Three nodes, of which two were set back to a copy and have gone on in a later term.
-fn two_set_back() -> (Vec<Home>, Vec<Node>, Acked) {
-    let (homes, nodes) = cluster(3);
+fn start(homes: &[Home]) -> Vec<Node> {
+    homes.iter().map(forgetful).collect()
+}
+
+/// Three nodes, of which the last two were set back, to copies of different age, and have gone on as a group of two. The first
+/// has `lost` entries of its own since, the others `new` ones.
+fn two_set_back(lost: usize, new: usize) -> (Vec<Home>, Vec<Node>, Acked) {
+    let (homes, mut nodes) = cluster(3);
     let mut acked = Acked::new();
-    feed(&nodes, 20, "kept", &mut acked);
-    nodes.into_iter().for_each(Node::stop);
-    homes[1..]
-        .iter()
-        .for_each(|home| copy(&home.data(), &copy_of(home)));
-    let nodes = start(&homes);
-    feed(&nodes, 20, "only with the first", &mut acked);
-    let end = *acked.keys().next_back().unwrap();
-    eventually("all on every node", || {
-        nodes
-            .iter()
-            .all(|node| node.rows().contains_key(&end))
-            .then_some(())
-    });
+    for home in &homes[1..] {
+        feed(&nodes, 10, &format!("kept by {}", home.id), &mut acked);
+        everywhere(&nodes, &acked);
+        nodes.into_iter().for_each(Node::stop);
+        copy(&home.data(), &copy_of(home));
+        nodes = start(&homes);
+    }
+    feed(&nodes, lost, "only with the first", &mut acked);
+    everywhere(&nodes, &acked);
     nodes.into_iter().for_each(Node::stop);
     homes[1..].iter().for_each(set_back);
-    // Their next leader may be of the same term as the one whose entries are lost, the one after it is not.
+    // As many elections as the lost entries have seen: counted, their terms would be the same.
     let nodes = start(&homes[1..]);
-    let term = leader(&nodes).raft.leadership().borrow().term;
-    nodes.into_iter().for_each(Node::stop);
-    let nodes = start(&homes[1..]);
-    eventually("a later term", || {
-        (leader(&nodes).raft.leadership().borrow().term > term).then_some(())
-    });
-    feed(&nodes, 5, "after it was set back", &mut Acked::new());
+    feed(&nodes, new, "after it was set back", &mut Acked::new());
     (homes, nodes, acked)
 }
 
-#[test]
-fn t90_s12b_a_node_that_holds_more_than_its_group_stops_and_loses_nothing() {
-    let (homes, nodes, acked) = two_set_back();
-    let newer = Node::start(&homes[0]).unwrap();
+fn everywhere(nodes: &[Node], acked: &Acked) {
+    eventually("all on every node", || {
+        let has_all = |node: &Node| acked.keys().all(|index| node.rows().contains_key(index));
+        nodes.iter().all(has_all).then_some(())
+    });
+}
+
+/// Starts the first node again, which says that it holds another history, and has not touched its own.
+fn stopped(home: &Home, acked: &Acked) -> Node {
+    let newer = forgetful(home);
     let said = eventually("the node to stop", || newer.raft.stop_reason());
     let end = acked.keys().next_back().unwrap();
     let StopReason::Excluded(exclusion @ Exclusion::Diverged { node_id: 1, .. }) = said else {
@@ -75,7 +81,14 @@ fn t90_s12b_a_node_that_holds_more_than_its_group_stops_and_loses_nothing() {
     let text = exclusion.to_string();
     assert!(text.contains(&format!("up to entry {end} of term")), "{text}");
     assert!(!text.contains('{'), "{text}");
-    assert_holds(&newer.rows(), &acked);
+    assert_holds(&newer.rows(), acked);
+    newer
+}
+
+#[test]
+fn t90_s12b_a_node_that_holds_more_than_its_group_stops_and_loses_nothing() {
+    let (homes, nodes, acked) = two_set_back(20, 5);
+    let newer = stopped(&homes[0], &acked);
     newer.stop();
     nodes.into_iter().for_each(Node::stop);
 
@@ -84,7 +97,7 @@ fn t90_s12b_a_node_that_holds_more_than_its_group_stops_and_loses_nothing() {
     let mut nodes = start(&homes[..2]);
     eventually("the newer one to lead", || nodes[0].leads().then_some(()));
     set_back(&homes[2]);
-    nodes.push(Node::start(&homes[2]).unwrap());
+    nodes.push(forgetful(&homes[2]));
     for node in &nodes {
         eventually_eq("all rows", &true, || {
             let rows = node.rows();
@@ -92,4 +105,42 @@ fn t90_s12b_a_node_that_holds_more_than_its_group_stops_and_loses_nothing() {
         });
         assert_holds(&node.rows(), &acked);
     }
+}
+
+/// Counted terms would take the group's entries for the continuation of what this node holds.
+#[test]
+fn t90_s12b_a_node_whose_group_went_on_further_does_not_append_to_its_own() {
+    let (homes, nodes, acked) = two_set_back(5, 5);
+    let end = *acked.keys().next_back().unwrap();
+    while leader(&nodes).raft.status().last_log <= Some(end) {
+        propose_somewhere(&nodes, "on");
+    }
+    stopped(&homes[0], &acked).stop();
+    propose_somewhere(&nodes, "goes on");
+}
+
+/// The log that would show it is gone: at the group, which sends a snapshot.
+#[test]
+fn t90_s12b_a_snapshot_does_not_replace_another_history() {
+    let (homes, nodes, acked) = two_set_back(5, 20);
+    let end = *acked.keys().next_back().unwrap();
+    eventually("a log that begins later", || {
+        propose_somewhere(&nodes, "on");
+        nodes
+            .iter()
+            .all(|node| node.raft.status().purged > Some(end))
+            .then_some(())
+    });
+    stopped(&homes[0], &acked).stop();
+    propose_somewhere(&nodes, "goes on");
+}
+
+/// The log that would show it is gone: here. openraft takes what lies before its beginning for what the leader has.
+#[test]
+fn t90_s12b_a_node_with_a_snapshot_of_another_history_does_not_follow() {
+    let (homes, nodes, acked) = two_set_back(80, 5);
+    let newer = stopped(&homes[0], &acked);
+    assert!(newer.raft.status().purged > leader(&nodes).raft.status().last_log);
+    newer.stop();
+    propose_somewhere(&nodes, "goes on");
 }

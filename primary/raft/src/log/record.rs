@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::{self, LogIdForm, MembersForm};
 use crate::log::flushed::Flushed;
 use crate::options::MAX_COMMAND;
+use crate::term::Term;
 use crate::types::{Command, Payload, Vote};
 
 const ENTRY_VERSION: u8 = 1;
@@ -94,7 +95,7 @@ impl PartialOrd for VoteRecord {
 
 impl Encode for VoteRecord {
     fn encode<W: Write>(&self, mut w: W) -> io::Result<usize> {
-        w.write_all(&self.0.leader_id.term.to_be_bytes())?;
+        w.write_all(&self.0.leader_id.term.0.to_be_bytes())?;
         w.write_all(&self.0.leader_id.voted_for.to_be_bytes())?;
         w.write_all(&[u8::from(self.0.committed)])?;
         Ok(17)
@@ -103,7 +104,7 @@ impl Encode for VoteRecord {
 
 impl Decode for VoteRecord {
     fn decode<R: Read>(mut r: R) -> io::Result<Self> {
-        let (term, node) = (read_u64(&mut r)?, read_u64(&mut r)?);
+        let (term, node) = (Term(read_u64(&mut r)?), read_u64(&mut r)?);
         let mut committed = [0];
         r.read_exact(&mut committed)?;
         match committed[0] {

@@ -15,7 +15,8 @@ use crate::log::LogStore;
 use crate::net::wire::{self, Addressee, WireError};
 use crate::node::{Exclusion, Stop, StopReason};
 use crate::peer::{Incarnation, NodeId};
-use crate::types::{LogId, Raft, Vote};
+use crate::state::{Head, StateStore};
+use crate::types::{Raft, Vote};
 
 /// See the file's header.
 #[derive(Clone)]
@@ -23,8 +24,20 @@ pub(crate) struct Door {
     pub(crate) me: NodeId,
     pub(crate) raft: Raft,
     pub(crate) log: LogStore,
+    pub(crate) state: StateStore,
     pub(crate) stop: Stop,
 }
+
+/// What a request says of the history of whoever sent it.
+pub(super) struct Theirs {
+    /// Up to here it is committed there.
+    pub(super) committed: Option<LogIdForm>,
+    /// Entries that are in it.
+    pub(super) places: Vec<LogIdForm>,
+}
+
+/// Two entries that are not of one history: here and there.
+type Other = (LogIdForm, LogIdForm);
 
 /// What a member knows of the node that asks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,16 +84,34 @@ impl Door {
         }
     }
 
-    /// Whether what a leader has at these places is what was committed here. A leader that counts has everything that was ever
-    /// committed, unless it, or this node, was set back to an older copy; openraft would panic, or cut off what it has applied.
-    pub(super) fn same_history(
-        &self,
-        vote: &Vote,
-        theirs: impl Iterator<Item = LogId>,
-    ) -> Result<(), WireError> {
-        let Some((here, there, end)) = self.first_other(vote, theirs).map_err(WireError::Log)? else {
+    /// Whether what a leader has is what was committed here. A leader that counts has everything that was ever committed, unless
+    /// it, or this node, was set back to an older copy; openraft would panic, or cut off what it has applied.
+    pub(super) fn same_history(&self, vote: &Vote, theirs: &Theirs) -> Result<(), WireError> {
+        self.stop_if_other(self.first_other(vote, theirs))
+    }
+
+    /// [`Self::same_history`] for a snapshot, which would replace what was committed here.
+    pub(super) fn same_history_in(&self, vote: &Vote, snapshot: &Head) -> Result<(), WireError> {
+        let Some(applied) = snapshot.applied else {
             return Ok(());
         };
+        let theirs = Theirs {
+            committed: Some(applied),
+            places: Vec::new(),
+        };
+        self.same_history(vote, &theirs)?;
+        let replaced = self.end().map(|end| {
+            let end = end?;
+            Some((end, snapshot.terms.other_at(applied, end)?))
+        });
+        self.stop_if_other(replaced)
+    }
+
+    fn stop_if_other(&self, compared: io::Result<Option<Other>>) -> Result<(), WireError> {
+        let Some((here, there)) = compared.map_err(WireError::Log)? else {
+            return Ok(());
+        };
+        let end = self.end().map_err(WireError::Log)?.unwrap_or(here);
         self.stop.give(StopReason::Excluded(Exclusion::Diverged {
             node_id: self.me,
             here: here.to_string(),
@@ -94,26 +125,40 @@ impl Door {
         })
     }
 
-    fn first_other(
-        &self,
-        vote: &Vote,
-        theirs: impl Iterator<Item = LogId>,
-    ) -> io::Result<Option<(LogIdForm, LogIdForm, LogIdForm)>> {
-        let Some(end) = self.log.committed()? else {
+    /// The last entry that is known to be committed here.
+    fn end(&self) -> io::Result<Option<LogIdForm>> {
+        let metrics = self.raft.metrics();
+        // What the log says of that may have been lost in a power cut.
+        let applied = metrics.borrow_watched().last_applied.map(LogIdForm::from);
+        Ok(self.log.committed()?.max(applied))
+    }
+
+    fn first_other(&self, vote: &Vote, theirs: &Theirs) -> io::Result<Option<Other>> {
+        let Some(end) = self.end()? else {
             return Ok(None);
         };
-        // One that leads no more may have something else there. What was committed here came with a vote that is here by now.
-        if self.log.vote()?.is_some_and(|mine| *vote < mine) {
-            return Ok(None);
-        }
+        // One that leads no more may have something else that is not committed. What was committed here came with a vote
+        // that is here by now.
+        let leads = self.log.vote()?.is_none_or(|mine| *vote >= mine);
         let (purged, last) = self.log.ends()?;
-        for there in theirs.map(LogIdForm::from) {
-            let is_past = purged.is_some_and(|purged| there.index <= purged.index);
-            if is_past || there.index > end.index || last == Some(there) {
+        for there in theirs.committed.iter().chain(&theirs.places).copied() {
+            let is_committed = theirs
+                .committed
+                .is_some_and(|committed| there.index <= committed.index);
+            if last == Some(there) || !(leads || is_committed) {
                 continue;
             }
-            if let Some(here) = self.log.id_at(there.index)?.filter(|here| *here != there) {
-                return Ok(Some((here, there, end)));
+            let here = if there.index > end.index {
+                // Terms grow along a log: this one has nothing of the term that ends what is here.
+                (there.term < end.term).then_some(end)
+            } else if purged.is_some_and(|purged| there.index < purged.index) {
+                // openraft takes for the same whatever lies before the beginning of the log.
+                self.state.with_blocking(|core| Ok(core.other_at(there)))?
+            } else {
+                self.log.id_at(there.index)?.filter(|here| *here != there)
+            };
+            if let Some(here) = here {
+                return Ok(Some((here, there)));
             }
         }
         Ok(None)

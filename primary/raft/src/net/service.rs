@@ -13,7 +13,7 @@ use outlast_proto::v1::{HelloRequest, HelloResponse, RaftFrame};
 use serde::Serialize;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::net::door::{Door, Known};
+use crate::net::door::{Door, Known, Theirs};
 use crate::net::heard::Heard;
 use crate::net::receive;
 use crate::net::wire::{self, WireError};
@@ -78,7 +78,7 @@ impl RaftRpc for RaftService {
             .meta()
             .map_err(|e| Status::invalid_argument(e.to_string()))?;
         self.door
-            .same_history(&received.vote, meta.last_log_id.into_iter())?;
+            .same_history_in(&received.vote, received.snapshot.head())?;
         let snapshot = Snapshot {
             meta,
             snapshot: received.snapshot.clone(),
@@ -161,7 +161,12 @@ fn append(door: &Door, frame: &RaftFrame) -> Result<AppendEntriesRequest<Config>
         });
     }
     let entries = request.entries.iter().map(|entry| entry.log_id);
-    door.same_history(&request.vote, request.prev_log_id.into_iter().chain(entries))?;
+    let places = request.prev_log_id.into_iter().chain(entries);
+    let theirs = Theirs {
+        committed: request.leader_commit.map(Into::into),
+        places: places.map(Into::into).collect(),
+    };
+    door.same_history(&request.vote, &theirs)?;
     Ok(request)
 }
 

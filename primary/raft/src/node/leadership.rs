@@ -15,7 +15,7 @@ use crate::types::{Config, Metrics, Raft};
 pub struct Leadership {
     /// The leader this node knows of.
     pub leader: Option<NodeId>,
-    /// The term it knows of; grows with every election.
+    /// The term it knows of; higher with every election, by how much says nothing.
     pub term: u64,
     /// This node leads. It may have lost its majority without knowing yet: a proposal tells.
     pub is_me: bool,
@@ -151,7 +151,7 @@ fn leadership(metrics: &Metrics, me: NodeId) -> Leadership {
     let is_me = metrics.state.is_leader() && metrics.current_leader == Some(me);
     Leadership {
         leader: metrics.current_leader,
-        term: metrics.current_term,
+        term: metrics.current_term.0,
         is_me,
     }
 }

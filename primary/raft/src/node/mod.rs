@@ -89,6 +89,7 @@ impl RaftNode {
                 me: id,
                 raft: raft.clone(),
                 log: log.clone(),
+                state: state.clone(),
                 stop: stop.clone(),
             },
             connect,

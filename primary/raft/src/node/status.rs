@@ -81,7 +81,7 @@ impl RaftNode {
         };
         RaftStatus {
             id: metrics.id,
-            term: metrics.current_term,
+            term: metrics.current_term.0,
             leader: leader.and_then(|id| Some((id, metrics.membership_config.get_node(&id)?.peer()))),
             role,
             last_log: metrics.last_log_index,

@@ -56,6 +56,12 @@ impl Core {
         self.rows.meta()
     }
 
+    /// What was applied in the place of this entry of a leader's, if that is another one.
+    pub(crate) fn other_at(&self, there: LogIdForm) -> Option<LogIdForm> {
+        let meta = self.meta();
+        meta.terms.other_at(meta.applied?, there)
+    }
+
     pub(crate) fn snapshot(&self) -> Option<&SnapshotFile> {
         self.snapshots.newest()
     }
@@ -96,7 +102,10 @@ impl Core {
         let applied = LogIdForm::from(last.log_id);
         let (mut replies, mut changed, mut membership) =
             (Vec::with_capacity(entries.len()), BTreeMap::new(), None);
+        let (mut before, mut terms) = (self.meta().applied, self.meta().terms.clone());
         for entry in entries {
+            let id = LogIdForm::from(entry.log_id);
+            terms.follow(before.replace(id), id);
             let mut reply = Reply(Bytes::new());
             match &entry.payload {
                 Payload::Blank => {}
@@ -124,7 +133,12 @@ impl Core {
         for view in self.views.values_mut() {
             view.keep(&changes);
         }
-        self.rows.write(&changes, MetaChange { applied, membership })?;
+        let meta = MetaChange {
+            applied,
+            membership,
+            terms,
+        };
+        self.rows.write(&changes, meta)?;
         Ok(replies)
     }
 
@@ -186,11 +200,14 @@ impl Core {
         // Named before the rows are replaced: a crash in between installs it again at start.
         let file = self.snapshots.adopt(file)?;
         let Head {
-            applied, membership, ..
+            applied,
+            membership,
+            terms,
+            ..
         } = file.head().clone();
         self.views.clear();
         self.checks.clear();
-        let rows = self.rows.replace(file.rows()?, applied, membership)?;
+        let rows = self.rows.replace(file.rows()?, applied, membership, terms)?;
         self.machine
             .restore(rows, applied.map_or(0, |id| id.index))
             .map_err(|e: MachineError| io::Error::other(e))

@@ -12,6 +12,7 @@ mod open;
 mod rows;
 mod snapshot;
 mod store;
+mod terms;
 
 #[cfg(test)]
 mod suite;
@@ -21,5 +22,5 @@ pub(crate) use core::Core;
 pub(crate) use kept::Kept;
 pub(crate) use open::{OpenFault, open};
 pub(crate) use rows::{Rows, RowsFault};
-pub(crate) use snapshot::SnapshotFile;
+pub(crate) use snapshot::{Head, SnapshotFile};
 pub(crate) use store::{StateStore, blocking};

@@ -22,6 +22,7 @@ use thiserror::Error;
 
 use crate::format::{self, FormatError, LogIdForm, MembershipForm};
 use crate::peer::NodeId;
+use crate::state::terms::Terms;
 
 const META_VERSION: u8 = 1;
 const CURRENT_VERSION: u8 = 1;
@@ -42,6 +43,9 @@ pub(crate) struct Meta {
     pub(crate) applied: Option<LogIdForm>,
     pub(crate) membership: MembershipForm,
     pub(crate) tally: Tally,
+    /// Empty in rows of before it was kept.
+    #[serde(default, skip_serializing_if = "Terms::is_empty")]
+    pub(crate) terms: Terms,
 }
 
 /// How many rows there are, and the sum of their checksums.
@@ -147,6 +151,7 @@ impl Rows {
             applied: None,
             membership: MembershipForm::default(),
             tally: Tally::default(),
+            terms: Terms::default(),
         };
         let tree = db.open_tree(tree_name(0))?;
         tree.insert(META, format::encode(META_VERSION, &meta)?)?;
@@ -237,6 +242,7 @@ impl Rows {
         let mut next = Meta {
             applied: Some(meta.applied),
             membership: meta.membership.unwrap_or_else(|| self.meta.membership.clone()),
+            terms: meta.terms,
             ..self.meta.clone()
         };
         let mut batch = sled::Batch::default();
@@ -264,6 +270,7 @@ impl Rows {
         rows: impl Iterator<Item = io::Result<Row>>,
         applied: Option<LogIdForm>,
         membership: MembershipForm,
+        terms: Terms,
     ) -> Result<Vec<Row>, RowsFault> {
         let generation = self.generation + 1;
         self.db.drop_tree(tree_name(generation))?;
@@ -283,6 +290,7 @@ impl Rows {
             applied,
             membership,
             tally,
+            terms,
         };
         batch.insert(META, format::encode(META_VERSION, &meta)?);
         tree.apply_batch(batch)?;
@@ -314,6 +322,7 @@ pub(crate) struct Change {
 pub(crate) struct MetaChange {
     pub(crate) applied: LogIdForm,
     pub(crate) membership: Option<MembershipForm>,
+    pub(crate) terms: Terms,
 }
 
 /// sled gives its lock on the file back some time after it was dropped. Whoever calls this holds the lock on the whole

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::{self, FormatError, LogIdForm, MembershipForm};
 use crate::state::rows::{Meta, Row, Tally};
+use crate::state::terms::Terms;
 use crate::types::SnapshotMeta;
 
 const MAGIC: &[u8; 8] = b"OUTLSNAP";
@@ -22,11 +23,14 @@ const VERSION: u8 = 1;
 const MAX_HEAD: u32 = 16 * 1024 * 1024;
 
 /// What the rows of a snapshot are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head {
     pub(crate) applied: Option<LogIdForm>,
     pub(crate) membership: MembershipForm,
     pub(crate) tally: Tally,
+    /// Empty in snapshots of before it was kept.
+    #[serde(default, skip_serializing_if = "Terms::is_empty")]
+    pub(crate) terms: Terms,
 }
 
 impl From<&Meta> for Head {
@@ -35,6 +39,7 @@ impl From<&Meta> for Head {
             applied: meta.applied,
             membership: meta.membership.clone(),
             tally: meta.tally,
+            terms: meta.terms.clone(),
         }
     }
 }
@@ -164,11 +169,7 @@ struct Reader<F> {
 
 impl<F: Read> Reader<F> {
     fn new(file: F, len: u64) -> io::Result<Self> {
-        let head = Head {
-            applied: None,
-            membership: MembershipForm::default(),
-            tally: Tally::default(),
-        };
+        let head = Head::default();
         let left = len.checked_sub(4).ok_or_else(|| damaged("it is too short"))?;
         let input = BufReader::with_capacity(256 * 1024, file);
         let mut reader = Self {
@@ -279,8 +280,8 @@ mod tests {
         let applied = Some(LogIdForm { term: 1, index: 7 });
         let head = Head {
             applied,
-            membership: MembershipForm::default(),
             tally,
+            ..Head::default()
         };
         let mut writer = SnapshotWriter::create(path, &head).unwrap();
         writer.row(b"key", b"value").unwrap();

@@ -237,13 +237,21 @@ fn an_install_that_fails_half_way_leaves_the_old_rows() {
     let mut rows = super::Rows::create(dir.path(), 1).unwrap();
     let row = |n: u32| (n.to_be_bytes().to_vec(), b"value".to_vec());
     let applied = Some(LogIdForm { term: 1, index: 5 });
-    rows.replace((0..10).map(row).map(Ok), applied, Default::default())
-        .unwrap();
+    rows.replace(
+        (0..10).map(row).map(Ok),
+        applied,
+        Default::default(),
+        Default::default(),
+    )
+    .unwrap();
     let broken = (10..3_000)
         .map(row)
         .map(Ok)
         .chain([Err(std::io::Error::other("cut"))]);
-    assert!(rows.replace(broken, None, Default::default()).is_err());
+    assert!(
+        rows.replace(broken, None, Default::default(), Default::default())
+            .is_err()
+    );
     drop(rows);
     let (mut rows, content) = super::Rows::open(dir.path()).unwrap();
     assert_eq!(
@@ -251,8 +259,13 @@ fn an_install_that_fails_half_way_leaves_the_old_rows() {
         ((0..10).map(row).collect(), applied)
     );
     // And the next one is not mixed with what the failed one left.
-    rows.replace((0..3).map(row).map(Ok), applied, Default::default())
-        .unwrap();
+    rows.replace(
+        (0..3).map(row).map(Ok),
+        applied,
+        Default::default(),
+        Default::default(),
+    )
+    .unwrap();
     drop(rows);
     assert_eq!(
         super::Rows::open(dir.path()).unwrap().1,
@@ -275,7 +288,9 @@ async fn a_snapshot_named_before_a_crash_is_installed_at_start() {
         .unwrap();
     let (mut log, state) = open(&to);
     // Its first promise: from here on the directory is kept as it is.
-    log.save_vote(&crate::types::Vote::new(1, 1)).await.unwrap();
+    log.save_vote(&crate::types::Vote::new(1.into(), 1))
+        .await
+        .unwrap();
     let close = move || state.close().and_then(|()| log.close());
     super::blocking(close).await.unwrap();
     for file in std::fs::read_dir(from.path().join("snapshot"))
