@@ -37,7 +37,7 @@ pub use snapshot::{Snapshot, SnapshotSummary};
 pub use storage::{CONFIG_NAME, FileKind, Found, LocalStorage, Place, Recognise, Storage};
 pub use time::{InvalidTime, Timestamp};
 pub use tree::{
-    ExtendedAttribute, Node, NodeKind, Tree, TreeEncoder, TreeReader, go_mode_from_st_mode,
+    ExtendedAttribute, Node, NodeKind, Tree, TreeEncoder, TreeReader, TreeRoom, go_mode_from_st_mode,
     st_mode_from_go_mode,
 };
 pub use writer::{Added, Anew, Flushed, Writer, WriterOptions};

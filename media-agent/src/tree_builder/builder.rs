@@ -13,7 +13,7 @@ use outlast_proto::words::limits::{MOST_CHUNKS, MOST_LEVELS, MOST_WAITING, MOST_
 use outlast_repository::{BlobId, Node, NodeKind, RepositoryError};
 
 use super::compare::{ParentCursor, Trust, not_to_be_trusted, unchanged_content};
-use super::directory::{Directory, DirectoryKey, Memory, Place};
+use super::directory::{Directory, DirectoryKey, Memory, Place, Refused};
 use super::nodes::{check_name, directory_above, node_of_message, show_bytes};
 use super::path::ItemPath;
 use super::{BuildError, Trees, violation};
@@ -420,7 +420,20 @@ impl<T: Trees> TreeBuilder<T> {
     fn fill(&mut self, place: Place, node: Option<Node>) -> Result<(), BuildError> {
         let directory = (self.directories.get_mut(&place.directory)).ok_or_else(no_directory)?;
         for refused in directory.fill(place, node, &mut self.memory)? {
-            self.left_out(Some(place), &refused.name, refused.reason);
+            let Refused {
+                node,
+                reason,
+                is_kept,
+            } = refused;
+            self.left_out(Some(place), &node.name, reason);
+            match node.kind {
+                _ if is_kept => {}
+                NodeKind::Dir => self.counters.directories -= 1,
+                _ => {
+                    self.counters.files -= 1;
+                    self.counters.bytes -= node.size;
+                }
+            }
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 //!
 //! Reads trees as the walk enters directories; decides nothing about content that is offered. Used by `builder`.
 
+use std::cmp::Ordering;
+
 use outlast_proto::words::limits::MOST_CHUNKS;
 use outlast_repository::{BlobId, Node, NodeKind, RepositoryError, Timestamp, Tree, TreeReader};
 
@@ -42,8 +44,9 @@ pub(super) fn not_to_be_trusted(ctime: Timestamp) -> Timestamp {
 pub(super) struct ParentCursor {
     subtree: Option<BlobId>,
     /// None while it is folded.
-    nodes: Option<std::iter::Peekable<Entries>>,
-    memory: usize,
+    nodes: Option<Entries>,
+    /// The first entry that was not asked for.
+    next: Option<Node>,
 }
 
 /// Entries up to the first that cannot be read.
@@ -70,7 +73,7 @@ impl ParentCursor {
         let mut cursor = Self {
             subtree: parent.and_then(|node| node.subtree),
             nodes: None,
-            memory: 0,
+            next: None,
         };
         cursor.unfold(trees)?;
         Ok(cursor)
@@ -78,19 +81,32 @@ impl ParentCursor {
 
     /// The parent's entry of that name; names come in rising order.
     pub(super) fn take(&mut self, trees: &impl Trees, name: &[u8]) -> Result<Option<Node>, RepositoryError> {
+        let mut next = self.next.take();
         let nodes = self.unfold(trees)?;
-        while nodes.next_if(|node| node.name.as_slice() < name).is_some() {}
-        Ok(nodes.next_if(|node| node.name.as_slice() == name))
+        loop {
+            let Some(node) = next.or_else(|| nodes.next()) else {
+                return Ok(None);
+            };
+            match node.name.as_slice().cmp(name) {
+                Ordering::Less => next = None,
+                Ordering::Equal => return Ok(Some(node)),
+                Ordering::Greater => {
+                    self.next = Some(node);
+                    return Ok(None);
+                }
+            }
+        }
     }
 
     /// What it takes of the memory, about.
     pub(super) fn memory(&self) -> usize {
-        self.memory
+        let entries = self.nodes.as_ref().map_or(0, |nodes| nodes.0.memory());
+        entries + self.next.as_ref().map_or(0, Node::memory)
     }
 
     /// Lets go of everything that can be read again.
     pub(super) fn fold(&mut self) {
-        (self.nodes, self.memory) = (None, 0);
+        (self.nodes, self.next) = (None, None);
     }
 
     /// No further entry is asked for.
@@ -99,14 +115,12 @@ impl ParentCursor {
         self.subtree = None;
     }
 
-    fn unfold(&mut self, trees: &impl Trees) -> Result<&mut std::iter::Peekable<Entries>, RepositoryError> {
+    fn unfold(&mut self, trees: &impl Trees) -> Result<&mut Entries, RepositoryError> {
         if self.nodes.is_none() {
-            let entries = match &self.subtree {
+            self.nodes = Some(match &self.subtree {
                 Some(subtree) => open(|id| trees.open(id), subtree)?,
                 None => Entries(Tree::default().into()),
-            };
-            self.memory = entries.0.memory();
-            self.nodes = Some(entries.peekable());
+            });
         }
         Ok(self.nodes.as_mut().expect("it was just set"))
     }

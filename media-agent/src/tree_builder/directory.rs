@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use outlast_proto::words::limits::MOST_WAITING;
-use outlast_repository::{Node, RepositoryError, TreeEncoder};
+use outlast_repository::{Node, RepositoryError, TreeEncoder, TreeRoom};
 
 use super::compare::ParentCursor;
 
@@ -27,6 +27,8 @@ pub(super) struct Directory {
     pub(super) place: Option<Place>,
     pub(super) parent: ParentCursor,
     tree: TreeEncoder,
+    /// What is counted of its memory; asking the tree for a copy makes it take more.
+    counted: usize,
     last_name: Vec<u8>,
     /// From the first that waits on.
     entries: VecDeque<Entry>,
@@ -55,17 +57,25 @@ pub(super) struct Memory {
     written: usize,
 }
 
-/// An entry that is not in the tree of its directory, though nothing is wrong with it.
+/// Attributes of one entry beyond this have less room than names: a file is worth more than the attributes of its neighbours.
+const MANY_ATTRIBUTES: usize = 1 << 10;
+
+/// An entry that is not, or not whole, in the tree of its directory, though nothing is wrong with it.
 #[derive(Debug)]
 pub(super) struct Refused {
-    pub(super) name: Vec<u8>,
+    pub(super) node: Node,
     pub(super) reason: &'static str,
+    /// Without its attributes.
+    pub(super) is_kept: bool,
 }
 
 const TOO_MANY_WAIT: &str = "it is left out: the media agent holds more than 64 MiB of files and their lists of chunks that wait for \
                              the content of a file before them";
 const TREE_FULL: &str = "it is left out: the list of its directory has reached the 1 GiB that it may have, or together with those of the \
                          directories above it the 80 MiB that the media agent takes for them when compressed; spread it over more directories";
+const ATTRIBUTES_FULL: &str = "its extended attributes are left out: with them the list of its directory would pass three quarters of the 1 GiB that \
+                               it may have, or of the 80 MiB that the media agent takes for it and those of the directories above it when \
+                               compressed; spread the files over more directories";
 
 impl Directory {
     pub(super) fn new(
@@ -75,17 +85,26 @@ impl Directory {
         tree: TreeEncoder,
         memory: &mut Memory,
     ) -> Self {
-        memory.written += tree.memory();
-        Self {
+        let mut directory = Self {
             node,
             place,
             parent,
             tree,
+            counted: 0,
             last_name: Vec::new(),
             entries: VecDeque::new(),
             written: 0,
             left: false,
-        }
+        };
+        directory.count(memory);
+        directory
+    }
+
+    /// Counts what its tree takes of the memory now.
+    fn count(&mut self, memory: &mut Memory) {
+        let now = self.tree.memory();
+        memory.written = memory.written - self.counted + now;
+        self.counted = now;
     }
 
     /// Whether an entry of this name may follow.
@@ -122,8 +141,9 @@ impl Directory {
             Some((_, node)) if index == 0 => Entry::Whole(Box::new(node), 0),
             Some((cost, node)) if memory.waiting + cost > MOST_WAITING => {
                 refused.push(Refused {
-                    name: node.name,
+                    node,
                     reason: TOO_MANY_WAIT,
+                    is_kept: false,
                 });
                 Entry::LeftOut
             }
@@ -132,20 +152,23 @@ impl Directory {
                 Entry::Whole(Box::new(node), cost)
             }
         };
-        memory.written -= self.tree.memory();
+        let others = memory.written - self.counted;
         while let Some(entry) = self.entries.pop_front_if(|entry| !matches!(entry, Entry::Waits)) {
             self.written += 1;
             let Entry::Whole(node, cost) = entry else { continue };
             memory.waiting -= cost;
-            let room = MOST_IN_TREES.saturating_sub(memory.written);
-            if !self.tree.try_push(&node, room)? {
-                refused.push(Refused {
-                    name: node.name,
-                    reason: TREE_FULL,
-                });
-            }
+            let (is_kept, reason) = match push(&mut self.tree, &node, others)? {
+                Pushed::Whole => continue,
+                Pushed::WithoutAttributes => (true, ATTRIBUTES_FULL),
+                Pushed::Not => (false, TREE_FULL),
+            };
+            refused.push(Refused {
+                node: *node,
+                reason,
+                is_kept,
+            });
         }
-        memory.written += self.tree.memory();
+        self.count(memory);
         Ok(refused)
     }
 
@@ -158,9 +181,16 @@ impl Directory {
         let mut tree = self.tree.copy()?;
         for (slot, entry) in (self.written..).zip(&self.entries) {
             let place = Place { directory: key, slot };
+            // What there is no room for is missing in a checkpoint without a word: the directory's own tree will say so.
             match entry {
-                Entry::Whole(node, _) => push_if_room(&mut tree, node)?,
-                Entry::Waits => waiting(place).map_or(Ok(()), |node| push_if_room(&mut tree, &node))?,
+                Entry::Whole(node, _) => {
+                    push(&mut tree, node, 0)?;
+                }
+                Entry::Waits => {
+                    if let Some(node) = waiting(place) {
+                        push(&mut tree, &node, 0)?;
+                    }
+                }
                 Entry::LeftOut => {}
             }
         }
@@ -183,12 +213,42 @@ impl Directory {
     }
 
     pub(super) fn into_tree(self, memory: &mut Memory) -> (Node, Option<Place>, TreeEncoder) {
-        memory.written -= self.tree.memory();
+        memory.written -= self.counted;
         (self.node, self.place, self.tree)
     }
 }
 
-/// In the tree of a checkpoint, what there is no room for is missing without a word: the directory's own tree will say so.
-fn push_if_room(tree: &mut TreeEncoder, node: &Node) -> Result<(), RepositoryError> {
-    tree.try_push(node, MOST_IN_TREES).map(drop)
+/// How much of an entry got into the tree.
+enum Pushed {
+    Whole,
+    WithoutAttributes,
+    Not,
+}
+
+/// Adds an entry as far as there is room; `others` is what other trees take of the memory.
+fn push(tree: &mut TreeEncoder, node: &Node, others: usize) -> Result<Pushed, RepositoryError> {
+    let all = TreeRoom::in_memory(MOST_IN_TREES.saturating_sub(others));
+    let attributes = node.extended_attributes.iter();
+    let attributes: usize = attributes.map(|one| one.name.len() + one.value.len()).sum();
+    let room = if attributes > MANY_ATTRIBUTES {
+        TreeRoom {
+            text: all.text / 4 * 3,
+            memory: all.memory.saturating_sub(MOST_IN_TREES / 4),
+        }
+    } else {
+        all
+    };
+    if tree.try_push(node, room)? {
+        return Ok(Pushed::Whole);
+    }
+    if attributes > 0 {
+        let bare = Node {
+            extended_attributes: Vec::new(),
+            ..node.clone()
+        };
+        if tree.try_push(&bare, all)? {
+            return Ok(Pushed::WithoutAttributes);
+        }
+    }
+    Ok(Pushed::Not)
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::error::Damage;
 use crate::id::BlobId;
 use crate::time::Timestamp;
+use crate::tree::pieces::Piece;
 use crate::tree::quote::unquote;
 use crate::tree::{ExtendedAttribute, Node, NodeKind, Tree};
 
@@ -82,10 +83,14 @@ pub(super) fn tree(blob: &[u8]) -> Result<Tree, Damage> {
 }
 
 /// One entry, cut out of a tree.
-pub(super) fn entry(text: &[u8]) -> Result<Node, Damage> {
-    serde_json::from_slice(text)
-        .map_err(Damage::malformed)
-        .and_then(node)
+pub(super) fn entry(piece: Piece<'_>) -> Result<Node, Damage> {
+    let Piece { text, mut content } = piece;
+    let mut json: NodeJson<'_> = serde_json::from_slice(text).map_err(Damage::malformed)?;
+    if !content.is_empty() {
+        content.extend(json.content.unwrap_or_default());
+        json.content = Some(content);
+    }
+    node(json)
 }
 
 fn node(json: NodeJson<'_>) -> Result<Node, Damage> {

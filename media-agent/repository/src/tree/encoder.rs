@@ -22,6 +22,24 @@ const TAIL: usize = 100;
 /// An id is 64 digits of random bytes: compressed, a little more than those.
 const ID_COMPRESSED: usize = 38;
 
+/// How far a tree may grow with an entry.
+#[derive(Debug, Clone, Copy)]
+pub struct TreeRoom {
+    /// Plain bytes; never more than a blob may have.
+    pub text: usize,
+    /// What it takes of the memory; see [`TreeEncoder::memory`].
+    pub memory: usize,
+}
+
+impl TreeRoom {
+    /// As long as a blob may be, within so much of the memory.
+    #[must_use]
+    pub fn in_memory(memory: usize) -> TreeRoom {
+        let text = MOST_TREE;
+        TreeRoom { text, memory }
+    }
+}
+
 /// A tree in the making.
 pub struct TreeEncoder {
     zstd_level: i32,
@@ -64,16 +82,15 @@ impl TreeEncoder {
     /// # Errors
     /// [`RepositoryError::Refused`] if the tree would become longer than a blob may be.
     pub fn push(&mut self, node: &Node) -> Result<()> {
-        if self.try_push(node, usize::MAX)? {
+        if self.try_push(node, TreeRoom::in_memory(usize::MAX))? {
             return Ok(());
         }
         let limit = MOST_TREE as u64;
         Err(refused(BlobId::of(&node.name), Damage::TooLarge { limit }))
     }
 
-    /// As [`TreeEncoder::push`], if there is room: false leaves the tree as it is. None is there where the tree would become longer
-    /// than a blob may be, or take more than `most_memory`.
-    pub fn try_push(&mut self, node: &Node, most_memory: usize) -> Result<bool> {
+    /// As [`TreeEncoder::push`], if there is room: false leaves the tree as it is.
+    pub fn try_push(&mut self, node: &Node, room: TreeRoom) -> Result<bool> {
         let before = self.text.len();
         if !self.is_empty {
             self.text.push(',');
@@ -81,7 +98,7 @@ impl TreeEncoder {
         push_head(&mut self.text, node, &mut self.quoted);
         let ids = node.content.as_ref().map_or(0, Vec::len);
         let plain_len = self.plain_len() + ids * ID + TAIL;
-        if plain_len > MOST_TREE || self.memory() + ids * ID_COMPRESSED > most_memory {
+        if plain_len > room.text.min(MOST_TREE) || self.memory() + ids * ID_COMPRESSED > room.memory {
             self.text.truncate(before);
             return Ok(false);
         }
@@ -246,7 +263,7 @@ fn refused(id: BlobId, damage: Damage) -> RepositoryError {
 
 #[cfg(test)]
 mod tests {
-    use super::{EncodedTree, TreeEncoder};
+    use super::{EncodedTree, TreeEncoder, TreeRoom};
     use crate::id::BlobId;
     use crate::tree::{Node, Tree};
 
@@ -285,6 +302,13 @@ mod tests {
             user: "u".repeat(bytes),
             ..Node::default()
         };
+        let (room, long) = (
+            TreeRoom::in_memory(5000),
+            TreeRoom {
+                text: 500,
+                ..TreeRoom::in_memory(5000)
+            },
+        );
         let mut encoder = TreeEncoder::new(1);
         for (name, bytes, fits) in [
             ("a", 1, true),
@@ -293,7 +317,7 @@ mod tests {
             ("d", 9000, false),
         ] {
             assert_eq!(
-                encoder.try_push(&node(name, bytes), 5000).unwrap(),
+                encoder.try_push(&node(name, bytes), room).unwrap(),
                 fits,
                 "{name}"
             );
@@ -304,8 +328,9 @@ mod tests {
         assert_eq!(encoder.into_bytes().unwrap(), tree.encode());
         // The first entry is not followed by a comma either.
         let mut encoder = TreeEncoder::new(1);
-        assert!(!encoder.try_push(&node("a", 9000), 5000).unwrap());
-        assert!(encoder.try_push(&node("b", 1), 5000).unwrap());
+        assert!(!encoder.try_push(&node("a", 9000), room).unwrap());
+        assert!(!encoder.try_push(&node("a", 700), long).unwrap());
+        assert!(encoder.try_push(&node("b", 1), long).unwrap());
         let tree = Tree {
             nodes: vec![node("b", 1)],
         };

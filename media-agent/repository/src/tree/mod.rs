@@ -13,7 +13,7 @@ mod quote;
 mod reader;
 
 pub(crate) use encoder::EncodedTree;
-pub use encoder::TreeEncoder;
+pub use encoder::{TreeEncoder, TreeRoom};
 pub use mode::{go_mode_from_st_mode, st_mode_from_go_mode};
 pub use node::{ExtendedAttribute, Node, NodeKind};
 pub use reader::TreeReader;

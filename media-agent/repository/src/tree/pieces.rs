@@ -1,12 +1,16 @@
-//! Cuts the JSON text of a tree into the texts of its entries, holding only what is needed for one.
+//! Cuts the JSON text of a tree into the texts of its entries, holding only what is needed for one. The ids of a file's content,
+//! which can be millions, are taken out of its text on the way: half of the memory, and never both forms.
 //! What an entry says is `decode`'s. Used by `reader`.
 
 use std::io::Read;
 
 use crate::error::Damage;
+use crate::id::BlobId;
 
 /// As much is read at once.
 const BLOCK: usize = 128 << 10;
+/// An id in a list, with its quotes.
+const ID: usize = 66;
 
 /// The text and how far it was cut.
 #[derive(Debug)]
@@ -16,6 +20,24 @@ pub(super) struct Pieces<R> {
     /// What of the buffer is used up.
     start: usize,
     place: Place,
+}
+
+/// One entry.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Piece<'a> {
+    /// Its JSON, in which the content begins after `content`.
+    pub(super) text: &'a [u8],
+    pub(super) content: Vec<BlobId>,
+}
+
+/// What of an entry's own members was read last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Member {
+    Other,
+    /// A text that may be the name of the content.
+    Content,
+    /// And the colon behind it.
+    ContentColon,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +65,8 @@ impl<R: Read> Pieces<R> {
         &self.text
     }
 
-    /// The JSON of the next entry; nothing at the end.
-    pub(super) fn next_entry(&mut self) -> Result<Option<&[u8]>, Damage> {
+    /// The next entry; nothing at the end.
+    pub(super) fn next_entry(&mut self) -> Result<Option<Piece<'_>>, Damage> {
         if self.place == Place::Begin {
             self.expect(b'{')?;
             self.find_entries(false)?;
@@ -66,10 +88,12 @@ impl<R: Read> Pieces<R> {
             _ => return Err(unexpected()),
         }
         self.place = Place::Further;
-        let length = self.value()?;
+        let mut content = Vec::new();
+        let length = self.value(Some(&mut content))?;
         let entry = self.start..self.start + length;
         self.start = entry.end;
-        Ok(Some(&self.buffer[entry]))
+        let text = &self.buffer[entry];
+        Ok(Some(Piece { text, content }))
     }
 
     /// Passes over the members of the outer object up to the list of entries; a second list is an error.
@@ -93,7 +117,7 @@ impl<R: Read> Pieces<R> {
             if self.peek()? != b'"' {
                 return Err(unexpected());
             }
-            let length = self.value()?;
+            let length = self.value(None)?;
             let key: String = serde_json::from_slice(&self.buffer[self.start..self.start + length])
                 .map_err(Damage::malformed)?;
             let is_list = key == "nodes";
@@ -108,7 +132,7 @@ impl<R: Read> Pieces<R> {
                 return Ok(());
             }
             self.peek()?;
-            self.start += self.value()?;
+            self.start += self.value(None)?;
         }
     }
 
@@ -131,30 +155,45 @@ impl<R: Read> Pieces<R> {
         }
     }
 
-    /// The length of the JSON value that begins here; afterwards all of it is in the buffer.
-    fn value(&mut self) -> Result<usize, Damage> {
+    /// The length of the JSON value that begins here; afterwards all of it is in the buffer, but for what went into `content`.
+    fn value(&mut self, mut content: Option<&mut Vec<BlobId>>) -> Result<usize, Damage> {
         let (mut length, mut depth) = (0, 0usize);
-        let (mut in_text, mut is_escaped) = (false, false);
+        // Where the text that it stands in began.
+        let (mut text, mut is_escaped) = (None, false);
+        let mut member = Member::Other;
         loop {
             let Some(&byte) = self.buffer.get(self.start + length) else {
                 self.fill()?;
                 continue;
             };
-            if in_text {
+            if let Some(begin) = text {
+                length += 1;
                 match byte {
                     _ if is_escaped => is_escaped = false,
                     b'\\' => is_escaped = true,
-                    b'"' => in_text = false,
+                    b'"' => {
+                        text = None;
+                        let whole = &self.buffer[self.start + begin..self.start + length];
+                        if depth == 1 && whole == b"\"content\"" {
+                            member = Member::Content;
+                        }
+                        if depth == 0 {
+                            return Ok(length);
+                        }
+                    }
                     _ => {}
-                }
-                length += 1;
-                if !in_text && depth == 0 {
-                    return Ok(length);
                 }
                 continue;
             }
+            let before = std::mem::replace(&mut member, Member::Other);
             match byte {
-                b'"' => in_text = true,
+                b'"' => text = Some(length),
+                b'[' if depth == 1 && before == Member::ContentColon => {
+                    depth = 2;
+                    if let Some(content) = content.as_deref_mut() {
+                        self.take_ids(length + 1, content)?;
+                    }
+                }
                 b'{' | b'[' => depth += 1,
                 // The end of what is around a number or a word.
                 b'}' | b']' | b',' | b':' if depth == 0 => return Ok(length),
@@ -164,10 +203,49 @@ impl<R: Read> Pieces<R> {
                         return Ok(length + 1);
                     }
                 }
+                b':' if before == Member::Content => member = Member::ContentColon,
+                b' ' | b'\n' | b'\r' | b'\t' => member = before,
                 _ => {}
             }
             length += 1;
         }
+    }
+
+    /// Takes ids out of the list whose first element is `from` behind the start, up to what is anything else. As long as the list is one
+    /// without them: what follows is another element, or the list's end.
+    fn take_ids(&mut self, from: usize, ids: &mut Vec<BlobId>) -> Result<(), Damage> {
+        let mut taken = 0;
+        loop {
+            let at = self.start + from + taken;
+            if self.buffer.get(at).is_some_and(|byte| *byte != b'"') {
+                break;
+            }
+            // A list of ids ends with two brackets at least.
+            let Some(next) = self.buffer.get(at..at + ID + 2) else {
+                self.forget(from, std::mem::take(&mut taken));
+                self.fill()?;
+                continue;
+            };
+            let separator = match next[ID..] {
+                [b']', _] => 0,
+                [b',', b'"'] => 1,
+                _ => break,
+            };
+            let Some(id) = quoted_id(&next[..ID]) else { break };
+            ids.push(id);
+            taken += ID + separator;
+            if separator == 0 {
+                break;
+            }
+        }
+        self.forget(from, taken);
+        Ok(())
+    }
+
+    /// Takes bytes out of the text.
+    fn forget(&mut self, from: usize, count: usize) {
+        let from = self.start + from;
+        self.buffer.drain(from..from + count);
     }
 
     /// Reads on, behind what is not used up.
@@ -187,13 +265,20 @@ impl<R: Read> Pieces<R> {
     }
 }
 
+/// As `encode` writes it.
+fn quoted_id(text: &[u8]) -> Option<BlobId> {
+    let digits = text.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
 fn unexpected() -> Damage {
     Damage::malformed("the tree is no list of entries")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Pieces;
+    use super::{BLOCK, Piece, Pieces};
+    use crate::id::BlobId;
 
     /// Gives one byte at a time, so that everything is cut everywhere.
     struct Slow<'a>(&'a [u8]);
@@ -211,8 +296,9 @@ mod tests {
     fn entries(text: &str) -> Option<Vec<String>> {
         let mut pieces = Pieces::new(Slow(text.as_bytes()));
         let mut found = Vec::new();
-        while let Some(entry) = pieces.next_entry().ok()? {
-            found.push(String::from_utf8(entry.to_vec()).unwrap());
+        while let Some(Piece { text, content }) = pieces.next_entry().ok()? {
+            assert_eq!(content, []);
+            found.push(String::from_utf8(text.to_vec()).unwrap());
         }
         assert!(pieces.next_entry().unwrap().is_none());
         Some(found)
@@ -247,5 +333,61 @@ mod tests {
             let expected = expected.map(|texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect());
             assert_eq!(entries(text), expected, "{text}");
         }
+    }
+    /// What is left of an entry's text, and how many ids were taken out of it.
+    fn piece(text: &str) -> Option<(String, usize)> {
+        // Behind what is no id there may be less than one.
+        let tree = format!("{{\"nodes\":[{text}]}}{}", " ".repeat(100));
+        let mut pieces = Pieces::new(Slow(tree.as_bytes()));
+        let Piece { text, content } = pieces.next_entry().ok()??;
+        let found = (String::from_utf8(text.to_vec()).unwrap(), content.len());
+        assert!(content.iter().all(|id| *id == BlobId::of(b"x")));
+        Some(found)
+    }
+
+    #[test]
+    fn t90_b07_ids_are_taken_out_of_the_text_of_a_file() {
+        let id = format!("\"{}\"", BlobId::of(b"x"));
+        let upper = id.to_ascii_uppercase();
+        for (text, rest, ids) in [
+            (r#"{"content":[],"a":1}"#, r#"{"content":[],"a":1}"#, 0),
+            (r#"{"a":1,"content":[I]}"#, r#"{"a":1,"content":[]}"#, 1),
+            (
+                r#"{"content" : [I,I,I],"a":[I]}"#,
+                r#"{"content" : [],"a":[I]}"#,
+                3,
+            ),
+            // Not a list of ids, as far as it is none: the text is no other one than before.
+            (r#"{"content":[I,I,]}"#, r#"{"content":[I,]}"#, 1),
+            (r#"{"content":[I,"x"]}"#, r#"{"content":["x"]}"#, 1),
+            (r#"{"content":[I, I]}"#, r#"{"content":[I, I]}"#, 0),
+            (r#"{"content":[[I]]}"#, r#"{"content":[[I]]}"#, 0),
+            (r#"{"content":null,"a":[I]}"#, r#"{"content":null,"a":[I]}"#, 0),
+            // Another member.
+            (r#"{"a":"content","b":[I]}"#, r#"{"a":"content","b":[I]}"#, 0),
+            (r#"{"a":{"content":[I]}}"#, r#"{"a":{"content":[I]}}"#, 0),
+            (r#"{"a content":[I]}"#, r#"{"a content":[I]}"#, 0),
+            (r#"{"\"content":[I]}"#, r#"{"\"content":[I]}"#, 0),
+        ] {
+            let (text, rest) = (text.replace('I', &id), rest.replace('I', &id));
+            assert_eq!(piece(&text), Some((rest, ids)), "{text}");
+        }
+        assert!(piece(&format!("{{\"content\":[{upper}]}}")).is_some());
+    }
+
+    #[test]
+    fn t90_b07_a_list_of_ids_is_never_in_the_buffer_as_a_whole() {
+        let id = format!("\"{}\"", BlobId::of(b"x"));
+        let ids = vec![id.as_str(); 100_000].join(",");
+        let text = format!("{{\"nodes\":[{{\"content\":[{ids}]}},{{}}]}}");
+        let mut pieces = Pieces::new(text.as_bytes());
+        let Piece { text, content } = pieces.next_entry().unwrap().unwrap();
+        assert_eq!((text, content.len()), (&b"{\"content\":[]}"[..], 100_000));
+        assert!(
+            pieces.buffer.capacity() < 4 * BLOCK,
+            "{}",
+            pieces.buffer.capacity()
+        );
+        assert_eq!(pieces.next_entry().unwrap().unwrap().text, b"{}");
     }
 }

@@ -19,13 +19,16 @@ fn heavy(number: u64, name: &str, size: u64, bytes: usize) -> v1::Entry {
     v1::Entry { kind }
 }
 
-fn names(memory: &Memory, built: &Built, item: &str) -> Vec<String> {
+fn nodes(memory: &Memory, built: &Built, item: &str) -> Vec<Node> {
     let Built::Tree(root) = built else { panic!() };
     let open = |id: &BlobId| -> Result<TreeReader, _> { memory.open(id) };
     let found = find_in_parent(open, root, &path(item)).unwrap().unwrap();
-    let nodes = &memory.trees.borrow()[&found.subtree.unwrap()].nodes;
-    let name = |node: &Node| String::from_utf8(node.name.clone()).unwrap();
-    nodes.iter().map(name).collect()
+    memory.trees.borrow()[&found.subtree.unwrap()].nodes.clone()
+}
+
+fn names(memory: &Memory, built: &Built, item: &str) -> Vec<String> {
+    let name = |node: Node| String::from_utf8(node.name).unwrap();
+    nodes(memory, built, item).into_iter().map(name).collect()
 }
 
 fn reasons(found: &[FileException]) -> Vec<(&str, &str)> {
@@ -35,8 +38,9 @@ fn reasons(found: &[FileException]) -> Vec<(&str, &str)> {
         .collect()
 }
 
+/// 5,075 of 9,001 files were not in the restore point, because those before them had many attributes.
 #[test]
-fn s14d_what_does_not_fit_into_the_list_of_its_directory_is_left_out_and_named() {
+fn t90_s14d_attributes_take_no_room_from_the_files_of_their_directory() {
     let memory = Memory::default();
     let mut builder = TreeBuilder::new(&memory, path("/srv/home"), None);
     builder.entry(&enter(0, "home")).unwrap();
@@ -47,19 +51,71 @@ fn s14d_what_does_not_fit_into_the_list_of_its_directory_is_left_out_and_named()
             .entry(&heavy(number, &format!("{number:05}"), 0, 256 << 10))
             .unwrap();
     }
+    builder.entry(&heavy(402, "small", 0, 100)).unwrap();
     builder.entry(&leave()).unwrap();
-    builder.entry(&file(402, "z", 0)).unwrap();
+    builder.entry(&file(403, "z", 0)).unwrap();
+    builder.entry(&leave()).unwrap();
+    let found = builder.take_exceptions();
+    assert!(
+        (120..200).contains(&found.len()),
+        "{} of 400 do not fit",
+        found.len()
+    );
+    for exception in &found {
+        assert!(exception.path.starts_with("/srv/home/d/00"), "{}", exception.path);
+        let reason = &exception.reason;
+        assert!(
+            reason.starts_with("its extended attributes are left out") && reason.contains("80 MiB"),
+            "{reason}"
+        );
+    }
+    assert_eq!(builder.counters().files, 402);
+    let built = builder.finish().unwrap();
+    assert_eq!(names(&memory, &built, "/srv/home"), ["d", "z"]);
+    let nodes = nodes(&memory, &built, "/srv/home/d");
+    assert_eq!(nodes.len(), 401);
+    let bare = nodes.iter().filter(|node| node.extended_attributes.is_empty());
+    assert_eq!(bare.count(), found.len());
+    assert!(!nodes[400].extended_attributes.is_empty());
+}
+
+/// A name that does not compress.
+fn long_name(number: u64) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let letter = |byte: u8| char::from(LETTERS[usize::from(byte % 64)]);
+    let tail: String = noise(number, 4000).into_iter().map(letter).collect();
+    format!("{number:06}{tail}")
+}
+
+#[test]
+fn t90_s14d_what_does_not_fit_into_the_list_of_its_directory_is_named_and_not_counted() {
+    let memory = Memory::default();
+    let mut builder = TreeBuilder::new(&memory, path("/srv/home"), None);
+    builder.entry(&enter(0, "home")).unwrap();
+    builder.entry(&enter(1, "d")).unwrap();
+    // 110 MB, of which a quarter goes by compression.
+    for number in 2..28_002 {
+        builder.entry(&file(number, &long_name(number), 0)).unwrap();
+    }
+    // A directory that comes too late is not counted either.
+    builder
+        .entry(&enter(28_002, &format!("z{}", long_name(1))))
+        .unwrap();
+    assert_eq!(builder.counters().directories, 3);
+    builder.entry(&leave()).unwrap();
+    assert_eq!(builder.counters().directories, 2);
+    builder.entry(&leave()).unwrap();
     builder.entry(&leave()).unwrap();
     let left_out = builder.take_exceptions();
     let count = left_out.len();
-    assert!((20..200).contains(&count), "{count} of 400 do not fit");
+    assert!((10..8000).contains(&count), "{count} of 28,000 do not fit");
     for exception in &left_out {
-        assert!(exception.path.starts_with("/srv/home/d/00"), "{}", exception.path);
+        assert!(exception.path.starts_with("/srv/home/d/"), "{}", exception.path);
         assert!(exception.reason.contains("80 MiB"), "{}", exception.reason);
     }
+    assert_eq!(builder.counters().files, 28_001 - count as u64);
     let built = builder.finish().unwrap();
-    assert_eq!(names(&memory, &built, "/srv/home"), ["d", "z"]);
-    assert_eq!(names(&memory, &built, "/srv/home/d").len(), 400 - count);
+    assert_eq!(names(&memory, &built, "/srv/home/d").len(), 28_001 - count);
 }
 
 #[test]
@@ -96,7 +152,13 @@ fn s14d_what_waits_for_a_file_before_it_is_bounded_in_bytes() {
     }
     builder.entry(&heavy(801, "c", 0, 1000)).unwrap();
     builder.entry(&leave()).unwrap();
-    assert_eq!(reasons(&builder.take_exceptions()), []);
+    // Attributes of the last ones may be missing: they are more than their directory's list takes.
+    for exception in builder.take_exceptions() {
+        assert!(
+            exception.reason.starts_with("its extended attributes"),
+            "{exception:?}"
+        );
+    }
     let built = builder.finish().unwrap();
     assert_eq!(names(&memory, &built, "/home").len(), waiting + 1);
 }
@@ -218,7 +280,7 @@ fn s14d_directories_of_the_parent_that_are_folded_are_found_again() {
     let mut number = 1;
     // Four levels; what lies beside each of them in the parent takes more than is held of it.
     for level in 0..4 {
-        for at in 0..60 {
+        for at in 0..50 {
             entries.push(heavy(number, &format!("a{level}{at:03}"), 1, 256 << 10));
             number += 1;
         }

@@ -288,3 +288,24 @@ fn f06_of_very_many_deep_files_the_newest_are_named() {
     );
     assert_eq!(partial.under_way.len(), 2);
 }
+
+/// A checkpoint in a directory of some thousand entries ended the attempt: what its list takes had grown without being counted.
+#[test]
+fn t90_f05_a_walk_goes_on_after_checkpoints_in_a_long_directory() {
+    let memory = Memory::default();
+    let mut builder = TreeBuilder::new(&memory, path("/home"), None);
+    builder.entry(&enter(0, "home")).unwrap();
+    builder.entry(&enter(1, "d")).unwrap();
+    for number in 2..6002 {
+        builder.entry(&file(number, &format!("{number:06}"), 0)).unwrap();
+        if number % 1000 == 7 {
+            assert!(builder.partial().unwrap().is_some());
+        }
+    }
+    builder.entry(&leave()).unwrap();
+    builder.partial().unwrap();
+    builder.entry(&leave()).unwrap();
+    assert_eq!(builder.take_exceptions(), []);
+    assert_eq!(builder.counters().files, 6000);
+    assert!(matches!(builder.finish().unwrap(), Built::Tree(_)));
+}
