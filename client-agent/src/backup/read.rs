@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use outlast_kit::shutdown::Shutdown;
 use outlast_proto::v1::{FileEnd, Node, NodeType};
-use rustix::fs::{Mode, OFlags, Stat, fstat, openat};
+use rustix::fs::{OFlags, Stat, fstat};
 use rustix::io::Errno;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -25,7 +25,7 @@ use super::health::{Health, Who};
 use super::pool::{Job, hash};
 use super::slab::{Plain, SLAB, Slab, Slabs, fill};
 use super::throttle::Throttle;
-use crate::host::beneath::Beneath;
+use crate::host::beneath::{Beneath, open_quietly};
 use crate::host::holes::Holes;
 use crate::host::node::{Seen, kind, node};
 use crate::host::owners::Owners;
@@ -227,12 +227,7 @@ impl Reader {
         let folder = beneath.folder(&file.folder)?;
         // A fifo that took the file's place must not block us, and reading should leave no trace.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let name = file.name.as_slice();
-        let opened = match openat(&*folder, name, flags | OFlags::NOATIME, Mode::empty()) {
-            // Only a file's owner may ask for that.
-            Err(Errno::PERM) => openat(&*folder, name, flags, Mode::empty()),
-            opened => opened,
-        };
+        let opened = open_quietly(&*folder, &file.name, flags);
         if opened.is_err() {
             beneath.forget();
         }
@@ -481,7 +476,7 @@ fn skipped(number: u64, path: &[u8], reason: String) -> FileRead {
     }
 }
 
-fn not_opened(error: Errno) -> String {
+pub(super) fn not_opened(error: Errno) -> String {
     match error {
         Errno::NOENT | Errno::NOTDIR => "vanished before it was read".to_owned(),
         Errno::LOOP => "is no longer a regular file".to_owned(),

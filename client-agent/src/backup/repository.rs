@@ -10,6 +10,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat};
 use sha2::{Digest as _, Sha256};
 
+use crate::host::beneath::open_quietly;
+
 /// A sealed `config` takes some hundred bytes.
 const MOST_CONFIG: u64 = 64 << 10;
 
@@ -35,6 +37,12 @@ impl OwnRepository {
         {
             return false;
         }
+        // A folder of git's has a `config`, too; it is not opened.
+        let has_keys = statat(folder, "keys", AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|keys| FileType::from_raw_mode(keys.st_mode) == FileType::Directory);
+        if !has_keys {
+            return false;
+        }
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let read = |file: OwnedFd| {
             let mut content = Vec::new();
@@ -43,7 +51,7 @@ impl OwnRepository {
                 .read_to_end(&mut content)
                 .map(|_| content)
         };
-        openat(folder, "config", flags, Mode::empty())
+        open_quietly(folder, b"config", flags)
             .is_ok_and(|file| read(file).is_ok_and(|content| Sha256::digest(content)[..] == self.0))
     }
 
@@ -53,5 +61,42 @@ impl OwnRepository {
         let is_it =
             |path: &Path| openat(CWD, path, flags, Mode::empty()).is_ok_and(|folder| self.is_at(folder));
         path.ancestors().any(is_it)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File, FileTimes};
+    use std::time::{Duration, SystemTime};
+
+    use sha2::{Digest as _, Sha256};
+
+    use super::OwnRepository;
+
+    #[test]
+    fn t90_a_config_is_looked_at_without_a_trace() {
+        let temp = tempfile::tempdir().unwrap();
+        let (own, git) = (temp.path().join("own"), temp.path().join("git"));
+        let long_ago = SystemTime::now() - Duration::from_secs(3600);
+        for folder in [&own, &git] {
+            fs::create_dir(folder).unwrap();
+            fs::write(folder.join("config"), b"config").unwrap();
+            let config = File::options().write(true).open(folder.join("config")).unwrap();
+            // Older than the last change: the next reading would be noted.
+            config.set_times(FileTimes::new().set_accessed(long_ago)).unwrap();
+        }
+        fs::create_dir(own.join("keys")).unwrap();
+        let repository = OwnRepository(Sha256::digest(b"config").into());
+        for (folder, is_it) in [(&own, true), (&git, false)] {
+            assert_eq!(
+                repository.is_at(File::open(folder).unwrap()),
+                is_it,
+                "{}",
+                folder.display()
+            );
+            let accessed = fs::metadata(folder.join("config")).unwrap().accessed().unwrap();
+            assert_eq!(accessed, long_ago, "{}", folder.display());
+        }
+        assert!(repository.holds(&own.join("keys")));
     }
 }

@@ -4,7 +4,7 @@
 //! longer than the kernel takes in one piece. Used by the walker, the readers and the restore.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, openat};
@@ -75,6 +75,15 @@ fn leads_to(known: &[u8], path: &[u8]) -> bool {
 /// The directory `name` in `folder`.
 pub(crate) fn open_folder(folder: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
     openat(folder, name, FOLDER, Mode::empty())
+}
+
+/// The file `name` in `folder`, to be read without a trace in its access time, where that may be asked for.
+pub(crate) fn open_quietly(folder: impl AsFd, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    match openat(&folder, name, flags | OFlags::NOATIME, Mode::empty()) {
+        // Only a file's owner may.
+        Err(Errno::PERM) => openat(&folder, name, flags, Mode::empty()),
+        opened => opened,
+    }
 }
 
 #[cfg(test)]

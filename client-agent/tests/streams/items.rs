@@ -17,15 +17,16 @@ async fn t90_the_repository_of_the_backup_is_left_out_and_named() {
     let (own, other) = (temp.path().join("own"), temp.path().join("other"));
     for folder in [&own, &other] {
         fs::create_dir_all(folder.join("data/00")).unwrap();
+        fs::create_dir(folder.join("keys")).unwrap();
         fs::write(folder.join("data/00/pack"), b"pack").unwrap();
         fs::write(folder.join("config"), folder.as_os_str().as_bytes()).unwrap();
     }
     for (item, nodes, exceptions) in [
         // The folder stays, empty; another repository is data as any other.
-        (temp.path(), 7, 1),
+        (temp.path(), 8, 1),
         (&own, 1, 1),
         (&own.join("data"), 1, 1),
-        (&other, 5, 0),
+        (&other, 6, 0),
     ] {
         let script = Script {
             repository: sha2::Sha256::digest(own.as_os_str().as_bytes()).to_vec(),
