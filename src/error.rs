@@ -47,7 +47,7 @@ pub(crate) enum CliError {
     },
     #[error("no primary answers: 0 of {}", tried.len())]
     NoPrimary { tried: Vec<(String, String)> },
-    #[error("{}", .0.message())]
+    #[error("{}", said(.0))]
     Refused(Status),
     #[error("the answer broke off: {reason}")]
     BrokenAnswer { reason: String },
@@ -144,6 +144,16 @@ impl From<CallError> for CliError {
             CallError::NoLeader { answering, tried } => CliError::NoLeader { answering, tried },
             CallError::Refused(status) => CliError::Refused(status),
         }
+    }
+}
+
+/// What a primary said. One of before a call was there says nothing.
+fn said(status: &Status) -> String {
+    match (status.code(), status.message()) {
+        (Code::Unimplemented, "") => {
+            "the leader is of a version that does not know this command: upgrade the primaries".to_owned()
+        }
+        (_, message) => message.to_owned(),
     }
 }
 

@@ -209,6 +209,21 @@ async fn a_cluster_without_a_leader_answers_only_stale() {
     assert_eq!(json(&output.stdout)["leader"], "primary-1");
 }
 
+#[tokio::test]
+async fn t90_a_command_that_the_primaries_do_not_know_is_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let port = free_ports();
+    let context = context(folder.path(), &[port]);
+    // It has no service for policies, as those of before a call was there.
+    let _running = FakePrimary::default().serve(folder.path(), port);
+    for args in ["policy test home", "policy list"] {
+        let output = run_in(&context, args).await;
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(5), "{stderr}");
+        assert!(stderr.contains("upgrade the primaries"), "{stderr}");
+    }
+}
+
 fn job(id: &str, state: v1::JobState, status: v1::CompletionStatus) -> v1::Job {
     v1::Job {
         id: id.into(),
