@@ -66,15 +66,17 @@ impl Output {
 
     /// Text as it is, a final line end added where it is missing.
     pub(crate) fn text(&self, text: &str) -> Result<(), CliError> {
+        if text.is_empty() || text.ends_with('\n') {
+            return self.piece(text);
+        }
+        self.piece(&format!("{text}\n"))
+    }
+
+    /// A piece of a text that goes on.
+    pub(crate) fn piece(&self, text: &str) -> Result<(), CliError> {
         let mut stdout = std::io::stdout().lock();
-        let end = if text.is_empty() || text.ends_with('\n') {
-            ""
-        } else {
-            "\n"
-        };
         stdout
             .write_all(text.as_bytes())
-            .and_then(|()| stdout.write_all(end.as_bytes()))
             .and_then(|()| stdout.flush())
             .map_err(|source| match source.kind() {
                 ErrorKind::BrokenPipe => CliError::OutputClosed,

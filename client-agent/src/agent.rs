@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use crate::attempt::MadeFolders;
 use crate::attempts::Attempts;
 use crate::config::{Config, ConfigError};
+use crate::dry_runs::DryRuns;
 use crate::lock::{DataDirLock, LockError};
 use crate::session::Orders;
 use crate::tickets::{TicketError, TicketStore};
@@ -82,6 +83,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         attempts: attempts.clone(),
         shutdown: shutdown.clone(),
         recollection: recollection.clone(),
+        dry_runs: DryRuns::new(tasks.clone()),
     };
     tracing::info!(agent = %config.name, start_id = %start_id, "client agent runs");
     let version = config

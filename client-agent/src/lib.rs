@@ -11,6 +11,7 @@ mod attempts;
 mod backup;
 mod config;
 mod connect;
+mod dry_runs;
 mod host;
 mod lock;
 mod places;

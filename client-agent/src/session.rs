@@ -12,8 +12,8 @@ use outlast_kit::shutdown::Shutdown;
 use outlast_proto::v1::agent_message::Body as Up;
 use outlast_proto::v1::primary_message::Body as Down;
 use outlast_proto::v1::{
-    AdmitAttempt, Admitted, AgentMessage, Answer, AttemptRef, JobError, Presence, PrimaryMessage, Stopped,
-    StreamsSeen, Welcome, answer,
+    AdmitAttempt, Admitted, AgentMessage, Answer, AttemptRef, JobError, Presence, PrimaryMessage, Question,
+    Stopped, StreamsSeen, Welcome, answer, question,
 };
 use outlast_proto::words::{AgentName, Attempt, AttemptId, JobKey, StatusCode};
 use parking_lot::Mutex;
@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::admission::Admission;
 use crate::attempts::Attempts;
+use crate::dry_runs::{DryRuns, OfSession};
 use crate::tickets::{TicketError, TicketStore};
 
 /// If the leader does not say.
@@ -36,6 +37,7 @@ pub(crate) struct Orders {
     pub(crate) attempts: Attempts,
     pub(crate) shutdown: Shutdown,
     pub(crate) recollection: Recollection,
+    pub(crate) dry_runs: DryRuns,
 }
 
 /// The session is over.
@@ -54,13 +56,14 @@ impl Orders {
             ms => Duration::from_millis(ms).max(SHORTEST_UPDATES),
         };
         self.welcomed(&welcome).await;
+        let dry_runs = self.dry_runs.of_session(up.clone());
         let mut tick = tokio::time::interval(every);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let went_on = tokio::select! {
                 () = self.shutdown.begun() => return,
                 message = down.message() => match message {
-                    Ok(Some(message)) => self.order(message, &up).await,
+                    Ok(Some(message)) => self.order(message, (&up, &dry_runs)).await,
                     Ok(None) => Err(Gone),
                     Err(error) => {
                         tracing::info!(reason = outlast_kit::errors::cause_of(&error), "the session with the leader broke");
@@ -104,7 +107,11 @@ impl Orders {
         }
     }
 
-    async fn order(&self, message: PrimaryMessage, up: &mpsc::Sender<AgentMessage>) -> Result<(), Gone> {
+    async fn order(
+        &self,
+        message: PrimaryMessage,
+        (up, dry_runs): (&mpsc::Sender<AgentMessage>, &OfSession),
+    ) -> Result<(), Gone> {
         match message.body {
             Some(Down::Admit(order)) => return self.admit(order, up).await,
             Some(Down::Stop(order)) => {
@@ -116,21 +123,8 @@ impl Orders {
             }
             Some(Down::Fence(order)) => self.fence(order.attempt).await,
             Some(Down::Mark(mark)) => self.remember(move |known| known.take_mark(&mark)).await,
-            Some(Down::Question(question)) => {
-                let error = JobError {
-                    code: StatusCode::ACCESS_NOT_ALLOWED.0.into(),
-                    text: "a client agent answers no questions".to_owned(),
-                };
-                return say(
-                    up,
-                    Up::Answer(Answer {
-                        id: question.id,
-                        body: Some(answer::Body::Error(error)),
-                        last: true,
-                    }),
-                )
-                .await;
-            }
+            Some(Down::Question(question)) => return asked(question, up, dry_runs).await,
+            Some(Down::Answering(said)) => dry_runs.heard(&said),
             Some(Down::Refused(refused)) => {
                 tracing::warn!(
                     code = refused.code,
@@ -223,6 +217,29 @@ impl Orders {
             })
         })
     }
+}
+
+/// Answers a question of a person, beside the session if that takes long.
+async fn asked(
+    question: Question,
+    up: &mpsc::Sender<AgentMessage>,
+    dry_runs: &OfSession,
+) -> Result<(), Gone> {
+    let id = question.id;
+    let begun = match question.body {
+        Some(question::Body::DryRun(asked)) => dry_runs.start(id, asked),
+        _ => Err(JobError {
+            code: StatusCode::ACCESS_NOT_ALLOWED.0.into(),
+            text: "this client agent does not know the question".to_owned(),
+        }),
+    };
+    let Err(error) = begun else { return Ok(()) };
+    let answer = Answer {
+        id,
+        body: Some(answer::Body::Error(error)),
+        last: true,
+    };
+    say(up, Up::Answer(answer)).await
 }
 
 fn parsed(attempt: &AttemptRef) -> Option<AttemptId> {

@@ -16,8 +16,9 @@ use outlast_media_agent::Timing;
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::primary_message::Body;
 use outlast_proto::v1::{
-    FenceAttempt, JobError, ListFilesQuestion, Question, RestoreEnd, RestoreProgress, StartAttempt,
-    StopAttempt, Stopped, StreamGoodbye, Verdicts, answer, backup_up, question, restore_up,
+    DryRunQuestion, FenceAttempt, JobError, ListFilesQuestion, Question, RepositoryAnswer,
+    RepositoryQuestion, RestoreEnd, RestoreProgress, StartAttempt, StopAttempt, Stopped, StreamGoodbye,
+    Verdicts, answer, backup_up, question, restore_up,
 };
 use support::client::{BackupStream, RestoreStream, restore};
 use support::home::{ITEM, home, with_backup};
@@ -403,27 +404,56 @@ async fn orders_start_stop_and_fence() {
     agent.stop().await;
 }
 
-/// Asks for a listing and gives the paths, or the code of the error.
-async fn ask(world: &World, snapshot: &[u8], path: &str) -> Result<Vec<String>, u32> {
+/// Asks and gives what was answered, up to the last.
+async fn answers(world: &World, body: Option<question::Body>) -> Vec<answer::Body> {
     let id = world.primary.answers().len() as u64 + 1;
-    let asked = ListFilesQuestion {
-        snapshot: snapshot.to_vec().into(),
-        path: path.into(),
-    };
-    let body = Some(question::Body::ListFiles(asked));
     world.primary.order(Body::Question(Question { id, body })).await;
     world
         .primary
         .wait_for("an answer", |p| p.answers().iter().any(|a| a.id == id && a.last))
         .await;
+    let all = world.primary.answers().into_iter().filter(|a| a.id == id);
+    all.map(|answer| answer.body.unwrap()).collect()
+}
+
+/// Asks for a listing and gives the paths, or the code of the error.
+async fn ask(world: &World, snapshot: &[u8], path: &str) -> Result<Vec<String>, u32> {
+    let asked = ListFilesQuestion {
+        snapshot: snapshot.to_vec().into(),
+        path: path.into(),
+    };
     let mut paths = Vec::new();
-    for answer in world.primary.answers().into_iter().filter(|a| a.id == id) {
-        match answer.body.unwrap() {
+    for answer in answers(world, Some(question::Body::ListFiles(asked))).await {
+        match answer {
             answer::Body::Files(files) => paths.extend(files.files.into_iter().map(|f| f.path)),
             answer::Body::Error(error) => return Err(error.code),
+            other => panic!("{other:?}"),
         }
     }
     Ok(paths)
+}
+
+/// What a dry run leaves out is what this media agent's backups say in `BeginItem`.
+#[tokio::test(flavor = "multi_thread")]
+async fn t90_it_says_which_repository_it_writes_to() {
+    let (world, agent, _) = with_backup().await;
+    let asked = question::Body::Repository(RepositoryQuestion {});
+    let found = answers(&world, Some(asked)).await;
+    let config = std::fs::read(world.storage().join("config")).unwrap();
+    let config_sha256 = outlast_repository::BlobId::of(&config).as_bytes().to_vec().into();
+    assert_eq!(
+        found,
+        [answer::Body::Repository(RepositoryAnswer { config_sha256 })]
+    );
+    // What is not for it, or of a newer version, is refused with a word.
+    for body in [Some(question::Body::DryRun(DryRunQuestion::default())), None] {
+        let refused = answers(&world, body).await;
+        assert!(
+            matches!(&refused[..], [answer::Body::Error(error)] if error.code == 59),
+            "{refused:?}"
+        );
+    }
+    agent.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

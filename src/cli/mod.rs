@@ -13,10 +13,12 @@ mod job_view;
 mod local;
 mod parse;
 mod policy;
+mod policy_test;
 mod pool;
 mod progress;
 mod restore;
 mod restore_point;
+mod test_printer;
 mod waiting;
 
 use std::ffi::OsString;
@@ -150,7 +152,7 @@ pub(crate) async fn run(globals: &Globals, command: ClientCommand) -> Result<u8,
     match command {
         ClientCommand::Cluster(command) => cluster::run(command, &desk).await?,
         ClientCommand::Authority(command) => authority::run(&command, &desk)?,
-        ClientCommand::Policy(command) => policy::run(command, &desk).await?,
+        ClientCommand::Policy(command) => return policy::run(command, &desk).await,
         ClientCommand::Job(command) => return job::run(command, &desk).await,
         ClientCommand::History(command) => history::run(command, &desk).await?,
         ClientCommand::RestorePoint(command) => restore_point::run(command, &desk).await?,

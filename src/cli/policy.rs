@@ -1,15 +1,17 @@
-//! `policy apply`, `list`, `show` and `delete`.
+//! `policy apply`, `list`, `show` and `delete`; `test` has a file of its own.
 
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use outlast_proto::v1;
 use outlast_proto::v1::policies_client::PoliciesClient;
+use outlast_proto::words::Policy;
 
 use super::Desk;
+use super::policy_test::{self, TestArgs};
 use crate::connection::{Connection, all_pages, request_id, rpc};
 use crate::documents::{AppliedDocument, DeletedDocument, PolicyDocument};
-use crate::error::CliError;
+use crate::error::{CliError, exit};
 use crate::human::or_dash;
 use crate::output::{Format, remark};
 use crate::policy_file::{self, PolicyFileError};
@@ -36,15 +38,18 @@ pub(crate) enum PolicyCommand {
     Show { name: String },
     /// Delete a policy; its jobs and restore points stay
     Delete { name: String },
+    /// What a backup would take and leave out if it ran now; nothing is backed up
+    Test(TestArgs),
 }
 
-pub(super) async fn run(command: PolicyCommand, desk: &Desk<'_>) -> Result<(), CliError> {
+pub(super) async fn run(command: PolicyCommand, desk: &Desk<'_>) -> Result<u8, CliError> {
     match command {
-        PolicyCommand::Apply { file, dry_run } => apply(&file, dry_run, desk).await,
+        PolicyCommand::Test(args) => return policy_test::run(args, desk).await,
+        PolicyCommand::Apply { file, dry_run } => apply(&file, dry_run, desk).await?,
         PolicyCommand::List { limit } => {
             let views = list(&desk.connect()?, limit).await?;
             let documents: Vec<_> = views.iter().map(PolicyDocument::from).collect();
-            desk.output.list("policies", &documents, view_list)
+            desk.output.list("policies", &documents, view_list)?;
         }
         PolicyCommand::Show { name } => {
             let connection = desk.connect()?;
@@ -53,7 +58,7 @@ pub(super) async fn run(command: PolicyCommand, desk: &Desk<'_>) -> Result<(), C
             let view = rpc!(connection, read, PoliciesClient, get, request)?;
             desk.output.one(&PolicyDocument::from(&view), |_| {
                 policy_file::to_text(&view.policy.clone().unwrap_or_default())
-            })
+            })?;
         }
         PolicyCommand::Delete { name } => {
             let request = v1::DeletePolicyRequest {
@@ -64,14 +69,14 @@ pub(super) async fn run(command: PolicyCommand, desk: &Desk<'_>) -> Result<(), C
             let document = DeletedDocument { name, deleted: true };
             desk.output.one(&document, |document| {
                 format!("policy {} deleted\n", document.name)
-            })
+            })?;
         }
     }
+    Ok(exit::SUCCESSFUL)
 }
 
 async fn apply(file: &Path, dry_run: bool, desk: &Desk<'_>) -> Result<(), CliError> {
-    let (name, text) = read(file)?;
-    let policy = policy_file::parse(&name, &text)?;
+    let policy = of_file(file)?;
     let request = v1::ApplyPolicyRequest {
         request_id: request_id(),
         policy: Some(v1::Policy::from(&policy)),
@@ -93,6 +98,12 @@ async fn apply(file: &Path, dry_run: bool, desk: &Desk<'_>) -> Result<(), CliErr
         }
     }
     desk.output.one(&document, view_applied)
+}
+
+/// The policy that a file has.
+pub(super) fn of_file(file: &Path) -> Result<Policy, PolicyFileError> {
+    let (name, text) = read(file)?;
+    policy_file::parse(&name, &text)
 }
 
 /// The text, and what errors call it.

@@ -4,6 +4,7 @@
 
 mod agent;
 mod cluster;
+mod dry_run;
 mod history;
 mod job;
 mod policy;
@@ -15,6 +16,7 @@ pub(crate) use cluster::{
     AcknowledgedDocument, AlarmDocument, ClusterDocument, InitDocument, MemberDocument, NodeDocument,
     SettingsDocument,
 };
+pub(crate) use dry_run::{EntryDocument, TestedItemDocument};
 pub(crate) use history::{ErrorOfHistory, HistoryDocument};
 pub(crate) use job::{DetailDocument, JobDocument, ProgressDocument, RestoreOfJob, SubmitterDocument};
 pub(crate) use policy::{AppliedDocument, DeletedDocument, PolicyDocument};

@@ -30,6 +30,7 @@ mod mounts;
 mod outage;
 mod outage_matrix;
 mod place;
+mod policy_test;
 #[path = "../support/ports.rs"]
 mod ports;
 #[path = "../support/proxy.rs"]

@@ -8,6 +8,7 @@ use prost::Message as _;
 
 use super::budget::{Budget, Stopping};
 use super::exception;
+use super::sink::{Met, Sink};
 use crate::host::node::Seen;
 
 /// Limits of one `Entries` message.
@@ -71,77 +72,6 @@ impl<'a> Batcher<'a> {
         }
     }
 
-    /// A directory whose entries follow.
-    pub(super) fn enter(&mut self, node: Node) -> Result<(), Stopping> {
-        let node = self.numbered(node);
-        self.batch.folders += 1;
-        self.add(entry::Kind::Enter(node))
-    }
-
-    /// The end of the directory entered last.
-    pub(super) fn leave(&mut self) -> Result<(), Stopping> {
-        self.add(entry::Kind::Leave(LeaveDirectory {}))
-    }
-
-    /// Anything that has no content to be asked for.
-    pub(super) fn other(&mut self, node: Node) -> Result<(), Stopping> {
-        let node = self.numbered(node);
-        self.batch.others += 1;
-        self.add(entry::Kind::Node(node))
-    }
-
-    /// A regular file that is not empty.
-    pub(super) fn file(
-        &mut self,
-        node: Node,
-        folder: &Arc<[u8]>,
-        name: Vec<u8>,
-        seen: Seen,
-    ) -> Result<(), Stopping> {
-        if !self.limits.files.try_take(1) {
-            // Whoever shall free a place must first hear of the files gathered so far.
-            self.flush()?;
-            self.limits.files.take(0, 1)?;
-        }
-        let node = self.numbered(node);
-        // Its path may come again, in an exception.
-        self.batch.cost += folder.len() + name.len();
-        self.batch.files.push(WalkedFile {
-            number: node.number,
-            folder: Arc::clone(folder),
-            name,
-            seen,
-        });
-        self.add(entry::Kind::Node(node))
-    }
-
-    /// Something that cannot be backed up as it should.
-    pub(super) fn exception(&mut self, exception: FileException) -> Result<(), Stopping> {
-        self.batch.exceptions_cost += exception::cost(&exception);
-        self.batch.exceptions.push(exception);
-        if self.batch.exceptions.len() >= MOST_ENTRIES || self.batch.exceptions_cost >= MOST_BYTES {
-            return self.flush();
-        }
-        Ok(())
-    }
-
-    /// Sends what is gathered.
-    pub(super) fn flush(&mut self) -> Result<(), Stopping> {
-        if self.batch.entries.is_empty() && self.batch.exceptions.is_empty() {
-            return Ok(());
-        }
-        if !self.batch.entries.is_empty() {
-            self.limits.batches.take(0, 1)?;
-        }
-        self.limits
-            .ahead
-            .take(0, self.batch.cost + self.batch.exceptions_cost)?;
-        self.batch.last = self.next_number.saturating_sub(1);
-        self.bytes = 0;
-        (self.send)(std::mem::take(&mut self.batch));
-        Ok(())
-    }
-
     fn numbered(&mut self, mut node: Node) -> Node {
         node.number = self.next_number;
         self.next_number += 1;
@@ -162,6 +92,67 @@ impl<'a> Batcher<'a> {
     }
 }
 
+impl Sink for Batcher<'_> {
+    fn enter(&mut self, node: Node) -> Result<(), Stopping> {
+        let node = self.numbered(node);
+        self.batch.folders += 1;
+        self.add(entry::Kind::Enter(node))
+    }
+
+    fn leave(&mut self) -> Result<(), Stopping> {
+        self.add(entry::Kind::Leave(LeaveDirectory {}))
+    }
+
+    fn other(&mut self, node: Node) -> Result<(), Stopping> {
+        let node = self.numbered(node);
+        self.batch.others += 1;
+        self.add(entry::Kind::Node(node))
+    }
+
+    fn file(&mut self, met: Met<'_>) -> Result<(), Stopping> {
+        if !self.limits.files.try_take(1) {
+            // Whoever shall free a place must first hear of the files gathered so far.
+            self.flush()?;
+            self.limits.files.take(0, 1)?;
+        }
+        let node = self.numbered(met.node);
+        // Its path may come again, in an exception.
+        self.batch.cost += met.folder_path.len() + met.name.len();
+        self.batch.files.push(WalkedFile {
+            number: node.number,
+            folder: Arc::clone(met.folder_path),
+            name: met.name,
+            seen: met.seen,
+        });
+        self.add(entry::Kind::Node(node))
+    }
+
+    fn exception(&mut self, exception: FileException) -> Result<(), Stopping> {
+        self.batch.exceptions_cost += exception::cost(&exception);
+        self.batch.exceptions.push(exception);
+        if self.batch.exceptions.len() >= MOST_ENTRIES || self.batch.exceptions_cost >= MOST_BYTES {
+            return self.flush();
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Stopping> {
+        if self.batch.entries.is_empty() && self.batch.exceptions.is_empty() {
+            return Ok(());
+        }
+        if !self.batch.entries.is_empty() {
+            self.limits.batches.take(0, 1)?;
+        }
+        self.limits
+            .ahead
+            .take(0, self.batch.cost + self.batch.exceptions_cost)?;
+        self.batch.last = self.next_number.saturating_sub(1);
+        self.bytes = 0;
+        (self.send)(std::mem::take(&mut self.batch));
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -172,6 +163,7 @@ mod tests {
     use outlast_proto::words::limits::CLIENT_RUNS_AHEAD;
 
     use super::super::budget::{Budget, Stopping};
+    use super::super::sink::Sink as _;
     use super::{Batcher, Limits};
 
     /// How much is sent of what `add` adds again and again while nobody answers.

@@ -6,19 +6,23 @@
 mod batch;
 mod budget;
 mod cut;
+mod dry_run;
 mod event;
 mod exception;
 mod health;
 mod item;
+mod lister;
 mod mounts;
 mod names;
 mod pool;
 mod read;
 mod repository;
 mod root;
+mod sink;
 mod slab;
 mod throttle;
 mod walk;
+mod walker;
 mod work;
 
 use std::collections::VecDeque;
@@ -31,6 +35,7 @@ use outlast_proto::v1::backup_up::Body as Up;
 use outlast_proto::v1::{AttemptOver, BeginItem, CurrentPath, ItemBegin};
 use tokio::sync::mpsc;
 
+pub(crate) use self::dry_run::DryRun;
 use self::event::Event;
 use self::item::Outgoing;
 use self::repository::OwnRepository;

@@ -12,17 +12,17 @@ use outlast_proto::words::limits::{MOST_FILE, MOST_LEVELS, MOST_PATH};
 use rustix::fs::{AtFlags, Stat, readlinkat, statat};
 use rustix::io::Errno;
 
-use super::batch::Batcher;
 use super::budget::Stopping;
 use super::exception::exception;
-use super::health::Who;
+use super::health::{Health, Who};
 use super::mounts::{is_hidden, is_pseudo, is_pseudo_root};
 use super::names::{Buffer, Listed, MOST_NAMES, Names, Next};
-use super::read::Shared;
 use super::repository::OwnRepository;
 use super::root::Root;
+use super::sink::{LeftOut, Met, Sink};
 use crate::host::beneath::{Beneath, open_folder};
 use crate::host::node::{Seen, kind, node};
+use crate::host::owners::Owners;
 use crate::host::paths::{is_entry_name, join, shown};
 use crate::host::xattrs;
 use crate::places::Place;
@@ -30,6 +30,9 @@ use crate::places::Place;
 const OWN: &str = "is left out: it is the repository that this backup is stored in, or in it; a line in \"exclude\" leaves it out silently";
 const HIDDEN: &str =
     "is hidden by a mount of mode 0000 over it; what is there is not seen and not in the backup";
+
+/// What is said of a file system that only looks like files.
+pub(super) const NO_FILES: &str = "is a view into the kernel and no files: only the directory itself is kept";
 
 /// Directories above the current one that stay open; those further up are opened again when the walk returns to them.
 const OPEN_LEVELS: usize = 64;
@@ -39,9 +42,10 @@ pub(super) struct Walk<'a> {
     root: &'a Root,
     exclude: &'a Patterns,
     own: Option<OwnRepository>,
-    shared: &'a Shared,
+    health: &'a Health,
+    owners: &'a Owners,
     place: Place,
-    out: Batcher<'a>,
+    out: &'a mut dyn Sink,
     beneath: Beneath,
     levels: Vec<Level>,
     buffer: Buffer,
@@ -58,13 +62,19 @@ struct Level {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(exclude: &'a Patterns, shared: &'a Shared, root: &'a Root, out: Batcher<'a>) -> Self {
+    pub(super) fn new(
+        exclude: &'a Patterns,
+        (health, owners, place): (&'a Health, &'a Owners, Place),
+        root: &'a Root,
+        out: &'a mut dyn Sink,
+    ) -> Self {
         Self {
             root,
             exclude,
             own: None,
-            shared,
-            place: shared.progress.place(),
+            health,
+            owners,
+            place,
             out,
             beneath: Beneath::new(Arc::clone(&root.base)),
             levels: Vec::new(),
@@ -116,7 +126,7 @@ impl<'a> Walk<'a> {
             return Some(OWN);
         }
         if is_pseudo_root(&root.base, &root.stat) {
-            return Some("is a view into the kernel and no files: only the directory itself is kept");
+            return Some(NO_FILES);
         }
         is_hidden(&root.base, b"", &root.stat).then_some(HIDDEN)
     }
@@ -145,7 +155,7 @@ impl<'a> Walk<'a> {
         };
         let stat = match statat(&*folder, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => {
-                self.shared.health.works(Who::Walk);
+                self.health.works(Who::Walk);
                 stat
             }
             Err(Errno::NOENT) => {
@@ -155,7 +165,8 @@ impl<'a> Walk<'a> {
         };
         let is_folder = kind(&stat) == NodeType::Directory;
         if self.exclude.leaves_out(&relative, is_folder) {
-            return Ok(());
+            let why = LeftOut::Excluded(self.exclude);
+            return self.out().left_out(&relative, kind(&stat), why);
         }
         if is_folder {
             self.folder(relative, &folder, &name, &stat, device)
@@ -187,10 +198,12 @@ impl<'a> Walk<'a> {
         let described = self.described(&relative, name, stat, found)?;
         self.out().enter(described)?;
         self.at("open", &relative);
-        match self.shared.health.patiently(|| open_folder(parent, name))? {
+        match self.health.patiently(|| open_folder(parent, name))? {
             Ok(folder) if stat.st_dev != parent_device && is_pseudo(&folder) => {
                 tracing::info!(path = %self.shown(&relative), "content of a pseudo file system is left out");
-                self.out().leave()
+                let out = self.out();
+                out.left_out(&relative, NodeType::Directory, LeftOut::NoFiles)?;
+                out.leave()
             }
             Ok(folder) if self.own.as_ref().is_some_and(|own| own.is_at(&folder)) => {
                 self.exception_text(&relative, OWN.to_owned())?;
@@ -242,7 +255,13 @@ impl<'a> Walk<'a> {
                 }
                 Err(error) => self.exception(&relative, "the link cannot be read", error),
             },
-            NodeType::File if described.size > 0 => self.out().file(described, path, name, Seen::of(stat)),
+            NodeType::File if described.size > 0 => self.out().file(Met {
+                node: described,
+                folder,
+                folder_path: path,
+                name,
+                seen: Seen::of(stat),
+            }),
             _ => self.out().other(described),
         }
     }
@@ -254,7 +273,7 @@ impl<'a> Walk<'a> {
         stat: &Stat,
         found: Result<xattrs::Found, Errno>,
     ) -> Result<Node, Stopping> {
-        let mut described = node(name, stat, &self.shared.owners);
+        let mut described = node(name, stat, self.owners);
         match found {
             Ok(xattrs::Found { attributes, left_out }) => {
                 described.xattrs = attributes;
@@ -304,10 +323,7 @@ impl<'a> Walk<'a> {
         }
         if let Some(error) = listed.error {
             if self.levels.len() == 1 {
-                return Err(self
-                    .shared
-                    .health
-                    .root_failed("it cannot be listed to its end", error));
+                return Err(self.health.root_failed("it cannot be listed to its end", error));
             }
             self.exception(&path, "the directory cannot be listed to its end", error)?;
         }
@@ -341,7 +357,7 @@ impl<'a> Walk<'a> {
         if let Some(folder) = &level.folder {
             return Ok(Ok(Arc::clone(folder)));
         }
-        let opened = (self.shared.health).patiently(|| self.beneath.folder(&level.path))?;
+        let opened = self.health.patiently(|| self.beneath.folder(&level.path))?;
         level.folder = opened.as_ref().ok().map(Arc::clone);
         Ok(opened)
     }
@@ -352,13 +368,13 @@ impl<'a> Walk<'a> {
     }
 
     /// Where entries go, which may have to wait; but not for the file system.
-    fn out(&mut self) -> &mut Batcher<'a> {
+    fn out(&mut self) -> &mut dyn Sink {
         self.place.rest();
-        &mut self.out
+        self.out
     }
 
     fn exception(&mut self, relative: &[u8], what: &str, error: Errno) -> Result<(), Stopping> {
-        self.shared.health.met(Who::Walk, error)?;
+        self.health.met(Who::Walk, error)?;
         self.exception_text(relative, format!("{what}: {}", std::io::Error::from(error)))
     }
 

@@ -1,31 +1,26 @@
 //! The threads of one item: a walker, readers and workers, with the channels and budgets between them.
 
-use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 use outlast_kit::shutdown::Shutdown;
-use outlast_patterns::Patterns;
 use outlast_proto::words::limits::CLIENT_RUNS_AHEAD;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::batch::{Batcher, Limits};
-use super::budget::{Budget, Stopping};
+use super::budget::Budget;
 use super::event::Event;
-use super::exception::exception;
 use super::health::Health;
 use super::item::Item;
 use super::pool;
 use super::read::{Reader, Shared};
 use super::repository::OwnRepository;
-use super::root::Root;
 use super::slab::Slabs;
 use super::throttle::Throttle;
-use super::walk::Walk;
+use super::walker::Walker;
 use crate::attempt::{AttemptError, Surroundings, Violation};
 use crate::host::owners::Owners;
-use crate::host::paths::shown;
 use crate::progress::Progress;
 use crate::threads::Threads;
 
@@ -121,10 +116,16 @@ impl Backup {
             path,
             exclude: self.exclude.clone(),
             own,
-            shared: Arc::clone(&shared),
-            limits: Arc::clone(&limits),
+            health: Arc::clone(&shared.health),
+            owners: Arc::clone(&shared.owners),
+            place: shared.progress.place(),
+            events: told.clone(),
         };
-        self.spawn(&threads, "walk", move || walker.work())?;
+        let ahead = Arc::clone(&limits);
+        self.spawn(&threads, "walk", move || {
+            let mut send = |batch| drop(told.send(Event::Walked(batch)));
+            walker.work(&mut Batcher::new(&ahead, &mut send));
+        })?;
         let channels = (files, jobs);
         let item = Item::new(
             number,
@@ -192,56 +193,5 @@ impl Working {
         if !threads.finished(deadline).await {
             tracing::warn!("a thread of the backup still hangs in a read; it ends when the read does");
         }
-    }
-}
-
-/// The walking thread.
-struct Walker {
-    path: String,
-    exclude: Vec<String>,
-    own: Option<OwnRepository>,
-    shared: Arc<Shared>,
-    limits: Arc<Limits>,
-}
-
-impl Walker {
-    fn work(self) {
-        let events = self.shared.events.clone();
-        let health = &self.shared.health;
-        let place = self.shared.progress.place();
-        place.at("open", self.path.as_bytes());
-        let root = match Root::open_by(&self.path, |path| health.patiently(|| Root::of(path))) {
-            Ok(Ok(root)) => Arc::new(root),
-            Ok(Err(error)) => {
-                // Nobody listens only when the item is over.
-                let _ = events.send(Event::Failed(error));
-                return;
-            }
-            Err(Stopping) => return,
-        };
-        drop(place);
-        let _ = health.root.set(Arc::clone(&root));
-        if root.is_link {
-            let to = shown(root.real_path.as_os_str().as_bytes());
-            let remark = format!("is a symbolic link; what it points to is backed up: {to}");
-            let _ = events.send(Event::Remark(self.path.clone(), remark));
-        }
-        if self.walk(&root).is_ok() {
-            let _ = events.send(Event::WalkEnded);
-        }
-    }
-
-    fn walk(&self, root: &Root) -> Result<(), Stopping> {
-        let (exclude, unusable) = Patterns::new(&self.exclude);
-        let mut send = |batch| drop(self.shared.events.send(Event::Walked(batch)));
-        let mut out = Batcher::new(&self.limits, &mut send);
-        for unusable in unusable {
-            let reason = unusable.reason;
-            let reason = format!("this exclude pattern cannot be used and leaves nothing out: {reason}");
-            out.exception(exception(unusable.pattern.as_bytes(), reason))?;
-        }
-        Walk::new(&exclude, &self.shared, root, out)
-            .stored_in(self.own.clone())
-            .run()
     }
 }

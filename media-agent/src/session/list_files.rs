@@ -65,7 +65,7 @@ pub(super) fn refuse(id: u64, text: &str, up: &mpsc::Sender<AgentMessage>) {
     send(id, Body::Error(JobError { code, text }), true, up);
 }
 
-fn send(id: u64, body: Body, last: bool, up: &mpsc::Sender<AgentMessage>) -> bool {
+pub(super) fn send(id: u64, body: Body, last: bool, up: &mpsc::Sender<AgentMessage>) -> bool {
     let answer = Answer {
         id,
         body: Some(body),
@@ -75,11 +75,16 @@ fn send(id: u64, body: Body, last: bool, up: &mpsc::Sender<AgentMessage>) -> boo
     up.blocking_send(AgentMessage { body }).is_ok()
 }
 
-fn list(unit: &StorageUnit, asked: &ListFilesQuestion, into: &mut Batches<'_>) -> Result<(), JobError> {
-    let away = |error: RepositoryError| JobError {
+/// The error of a storage unit that does not do its work.
+pub(super) fn away(unit: &StorageUnit, error: &RepositoryError) -> JobError {
+    JobError {
         code: u32::from(StatusCode::STORAGE_UNIT_NOT_AVAILABLE.0),
         text: format!("storage unit \"{}\": {error}", unit.name),
-    };
+    }
+}
+
+fn list(unit: &StorageUnit, asked: &ListFilesQuestion, into: &mut Batches<'_>) -> Result<(), JobError> {
+    let away = |error: RepositoryError| away(unit, &error);
     let missing = |text: String| JobError {
         code: u32::from(StatusCode::NO_SUCH_PATH.0),
         text,

@@ -15,8 +15,8 @@ use prost::Message as _;
 use tokio::sync::mpsc;
 use tonic::Streaming;
 
-use super::list_files;
 use super::serve::SessionServer;
+use super::{list_files, repository};
 use crate::fault::Fault;
 use outlast_proto::words::AttemptId;
 
@@ -66,7 +66,7 @@ async fn obey(server: &SessionServer, body: Body, up: &mpsc::Sender<AgentMessage
             );
             return false;
         }
-        Body::Welcome(_) | Body::Admit(_) => {
+        Body::Welcome(_) | Body::Admit(_) | Body::Answering(_) => {
             tracing::warn!("the primary sent a message that is not for a media agent");
         }
     }
@@ -142,7 +142,10 @@ fn answer(server: &SessionServer, question: Question, up: mpsc::Sender<AgentMess
                 Some(question::Body::ListFiles(asked)) => {
                     list_files::answer(&unit, question.id, &asked, &up);
                 }
-                None => list_files::refuse(question.id, "this version does not know the question", &up),
+                Some(question::Body::Repository(_)) => repository::answer(&unit, question.id, &up),
+                Some(question::Body::DryRun(_)) | None => {
+                    list_files::refuse(question.id, "this version does not know the question", &up)
+                }
             });
             if let Err(error) = done.await {
                 tracing::error!(%error, "a question could not be answered");

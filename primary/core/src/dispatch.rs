@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use outlast_proto::words::{AgentName, AgentState, ItemOutcome, SelectionMethod};
+use outlast_proto::words::{AgentName, AgentState, ItemOutcome, PoolName, SelectionMethod, StorageUnitName};
 
 use crate::entry::Command;
 use crate::rows::{Job, JobTask, Pool};
@@ -94,7 +94,7 @@ fn choose(state: &ClusterState, presence: &Presence, taken: &Taken, job: &Job) -
     let pool = state
         .pool(&job.pool)
         .ok_or_else(|| waiting(format!("pool {} does not exist", job.pool), job.pool.as_str()))?;
-    let mut usable = usable_agents(state, presence, pool, job);
+    let mut usable = usable_agents(state, presence, pool, unit_of(state, job).as_ref());
     prefer_others_than_last(state, job, &mut usable);
     select(state, presence, taken, pool, &usable).ok_or_else(|| {
         waiting(
@@ -104,22 +104,34 @@ fn choose(state: &ClusterState, presence: &Presence, taken: &Taken, job: &Job) -
     })
 }
 
-/// Agents of the pool that could run the job, in the pool's order. What an earlier attempt stored is only of use in its own unit.
-fn usable_agents(state: &ClusterState, presence: &Presence, pool: &Pool, job: &Job) -> Vec<AgentName> {
-    let unit = unit_of(state, job);
+/// The media agent that a new job of this pool would go to now.
+#[must_use]
+pub fn candidate(state: &ClusterState, presence: &Presence, pool: &PoolName) -> Option<AgentName> {
+    let pool = state.pool(pool)?;
+    let usable = usable_agents(state, presence, pool, None);
+    select(state, presence, &Taken::default(), pool, &usable)
+}
+
+/// Agents of the pool that could run a job, in the pool's order. What an earlier attempt stored is only of use in its own unit.
+fn usable_agents(
+    state: &ClusterState,
+    presence: &Presence,
+    pool: &Pool,
+    unit: Option<&StorageUnitName>,
+) -> Vec<AgentName> {
     let usable = pool.media_agents.iter().filter(|name| {
         let media = state
             .agent(name)
             .filter(|agent| agent.state == AgentState::Enabled)
             .and_then(|a| a.media.as_ref());
         presence.connected.contains_key(name)
-            && media.is_some_and(|media| unit.as_ref().is_none_or(|unit| *unit == media.storage_unit))
+            && media.is_some_and(|media| unit.is_none_or(|unit| *unit == media.storage_unit))
     });
     usable.cloned().collect()
 }
 
 /// The only storage unit the job can use: that of what is restored, or of what its earlier attempts finished.
-fn unit_of(state: &ClusterState, job: &Job) -> Option<outlast_proto::words::StorageUnitName> {
+fn unit_of(state: &ClusterState, job: &Job) -> Option<StorageUnitName> {
     match &job.task {
         JobTask::Restore { storage_unit, .. } => Some(storage_unit.clone()),
         JobTask::Backup { .. } => job

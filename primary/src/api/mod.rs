@@ -9,6 +9,7 @@ mod members;
 mod membership;
 mod page;
 mod policies;
+mod policy_test;
 mod restore_points;
 mod watch;
 

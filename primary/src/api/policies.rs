@@ -5,17 +5,21 @@ use outlast_proto::convert::InvalidField;
 use outlast_proto::v1::policies_server::Policies;
 use outlast_proto::v1::{
     self, ApplyPolicyRequest, ApplyPolicyResponse, DeletePolicyRequest, DeletePolicyResponse,
-    GetPolicyRequest, ListPoliciesRequest, ListPoliciesResponse, PolicyView,
+    GetPolicyRequest, ListPoliciesRequest, ListPoliciesResponse, PolicyView, TestPolicyRequest,
+    TestPolicyResponse,
 };
 use outlast_proto::words::{Policy, PolicyName};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::page::Paging;
-use super::{Api, unexpected};
+use super::{Api, policy_test, unexpected};
 use crate::view::errors;
 
 #[tonic::async_trait]
 impl Policies for Api {
+    type TestStream = ReceiverStream<Result<TestPolicyResponse, Status>>;
+
     async fn apply(
         &self,
         request: Request<ApplyPolicyRequest>,
@@ -97,10 +101,17 @@ impl Policies for Api {
             .await?;
         Ok(Response::new(DeletePolicyResponse {}))
     }
+
+    async fn test(&self, request: Request<TestPolicyRequest>) -> Result<Response<Self::TestStream>, Status> {
+        let request = request.into_inner();
+        self.fresh(false).await?;
+        let test = self.test_of(request)?;
+        Ok(Response::new(policy_test::start(self, test)))
+    }
 }
 
 /// What is asked of a policy that is applied, but not of those that are kept from before.
-fn judge(policy: &Policy, items_are_paths: bool) -> Result<(), InvalidField> {
+pub(super) fn judge(policy: &Policy, items_are_paths: bool) -> Result<(), InvalidField> {
     for item in policy.items.iter().filter(|_| !items_are_paths) {
         outlast_patterns::item_path(item).map_err(|error| InvalidField::new("items", error))?;
     }

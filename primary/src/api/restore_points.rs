@@ -16,6 +16,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::Api;
 use super::page::Paging;
+use crate::sessions::Asked;
 use crate::view::{self, errors};
 
 /// How long a media agent may take for the next part of its answer.
@@ -150,12 +151,12 @@ impl Api {
 
 /// Hands the agent's answers to the caller.
 async fn pass_on(
-    mut answers: mpsc::Receiver<Answer>,
+    mut answers: Asked,
     sender: mpsc::Sender<Result<ListFilesResponse, Status>>,
     agent: AgentName,
 ) {
     loop {
-        let answer = match tokio::time::timeout(ANSWER_WITHIN, answers.recv()).await {
+        let answer = match tokio::time::timeout(ANSWER_WITHIN, answers.next()).await {
             Ok(answer) => answer,
             Err(_) => {
                 let text = format!(
@@ -194,7 +195,8 @@ async fn pass_on(
                 };
                 (Err(status(code, error.text, &detail)), true)
             }
-            Some(Answer { body: None, last, .. }) => (Ok(ListFilesResponse::default()), last),
+            // Of a newer version, or of another question.
+            Some(Answer { last, .. }) => (Ok(ListFilesResponse::default()), last),
             None => (
                 Err(Status::aborted(format!(
                     "the answer of media agent \"{agent}\" broke off: it went away, or what it said was not read in time"

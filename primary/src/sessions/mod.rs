@@ -4,6 +4,7 @@ mod admission;
 mod agent_clock;
 mod events;
 mod marks;
+mod questions;
 mod registry;
 mod serve;
 mod service;
@@ -11,6 +12,7 @@ mod ticket;
 mod turns;
 
 pub use events::parse as parse_event;
+pub(crate) use questions::Asked;
 pub(crate) use registry::Registry;
 pub(crate) use service::SessionService;
 pub use ticket::issue as issue_ticket;

@@ -2,21 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use outlast_core::dispatch::Presence;
 use outlast_kit::shutdown::Shutdown;
 use outlast_proto::v1::{Answer, PrimaryMessage, Question, answer, primary_message, question};
 use outlast_proto::words::{AgentName, StartId, Timestamp};
-use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, watch};
 
+use super::questions::{Asked, Asker};
 use super::turns::Turns;
-
-/// Answers to one question that may wait to be read.
-const ANSWERS: usize = 16;
-/// How long a session waits for an asker that does not read: journal and presence wait behind the answer.
-const READ_WITHIN: Duration = Duration::from_secs(1);
 
 /// One agent's session.
 struct Entry {
@@ -29,7 +23,7 @@ struct Entry {
     /// Since the watchdog last asked.
     was_heard: bool,
     free_bytes: Option<u64>,
-    questions: BTreeMap<u64, mpsc::Sender<Answer>>,
+    questions: BTreeMap<u64, Asker>,
 }
 
 #[derive(Default)]
@@ -184,28 +178,24 @@ impl Registry {
         here.or_else(|| inner.gone.get(agent).copied())
     }
 
-    /// Asks an agent; its answers come one by one until the one marked `last`.
-    pub(crate) async fn ask(
-        &self,
-        agent: &AgentName,
-        body: question::Body,
-    ) -> Result<mpsc::Receiver<Answer>, AskError> {
+    /// Asks an agent.
+    pub(crate) async fn ask(&self, agent: &AgentName, body: question::Body) -> Result<Asked, AskError> {
         let gone = || AskError::NotConnected(agent.clone());
-        let (answers, receiver) = mpsc::channel(ANSWERS);
+        let (asker, answers) = Asker::of(&body);
         let (down, id) = {
             let mut inner = self.lock();
             inner.next += 1;
             let id = inner.next;
             let entry = inner.sessions.get_mut(agent).ok_or_else(gone)?;
-            entry.questions.retain(|_, answers| !answers.is_closed());
-            entry.questions.insert(id, answers);
+            entry.questions.retain(|_, asker| !asker.is_gone());
+            entry.questions.insert(id, asker);
             (entry.down.clone(), id)
         };
         let question = primary_message::Body::Question(Question { id, body: Some(body) });
         down.send(Ok(PrimaryMessage { body: Some(question) }))
             .await
             .map_err(|_| gone())?;
-        Ok(receiver)
+        Ok(Asked::new(id, answers, down))
     }
 
     /// Wakes when someone comes or goes.
@@ -252,9 +242,8 @@ impl Place {
             }
         });
         let Some(asker) = asker.flatten() else { return };
-        // An asker that went away wants no answer.
-        if let Err(SendTimeoutError::Timeout(_)) = asker.send_timeout(answer, READ_WITHIN).await {
-            tracing::info!(agent = %self.agent, "an answer was not read in time and is broken off");
+        if let Err(why) = asker.take(answer).await {
+            tracing::warn!(agent = %self.agent, %why, "an answer is broken off");
             self.with(|entry| entry.questions.remove(&id));
         }
     }
@@ -287,9 +276,6 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use outlast_proto::v1::{Answer, ListFilesQuestion, ListFilesResponse, answer, question};
     use outlast_proto::words::{AgentName, StartId, Timestamp};
     use tokio::sync::mpsc;
 
@@ -320,39 +306,5 @@ mod tests {
         let _again = entered(&registry, 30);
         assert!(registry.is_connected(&name()));
         assert_eq!(registry.last_seen(&name()), Some(Timestamp(30)));
-    }
-
-    #[tokio::test]
-    async fn t90_an_asker_that_does_not_read_does_not_hold_up_the_session() {
-        let registry = Registry::new();
-        registry.open();
-        let place = entered(&registry, 10);
-        let asked = question::Body::ListFiles(ListFilesQuestion::default());
-        let mut unread = registry.ask(&name(), asked).await.expect("it is here");
-        let id = registry.lock().next;
-        let all = async {
-            for _ in 0..100 {
-                let body = Some(answer::Body::Files(ListFilesResponse::default()));
-                place
-                    .answer(Answer {
-                        id,
-                        body,
-                        last: false,
-                    })
-                    .await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(10), all)
-            .await
-            .expect("the session goes on");
-        let mut read = 0;
-        while unread.recv().await.is_some() {
-            read += 1;
-        }
-        assert_eq!(
-            read,
-            super::ANSWERS,
-            "and the answer is visibly incomplete: it ends without a last one"
-        );
     }
 }

@@ -1,6 +1,6 @@
 //! T-06, T-08, F-02: who runs what, and why the others wait. DESIGN 3: orders are derived from state.
 
-use outlast_core::dispatch::{plan, why_waiting};
+use outlast_core::dispatch::{candidate, plan, why_waiting};
 use outlast_core::orders::{Order, owed_to};
 use outlast_core::{Command, EventKind};
 use outlast_proto::words::{Attempt, CompletionStatus, ItemOutcome, JobId, JobState, StartId, StatusCode};
@@ -54,6 +54,21 @@ fn f02_prioritized_takes_the_first_that_is_here() {
     world.presence.connected.remove(&agent("media-1"));
     world.dispatch();
     assert_eq!(world.running(job).1, agent("media-2"));
+}
+
+#[test]
+fn f02_who_would_get_a_job_is_who_gets_it() {
+    for gone in [&[][..], &["media-1"], &["media-1", "media-2"]] {
+        let mut world = World::new();
+        for name in gone {
+            world.presence.connected.remove(&agent(name));
+        }
+        let pool = "default".parse().unwrap();
+        let would = candidate(&world.state, &world.presence, &pool);
+        let job = world.submit();
+        let gets = (world.dispatch() > 0).then(|| world.running(job).1);
+        assert_eq!(would, gets, "without {gone:?}");
+    }
 }
 
 #[test]
