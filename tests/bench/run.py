@@ -4,7 +4,7 @@
     tests/bench/run.py --outlast target/release/outlast --folder /var/tmp/bench [--scale 0.25] [--rounds 3] [--sets mixed,small]
 
 Makes seeded data sets under FOLDER (kept, so that a second run need not make them again), backs each up into a fresh repository with each tool in turn, then
-restores it, and prints a table of medians and of ratios against restic. The page cache is warm: the source is read once before each timed run.
+restores it, and prints a table of medians and of ratios against restic (or, with --before, against an older build of outlast, run in the same turns). The page cache is warm: the source is read once before each timed run.
 CPU and memory of outlast are those of its client agent, media agent and primary together. Needs Python 3.9 and nothing else.
 """
 
@@ -244,11 +244,10 @@ class Borg(Tool):
 
 
 class Outlast(Tool):
-    name = "outlast"
-
-    def __init__(self, folder, binary):
+    def __init__(self, folder, binary, name="outlast"):
         super().__init__(folder)
         self.binary = binary
+        self.name = name
 
     def command(self, *args):
         return [self.binary, "--context", str(self.folder / "dev/client.toml"), "-o", "json", *args]
@@ -347,21 +346,22 @@ def one_round(tool, name, source, folder, results, number):
         shutil.rmtree(tool.folder, ignore_errors=True)
 
 
-def table_of(results, tools):
-    lines = ["| data set | run | tool | wall s (min..max) | CPU s | peak MiB | repository MB | speed against restic |", "|---|---|---|---|---|---|---|---|"]
+def table_of(results, tools, base_name):
+    columns = ["data set", "run", "tool", "wall s (min..max)", "CPU s", "peak MiB", "repository MB", f"speed against {base_name}", "CPU against it"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for (name, what), by_tool in results.items():
-        base = statistics.median(f["wall"] for f in by_tool["restic"]) if "restic" in by_tool else None
+        base = by_tool.get(base_name)
         for tool in tools:
             figures = by_tool.get(tool.name)
             if not figures:
                 continue
             median = lambda key: statistics.median(f.get(key, 0) for f in figures)
             walls = [f["wall"] for f in figures]
-            ratio = f"{base / median('wall'):.2f}" if base else "-"
+            against = lambda key: f"{statistics.median(f[key] for f in base) / median(key):.2f}" if base else "-"
             repository = f"{median('repository') / 1e6:.0f}" if "repository" in figures[0] else ""
             lines.append(
                 f"| {name} | {what} | {tool.name} | {median('wall'):.2f} ({min(walls):.2f}..{max(walls):.2f}) | {median('cpu'):.2f} "
-                f"| {median('memory') / MIB:.0f} | {repository} | {ratio} |"
+                f"| {median('memory') / MIB:.0f} | {repository} | {against('wall')} | {against('cpu')} |"
             )
     return "\n".join(lines)
 
@@ -369,6 +369,7 @@ def table_of(results, tools):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--outlast", default="target/release/outlast")
+    parser.add_argument("--before", help="an older build of outlast to compare with")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--scale", type=float, default=1.0, help="1: 4 GiB mixed, 100,000 small files, 3 GiB noise")
     parser.add_argument("--rounds", type=int, default=3)
@@ -379,14 +380,17 @@ def main():
     all_tools = [Outlast(work / "outlast", os.path.abspath(args.outlast)), Restic(work / "restic"), Rustic(work / "rustic"), Borg(work / "borg")]
     wanted = [tool for tool in all_tools if tool.name in args.tools.split(",")]
     tools = [tool for tool in wanted if tool.name == "outlast" or shutil.which(tool.name)]
+    if args.before:
+        tools.insert(1, Outlast(work / "before", os.path.abspath(args.before), "before"))
     results = {}
     for name in args.sets.split(","):
         source = data_set(work, name, args.scale)
         for number in range(args.rounds):
-            for tool in tools:
+            # Whoever comes second finds a file system full of deleted inodes: each comes first in turn.
+            for tool in tools if number % 2 == 0 else reversed(tools):
                 one_round(tool, name, source, work, results, number)
     print(f"{os.cpu_count()} cores, page cache warm, scale {args.scale}, {args.rounds} rounds in turns, medians\n")
-    print(table_of(results, tools))
+    print(table_of(results, tools, "before" if args.before else "restic"))
 
 
 if __name__ == "__main__":

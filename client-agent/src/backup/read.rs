@@ -26,6 +26,7 @@ use super::pool::{Job, hash};
 use super::slab::{Plain, SLAB, Slab, Slabs, fill};
 use super::throttle::Throttle;
 use crate::host::beneath::{Beneath, open_quietly};
+use crate::host::given_stamps::may_be_given;
 use crate::host::holes::Holes;
 use crate::host::node::{Seen, kind, node};
 use crate::host::owners::Owners;
@@ -191,7 +192,7 @@ impl Reader {
             size: content.size,
             skipped: false,
             changed,
-            young: moment.finds_young(&stat),
+            young: moment.finds_young(&stat) || may_be_given(&stat, &open),
         };
         Ok((content.chunks, end, reason))
     }

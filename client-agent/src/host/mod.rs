@@ -2,6 +2,7 @@
 
 pub(crate) mod beneath;
 pub(crate) mod errors;
+pub(crate) mod given_stamps;
 pub(crate) mod holes;
 pub(crate) mod node;
 pub(crate) mod owners;
