@@ -20,7 +20,7 @@ use crate::attempts::Attempts;
 use crate::config::{Config, ConfigError};
 use crate::dry_runs::DryRuns;
 use crate::lock::{DataDirLock, LockError};
-use crate::session::Orders;
+use crate::session::{Orders, Waiting};
 use crate::tickets::{TicketError, TicketStore};
 
 /// How long the targets of earlier restores may take to answer.
@@ -84,6 +84,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         shutdown: shutdown.clone(),
         recollection: recollection.clone(),
         dry_runs: DryRuns::new(tasks.clone()),
+        waiting: Waiting::default(),
     };
     tracing::info!(agent = %config.name, start_id = %start_id, "client agent runs");
     let version = config

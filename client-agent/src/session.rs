@@ -1,6 +1,7 @@
 //! The session with the leader, from the client's side: orders in, answers and presence out.
 //!
-//! Orders may come again at any time; each is answered again and done once.
+//! Orders may come again at any time; each is answered again and done once. An attempt that this host cannot take up is answered too: with
+//! the reason while that may pass, with a refusal otherwise.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,11 +13,13 @@ use outlast_kit::shutdown::Shutdown;
 use outlast_proto::v1::agent_message::Body as Up;
 use outlast_proto::v1::primary_message::Body as Down;
 use outlast_proto::v1::{
-    AdmitAttempt, Admitted, AgentMessage, Answer, AttemptRef, JobError, Presence, PrimaryMessage, Question,
-    Stopped, StreamsSeen, Welcome, answer, question,
+    AdmissionRefused, AdmitAttempt, Admitted, AgentMessage, Answer, AttemptProgress, AttemptRef, JobError,
+    Presence, PrimaryMessage, Question, SignedTicket, Stopped, StreamsSeen, Ticket, Welcome, answer,
+    question,
 };
 use outlast_proto::words::{AgentName, Attempt, AttemptId, JobKey, StatusCode};
 use parking_lot::Mutex;
+use prost::Message as _;
 use tokio::sync::mpsc;
 
 use crate::admission::Admission;
@@ -38,6 +41,19 @@ pub(crate) struct Orders {
     pub(crate) shutdown: Shutdown,
     pub(crate) recollection: Recollection,
     pub(crate) dry_runs: DryRuns,
+    pub(crate) waiting: Waiting,
+}
+
+/// Orders of this session whose tickets cannot be kept just now, and why. They are tried again with each presence.
+#[derive(Clone, Default)]
+pub(crate) struct Waiting(BTreeMap<AttemptId, (AdmitAttempt, String)>);
+
+/// Why an attempt is not taken up.
+enum NotAdmitted {
+    /// For good.
+    Refused(String),
+    /// The ticket cannot be kept now.
+    Later(String),
 }
 
 /// The session is over.
@@ -45,7 +61,7 @@ struct Gone;
 
 impl Orders {
     /// Serves one session until it ends or the process shuts down.
-    pub(crate) async fn serve(self, session: Session) {
+    pub(crate) async fn serve(mut self, session: Session) {
         let Session {
             welcome,
             up,
@@ -55,6 +71,8 @@ impl Orders {
             0 => USUAL_UPDATES,
             ms => Duration::from_millis(ms).max(SHORTEST_UPDATES),
         };
+        // The leader orders anew what it is owed.
+        self.waiting = Waiting::default();
         self.welcomed(&welcome).await;
         let dry_runs = self.dry_runs.of_session(up.clone());
         let mut tick = tokio::time::interval(every);
@@ -108,7 +126,7 @@ impl Orders {
     }
 
     async fn order(
-        &self,
+        &mut self,
         message: PrimaryMessage,
         (up, dry_runs): (&mpsc::Sender<AgentMessage>, &OfSession),
     ) -> Result<(), Gone> {
@@ -140,35 +158,61 @@ impl Orders {
     }
 
     /// Keeps the ticket, answers, and opens the data stream.
-    async fn admit(&self, order: AdmitAttempt, up: &mpsc::Sender<AgentMessage>) -> Result<(), Gone> {
-        let admission = match Admission::of_ticket(order.ticket.unwrap_or_default()) {
-            Ok(admission) if admission.client == self.name => admission,
-            Ok(admission) => {
-                tracing::warn!(client = %admission.client, "an attempt of another client is refused");
-                return Ok(());
-            }
-            Err(error) => {
-                tracing::warn!(%error, "an attempt is refused");
-                return Ok(());
-            }
-        };
-        let job = admission.id.job.0;
-        self.remember(move |recollection| recollection.met_job(job)).await;
-        let (kept, addresses) = (admission.clone(), order.data_addresses.clone());
-        let admitted = self
-            .with_tickets(move |tickets| tickets.admit(&kept, &addresses))
-            .await;
-        if let Err(error) = admitted {
-            tracing::warn!(job = %admission.id.job, attempt = %admission.id.attempt, %error, "an attempt is refused");
+    async fn admit(&mut self, order: AdmitAttempt, up: &mpsc::Sender<AgentMessage>) -> Result<(), Gone> {
+        let signed = order.ticket.clone().unwrap_or_default();
+        let named = Ticket::decode(signed.ticket.clone()).unwrap_or_default().attempt;
+        let Some(id) = named.as_ref().and_then(parsed) else {
+            tracing::warn!("an order names no attempt");
             return Ok(());
-        }
-        let admitted = Admitted {
-            attempt: Some(admission.id.to_ref()),
         };
-        let said = say(up, Up::Admitted(admitted)).await;
+        let waited = self.waiting.0.remove(&id);
+        let admission = match self.admitted(signed, &order.data_addresses).await {
+            Ok(admission) => admission,
+            Err(NotAdmitted::Refused(reason)) => {
+                tracing::warn!(job = %id.job, attempt = %id.attempt, reason, "an attempt is refused");
+                let refused = AdmissionRefused {
+                    attempt: named,
+                    error: Some(JobError {
+                        code: StatusCode::ACCESS_NOT_ALLOWED.0.into(),
+                        text: format!("client {} refuses the attempt: {reason}", self.name),
+                    }),
+                };
+                return say(up, Up::AdmissionRefused(refused)).await;
+            }
+            Err(NotAdmitted::Later(reason)) => {
+                if waited.is_none_or(|(_, before)| before != reason) {
+                    tracing::warn!(job = %id.job, attempt = %id.attempt, reason, "an attempt has to wait");
+                }
+                self.waiting.0.insert(id, (order, reason));
+                return Ok(());
+            }
+        };
+        let said = say(up, Up::Admitted(Admitted { attempt: named })).await;
         // Admitted is admitted, also if this session is gone by now.
         self.attempts.start(admission, order.data_addresses);
         said
+    }
+
+    /// Takes up an attempt durably.
+    async fn admitted(&self, signed: SignedTicket, addresses: &[String]) -> Result<Admission, NotAdmitted> {
+        let refused = |error: &dyn std::error::Error| NotAdmitted::Refused(error.to_string());
+        let admission = Admission::of_ticket(signed).map_err(|error| refused(&error))?;
+        if admission.client != self.name {
+            let reason = format!("it is about client {}", admission.client);
+            return Err(NotAdmitted::Refused(reason));
+        }
+        let job = admission.id.job.0;
+        self.remember(move |recollection| recollection.met_job(job)).await;
+        let (kept, addresses) = (admission.clone(), addresses.to_vec());
+        self.with_tickets(move |tickets| tickets.admit(&kept, &addresses))
+            .await
+            .map_err(|error| match error {
+                TicketError::Io { .. } => NotAdmitted::Later(error.to_string()),
+                TicketError::Lower { .. } | TicketError::Fenced { .. } | TicketError::Corrupt { .. } => {
+                    refused(&error)
+                }
+            })?;
+        Ok(admission)
     }
 
     async fn fence(&self, attempt: Option<AttemptRef>) {
@@ -183,9 +227,19 @@ impl Orders {
         }
     }
 
-    async fn presence(&self, up: &mpsc::Sender<AgentMessage>) -> Result<(), Gone> {
+    async fn presence(&mut self, up: &mpsc::Sender<AgentMessage>) -> Result<(), Gone> {
+        let waiting: Vec<_> = self.waiting.0.values().map(|(order, _)| order.clone()).collect();
+        for order in waiting {
+            self.admit(order, up).await?;
+        }
+        let mut attempts = self.attempts.progress();
+        attempts.extend(self.waiting.0.iter().map(|(id, (_, reason))| AttemptProgress {
+            attempt: Some(id.to_ref()),
+            waiting: reason.clone(),
+            ..AttemptProgress::default()
+        }));
         let presence = Presence {
-            attempts: self.attempts.progress(),
+            attempts,
             free_bytes: None,
         };
         say(up, Up::Presence(presence)).await?;

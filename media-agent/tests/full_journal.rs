@@ -198,6 +198,7 @@ async fn t90_x01_a_stop_while_the_journals_disk_is_full_keeps_what_is_finished()
         attempt: ticket.attempt,
         how: Stopped::Immediate.into(),
         cancel: false,
+        fault: None,
     };
     world.primary.order(Body::Stop(order)).await;
     wait_until_shown(&world, "the end of the attempt").await;

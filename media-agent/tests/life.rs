@@ -343,6 +343,7 @@ async fn orders_start_stop_and_fence() {
             attempt,
             how: how.into(),
             cancel,
+            fault: None,
         };
         world.primary.order(Body::Stop(order)).await;
         if how == Stopped::Graceful {

@@ -179,6 +179,7 @@ async fn x01_streams_through_the_socket_end_as_others_do() {
         attempt: attempt(2),
         how: Stopped::Immediate.into(),
         cancel: true,
+        fault: None,
     };
     world.primary.order(primary_message::Body::Fence(fence)).await;
     world.primary.order(primary_message::Body::Stop(stop)).await;

@@ -167,6 +167,7 @@ async fn x01_an_attempt_that_waits_for_its_client_ends_when_told_to() {
         attempt: world.ticket(1, 1, &[]).attempt,
         how: Stopped::Immediate.into(),
         cancel: true,
+        fault: None,
     };
     world.primary.order(primary_message::Body::Stop(stop)).await;
     let What::Ended(ended) = world.primary.end_of(1, 1).await else {

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use outlast_proto::v1::AttemptProgress;
+use outlast_proto::v1::{AttemptProgress, JobError};
 use outlast_proto::words::{Attempt, JobId};
 use tokio::sync::watch;
 
-/// Progress of attempts, as their media agents last reported it.
+/// Progress of attempts, as their media agents last reported it, and what clients refused.
 #[derive(Clone)]
 pub(crate) struct Live {
     progress: Arc<Mutex<BTreeMap<JobId, (Attempt, AttemptProgress)>>>,
+    refusals: Arc<Mutex<BTreeMap<JobId, (Attempt, JobError)>>>,
     changed: watch::Sender<u64>,
 }
 
@@ -18,13 +19,14 @@ impl Live {
     pub(crate) fn new() -> Self {
         Self {
             progress: Arc::default(),
+            refusals: Arc::default(),
             changed: watch::Sender::new(0),
         }
     }
 
     /// Takes up a report; one of an older attempt is ignored.
     pub(crate) fn report(&self, job: JobId, attempt: Attempt, progress: AttemptProgress) {
-        let mut all = self.lock();
+        let mut all = lock(&self.progress);
         if all.get(&job).is_none_or(|(known, _)| *known <= attempt) {
             all.insert(job, (attempt, progress));
         }
@@ -34,30 +36,43 @@ impl Live {
 
     /// The last report of this attempt.
     pub(crate) fn of(&self, job: JobId, attempt: Attempt) -> Option<AttemptProgress> {
-        self.lock()
+        lock(&self.progress)
             .get(&job)
             .filter(|(known, _)| *known == attempt)
             .map(|(_, progress)| progress.clone())
     }
 
+    /// The client refuses this attempt.
+    pub(crate) fn refuse(&self, job: JobId, attempt: Attempt, refusal: JobError) {
+        lock(&self.refusals).insert(job, (attempt, refusal));
+    }
+
+    /// What the client refused this attempt with.
+    pub(crate) fn refusal(&self, job: JobId, attempt: Attempt) -> Option<JobError> {
+        lock(&self.refusals)
+            .get(&job)
+            .filter(|(refused, _)| *refused == attempt)
+            .map(|(_, refusal)| refusal.clone())
+    }
+
     /// Forgets jobs for which `running` is false.
     pub(crate) fn retain(&self, running: impl Fn(JobId) -> bool) {
-        self.lock().retain(|job, _| running(*job));
+        lock(&self.progress).retain(|job, _| running(*job));
+        lock(&self.refusals).retain(|job, _| running(*job));
     }
 
     /// Forgets everything: this node no longer leads.
     pub(crate) fn clear(&self) {
-        self.lock().clear();
+        lock(&self.progress).clear();
+        lock(&self.refusals).clear();
     }
 
     /// Wakes with every report.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<JobId, (Attempt, AttemptProgress)>> {
-        self.progress
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
+mod admission;
 mod bad_input;
 mod cancel;
 mod checkpoints;

@@ -391,6 +391,7 @@ async fn f04_running_attempts_are_reported_fenced_and_superseded() {
         attempt: Some(attempt(2)),
         how: how.into(),
         cancel: false,
+        fault: None,
     };
     session.say(Down::Stop(stop(Stopped::Graceful))).await;
     session.running(&[attempt(2)]).await;

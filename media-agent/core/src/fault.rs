@@ -42,6 +42,14 @@ impl Fault {
         Self::new(StatusCode::ACCESS_NOT_ALLOWED, text)
     }
 
+    /// A failure as a client tells it.
+    #[must_use]
+    pub fn of_client(error: JobError) -> Self {
+        let error = told_by_client(error);
+        let code = u16::try_from(error.code).map_or(StatusCode::ACCESS_NOT_ALLOWED, StatusCode);
+        Self::new(code, error.text)
+    }
+
     /// The stream with the client broke.
     #[must_use]
     pub fn broken(text: impl Into<String>) -> Self {

@@ -19,7 +19,7 @@ use super::content::Readers;
 use super::walk::{Step, Walk};
 use crate::attempts::{Done, End, RestoreProtocol, Wire, counters_message};
 use crate::backup::{Base, ExceptionLog, Silences};
-use crate::fault::{Fault, told_by_client};
+use crate::fault::Fault;
 use crate::tree_builder::{ItemPath, node_from_tree};
 
 const BATCH_ENTRIES: usize = 256;
@@ -170,9 +170,8 @@ impl Engine<'_> {
         let is_nothing = end.files == 0 && end.left_alone == 0;
         let (code, text) = match (end.error, &self.first_loss) {
             (Some(error), _) => {
-                let error = told_by_client(error);
-                let code = u16::try_from(error.code).unwrap_or(StatusCode::ACCESS_NOT_ALLOWED.0);
-                (StatusCode(code), error.text)
+                let fault = Fault::of_client(error);
+                (fault.code, fault.text)
             }
             (None, Some(loss)) if is_nothing => {
                 let text = format!("nothing was restored; the first cause: {loss}");

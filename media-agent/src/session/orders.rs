@@ -92,7 +92,15 @@ async fn start(server: &SessionServer, order: StartAttempt) {
 
 async fn stop(server: &SessionServer, order: &StopAttempt) {
     match AttemptId::of_message(order.attempt.as_ref()) {
-        Ok(id) => server.desk.stop(id, order.how()).await,
+        Ok(id) => match &order.fault {
+            Some(refusal) => {
+                server
+                    .desk
+                    .cannot_start(id, Fault::of_client(refusal.clone()))
+                    .await
+            }
+            None => server.desk.stop(id, order.how()).await,
+        },
         Err(error) => tracing::error!(%error, "an order to stop names no attempt"),
     }
 }

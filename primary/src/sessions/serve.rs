@@ -7,8 +7,8 @@ use outlast_core::session::{Said, acknowledgement};
 use outlast_core::{Command, Reply};
 use outlast_kit::errors;
 use outlast_proto::v1::{
-    AdmitAttempt, AgentMessage, JournalAck, JournalEvents, Presence, PrimaryMessage, StartAttempt,
-    StopAttempt, Stopped, agent_message, primary_message,
+    AdmitAttempt, AgentMessage, AttemptRef, JournalAck, JournalEvents, Presence, PrimaryMessage,
+    StartAttempt, StopAttempt, Stopped, agent_message, primary_message,
 };
 use outlast_proto::words::{AgentName, AttemptId, JournalId, Timestamp};
 use tokio::sync::mpsc;
@@ -89,7 +89,10 @@ impl Serve {
             tokio::select! {
                 message = up.message() => self.take(message).await?,
                 changed = changes.changed() => changed.map_err(|_| End::Gone)?,
-                _ = marks.tick() => self.send_mark().await?,
+                _ = marks.tick() => {
+                    self.send_mark().await?;
+                    self.send_refusals().await?;
+                }
                 () = over.begun() => return Err(End::Told(view::errors::not_leader_of(&self.brain))),
             }
         }
@@ -104,20 +107,16 @@ impl Serve {
             Some(agent_message::Body::Presence(presence)) => self.take_presence(presence),
             Some(agent_message::Body::Journal(journal)) => self.take_events(journal).await?,
             Some(agent_message::Body::Admitted(admitted)) => {
-                let AttemptId { job, nonce, attempt } = AttemptId::of_message(admitted.attempt.as_ref())
-                    .map_err(|error| invalid(error.into()))?;
-                let ours = self
-                    .brain
-                    .read()
-                    .job(job)
-                    .is_some_and(|row| row.client == self.agent);
-                if !ours {
-                    return Err(End::Told(Status::permission_denied(
-                        "that job is another client's",
-                    )));
-                }
+                let AttemptId { job, nonce, attempt } = self.own_attempt(admitted.attempt.as_ref())?;
                 self.propose(Command::RecordAdmission { job, attempt, nonce })
                     .await?;
+            }
+            Some(agent_message::Body::AdmissionRefused(refused)) => {
+                let id = self.own_attempt(refused.attempt.as_ref())?;
+                if self.is_witness(id) {
+                    let refusal = refused.error.unwrap_or_default();
+                    self.live.refuse(id.job, id.attempt, refusal);
+                }
             }
             Some(agent_message::Body::Answer(answer)) => self.place.answer(answer).await,
             // The second witness is asked by failover only, which is not part of this version.
@@ -131,6 +130,27 @@ impl Serve {
         Ok(())
     }
 
+    /// An attempt of a job of this client.
+    fn own_attempt(&self, attempt: Option<&AttemptRef>) -> Result<AttemptId, End> {
+        let id = AttemptId::of_message(attempt).map_err(|error| invalid(error.into()))?;
+        let state = self.brain.read();
+        let is_own = state.job(id.job).is_some_and(|row| row.client == self.agent);
+        is_own
+            .then_some(id)
+            .ok_or_else(|| End::Told(Status::permission_denied("that job is another client's")))
+    }
+
+    /// Whether it is for this agent to say how the attempt is doing: until its client has taken it up, for the client.
+    fn is_witness(&self, id: AttemptId) -> bool {
+        let state = self.brain.read();
+        let job = state.job(id.job).filter(|row| row.running_id() == Some(id));
+        let running = job.and_then(|job| Some((job, job.running.as_ref()?)));
+        running.is_some_and(|(job, running)| match running.client_admitted {
+            true => running.media_agent == self.agent,
+            false => job.client == self.agent,
+        })
+    }
+
     fn take_presence(&self, presence: Presence) {
         if let Some(free) = presence.free_bytes {
             self.place.report_free(free);
@@ -139,14 +159,7 @@ impl Serve {
             let Ok(id) = AttemptId::of_message(progress.attempt.as_ref()) else {
                 continue;
             };
-            let ours = self
-                .brain
-                .read()
-                .job(id.job)
-                .filter(|row| row.running_id() == Some(id))
-                .and_then(|row| row.running.as_ref())
-                .is_some_and(|running| running.media_agent == self.agent);
-            if ours {
+            if self.is_witness(id) {
                 self.live.report(id.job, id.attempt, progress);
             }
         }
@@ -217,6 +230,31 @@ impl Serve {
         }
     }
 
+    /// Gives attempts that their clients refused to their media agent, which journals their end. Again and again, for it may not be here.
+    async fn send_refusals(&mut self) -> Result<(), End> {
+        let refused: Vec<_> = {
+            let state = self.brain.read();
+            let on_it = state.running_on(&self.agent);
+            on_it
+                .filter_map(|job| {
+                    let id = job.running_id()?;
+                    let is_media_agents = job.running.as_ref()?.media_agent == self.agent;
+                    let fault = is_media_agents.then(|| self.live.refusal(id.job, id.attempt))??;
+                    Some((id, fault))
+                })
+                .collect()
+        };
+        for (id, fault) in refused {
+            let order = StopAttempt {
+                attempt: Some(id.to_ref()),
+                fault: Some(fault),
+                ..StopAttempt::default()
+            };
+            self.send(primary_message::Body::Stop(order)).await?;
+        }
+        Ok(())
+    }
+
     async fn propose(&self, command: Command) -> Result<Reply, End> {
         self.brain
             .propose(command)
@@ -242,6 +280,7 @@ fn message_of(state: &outlast_core::ClusterState, order: &Order) -> Option<prima
             attempt: Some(job.key().attempt(*attempt).to_ref()),
             how: Stopped::Unspecified.into(),
             cancel: true,
+            fault: None,
         }),
         Order::Start { .. } => primary_message::Body::Start(StartAttempt { ticket }),
         Order::Admit { .. } => {

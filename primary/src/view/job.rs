@@ -128,13 +128,17 @@ fn waiting_for_stop(presence: &Presence, job: &Job) -> Option<v1::Waiting> {
     })
 }
 
-/// What the media agent says that it waits for while the attempt is active.
+/// What the media agent says that it waits for while the attempt is active; before, its client.
 fn standing_still(live: &Live, job: &Job) -> Option<v1::Waiting> {
     let running = job.running.as_ref()?;
     let reason = live.of(job.id, running.attempt)?.waiting;
     (!reason.is_empty()).then(|| v1::Waiting {
         reason,
-        r#for: running.media_agent.to_string(),
+        r#for: if running.client_admitted {
+            running.media_agent.to_string()
+        } else {
+            job.client.to_string()
+        },
         until: None,
     })
 }

@@ -121,8 +121,8 @@ fn t90_s14c_another_image_in_the_same_place_is_read() {
     }
     let cluster = Cluster::start();
     let images = cluster.place("images");
-    let makers: [(&str, fn(&Path, &[u8])); 2] = [("squashfs", squashfs), ("ext4", ext4)];
-    for (kind, make) in makers {
+    type Maker = fn(&Path, &[u8]);
+    for (kind, make) in [("squashfs", squashfs as Maker), ("ext4", ext4)] {
         let source = cluster.place(kind);
         let image = |number: u8| images.join(format!("{kind}-{number}"));
         cluster.apply_policy(kind, &[&source], "").expect(0);

@@ -231,6 +231,7 @@ fn message_of(state: &ClusterState, order: &Order) -> Option<Down> {
             attempt: Some(job.key().attempt(*attempt).to_ref()),
             how: v1::Stopped::Unspecified.into(),
             cancel: true,
+            fault: None,
         }),
         Order::Start { .. } => Down::Start(v1::StartAttempt { ticket }),
         Order::Admit { .. } => Down::Admit(v1::AdmitAttempt {
