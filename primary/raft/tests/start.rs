@@ -6,8 +6,9 @@ mod support;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use outlast_raft::{LossKind, StartError};
 use support::{Home, Node, eventually_eq, flip, leader, used};
@@ -206,6 +207,55 @@ fn t90_pages_that_never_were_written_behind_the_mark_are_cut_off() {
     file.write_all(&vec![0x5A; 5_000]).unwrap();
     let error = error(&home);
     assert!(matches!(error, StartError::DamagedLog { .. }), "{error}");
+}
+
+/// A small file system in memory over a directory, until it is dropped.
+struct Small(PathBuf);
+
+impl Small {
+    fn over(dir: &Path) -> Self {
+        let options = ["-t", "tmpfs", "-o", "size=16m", "tmpfs"];
+        let mounted = Command::new("mount").args(options).arg(dir).status();
+        assert!(mounted.unwrap().success());
+        Self(dir.to_owned())
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn t90_a_full_disk_is_not_taken_for_a_damaged_log() {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        println!("skipped: mounting a file system needs root");
+        return;
+    }
+    for tail in [&[][..], &[0, 0, 0, 1, 0, 0][..]] {
+        let (home, rows) = used();
+        let mut file = OpenOptions::new().append(true).open(log_file(&home)).unwrap();
+        file.write_all(tail).unwrap();
+        let kept = home.dir.path().join("kept");
+        support::copy(&home.data(), &kept);
+        let small = Small::over(&home.data());
+        support::copy(&kept, &home.data());
+        let fill = home.data().join("fill");
+        fs::write(&fill, vec![7; 16 << 20]).unwrap_err();
+
+        let error = error(&home);
+        assert!(!error.to_string().contains("damaged"), "{error}");
+        let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+        let said: Vec<_> = causes.map(ToString::to_string).collect();
+        assert!(said.concat().contains("No space left on device"), "{said:?}");
+
+        fs::remove_file(fill).unwrap();
+        let node = Node::start(&home).unwrap();
+        eventually_eq("rows", &rows, || node.rows());
+        node.stop();
+        drop(small);
+    }
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub(crate) fn open(dir: &Path, mark: &Mark) -> Result<RaftLog<Records>, LogFault
     let promised = mark.offset();
     let log = match try_open(dir, false) {
         Ok(log) => log,
-        Err(error) if is_system(&error) => return Err(error.into()),
+        Err(error) if !speaks_of_content(&error) => return Err(error.into()),
         Err(error) => {
             let damaged = |good: u64, error: &io::Error| LogFault::Damaged {
                 good,
@@ -50,7 +50,10 @@ pub(crate) fn open(dir: &Path, mark: &Mark) -> Result<RaftLog<Records>, LogFault
             }
             tracing::warn!(good, promised, "log ends in an interrupted write; cutting it off");
             durable::cut_unwritten(dir, good)?;
-            try_open(dir, true).map_err(|error| damaged(good, &error))?
+            try_open(dir, true).map_err(|error| match speaks_of_content(&error) {
+                true => damaged(good, &error),
+                false => error.into(),
+            })?
         }
     };
     let end = end_of(&log);
@@ -86,15 +89,12 @@ fn config(dir: &Path, cut: bool) -> Config {
     config
 }
 
-/// Errors that say nothing about the log's content.
-fn is_system(error: &io::Error) -> bool {
+/// Whether an error tells of bytes that are not as they were written, and not of a disk that is full, read-only or broken: what a node
+/// cannot read now it has not forgotten.
+fn speaks_of_content(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::WouldBlock
-            | io::ErrorKind::PermissionDenied
-            | io::ErrorKind::NotFound
-            | io::ErrorKind::StorageFull
-            | io::ErrorKind::ReadOnlyFilesystem
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
     )
 }
 
