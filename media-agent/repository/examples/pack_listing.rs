@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let begun = Instant::now();
         let load = repository.reload_index()?;
         let loaded = begun.elapsed();
-        repository.look_for_packs()?;
+        repository.look_again()?;
         println!(
             "round {round}: {} blobs loaded in {loaded:?}, packs looked for in {:?}",
             load.blobs,

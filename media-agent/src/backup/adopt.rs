@@ -25,6 +25,9 @@ pub(super) fn left_by_earlier_attempts(base: &Base) -> Result<Vec<ItemEnded>, En
         return Ok(Vec::new());
     }
     let found = finished_items(&base.repository, ticket).map_err(|error| base.storage_fault(&error))?;
+    if !found.is_empty() {
+        damage::look_again(base)?;
+    }
     let mut adopted = Vec::new();
     for (number, item) in found {
         if ticket
@@ -69,6 +72,7 @@ pub(crate) fn left_by_this_attempt(
     if !found.is_empty() {
         // What was found damaged before, by whomever.
         repository.reload_index().map_err(unavailable)?;
+        repository.look_for_packs().map_err(unavailable)?;
     }
     for (number, item) in found {
         if !damage::is_sound(&repository, item.snapshot.tree).map_err(unavailable)? {

@@ -1,4 +1,4 @@
-//! Makes an item final: everything stored and indexed, then its snapshot, the lock checked before and after.
+//! Makes an item final: everything stored, indexed and still there, then its snapshot, the lock checked before and after.
 //!
 //! Called by `engine` when the client has ended the item without error.
 
@@ -10,7 +10,7 @@ use super::damage;
 use super::engine::{Base, ItemResult};
 use super::item::ItemRun;
 use crate::attempts::{End, counters_message};
-use crate::storage::SnapshotTags;
+use crate::storage::{Lack, SnapshotTags};
 use crate::tree_builder::Built;
 
 /// An item that is in the repository.
@@ -22,8 +22,15 @@ pub(super) struct Committed {
     pub(super) adopted: bool,
 }
 
+/// What a walk through an item came to.
+pub(super) enum Walked {
+    Over(ItemResult),
+    /// This is missing by now of what it relies on: there is no snapshot.
+    Suffers(Vec<Lack>),
+}
+
 /// Writes the item's snapshot. `exceptions` is how many the item had.
-pub(super) fn commit(run: ItemRun<'_>, exceptions: u64) -> Result<ItemResult, End> {
+pub(super) fn commit(run: ItemRun<'_>, exceptions: u64) -> Result<Walked, End> {
     run.chunks.settle()?;
     let base = run.base;
     let outcome = if exceptions > 0 {
@@ -39,16 +46,20 @@ pub(super) fn commit(run: ItemRun<'_>, exceptions: u64) -> Result<ItemResult, En
     let tree = match run.builder.finish() {
         Ok(Built::Tree(tree)) => tree,
         Ok(Built::Nothing) => {
-            return Ok(ItemResult::Failed(outlast_proto::v1::JobError {
+            return Ok(Walked::Over(ItemResult::Failed(outlast_proto::v1::JobError {
                 code: u32::from(StatusCode::FILE_READ_FAILED.0),
                 text: format!("\"{}\" could not be read", item.path),
-            }));
+            })));
         }
         Err(error) => return Err(fault_of(base, error).into()),
     };
     // The writer checks the lock before each index file.
     writer.flush().map_err(|error| base.storage_fault(&error))?;
-    damage::check_tree(base, tree, damage_before)?;
+    damage::look_again(base)?;
+    let lacks = damage::taken_from(base, tree, damage_before)?;
+    if !lacks.is_empty() {
+        return Ok(Walked::Suffers(lacks));
+    }
     let ticket = &base.ticket;
     let tags = SnapshotTags {
         cluster: ticket.cluster_id.clone(),
@@ -67,13 +78,13 @@ pub(super) fn commit(run: ItemRun<'_>, exceptions: u64) -> Result<ItemResult, En
     snapshot.tags = tags.to_tags();
     let snapshot = save_under_lock(base, &snapshot)?;
     run.chunks.committed(snapshot, parent);
-    Ok(ItemResult::Finished(Committed {
+    Ok(Walked::Over(ItemResult::Finished(Committed {
         snapshot,
         time,
         outcome,
         counters,
         adopted: false,
-    }))
+    })))
 }
 
 /// Saves a snapshot; if the lock was lost meanwhile it is taken back, for a prune may have removed what it needs.

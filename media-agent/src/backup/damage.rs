@@ -3,15 +3,15 @@
 //!
 //! What is damaged, the repository knows; the walk is `storage::sound`'s. Used by `engine`, `commit` and `adopt`.
 
-use outlast_proto::v1::Severity;
-use outlast_proto::words::StatusCode;
-use outlast_repository::{Anew, BlobId, Repository, RepositoryError};
+use outlast_proto::v1::{FileException, Severity};
+use outlast_proto::words::{MAX_EXCEPTIONS, StatusCode};
+use outlast_repository::{Anew, BlobId, Repository, RepositoryError, SnapshotId};
 use parking_lot::Mutex;
 
 use super::engine::Base;
 use crate::attempts::End;
 use crate::fault::Fault;
-use crate::storage::{Looked, SoundTrees, tags_of};
+use crate::storage::{Lack, Looked, SoundTrees, show_lacks, tags_of};
 
 /// Restore points that are named in one job.
 const NAMED: usize = 20;
@@ -82,7 +82,7 @@ fn suffering(repository: &Repository) -> Result<Vec<String>, RepositoryError> {
                     "restore point {id} of \"{item}\" of client {} ({}) cannot be restored wholly; missing or damaged: {}",
                     tags.client,
                     snapshot.time,
-                    places.join(", ")
+                    show_lacks(&places)
                 ));
             }
         }
@@ -98,23 +98,82 @@ fn suffering(repository: &Repository) -> Result<Vec<String>, RepositoryError> {
     Ok(lines)
 }
 
-/// A tree that damage found since `before` does not touch. Otherwise the attempt ends: in the next all of it is stored.
-pub(super) fn check_tree(base: &Base, tree: BlobId, before: u64) -> Result<(), Fault> {
+/// What has gone since the attempt prepared is known when this returns: what was there then is not believed at the end.
+pub(super) fn look_again(base: &Base) -> Result<(), Fault> {
+    let looked = base.repository.look_again();
+    looked.map_err(|error| base.storage_fault(&error))
+}
+
+/// What damage found since `before` has taken from a tree; mostly nothing.
+pub(super) fn taken_from(base: &Base, tree: BlobId, before: u64) -> Result<Vec<Lack>, Fault> {
     if base.repository.damage_found() == before {
-        return Ok(());
+        return Ok(Vec::new());
     }
     match look_wholly(&base.repository, tree).map_err(|error| base.storage_fault(&error))? {
-        Looked::Suffers(places) => Err(Fault::new(
-            StatusCode::STORAGE_WRITE_ERROR,
-            format!(
-                "storage unit \"{}\": damage was found that touches what this backup relies on ({}); the next attempt \
-                 stores it anew",
-                base.context.unit.name,
-                places.join(", ")
-            ),
-        )),
-        Looked::Sound | Looked::NotWholly => Ok(()),
+        Looked::Suffers(lacks) => Ok(lacks),
+        Looked::Sound | Looked::NotWholly => Ok(Vec::new()),
     }
+}
+
+/// An item is walked again: only its client has what is to be stored anew.
+pub(super) fn tell_again(base: &Base, path: &str, lacks: &[Lack]) -> Result<(), End> {
+    let text = format!(
+        "damage came to storage unit \"{}\" while \"{path}\" was backed up ({}): it is backed up again from its beginning, so that \
+         what is missing is stored anew",
+        base.context.unit.name,
+        show_lacks(lacks)
+    );
+    base.say(Severity::Warning, text)
+}
+
+/// Damage comes faster than what it takes is stored anew.
+pub(super) fn keeps_coming(base: &Base, walks: u32, lacks: &[Lack]) -> Fault {
+    Fault::new(
+        StatusCode::STORAGE_WRITE_ERROR,
+        format!(
+            "storage unit \"{}\": {walks} times damage came that touches what this backup relies on, the last time {}; find out \
+             what removes or cuts packs there before the next attempt, which stores anew what is missing",
+            base.context.unit.name,
+            show_lacks(lacks)
+        ),
+    )
+}
+
+/// What is missing by now of restore points that this attempt made, as exceptions: they were whole when they were written.
+pub(super) fn of_finished(
+    base: &Base,
+    finished: &[(u32, SnapshotId)],
+    before: u64,
+) -> Vec<(u32, FileException)> {
+    if finished.is_empty() {
+        return Vec::new();
+    }
+    let looked = base.repository.look_again().and_then(|()| {
+        let mut found = Vec::new();
+        if base.repository.damage_found() == before {
+            return Ok(found);
+        }
+        let mut trees = SoundTrees::new(&base.repository, usize::MAX).naming(MAX_EXCEPTIONS);
+        for (number, id) in finished {
+            let (id, snapshot) = base.repository.follow_snapshot(id)?;
+            if let Looked::Suffers(lacks) = trees.look(snapshot.tree)? {
+                let item = snapshot.paths.first().cloned().unwrap_or_default();
+                let exception = |Lack { path, what }| FileException {
+                    path: if path.is_empty() { item.clone() } else { path },
+                    reason: format!(
+                        "went missing in the storage unit after it was backed up: {what} (restore point {id}); back it up again"
+                    ),
+                };
+                found.extend(lacks.into_iter().map(|lack| (*number, exception(lack))));
+            }
+        }
+        Ok(found)
+    });
+    looked.unwrap_or_else(|error| {
+        // They are finished. What the next attempt finds of it, it stores anew.
+        tracing::warn!(attempt = %base.ticket.id, %error, "the storage unit cannot be looked at again at the end");
+        Vec::new()
+    })
 }
 
 /// Whether what is finished in the storage unit is whole, as far as is known.

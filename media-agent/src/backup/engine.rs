@@ -9,13 +9,13 @@ use outlast_proto::v1::backup_down::Body as Down;
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{BeginItem, DetailSaid, ItemCommitted, ItemEnded, ItemStarted, JobError, Severity};
 use outlast_proto::words::{Counters, StatusCode};
-use outlast_repository::{Repository, Writer, WriterOptions};
+use outlast_repository::{Repository, SnapshotId, Writer, WriterOptions};
 
 use super::checkpoint::Checkpoints;
 use super::chunks::Chunks;
-use super::commit::Committed;
+use super::commit::{Committed, Walked};
 use super::exceptions::ExceptionLog;
-use super::item::ItemRun;
+use super::item::{ItemRun, Written};
 use super::{adopt, commit, damage};
 use crate::attempts::{BackupProtocol, Done, End, Progress, Recorder, Wire, counters_message};
 use crate::context::Context;
@@ -23,6 +23,8 @@ use crate::fault::{Fault, shorten};
 use crate::storage::AttemptLock;
 use crate::tickets::{Item, Ticket};
 
+/// So often an item is walked in one attempt, if damage comes that touches what it relies on.
+const MOST_WALKS: u32 = 3;
 /// Of a line of details.
 const MOST_TEXT: usize = 2048;
 
@@ -73,6 +75,8 @@ struct Engine<'a> {
     writer: &'a Writer,
     chunks: &'a Chunks<'a>,
     tally: Tally,
+    /// Restore points of this attempt.
+    finished: Vec<(u32, SnapshotId)>,
     exceptions: ExceptionLog,
     checkpoints: Checkpoints<'a>,
 }
@@ -102,6 +106,7 @@ pub(crate) fn run(work: BackupWork, mut wire: Wire<BackupProtocol>) -> Result<Do
             writer: &writer,
             chunks: &chunks,
             tally: Tally::default(),
+            finished: Vec::new(),
             exceptions: ExceptionLog::default(),
             checkpoints: Checkpoints::new(&base),
         };
@@ -118,6 +123,7 @@ pub(crate) fn run(work: BackupWork, mut wire: Wire<BackupProtocol>) -> Result<Do
 
 impl Engine<'_> {
     fn run_items(mut self, wire: &mut Wire<BackupProtocol>) -> Result<Done, End> {
+        let damage_before = self.base.repository.damage_found();
         let adopted = adopt::left_by_earlier_attempts(self.base)?;
         for item in &adopted {
             self.tally
@@ -144,20 +150,64 @@ impl Engine<'_> {
             let result = self.run_item(number, item, wire)?;
             self.settle_item(wire, number, result)?;
         }
+        self.look_at_finished(&adopted, damage_before)?;
         Ok(self.tally.done(wire.control.is_stopping_gracefully(), left_out))
     }
 
+    /// What went missing of finished items while others were backed up is not passed over in silence.
+    fn look_at_finished(&mut self, adopted: &[ItemEnded], damage_before: u64) -> Result<(), End> {
+        let adopted = adopted.iter().filter_map(|item| {
+            let id = item.snapshot.as_ref().try_into().ok()?;
+            Some((item.item, SnapshotId::from_bytes(id)))
+        });
+        let finished: Vec<_> = adopted.chain(self.finished.iter().copied()).collect();
+        for (item, exception) in damage::of_finished(self.base, &finished, damage_before) {
+            self.exceptions.add(exception);
+            self.tally.counters.exceptions += 1;
+            let found = self.exceptions.take(item);
+            found.map_or(Ok(()), |found| self.base.journal(vec![found]))?;
+        }
+        self.base.progress.set(self.tally.counters);
+        Ok(())
+    }
+
+    /// Walks the item until nothing is missing of what it relies on. Whatever goes missing while it is walked, only the client has.
     fn run_item(
         &mut self,
         number: u32,
         item: &Item,
         wire: &mut Wire<BackupProtocol>,
     ) -> Result<ItemResult, End> {
-        let Some(mut run) = ItemRun::new(self.base, self.writer, self.chunks, (number, item))? else {
-            return Ok(ItemResult::Failed(JobError {
+        let written = Written::since(self.chunks.stored());
+        let mut walks = 1;
+        loop {
+            let lacks = match self.walk(number, item, wire, &written)? {
+                Walked::Over(result) => return Ok(result),
+                Walked::Suffers(lacks) => lacks,
+            };
+            if walks == MOST_WALKS {
+                return Err(damage::keeps_coming(self.base, walks, &lacks).into());
+            }
+            walks += 1;
+            damage::tell_again(self.base, &item.path, &lacks)?;
+            self.exceptions.begin_item_again();
+        }
+    }
+
+    fn walk(
+        &mut self,
+        number: u32,
+        item: &Item,
+        wire: &mut Wire<BackupProtocol>,
+        written: &Written,
+    ) -> Result<Walked, End> {
+        let numbered = (number, item);
+        let run = ItemRun::new(self.base, self.writer, self.chunks, numbered, written.clone())?;
+        let Some(mut run) = run else {
+            return Ok(Walked::Over(ItemResult::Failed(JobError {
                 code: u32::from(StatusCode::NO_SUCH_PATH.0),
                 text: format!("\"{}\" is not a plain absolute path", item.path),
-            }));
+            })));
         };
         let config = self.base.repository.config_sha256();
         let config = config.map_err(|error| self.base.storage_fault(&error))?;
@@ -169,7 +219,7 @@ impl Engine<'_> {
         match error {
             Some(error) => {
                 self.chunks.forget_missing();
-                Ok(ItemResult::Failed(error))
+                Ok(Walked::Over(ItemResult::Failed(error)))
             }
             None => commit::commit(run, self.exceptions.count_of_item()),
         }
@@ -186,6 +236,7 @@ impl Engine<'_> {
         let (ended, snapshot) = match result {
             ItemResult::Finished(committed) => {
                 self.tally.finished(&committed.counters);
+                self.finished.push((number, committed.snapshot));
                 let snapshot = bytes::Bytes::copy_from_slice(committed.snapshot.as_bytes());
                 (committed.ended(number), snapshot)
             }

@@ -2,6 +2,8 @@
 //!
 //! Used by both engines.
 
+use std::collections::HashSet;
+
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{ExceptionsFound, FileException};
 use outlast_proto::words::MAX_EXCEPTIONS;
@@ -20,17 +22,25 @@ pub(crate) struct ExceptionLog {
     before_item: u64,
     /// Those named since the item began, for its checkpoints.
     of_item: Vec<FileException>,
+    /// Journalled in an earlier walk through the item: path and reason.
+    told: HashSet<(String, String)>,
 }
 
 impl ExceptionLog {
     pub(crate) fn add(&mut self, exception: FileException) {
         self.count += 1;
-        if self.named < MAX_EXCEPTIONS {
+        let exception = FileException {
+            path: shorten(exception.path, MOST_EXCEPTION_PATH),
+            reason: shorten(exception.reason, MOST_EXCEPTION_REASON),
+        };
+        if !self.told.is_empty()
+            && self
+                .told
+                .remove(&(exception.path.clone(), exception.reason.clone()))
+        {
+            self.of_item.push(exception);
+        } else if self.named < MAX_EXCEPTIONS {
             self.named += 1;
-            let exception = FileException {
-                path: shorten(exception.path, MOST_EXCEPTION_PATH),
-                reason: shorten(exception.reason, MOST_EXCEPTION_REASON),
-            };
             self.of_item.push(exception.clone());
             self.waiting.push(exception);
         }
@@ -40,6 +50,17 @@ impl ExceptionLog {
     pub(crate) fn begin_item(&mut self) {
         self.before_item = self.count;
         self.of_item = Vec::new();
+        self.told = HashSet::new();
+    }
+
+    /// The item is walked again from its beginning: what is met again counts once, and is named once.
+    pub(crate) fn begin_item_again(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting).len();
+        self.named -= waiting;
+        self.count = self.before_item;
+        let mut named = std::mem::take(&mut self.of_item);
+        named.truncate(named.len().saturating_sub(waiting));
+        self.told.extend(named.into_iter().map(|it| (it.path, it.reason)));
     }
 
     /// How many the item has so far.

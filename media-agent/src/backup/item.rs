@@ -60,7 +60,22 @@ impl Held {
     }
 }
 
-/// An item under way.
+/// What counts as stored by the item, through all its walks.
+#[derive(Clone)]
+pub(super) struct Written {
+    before: Stored,
+    tree_bytes: Arc<AtomicU64>,
+}
+
+impl Written {
+    /// From now on.
+    pub(super) fn since(before: Stored) -> Self {
+        let tree_bytes = Arc::default();
+        Self { before, tree_bytes }
+    }
+}
+
+/// A walk through an item.
 pub(super) struct ItemRun<'a> {
     pub(super) base: &'a Base,
     pub(super) writer: &'a Writer,
@@ -70,8 +85,7 @@ pub(super) struct ItemRun<'a> {
     pub(super) builder: TreeBuilder<WriterTrees<'a>>,
     /// The parent snapshot, if it is still there.
     pub(super) parent: Option<SnapshotId>,
-    tree_bytes: Arc<AtomicU64>,
-    stored_before: Stored,
+    written: Written,
     held: Held,
     /// How far the item had come at the last one.
     marked_at: Counters,
@@ -90,16 +104,16 @@ impl<'a> ItemRun<'a> {
         writer: &'a Writer,
         chunks: &'a Chunks<'a>,
         (number, item): (u32, &'a Item),
+        written: Written,
     ) -> Result<Option<Self>, Fault> {
         let Some(path) = ItemPath::parse(&item.path) else {
             return Ok(None);
         };
         let damage_before = base.repository.damage_found();
-        let tree_bytes: Arc<AtomicU64> = Arc::default();
         let trees = WriterTrees {
             repository: &base.repository,
             writer,
-            stored: Arc::clone(&tree_bytes),
+            stored: Arc::clone(&written.tree_bytes),
         };
         let parent = match item.parent {
             None => None,
@@ -119,8 +133,7 @@ impl<'a> ItemRun<'a> {
             item,
             builder: TreeBuilder::new(trees, path, root).trusting(trust),
             parent: parent.map(|(id, ..)| id),
-            tree_bytes,
-            stored_before: chunks.stored(),
+            written,
             held: Held::default(),
             marked_at: Counters::default(),
             marks_young: false,
@@ -273,10 +286,11 @@ impl<'a> ItemRun<'a> {
     /// The item's numbers so far (L-04).
     pub(super) fn counters(&self) -> Counters {
         let stored = self.chunks.stored();
-        let tree_bytes = self.tree_bytes.load(Ordering::Relaxed);
+        let before = self.written.before;
+        let tree_bytes = self.written.tree_bytes.load(Ordering::Relaxed);
         Counters {
-            bytes_new: stored.bytes_new - self.stored_before.bytes_new,
-            bytes_stored: stored.bytes_stored - self.stored_before.bytes_stored + tree_bytes,
+            bytes_new: stored.bytes_new - before.bytes_new,
+            bytes_stored: stored.bytes_stored - before.bytes_stored + tree_bytes,
             ..self.builder.counters()
         }
     }

@@ -15,7 +15,7 @@ mod unit;
 pub(crate) use checkpoints::{CHECKPOINT_TIME, checkpoint_host, checkpoint_tags, remove_checkpoints};
 pub(crate) use fence::remove_snapshots;
 pub(crate) use lock::AttemptLock;
-pub(crate) use sound::{Looked, SoundTrees};
+pub(crate) use sound::{Lack, Looked, SoundTrees, show_lacks};
 pub(crate) use survey::{FinishedItem, finished_items};
 pub(crate) use tags::{
     SnapshotOwner, SnapshotTags, YOUNG_MARKED, are_young_marked, is_checkpoint, owner_of, tags_of,

@@ -9,7 +9,7 @@ use outlast_repository::{BlobId, BlobKind, Repository, RepositoryError, TreeRead
 
 use crate::tree_builder::show_bytes;
 
-/// So many places of one tree are named.
+/// So many places of one tree are named, unless more are asked for.
 const NAMED: usize = 3;
 
 type Short = [u8; 16];
@@ -19,9 +19,28 @@ type Short = [u8; 16];
 pub(crate) enum Looked {
     Sound,
     /// Something is not there; the first such places.
-    Suffers(Vec<String>),
+    Suffers(Vec<Lack>),
     /// Too many trees were read before all of it was seen.
     NotWholly,
+}
+
+/// What is not there of one file or directory.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Lack {
+    pub(crate) path: String,
+    pub(crate) what: String,
+}
+
+impl std::fmt::Display for Lack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.path, self.what)
+    }
+}
+
+/// As one text.
+pub(crate) fn show_lacks(lacks: &[Lack]) -> String {
+    let shown: Vec<String> = lacks.iter().map(Lack::to_string).collect();
+    shown.join(", ")
 }
 
 pub(crate) struct SoundTrees<'a> {
@@ -30,6 +49,8 @@ pub(crate) struct SoundTrees<'a> {
     sound: HashSet<Short>,
     /// How many trees may still be read.
     left: usize,
+    /// How many places are named.
+    named: usize,
 }
 
 /// A directory under way.
@@ -47,7 +68,13 @@ impl<'a> SoundTrees<'a> {
             repository,
             sound: HashSet::new(),
             left: most,
+            named: NAMED,
         }
+    }
+
+    /// Names so many places of a tree.
+    pub(crate) fn naming(self, named: usize) -> Self {
+        Self { named, ..self }
     }
 
     /// Looks at everything below the tree `root`, until enough is found missing.
@@ -56,7 +83,7 @@ impl<'a> SoundTrees<'a> {
         let mut frames = Vec::new();
         self.enter(root, Vec::new(), &mut frames, &mut missing)?;
         while let Some(frame) = frames.last_mut() {
-            if missing.len() >= NAMED {
+            if missing.len() >= self.named {
                 return Ok(Looked::Suffers(missing));
             }
             if self.left == 0 {
@@ -76,7 +103,8 @@ impl<'a> SoundTrees<'a> {
                     if lost > 0 {
                         frame.is_sound = false;
                         let path = path_of(&frames, &node.name);
-                        missing.push(format!("{path} ({lost} of its chunks)"));
+                        let what = format!("{lost} of its chunks");
+                        missing.push(Lack { path, what });
                     }
                     if let Some(subtree) = node.subtree {
                         self.enter(subtree, node.name, &mut frames, &mut missing)?;
@@ -84,10 +112,10 @@ impl<'a> SoundTrees<'a> {
                 }
                 Some(Err(damage)) => {
                     frame.is_sound = false;
-                    missing.push(format!(
-                        "{} (its list of entries: {damage})",
-                        path_of(&frames, b"")
-                    ));
+                    missing.push(Lack {
+                        path: path_of(&frames, b""),
+                        what: format!("its list of entries: {damage}"),
+                    });
                 }
                 None => self.leave(&mut frames),
             }
@@ -104,7 +132,7 @@ impl<'a> SoundTrees<'a> {
         tree: BlobId,
         name: Vec<u8>,
         frames: &mut Vec<Frame>,
-        missing: &mut Vec<String>,
+        missing: &mut Vec<Lack>,
     ) -> Result<(), RepositoryError> {
         if self.sound.contains(&short(&tree)) {
             return Ok(());
@@ -131,7 +159,10 @@ impl<'a> SoundTrees<'a> {
                 | RepositoryError::MissingBlob { .. }
                 | RepositoryError::NotFound { .. },
             ) => {
-                missing.push(format!("{} (its list of entries)", path_of(frames, &name)));
+                missing.push(Lack {
+                    path: path_of(frames, &name),
+                    what: "its list of entries".to_owned(),
+                });
                 if let Some(above) = frames.last_mut() {
                     above.is_sound = false;
                 }

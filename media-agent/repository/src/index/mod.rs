@@ -110,18 +110,26 @@ impl Index {
         let _one_at_a_time = self.reload.lock();
         // Taken before listing: a file that a writer adds in the meantime is in neither and stays.
         let before = self.table.read().files();
-        let listed: HashSet<IndexId> = storage
-            .list(FileKind::Index)?
-            .iter()
-            .filter_map(|(name, _)| name.parse().ok())
-            .collect();
+        let listed = list(storage)?;
         let missing: Vec<IndexId> = listed.iter().filter(|id| !before.contains(id)).copied().collect();
         self.load(&missing, storage, key)?;
-        let gone: Vec<IndexId> = before.iter().filter(|id| !listed.contains(id)).copied().collect();
+        self.forget(&before, &listed);
+        Ok(self.table.read().load())
+    }
+
+    /// Forgets the index files that are gone, and reads none; gives their number.
+    pub(crate) fn forget_gone(&self, storage: &dyn Storage) -> Result<usize> {
+        let _one_at_a_time = self.reload.lock();
+        let before = self.table.read().files();
+        Ok(self.forget(&before, &list(storage)?))
+    }
+
+    fn forget(&self, before: &HashSet<IndexId>, listed: &HashSet<IndexId>) -> usize {
+        let gone: Vec<IndexId> = before.difference(listed).copied().collect();
         if !gone.is_empty() {
             self.table.write().remove_files(&gone);
         }
-        Ok(self.table.read().load())
+        gone.len()
     }
 
     /// Reads and decodes on several threads; the table is locked only to insert.
@@ -156,6 +164,11 @@ impl std::fmt::Debug for Index {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Index").field(&self.table.read().load()).finish()
     }
+}
+
+fn list(storage: &dyn Storage) -> Result<HashSet<IndexId>> {
+    let listed = storage.list(FileKind::Index)?;
+    Ok(listed.iter().filter_map(|(name, _)| name.parse().ok()).collect())
 }
 
 /// One index file; nothing if it was removed since it was listed.

@@ -66,6 +66,22 @@ impl Repository {
         self.index().flawed()
     }
 
+    /// Whether what the loaded index was read from is still there, and the packs that it names: who holds a lock may find them gone
+    /// all the same, for not everybody asks for locks. Reads nothing that is new.
+    pub fn look_again(&self) -> Result<()> {
+        self.prove()?;
+        let gone = self.index().forget_gone(self.storage())?;
+        if gone > 0 {
+            self.damage().state.lock().count += 1;
+            tracing::error!(
+                files = gone,
+                repository = self.location(),
+                "index files are gone; what only they named counts as absent"
+            );
+        }
+        self.look_for_packs()
+    }
+
     /// Looks for every pack of the loaded index. One that is missing, or has another size than its blobs need, counts as
     /// absent until a later call finds it whole.
     pub fn look_for_packs(&self) -> Result<()> {
