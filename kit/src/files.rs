@@ -6,8 +6,10 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+
+use rustix::io::Errno;
 
 /// Replaces `path` by `content`, durably. `mode` are the permission bits of a new file.
 ///
@@ -61,11 +63,19 @@ pub fn create_folder(folder: &Path, mode: u32) -> io::Result<()> {
     if !folder.is_dir() {
         create_folder(parent, mode)?;
         match DirBuilder::new().mode(mode).create(folder) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                if !folder.is_dir() {
+                    return Err(Errno::NOTDIR.into());
+                }
+            }
             made => made?,
         }
     }
     // Also if it is there: whoever made it may have been killed before it came to this.
+    // But the name of a mount point is not what leads to what is mounted there.
+    if folder.metadata()?.dev() != parent.metadata()?.dev() {
+        return Ok(());
+    }
     match sync_folder(parent) {
         // One may pass through a folder that one may not list; it was made by somebody else, long ago.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
@@ -97,7 +107,8 @@ fn folder_of(path: &Path) -> &Path {
 mod tests {
     use std::path::Path;
 
-    use outlast_test_filesystems::{Disk, can_mount};
+    use outlast_test_filesystems::{At, Disk, Odd, can_mount, mount};
+    use rustix::io::Errno;
 
     use super::{create_folder, remove_durably, write_durably};
 
@@ -126,6 +137,26 @@ mod tests {
                 assert!(!at.join(folder).join("gone").exists());
             }
         }
+    }
+
+    /// The disk of the host may be broken where another one is mounted to restore to.
+    #[test]
+    fn t90_a_mount_point_is_not_its_folders_matter() {
+        if !can_mount() {
+            return;
+        }
+        let temp = tempfile::tempdir().unwrap();
+        let [below, at, other] = ["below", "at", "other"].map(|name| temp.path().join(name));
+        for folder in [&below, &at, &other, &below.join("point"), &below.join("folder")] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        let odd = Odd::new();
+        let _disk = mount(&below, &at, odd.clone()).unwrap();
+        let _mounted = mount(&other, &at.join("point"), Odd::new()).unwrap();
+        odd.fails(At::anywhere().calls(&["fsyncdir"]), Errno::IO);
+        create_folder(&at.join("point"), 0o700).unwrap();
+        create_folder(&at.join("point/new"), 0o700).unwrap();
+        assert!(create_folder(&at.join("folder"), 0o700).is_err());
     }
 
     #[test]

@@ -76,7 +76,10 @@ pub(super) fn enter(
             return None;
         }
         (place, _) => match make(settling, &path, &folder, node, place == Place::Replace) {
-            Ok(care) => care,
+            Ok(care) => {
+                settling.unsynced.note(parent, &folder);
+                care
+            }
             Err(error) => {
                 settling.failed(&path, "the directory could not be made", error);
                 return None;

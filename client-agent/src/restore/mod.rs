@@ -19,6 +19,7 @@ mod settle;
 mod step;
 mod target;
 mod tree;
+mod unsynced;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;

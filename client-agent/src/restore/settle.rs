@@ -1,6 +1,7 @@
 //! The last step of each node, in order and in batches: one sync for many files, then renames, links, directories left.
 //!
-//! A sync for each of a hundred thousand small files would take minutes; nothing gets its name before its data is on disk.
+//! A sync for each of a hundred thousand small files would take minutes, so `unsynced` does many at once where it can; nothing gets its
+//! name before its data is on disk.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use outlast_proto::v1::{Node, NodeType};
 use outlast_proto::words::{JobKey, Overwrite, StatusCode};
 use rustix::fs::{
-    AtFlags, RenameFlags, Stat, fchmod, fstat, fsync, renameat, renameat_with, statat, syncfs, unlinkat,
+    AtFlags, RenameFlags, Stat, fchmod, fstat, fsync, renameat, renameat_with, statat, unlinkat,
 };
 use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
@@ -24,6 +25,7 @@ use super::pulse::Pulse;
 use super::restorer::Order;
 use super::step::{Leave, Step};
 use super::target::Root;
+use super::unsynced::{Unsynced, sync_files};
 use super::{create, metadata};
 use crate::attempt::Ends;
 use crate::host::beneath::Beneath;
@@ -34,8 +36,6 @@ use crate::unfinished::{Ledger, temporary_name};
 const MOST_FILES: usize = 512;
 const MOST_BYTES: u64 = 64 << 20;
 const MOST_STEPS: usize = 4096;
-/// Up to so many files, a sync for each is cheaper than one for the file system.
-const FEW_FILES: usize = 3;
 
 /// The steps not taken yet.
 pub(super) struct Settling {
@@ -50,8 +50,7 @@ pub(super) struct Settling {
     files: usize,
     bytes: u64,
     links: Links,
-    /// One directory of each file system that was written to.
-    written: HashMap<u64, Arc<OwnedFd>>,
+    pub(super) unsynced: Unsynced,
     ends: Ends,
     pulse: Arc<Pulse>,
 }
@@ -70,7 +69,7 @@ impl Settling {
             files: 0,
             bytes: 0,
             links: Links::default(),
-            written: HashMap::new(),
+            unsynced: Unsynced::default(),
             ends: order.ends.clone(),
             pulse: Arc::clone(&order.pulse),
         }
@@ -120,13 +119,23 @@ impl Settling {
     pub(super) fn finish(&mut self) {
         self.settle();
         self.links.close(&mut self.beneath);
-        let sync = |folder| {
-            self.pulse.steps();
-            syncfs(folder)
-        };
-        if let Err(error) = self.written.values().try_for_each(sync) {
+        while let Some(path) = self.unsynced.any_folder() {
+            self.sync_folder(&path);
+        }
+        if let Err(error) = self.unsynced.devices(|| self.pulse.steps()) {
             let reason = format!("what was restored cannot be synced: {}", words(error));
             self.account.ends(b"", super::faults::code(error), &reason);
+        }
+    }
+
+    /// Makes what was done in a directory durable, if nothing else does.
+    fn sync_folder(&mut self, path: &[u8]) {
+        self.pulse.steps();
+        let Self {
+            unsynced, beneath, ..
+        } = self;
+        if let Err(error) = unsynced.folder(path, || beneath.folder(path)) {
+            self.failed(path, "what was restored in it cannot be synced", error);
         }
     }
 
@@ -234,29 +243,16 @@ impl Settling {
     }
 
     /// Brings the content of all files to disk; the errors of those for which that failed.
-    fn sync_files(&mut self) -> HashMap<usize, Errno> {
-        let mut files = Vec::new();
-        for (index, step) in self.steps.iter().enumerate() {
-            if let Step::File { writing, .. } = step {
-                let device = fstat(&writing.file).map_or(0, |stat| stat.st_dev);
-                self.written
-                    .entry(device)
-                    .or_insert_with(|| Arc::clone(&writing.folder));
-                files.push((index, device, &writing.file));
-            }
-        }
-        let mut is_synced: HashMap<u64, bool> = HashMap::new();
-        let mut unsynced = HashMap::new();
-        for &(index, device, file) in &files {
-            self.pulse.steps();
-            // What the whole could not do, each file is asked for, to know which ones failed.
-            let at_once =
-                files.len() > FEW_FILES && *is_synced.entry(device).or_insert_with(|| syncfs(file).is_ok());
-            if let Err(error) = if at_once { Ok(()) } else { fsync(file) } {
-                unsynced.insert(index, error);
-            }
-        }
-        unsynced
+    fn sync_files(&self) -> HashMap<usize, Errno> {
+        let files = self
+            .steps
+            .iter()
+            .enumerate()
+            .filter_map(|(index, step)| match step {
+                Step::File { writing, .. } => Some((index, &writing.file)),
+                _ => None,
+            });
+        sync_files(&files.collect::<Vec<_>>(), || self.pulse.steps())
     }
 
     fn file(&mut self, path: &Arc<[u8]>, node: &Node, writing: Writing) {
@@ -288,7 +284,6 @@ impl Settling {
             Ok(made) => made,
             Err(error) => return self.failed(&whole, "it could not be made", error),
         };
-        self.wrote_to(&folder);
         if self.named(path, &folder, &temporary, node, &there) {
             self.restored(path, node, there);
             self.account.problems(&whole, problems);
@@ -368,7 +363,6 @@ impl Settling {
             writing.abandon();
             return self.failed(&join(path, &node.name), "its content could not be written", error);
         }
-        self.wrote_to(&writing.folder);
         self.file(path, node, writing);
     }
 
@@ -376,9 +370,14 @@ impl Settling {
         let Leave { path, node, care } = leave;
         self.account.directory(!node.on_the_way);
         self.filled.left(path);
-        if !care.is_described && care.mode_before.is_none() {
-            return;
+        if care.is_described || care.mode_before.is_some() {
+            self.describe(leave);
         }
+        self.sync_folder(path);
+    }
+
+    fn describe(&mut self, leave: &Leave) {
+        let Leave { path, node, care } = leave;
         // The one remembered may be a directory of that name that is no longer there.
         self.beneath.forget();
         match self.beneath.folder(path) {
@@ -386,10 +385,13 @@ impl Settling {
                 let problems = metadata::of_open(&folder, node);
                 self.ledger.remove(path);
                 self.ledger.closed(path);
-                self.wrote_to(&folder);
+                self.unsynced.note(path, &folder);
                 self.account.problems(path, problems);
             }
-            Ok(folder) => self.close_folder(path, &folder, care.mode_before),
+            Ok(folder) => {
+                self.close_folder(path, &folder, care.mode_before);
+                self.unsynced.note(path, &folder);
+            }
             Err(error) => {
                 let reason = format!("its metadata could not be set: {}", words(error));
                 self.account.exception(path, reason);
@@ -421,6 +423,7 @@ impl Settling {
         match self.rename(path, folder, temporary, node) {
             Ok(None) => {
                 self.filled.note(path, ours);
+                self.unsynced.note(path, folder);
                 return true;
             }
             Ok(Some(there)) => self.stays(path, folder, node, &there),
@@ -469,14 +472,6 @@ impl Settling {
             self.links.add(node, Place::temporary(folder, temporary, there));
         }
         waits
-    }
-
-    fn wrote_to(&mut self, folder: &Arc<OwnedFd>) {
-        if let Ok(stat) = fstat(folder) {
-            self.written
-                .entry(stat.st_dev)
-                .or_insert_with(|| Arc::clone(folder));
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use outlast_kit::files::create_folder;
 use outlast_proto::v1::JobError;
 use outlast_proto::words::JobKey;
 use rustix::fs::{
@@ -17,6 +18,7 @@ use rustix::io::Errno;
 use super::content::{Writing, remove_leftover};
 use super::faults::{code, words};
 use super::folder::open_for_the_time;
+use super::unsynced::sync_folder;
 use crate::host::paths::by_descriptor;
 use crate::unfinished::{Ledger, temporary_name};
 
@@ -61,7 +63,7 @@ impl Root {
                 text: format!("cannot restore to {to}: {}", words(error)),
             }
         };
-        std::fs::create_dir_all(Path::new(to)).map_err(fault)?;
+        create_folder(Path::new(to), 0o777).map_err(fault)?;
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let path_only = openat(CWD, to, flags | OFlags::PATH, Mode::empty());
         let path_only = path_only.map_err(|error| fault(error.into()))?;
@@ -93,7 +95,7 @@ impl Root {
         fchmod(&self.folder, Mode::from_raw_mode(mode))?;
         self.mode_before = None;
         ledger.closed(b"");
-        Ok(())
+        sync_folder(&self.folder)
     }
 
     /// Makes, writes and removes a file.

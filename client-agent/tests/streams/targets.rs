@@ -1,14 +1,18 @@
 //! Targets of restores that cannot take them (S-14e).
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use outlast_client_agent::attempt::Ends;
+use outlast_kit::files::create_folder;
 use outlast_proto::v1::entry::Kind;
 use outlast_proto::v1::restore_down::Body;
 use outlast_proto::v1::{EntriesEnd, LeaveDirectory, NodeType, Overwrite};
-use outlast_test_filesystems::{At, Odd, can_mount, mount};
+use outlast_test_filesystems::{At, Disk, Odd, can_mount, mount};
 
 use crate::media_agent::{MediaAgent, Script, file, restore_ticket};
 use crate::restore::{entries, node, one_file, restore};
@@ -158,4 +162,85 @@ async fn does_not_answer(call: &'static str) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     drop(mounted);
+}
+
+/// The kernel does not tell a FUSE server of `syncfs`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t90_what_was_restored_to_a_fuse_file_system_outlives_a_power_cut() {
+    if !can_mount() {
+        return;
+    }
+    for seed in 0..6 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = Disk::new(folder.path(), seed).unwrap();
+        // Made by the restore, and by the user before.
+        for (to, users) in [("made/for/it", None), ("to", Some("to/users"))] {
+            let to = disk.path().join(to);
+            if let Some(users) = users {
+                create_folder(&disk.path().join(users), 0o755).unwrap();
+            }
+            let (outcome, told) = restore(&to, Overwrite::Never, of_every_kind()).await;
+            outcome.unwrap();
+            assert!(told.exceptions.is_empty(), "{:?}", told.exceptions);
+            let end = told.restored.unwrap();
+            assert_eq!((end.files, end.error), (13, None));
+            let before = everything(&to);
+            assert_eq!(before.len(), 16);
+            disk.lose_power().unwrap();
+            assert_eq!(everything(&to), before, "seed {seed}");
+        }
+    }
+}
+
+/// Several files in each of two directories below one another, an empty one, and what has no content.
+fn of_every_kind() -> Vec<Body> {
+    let mut number = 0;
+    let mut next = |name: &str, kind| {
+        number += 1;
+        node(number - 1, name.as_bytes(), kind)
+    };
+    let (mut kinds, mut contents) = (Vec::new(), Vec::new());
+    for folder in ["users", "new"] {
+        kinds.push(Kind::Enter(next(folder, NodeType::Directory)));
+        for name in ["1", "2", "3", "4", "5"] {
+            let file_node = next(name, NodeType::File);
+            contents.extend(file(file_node.number, b"new"));
+            kinds.push(Kind::Node(file_node));
+        }
+    }
+    let mut link = next("link", NodeType::Symlink);
+    link.link_target = b"elsewhere".to_vec().into();
+    kinds.push(Kind::Node(link));
+    kinds.push(Kind::Enter(next("empty", NodeType::Directory)));
+    let leave = || Kind::Leave(LeaveDirectory {});
+    kinds.extend([leave(), leave(), leave()]);
+    for name in ["pipe", "other pipe"] {
+        let mut pipe = next(name, NodeType::Fifo);
+        (pipe.links, pipe.device_id, pipe.inode) = (2, 1, 1);
+        kinds.push(Kind::Node(pipe));
+    }
+    let mut bodies = vec![entries(kinds)];
+    bodies.extend(contents);
+    bodies.push(Body::EntriesEnd(EntriesEnd {}));
+    bodies
+}
+
+/// What is below a folder, by path, mode and content.
+fn everything(folder: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let metadata = path.symlink_metadata().unwrap();
+        let content = match metadata.file_type() {
+            kind if kind.is_file() => fs::read(&path).unwrap(),
+            kind if kind.is_symlink() => fs::read_link(&path).unwrap().into_os_string().into_vec(),
+            kind if kind.is_dir() => {
+                found.extend(everything(&path));
+                Vec::new()
+            }
+            _ => Vec::new(),
+        };
+        found.insert(path, (metadata.mode(), content));
+    }
+    found
 }
