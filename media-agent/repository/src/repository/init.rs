@@ -73,6 +73,7 @@ impl Repository {
                     }
                     return Err(exists());
                 }
+                storage.list(FileKind::Config)?;
             }
             Err(error) => return Err(error),
         }
@@ -113,6 +114,8 @@ impl Repository {
         match search {
             Search::Found((opened, config)) => {
                 check_version(&config, &location)?;
+                // Durable now, as the key that was listed: nothing in here can be read without.
+                storage.list(FileKind::Config)?;
                 let identity = opened.identity(location, config, sealed);
                 Ok(Repository::new(Arc::clone(&storage), identity))
             }

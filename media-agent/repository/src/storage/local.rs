@@ -3,16 +3,15 @@
 //!
 //! Invariant: once bound, nothing is read from or written to a directory that was not recognised since it was opened.
 
-use std::fs::DirBuilder;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use outlast_direct_io::{AlignedBuffer, read_range, refuses_direct, set_direct};
+use outlast_kit::files::create_folder;
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, OFlags};
 
@@ -135,8 +134,7 @@ impl LocalStorage {
             return Err(self.no_repository(self.found_in(root)?));
         }
         if kind == FileKind::Config {
-            let size = root.stat(kind, CONFIG_NAME).ok().map(|stat| stat.st_size);
-            let size = size.and_then(|size| u64::try_from(size).ok());
+            let size = root.config_size().map_err(failed)?;
             return Ok(size
                 .map(|size| (CONFIG_NAME.to_owned(), size))
                 .into_iter()
@@ -176,12 +174,7 @@ impl Storage for LocalStorage {
 
     fn create_layout(&self) -> Result<()> {
         let failed = |error| RepositoryError::from_io(&self.path, error);
-        let mut builder = DirBuilder::new();
-        builder
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.path)
-            .map_err(failed)?;
+        create_folder(&self.path, 0o700).map_err(failed)?;
         let root = self.root()?;
         if let (_, Some(entry)) = root.entries().map_err(failed)? {
             let location = self.location.clone();

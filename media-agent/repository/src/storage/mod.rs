@@ -41,7 +41,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Makes the directories of an empty repository; refuses a place that holds anything else.
     fn create_layout(&self) -> Result<()>;
 
-    /// Names and sizes of all files of a kind. Files being written are not among them.
+    /// Names and sizes of all files of a kind. Files being written are not among them. What is listed is durable when this returns,
+    /// whoever wrote it, but for locks: so what relies on it may be promised.
     fn list(&self, kind: FileKind) -> Result<Vec<(String, u64)>>;
 
     /// A whole file. `RepositoryError::NotFound` if there is none of that name.

@@ -2,16 +2,18 @@
 //! path, or made there anew, gets what is meant for the repository that was there when it was opened.
 //! Knows names and descriptors, not whether it is the right repository. Used by `local`.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use parking_lot::Mutex;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::storage::atomic_file::is_temporary;
+use crate::storage::atomic_file::{is_temporary, sync_directory};
 use crate::storage::found::{Found, is_harmless};
 use crate::storage::{CONFIG_NAME, FileKind};
 
@@ -31,6 +33,8 @@ pub(super) struct Root {
     path: PathBuf,
     top: OwnedFd,
     kinds: [OnceLock<OwnedFd>; 6],
+    /// Directories whose own names are durable, as far as that was seen to.
+    settled: Mutex<HashSet<String>>,
 }
 
 /// Which directories these are. Another mount of the same file system is the same place.
@@ -61,6 +65,7 @@ impl Root {
             path: path.to_owned(),
             top: open_directory(CWD, path)?,
             kinds: Default::default(),
+            settled: Mutex::default(),
         })
     }
 
@@ -110,26 +115,50 @@ impl Root {
         })
     }
 
-    /// The same, made if it is not there. Other programs make the second level of the packs only when needed. Never the root:
-    /// if that is missing, the storage is not mounted.
+    /// The same, made if it is not there, and durable by its own name. Other programs make the second level of the packs only when
+    /// needed. Never the root: if that is missing, the storage is not mounted.
     pub(super) fn directory_to_write(&self, kind: FileKind, name: &str) -> io::Result<Directory<'_>> {
-        match self.directory(kind, name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            found => return found,
-        }
+        let name_of_kind = directory_name(kind);
         let kept = match self.kind(kind) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_directory(self.top.as_fd(), directory_name(kind))?;
-                rustix::fs::fsync(&self.top)?;
+                make_directory(self.top.as_fd(), name_of_kind)?;
                 self.kind(kind)?
             }
             found => found?,
         };
-        if let Some(prefix) = second_level(kind, name) {
-            make_directory(kept, prefix)?;
-            rustix::fs::fsync(kept)?;
+        if kind != FileKind::Config {
+            self.settle(self.top.as_fd(), "", name_of_kind)?;
         }
-        self.directory(kind, name)
+        let Some(prefix) = second_level(kind, name) else {
+            return Ok(Directory::Kept(kept));
+        };
+        let opened = match open_directory(kept, prefix) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_directory(kept, prefix)?;
+                open_directory(kept, prefix)?
+            }
+            opened => opened?,
+        };
+        self.settle(kept, name_of_kind, prefix)?;
+        Ok(Directory::Opened(opened))
+    }
+
+    /// Makes the name of a directory durable, once: also if it was there, for whoever made it may have been killed before it came to
+    /// that, and what is in it goes with it.
+    fn settle(&self, above: BorrowedFd<'_>, path: &str, name: &str) -> io::Result<()> {
+        let settled = |name: &str| format!("{path}/{name}");
+        if self.settled.lock().contains(&settled(name)) {
+            return Ok(());
+        }
+        // All that are there now are settled by the same call.
+        let mut names = Vec::new();
+        each_name(above, |name| {
+            names.push(settled(name));
+            Ok(())
+        })?;
+        sync_directory(above)?;
+        self.settled.lock().extend(names);
+        Ok(())
     }
 
     /// Makes every directory that can hold files of ours, but that of damage: it comes with the first file in it.
@@ -144,8 +173,8 @@ impl Root {
         for prefix in prefixes() {
             make_directory(packs, &prefix)?;
         }
-        File::from(packs.try_clone_to_owned()?).sync_all()?;
-        File::from(self.top.try_clone()?).sync_all()
+        sync_directory(packs)?;
+        sync_directory(self.top.as_fd())
     }
 
     /// Opens a file; `flags` beyond those for reading.
@@ -168,9 +197,12 @@ impl Root {
         }
     }
 
-    /// Names and sizes of the files whose name is an identifier. Everything else, temporary files above all, is not there.
+    /// Names and sizes of the files whose name is an identifier. Everything else, temporary files above all, is not there. The names are
+    /// durable: who wrote a file may have been killed between its rename and its sync of the directory. But for locks: no process that
+    /// has one outlives a power cut.
     pub(super) fn list(&self, kind: FileKind) -> io::Result<Vec<(String, u64)>> {
         let mut files = Vec::new();
+        let lasts = kind != FileKind::Lock;
         self.each_directory(kind, |directory| {
             each_name(directory, |name| {
                 let is_ours = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
@@ -185,9 +217,28 @@ impl Root {
                     Err(error) => return Err(error.into()),
                 }
                 Ok(())
-            })
+            })?;
+            if lasts { sync_found(directory) } else { Ok(()) }
         })?;
+        if lasts && !files.is_empty() {
+            if kind == FileKind::Pack {
+                sync_found(self.kind(kind)?)?;
+            }
+            sync_found(self.top.as_fd())?;
+        }
         Ok(files)
+    }
+
+    /// The size of the configuration, if it is there; then its name is durable.
+    pub(super) fn config_size(&self) -> io::Result<Option<u64>> {
+        match self.stat(FileKind::Config, CONFIG_NAME) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+            Ok(stat) => {
+                sync_found(self.top.as_fd())?;
+                Ok(Some(u64::try_from(stat.st_size).unwrap_or(0)))
+            }
+        }
     }
 
     /// Removes temporary files of ours for which `is_stale` holds; their number.
@@ -270,6 +321,14 @@ impl Root {
             }
         }
         Ok(())
+    }
+}
+
+/// Makes names durable that were found in a directory. Where nothing can be written, nothing that relies on them can be either.
+fn sync_found(directory: BorrowedFd<'_>) -> io::Result<()> {
+    match sync_directory(directory) {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
+        synced => synced,
     }
 }
 

@@ -13,6 +13,7 @@ mod faults;
 mod full_storage;
 mod init;
 mod place;
+mod power;
 mod read_restic;
 mod reader;
 mod restic_reads;
