@@ -5,10 +5,12 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use outlast_test_filesystems::{Disk, can_mount};
+use rustix::fs::{XattrFlags, getxattr, setxattr};
 
 const SEEDS: u64 = 20;
 
@@ -256,4 +258,29 @@ fn power_is_lost_again_and_again_the_same_for_the_same_seed() {
     };
     assert_eq!(run(5), run(5));
     assert_ne!(run(5), run(6));
+}
+
+#[test]
+fn a_folder_keeps_its_mode_time_and_attributes() {
+    if !can_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut disk = Disk::new(folder.path(), 1).unwrap();
+    let kept = disk.path().join("kept");
+    fs::create_dir(&kept).unwrap();
+    durable(&kept.join("file"), b"content");
+    sync(disk.path());
+    fs::set_permissions(&kept, fs::Permissions::from_mode(0o2750)).unwrap();
+    let attributes = XattrFlags::empty();
+    setxattr(&kept, "trusted.colour", b"blue", attributes).unwrap();
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::new(1_000_000, 5);
+    File::open(&kept).unwrap().set_modified(long_ago).unwrap();
+    disk.lose_power().unwrap();
+    let metadata = fs::metadata(&kept).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o7777, 0o2750);
+    assert_eq!(metadata.modified().unwrap(), long_ago);
+    let mut value = [0; 9];
+    let length = getxattr(&kept, "trusted.colour", &mut value).unwrap();
+    assert_eq!(&value[..length], b"blue");
 }

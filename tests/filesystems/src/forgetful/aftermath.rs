@@ -11,12 +11,17 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
+use rustix::buffer::spare_capacity;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, getxattr, listxattr, setxattr, utimensat};
+
 use super::chance::{Chance, Mood};
 use super::unsynced::{Content, PAGE, Unsynced};
 use crate::nodes::ROOT;
 
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
+/// As much as Linux lets names or a value of extended attributes be.
+const ATTRIBUTES: usize = 64 << 10;
 
 /// What a folder holds, by inode number.
 type Names = BTreeMap<OsString, u64>;
@@ -128,6 +133,7 @@ impl Building<'_> {
         for (name, child) in now.folders.get(&id).into_iter().flatten() {
             self.entry(*child, &path.join(name))?;
         }
+        copy_attributes(&source, path)?;
         describe(path, &fs::metadata(source)?)
     }
 
@@ -153,6 +159,7 @@ impl Building<'_> {
             symlink(OsStr::from_bytes(target.as_bytes()), path)?;
         } else if metadata.is_file() {
             fs::copy(&source, path)?;
+            copy_attributes(&source, path)?;
             describe(path, &metadata)?;
         } else {
             // Sockets and pipes without a name are worth nothing.
@@ -165,7 +172,27 @@ impl Building<'_> {
 
 fn describe(path: &Path, metadata: &Metadata) -> io::Result<()> {
     lchown(path, Some(metadata.uid()), Some(metadata.gid()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(metadata.mode() & 0o7777))
+    fs::set_permissions(path, fs::Permissions::from_mode(metadata.mode() & 0o7777))?;
+    let time = |tv_sec, nanos: i64| Timespec {
+        tv_sec,
+        tv_nsec: nanos,
+    };
+    let times = Timestamps {
+        last_access: time(metadata.atime(), metadata.atime_nsec()),
+        last_modification: time(metadata.mtime(), metadata.mtime_nsec()),
+    };
+    Ok(utimensat(CWD, path, &times, AtFlags::empty())?)
+}
+
+fn copy_attributes(from: &Path, to: &Path) -> io::Result<()> {
+    let mut names = Vec::with_capacity(ATTRIBUTES);
+    listxattr(from, spare_capacity(&mut names))?;
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let mut value = Vec::with_capacity(ATTRIBUTES);
+        getxattr(from, name, spare_capacity(&mut value))?;
+        setxattr(to, name, &value, XattrFlags::empty())?;
+    }
+    Ok(())
 }
 
 /// Takes from a file what was not synced and did not outlive the cut.
