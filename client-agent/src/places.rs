@@ -24,6 +24,8 @@ struct Spot {
     /// None while it waits for something of ours.
     since: Option<Duration>,
     is_told: bool,
+    /// When the file that it works on was begun.
+    begun: Option<Duration>,
 }
 
 /// One thread's own.
@@ -66,6 +68,17 @@ impl Places {
         waiting.min().map(|(_, path)| path)
     }
 
+    /// The path of the file that was begun last and is not done.
+    pub(crate) fn newest(&self) -> Option<Vec<u8>> {
+        let spots = self.0.lock();
+        let spots = spots.iter().filter_map(Weak::upgrade);
+        let under_way = spots.filter_map(|spot| {
+            let spot = spot.lock();
+            Some((spot.begun?, spot.path.clone()))
+        });
+        under_way.max().map(|(_, path)| path)
+    }
+
     /// Calls that have not returned for a minute, each once.
     pub(crate) fn hung(&self, now: Duration) -> Vec<Hung> {
         let spots = self.0.lock();
@@ -87,6 +100,19 @@ impl Places {
 }
 
 impl Place {
+    /// A file is opened, and worked on until it is done.
+    pub(crate) fn begin(&self, path: &[u8]) {
+        self.at("open", path);
+        let mut spot = self.spot.lock();
+        spot.begun = spot.since;
+    }
+
+    /// The file is done.
+    pub(crate) fn end(&self) {
+        let mut spot = self.spot.lock();
+        (spot.since, spot.begun) = (None, None);
+    }
+
     /// A call is made that may not return.
     pub(crate) fn at(&self, doing: &'static str, path: &[u8]) {
         let mut spot = self.spot.lock();

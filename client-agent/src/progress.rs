@@ -84,9 +84,11 @@ impl Progress {
         (now.1.saturating_sub(before) as f64 / elapsed) as u64
     }
 
-    /// The path being worked on, as people see it; the one that a file system does not answer to, if there is such a one.
+    /// The path being worked on, as people see it: the one that a file system does not answer to, else the file begun last that is
+    /// not done, else the last one.
     pub(crate) fn path(&self) -> String {
-        match self.places.longest(self.clock.monotonic()) {
+        let hung = self.places.longest(self.clock.monotonic());
+        match hung.or_else(|| self.places.newest()) {
             Some(path) => shown(&path),
             None => shown(&self.path.lock()),
         }
@@ -159,7 +161,7 @@ mod tests {
     use outlast_proto::words::Timestamp;
     use parking_lot::Mutex;
 
-    use super::Progress;
+    use super::{Place, Progress};
 
     #[derive(Default)]
     struct Hand(Mutex<Duration>);
@@ -211,6 +213,27 @@ mod tests {
         *clock.0.lock() = Duration::from_secs(300);
         works.rest();
         assert_eq!((progress.path().as_str(), progress.hung().len()), ("/works", 0));
+    }
+
+    /// A file of 16 TiB was under way for minutes, and the small one behind it was shown.
+    #[test]
+    fn t90_l02_a_file_that_is_done_is_not_where_the_attempt_is() {
+        let clock = Arc::new(Hand::default());
+        let progress = Progress::new(clock.clone());
+        let (long, short) = (progress.place(), progress.place());
+        let begin = |place: &Place, second, path: &[u8]| {
+            *clock.0.lock() = Duration::from_secs(second);
+            progress.set_path(path);
+            place.begin(path);
+        };
+        begin(&long, 1, b"/long");
+        long.rest();
+        begin(&short, 2, b"/short");
+        assert_eq!(progress.path(), "/short");
+        short.end();
+        assert_eq!(progress.path(), "/long");
+        long.end();
+        assert_eq!(progress.path(), "/short");
     }
 
     #[test]

@@ -13,8 +13,9 @@ use outlast_kit::identity::Kind;
 use outlast_proto::v1::Ticket;
 use outlast_proto::v1::journal_event::What;
 use outlast_repository::{BlobKind, LocalStorage, Password, Repository};
-use support::client::{BackupStream, restore};
+use support::client::BackupStream;
 use support::home::{ITEM, home, with_backup};
+use support::restorer::restore;
 use support::source::{Source, dir, file, noise};
 use support::world::{PASSWORD, RunningAgent, World};
 

@@ -18,7 +18,8 @@ use outlast_repository::{
     WriterOptions,
 };
 
-use support::client::{BackupStream, RestoreStream};
+use support::client::BackupStream;
+use support::restorer::RestoreStream;
 use support::source::{Source, dir, file, noise, walk};
 use support::world::{RunningAgent, World};
 
@@ -439,7 +440,7 @@ async fn f17_names_that_lead_elsewhere_do_not_leave_the_repository() {
     let snapshot = repository.save_snapshot(&snapshot).unwrap();
     let laptop = world.credentials(Kind::ClientAgent, "laptop");
     let ticket = world.restore_ticket(2, snapshot.as_bytes(), &[]);
-    let (restored, _, over) = support::client::restore(&laptop, &agent.address, world.hello(&ticket)).await;
+    let (restored, _, over) = support::restorer::restore(&laptop, &agent.address, world.hello(&ticket)).await;
     assert_eq!(over.code, 1, "{}", over.text);
     assert_eq!(restored.into_keys().collect::<Vec<_>>(), ["//inner"]);
     let found = world.primary.end_of(2, 1).await;

@@ -10,8 +10,9 @@ use outlast_kit::identity::Kind;
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::primary_message::Body;
 use outlast_proto::v1::{FenceAttempt, ItemEnded, StartAttempt, StopAttempt, Ticket};
-use support::client::{BackupStream, restore};
+use support::client::BackupStream;
 use support::home::{ITEM, home, with_backup};
+use support::restorer::restore;
 use support::source::file;
 use support::world::{NONCE, PATIENCE, World};
 

@@ -20,8 +20,9 @@ use outlast_proto::v1::{
     RepositoryQuestion, RestoreEnd, RestoreProgress, StartAttempt, StopAttempt, Stopped, StreamGoodbye,
     Verdicts, answer, backup_up, question, restore_up,
 };
-use support::client::{BackupStream, RestoreStream, restore};
+use support::client::BackupStream;
 use support::home::{ITEM, home, with_backup};
+use support::restorer::{RestoreStream, restore};
 use support::source::{Source, dir, file};
 use support::world::{World, in_seconds};
 

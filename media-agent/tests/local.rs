@@ -16,7 +16,8 @@ use outlast_proto::v1::{
 use outlast_proto::words::StatusCode;
 use tonic::transport::Channel;
 
-use support::client::{BackupStream, client_over, data_client, restore_over};
+use support::client::{BackupStream, client_over, data_client};
+use support::restorer::restore_over;
 use support::source::{Source, dir, file, noise};
 use support::world::{RunningAgent, World};
 

@@ -12,7 +12,7 @@ use outlast_repository::{
     BlobId, BlobKind, LocalStorage, Node, NodeKind, Password, Repository, Snapshot, Timestamp, Tree,
     WriterOptions,
 };
-use support::client::restore;
+use support::restorer::restore;
 use support::world::{PASSWORD, World};
 
 /// A snapshot with a good file and, beside and above it, names that lead elsewhere.

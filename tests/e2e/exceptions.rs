@@ -109,6 +109,12 @@ fn excluded_files_are_left_out() {
         .collect();
     assert_eq!(files.len(), 2, "{listed}");
     assert!(!listed.contains("drop"), "{listed}");
+    // Two files and a directory: whoever reads the details sees that patterns did something.
+    let said = format!("{}: left out by \"exclude\": 3 ", source.display());
+    let details = cluster.json(&["job", "details", job["id"].as_str().unwrap()]);
+    let told = details.as_array().unwrap().iter();
+    let told = told.filter(|line| line["text"].as_str().is_some_and(|text| text.starts_with(&said)));
+    assert_eq!(told.count(), 1, "{details:#}");
 }
 
 /// `*.py{}` left out all of `*.py`.

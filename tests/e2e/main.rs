@@ -36,6 +36,7 @@ mod policy_test;
 mod ports;
 #[path = "../support/proxy.rs"]
 mod proxy;
+mod reading;
 mod resilience;
 mod restics;
 mod restore_ends;

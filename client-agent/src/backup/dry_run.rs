@@ -87,7 +87,7 @@ impl DryRun {
             match event {
                 Event::Failed(failed) => error = Some(failed),
                 Event::Remark(path, remark) => part.remarks.push(format!("{path} {remark}")),
-                Event::WalkEnded => has_ended = true,
+                Event::WalkEnded { .. } => has_ended = true,
                 // Of readers and workers, which a dry run has none of.
                 _ => {}
             }

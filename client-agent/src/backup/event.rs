@@ -19,7 +19,10 @@ pub(super) enum Event {
     /// A further part of the walk.
     Walked(Batch),
     /// The walk is complete.
-    WalkEnded,
+    WalkEnded {
+        /// Files and directories that the patterns have left out; a directory counts as one.
+        excluded: u64,
+    },
     /// A chunk was read, cut and hashed.
     Hashed(Hashed),
     /// A file was read to its end, or given up.

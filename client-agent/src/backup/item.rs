@@ -20,6 +20,7 @@ use super::pool::Job;
 use super::read::Shared;
 use super::slab::Plain;
 use crate::attempt::Violation;
+use crate::host::paths::shown;
 
 /// Offers are sent when so many chunks or bytes are gathered, or when none is waiting for an answer.
 const MOST_OFFERS: usize = 128;
@@ -159,16 +160,18 @@ impl Item {
             // They end the item before anything is noted.
             Event::Failed(_) | Event::Judged(_) => {}
             Event::Several(events) => events.into_iter().for_each(|event| self.note(event)),
-            Event::Remark(path, remark) => {
-                let body = Body::Path(CurrentPath {
-                    path,
-                    remark,
-                    ..CurrentPath::default()
-                });
-                self.out.push_back(body.into());
-            }
+            Event::Remark(path, remark) => self.remark(path, remark),
             Event::Walked(batch) => self.walked(batch),
-            Event::WalkEnded => self.walk_ended = true,
+            Event::WalkEnded { excluded } => {
+                self.walk_ended = true;
+                let root = self.shared.health.root.get();
+                let path = root.map(|root| shown(&root.path)).unwrap_or_default();
+                if excluded > 0 {
+                    let counted = "a directory counts as one, with all below it";
+                    let remark = format!("left out by \"exclude\": {excluded} ({counted})");
+                    self.remark(path, remark);
+                }
+            }
             Event::Hashed(hashed) => self.hashed(hashed),
             Event::FileRead(read) => self.file_read(*read),
             Event::Packed(packed) => self.packed(packed),
@@ -438,6 +441,15 @@ impl Item {
         self.ended = true;
         let item = self.number;
         self.say(Body::ItemEnd(ItemEnd { item, error }));
+    }
+
+    /// Something for the job's details.
+    fn remark(&mut self, path: String, remark: String) {
+        self.say(Body::Path(CurrentPath {
+            path,
+            remark,
+            ..CurrentPath::default()
+        }));
     }
 
     fn say(&mut self, body: Body) {

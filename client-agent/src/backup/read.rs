@@ -117,9 +117,9 @@ impl Reader {
             }
             let path = self.path(&file);
             self.shared.progress.set_path(&path);
-            self.place.at("open", &path);
+            self.place.begin(&path);
             let read = self.file(&file, &path);
-            self.place.rest();
+            self.place.end();
             let read = match read {
                 Err(Trouble::Stopping) => return,
                 Err(Trouble::Skip(reason)) => skipped(file.number, &path, reason),

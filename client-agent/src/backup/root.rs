@@ -61,7 +61,15 @@ impl Root {
                     }
                     _ => StatusCode::FILE_READ_FAILED,
                 };
-                Err(fault(code, path, &std::io::Error::from(error).to_string()))
+                let error = std::io::Error::from(error);
+                Err(match end_of_links(path) {
+                    Some(to) => {
+                        let to = shown(to.as_os_str().as_bytes());
+                        let reason = format!("is a symbolic link that leads to {to}: {error}");
+                        fault(code, path, &reason)
+                    }
+                    None => fault(code, path, &error.to_string()),
+                })
             }
         })
     }
@@ -164,6 +172,23 @@ fn follow(path: &Path) -> Result<Followed, Errno> {
     Err(Errno::LOOP)
 }
 
+/// Where the links at the end of `path` lead, for who is told that nothing is there.
+fn end_of_links(path: &Path) -> Option<PathBuf> {
+    let begin: PathBuf = path.components().collect();
+    let mut to = begin.clone();
+    for _ in 0..MOST_LINKS {
+        let Ok(target) = readlinkat(CWD, &to, Vec::new()) else {
+            break;
+        };
+        let above = to.parent().unwrap_or(Path::new("/"));
+        to = above
+            .join(OsStr::from_bytes(target.as_bytes()))
+            .components()
+            .collect();
+    }
+    (to != begin).then_some(to)
+}
+
 /// What it is, if there is nothing in it that could be backed up as an item.
 fn no_content(file_type: FileType) -> Option<&'static str> {
     match file_type {
@@ -263,7 +288,12 @@ mod tests {
                     assert_eq!(root.real_path, temp.path().join(leads_to), "{item}");
                     assert_eq!(root.name, item.as_bytes());
                 }
-                (Err(error), Err(code)) => assert_eq!(error.code, code, "{item}: {}", error.text),
+                (Err(error), Err(code)) => {
+                    assert_eq!(error.code, code, "{item}: {}", error.text);
+                    // The target of a link that dangles is what has to be looked for.
+                    let target = format!("leads to {}: No such file", at("nothing"));
+                    assert_eq!(error.text.contains(&target), item == "d", "{}", error.text);
+                }
                 (found, _) => panic!("{item}: {:?}", found.map(|root| root.real_path)),
             }
         }

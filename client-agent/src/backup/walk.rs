@@ -49,6 +49,8 @@ pub(super) struct Walk<'a> {
     beneath: Beneath,
     levels: Vec<Level>,
     buffer: Buffer,
+    /// By the patterns; a directory counts as one, whatever is below it.
+    excluded: u64,
 }
 
 /// A directory that was entered and not left.
@@ -79,6 +81,7 @@ impl<'a> Walk<'a> {
             beneath: Beneath::new(Arc::clone(&root.base)),
             levels: Vec::new(),
             buffer: Buffer::default(),
+            excluded: 0,
         }
     }
 
@@ -88,8 +91,8 @@ impl<'a> Walk<'a> {
         self
     }
 
-    /// Walks everything and flushes the last batch.
-    pub(super) fn run(mut self) -> Result<(), Stopping> {
+    /// Walks everything and flushes the last batch; how many files and directories the patterns have left out.
+    pub(super) fn run(mut self) -> Result<u64, Stopping> {
         let root = self.root;
         if root.is_folder {
             let found = xattrs::of_open(&root.base);
@@ -116,7 +119,8 @@ impl<'a> Walk<'a> {
                 }
             }
         }
-        self.out().flush()
+        self.out().flush()?;
+        Ok(self.excluded)
     }
 
     /// Why nothing below the item is to be had, if that is so.
@@ -165,6 +169,7 @@ impl<'a> Walk<'a> {
         };
         let is_folder = kind(&stat) == NodeType::Directory;
         if self.exclude.leaves_out(&relative, is_folder) {
+            self.excluded += 1;
             let why = LeftOut::Excluded(self.exclude);
             return self.out().left_out(&relative, kind(&stat), why);
         }

@@ -53,12 +53,12 @@ impl Walker {
             let _ = self.events.send(Event::Remark(self.path.clone(), remark));
         }
         let events = self.events.clone();
-        if self.walk(&root, out).is_ok() {
-            let _ = events.send(Event::WalkEnded);
+        if let Ok(excluded) = self.walk(&root, out) {
+            let _ = events.send(Event::WalkEnded { excluded });
         }
     }
 
-    fn walk(self, root: &Root, out: &mut dyn Sink) -> Result<(), Stopping> {
+    fn walk(self, root: &Root, out: &mut dyn Sink) -> Result<u64, Stopping> {
         let (exclude, unusable) = Patterns::new(&self.exclude);
         out.begin(root);
         for unusable in unusable {

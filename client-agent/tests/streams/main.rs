@@ -5,6 +5,7 @@
 
 mod backup;
 mod breaks;
+mod endings;
 mod health;
 mod items;
 mod limits;

@@ -1,6 +1,6 @@
 //! A media agent in this process, with a scripted primary and scripted clients around it, all over real TLS.
 //!
-//! `world` starts things, `home` has one backup made, `primary` answers the session, `client` speaks the data streams, `source` makes walks,
+//! `world` starts things, `home` has one backup made, `primary` answers the session, `client` and `restorer` speak the data streams, `source` makes walks,
 //! `restic` is the judge, `proxy` cuts. Used by every test of this folder.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 #![allow(
@@ -15,5 +15,6 @@ pub mod primary;
 #[path = "../../../tests/support/proxy.rs"]
 pub mod proxy;
 pub mod restic;
+pub mod restorer;
 pub mod source;
 pub mod world;
