@@ -75,7 +75,7 @@ pub(super) fn enter(
             settling.account.kept();
             return None;
         }
-        (place, _) => match make(settling, &path, &folder, node, place == Place::Replace) {
+        (place, _) => match make(settling, (&path, parent), &folder, node, place == Place::Replace) {
             Ok(care) => {
                 settling.unsynced.note(parent, &folder);
                 care
@@ -99,11 +99,12 @@ pub(super) fn enter(
 
 fn make(
     settling: &mut Settling,
-    path: &[u8],
+    (path, parent): (&[u8], &[u8]),
     folder: &OwnedFd,
     node: &Node,
     replaces: bool,
 ) -> Result<Care, Errno> {
+    settling.ledger.makes(path, parent);
     if replaces {
         unlinkat(folder, node.name.as_ref(), AtFlags::empty())?;
     }
@@ -130,6 +131,9 @@ fn take(
     overwrite: Overwrite,
 ) -> Care {
     let is_made = settling.ledger.contains(path, folder, &node.name);
+    if is_made {
+        settling.ledger.takes(path, folder, node);
+    }
     let is_described = is_made || (!node.on_the_way && replaces(node.modified.as_ref(), there, overwrite));
     let there = path_only(folder, &node.name);
     let mode_before = there

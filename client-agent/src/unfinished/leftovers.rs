@@ -2,19 +2,21 @@
 //! are to have, as far as the file knows them. Called when the agent starts.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outlast_kit::files::write_durably;
+use outlast_kit::files::{remove_durably, write_durably};
 use outlast_proto::words::JobKey;
 use prost::Message as _;
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, chmodat, fstat, openat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, chmodat, fstat, lstat, openat, unlinkat};
 use rustix::io::Errno;
 
-use super::line::{Line, Made, Recorded, encoded, lines};
+use super::line::{Line, Made, Recorded, encoded, is_as_made, lines};
 use super::{Known, TEMPORARY};
 use crate::host::beneath::Beneath;
 use crate::restore::describe_folder;
@@ -28,6 +30,7 @@ struct Left {
     to: Vec<u8>,
     working: HashSet<Vec<u8>>,
     made: HashMap<Vec<u8>, Made>,
+    makes: HashMap<Vec<u8>, JobKey>,
     /// Identity and mode of directories that were opened for the time.
     opened: HashMap<Vec<u8>, ((u64, u64), u32)>,
 }
@@ -45,14 +48,24 @@ pub(super) fn take_up(entry: &fs::DirEntry, known: &mut Known) -> io::Result<()>
     let Some(job) = job.filter(|_| !is_old) else {
         return fs::remove_file(path);
     };
-    let left = Left::read(&fs::read(&path)?, job);
+    let mut left = Left::read(&fs::read(&path)?, job);
+    // Before they are put right. One that was not made in the end is nobody's.
+    left.makes.retain(|path, _| {
+        let there = lstat(OsStr::from_bytes(path));
+        there.is_ok_and(|there| is_as_made(&there))
+    });
     left.put_right(job)?;
-    if left.made.is_empty() {
-        fs::remove_file(&path)?;
+    if left.made.is_empty() && left.makes.is_empty() {
+        remove_durably(&path)?;
     } else {
-        write_durably(&path, &encoded(lines(job, &left.to, &left.made)), 0o600)?;
+        write_durably(
+            &path,
+            &encoded(lines(job, &left.to, &left.made, &left.makes)),
+            0o600,
+        )?;
     }
     known.made.extend(left.made);
+    known.makes.extend(left.makes);
     Ok(())
 }
 
@@ -83,11 +96,15 @@ impl Left {
             };
             self.made.insert(path, made);
         }
+        if let Some(path) = line.makes {
+            self.makes.insert(path, job);
+        }
         if let Some(path) = line.opened {
             self.opened.insert(path, (identity, line.mode));
         }
         if let Some(path) = line.described {
             self.made.remove(&path);
+            self.makes.remove(&path);
             self.opened.remove(&path);
         }
         self.working.extend(line.working);

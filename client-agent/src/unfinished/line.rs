@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use outlast_proto::v1::Node;
 use outlast_proto::words::JobKey;
 use prost::Message as _;
-use rustix::fs::{AtFlags, Stat, statat};
+use rustix::fs::{AtFlags, FileType, Stat, statat};
 use rustix::io::Errno;
 
 /// One fact. Directories that were made or opened have absolute paths, those of temporary names paths below `TO`.
@@ -38,6 +38,9 @@ pub(super) struct Line {
     /// ...and had this mode.
     #[prost(uint32, tag = "9")]
     pub(super) mode: u32,
+    /// A directory is about to be made, in one that was not. Synced: what is found there after a power cut may be ours.
+    #[prost(bytes = "vec", optional, tag = "10")]
+    pub(super) makes: Option<Vec<u8>>,
 }
 
 /// What is recorded of a directory, as far as it is put right without the restore that made it.
@@ -93,6 +96,13 @@ impl Recorded {
 }
 
 impl Line {
+    pub(super) fn of_makes(path: Vec<u8>) -> Self {
+        Self {
+            makes: Some(path),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn of_made(path: Vec<u8>, made: &Made) -> Self {
         Self {
             made: Some(path),
@@ -119,19 +129,30 @@ pub(super) fn lines<'a>(
     job: JobKey,
     to: &'a [u8],
     made: &'a HashMap<Vec<u8>, Made>,
+    makes: &'a HashMap<Vec<u8>, JobKey>,
 ) -> impl Iterator<Item = Line> + 'a {
     let first = Line {
         to: Some(to.to_vec()),
         ..Line::default()
     };
     let of_job = made.iter().filter(move |(_, made)| made.job == job);
-    std::iter::once(first).chain(of_job.map(|(path, made)| Line::of_made(path.clone(), made)))
+    let begun = makes.iter().filter(move |(_, by)| **by == job);
+    std::iter::once(first)
+        .chain(begun.map(|(path, _)| Line::of_makes(path.clone())))
+        .chain(of_job.map(|(path, made)| Line::of_made(path.clone(), made)))
 }
 
 pub(super) fn encoded(lines: impl Iterator<Item = Line>) -> Vec<u8> {
     lines
         .flat_map(|line| line.encode_length_delimited_to_vec())
         .collect()
+}
+
+/// Whether a directory is as restores make them, before they describe them.
+pub(super) fn is_as_made(there: &Stat) -> bool {
+    FileType::from_raw_mode(there.st_mode) == FileType::Directory
+        && there.st_mode & 0o777 == 0o700
+        && there.st_uid == rustix::process::geteuid().as_raw()
 }
 
 /// Which inode `name` in `folder` is.

@@ -2,8 +2,9 @@
 //! are ours and not the user's, those that were opened for the time are closed again, and temporary names go.
 //!
 //! One file for each job in `DATA_DIR/restores`. A line is written before anybody can see its consequence undone, but not
-//! synced: this is about processes that end, and costs a power failure no more than some left-over names. Lines at the torn end
-//! of a file are ignored. Used by `restore` while it writes, and by the agent when it starts.
+//! synced, but for one: that a directory is about to be made in one that was not. After a power cut what is there, or below it,
+//! and is as restores make directories is ours, whether or not the lines about it were lost. What else is lost are left-over
+//! names. Lines at the torn end of a file are ignored. Used by `restore` while it writes, and by the agent when it starts.
 
 mod leftovers;
 mod line;
@@ -15,15 +16,15 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use outlast_kit::files::{create_folder, write_durably};
+use outlast_kit::files::{create_folder, remove_durably, write_durably};
 use outlast_proto::v1::Node;
 use outlast_proto::words::JobKey;
 use parking_lot::Mutex;
 use prost::Message as _;
-use rustix::fs::Stat;
+use rustix::fs::{AtFlags, Stat, statat};
 
 use self::leftovers::take_up;
-use self::line::{Line, Made, Recorded, encoded, identity, lines};
+use self::line::{Line, Made, Recorded, encoded, identity, is_as_made, lines};
 use crate::host::paths::join;
 
 const FOLDER: &str = "restores";
@@ -52,6 +53,8 @@ struct Known {
     folder: Option<PathBuf>,
     /// By their absolute path.
     made: HashMap<Vec<u8>, Made>,
+    /// The topmost ones, from before they are made until they are described.
+    makes: HashMap<Vec<u8>, JobKey>,
 }
 
 /// The directories below the `TO` of a job.
@@ -106,7 +109,38 @@ impl MadeFolders {
     }
 }
 
+impl Known {
+    /// Whether a directory at `path`, or one above it, was about to be made.
+    fn is_begun(&self, path: &[u8]) -> bool {
+        let ends = path
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'/')
+            .map(|(at, _)| at);
+        !self.makes.is_empty()
+            && ends
+                .chain([path.len()])
+                .any(|end| self.makes.contains_key(&path[..end]))
+    }
+}
+
 impl Ledger {
+    /// The directory at `path`, in `parent`, is about to be made: durable when this returns.
+    pub(crate) fn makes(&mut self, path: &[u8], parent: &[u8]) {
+        let (path, parent) = (join(&self.to, path), join(&self.to, parent));
+        let mut known = self.known.0.lock();
+        // What is in one that was made is known by that.
+        if known.made.contains_key(&parent) || known.makes.insert(path.clone(), self.job) == Some(self.job) {
+            return;
+        }
+        drop(known);
+        self.write(&Line::of_makes(path));
+        if let Some(Err(error)) = self.file.as_ref().map(File::sync_data) {
+            tracing::warn!(job = %self.job, %error, "a restore is not noted any more");
+            self.file = None;
+        }
+    }
+
     /// The directory `name` in `folder`, whose path is `path`, was made by us, to become `node`.
     pub(crate) fn insert(&mut self, path: &[u8], folder: &OwnedFd, node: &Node) {
         let Ok(identity) = identity(folder, &node.name) else {
@@ -120,6 +154,15 @@ impl Ledger {
         };
         self.known.0.lock().made.insert(path.clone(), made);
         self.write(&Line::of_made(path, &made));
+    }
+
+    /// One that we made goes on: it is known again by what it is now.
+    pub(crate) fn takes(&mut self, path: &[u8], folder: &OwnedFd, node: &Node) {
+        let now = identity(folder, &node.name);
+        let known = self.known.0.lock().made.get(&join(&self.to, path)).copied();
+        if known.is_none_or(|made| now != Ok(made.identity)) {
+            self.insert(path, folder, node);
+        }
     }
 
     /// The directory at `path`, which was like this, is about to be opened for the time.
@@ -145,6 +188,7 @@ impl Ledger {
     pub(crate) fn remove(&mut self, path: &[u8]) {
         let path = join(&self.to, path);
         let mut known = self.known.0.lock();
+        known.makes.remove(&path);
         let Some(Made { job, .. }) = known.made.remove(&path) else {
             return;
         };
@@ -169,8 +213,17 @@ impl Ledger {
 
     /// Whether the directory `name` in `folder` is one we made, and not another that has its path now.
     pub(crate) fn contains(&self, path: &[u8], folder: &OwnedFd, name: &[u8]) -> bool {
-        let made = self.known.0.lock().made.get(&join(&self.to, path)).copied();
-        made.is_some_and(|made| identity(folder, name) == Ok(made.identity))
+        let path = join(&self.to, path);
+        let Ok(there) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else {
+            return false;
+        };
+        let known = self.known.0.lock();
+        match known.made.get(&path) {
+            Some(made) if made.identity == (there.st_dev, there.st_ino) => true,
+            // Devices may have other numbers after each start of a host.
+            Some(made) if made.identity.0 == there.st_dev => false,
+            _ => known.is_begun(&path) && is_as_made(&there),
+        }
     }
 
     /// A temporary name is about to be made in the directory at `path`.
@@ -211,7 +264,7 @@ impl Ledger {
             return;
         };
         let working = self.working.iter().map(|path| path.to_vec());
-        let lines = lines(self.job, &self.to, &known.made).chain(working.map(|path| Line {
+        let lines = lines(self.job, &self.to, &known.made, &known.makes).chain(working.map(|path| Line {
             working: Some(path),
             ..Line::default()
         }));
@@ -233,8 +286,11 @@ impl Drop for Ledger {
     /// The attempt is over, and its temporary names are gone: only directories that are not described are worth a file.
     fn drop(&mut self) {
         self.working.clear();
-        let known = self.known.0.lock();
+        let mut known = self.known.0.lock();
         let is_needed = known.made.values().any(|made| made.job == self.job);
+        if !is_needed {
+            known.makes.retain(|_, by| *by != self.job);
+        }
         let path = known
             .folder
             .as_ref()
@@ -243,7 +299,7 @@ impl Drop for Ledger {
         match path {
             Some(_) if is_needed => self.rewrite(),
             // One that stays is taken up by the next process.
-            Some(path) => drop(fs::remove_file(path)),
+            Some(path) => drop(remove_durably(&path)),
             None => {}
         }
     }
@@ -261,9 +317,10 @@ mod tests {
     use outlast_proto::v1::{FileTime, Node};
     use outlast_proto::words::{JobId, JobKey, JobNonce};
 
+    use outlast_test_filesystems::{Disk, can_mount};
     use prost::Message as _;
 
-    use super::{FOLDER, MadeFolders, temporary_name};
+    use super::{FOLDER, File, MadeFolders, temporary_name};
 
     fn folder(path: &Path) -> OwnedFd {
         std::fs::File::open(path).unwrap().into()
@@ -388,5 +445,52 @@ mod tests {
         drop(ledger);
         drop(MadeFolders::open(&data));
         assert_eq!(std::fs::read_dir(data.join(FOLDER)).unwrap().count(), 0);
+    }
+
+    /// None of the lines about directories that were made is synced, nor is the removal of the file.
+    #[test]
+    fn t90_directories_of_a_restore_are_known_after_a_power_cut() {
+        if !can_mount() {
+            return;
+        }
+        // The first disk forgets everything, the second content only, the others some.
+        for seed in [6, 1, 0, 2, 4, 5] {
+            let temp = tempfile::tempdir().unwrap();
+            let mut disk = Disk::new(temp.path(), seed).unwrap();
+            let (data, to) = (disk.path().join("data"), disk.path().join("to"));
+            outlast_kit::files::create_folder(&to, 0o700).unwrap();
+            let make = |path: &str, mode| {
+                std::fs::create_dir(to.join(path)).unwrap();
+                std::fs::set_permissions(to.join(path), std::fs::Permissions::from_mode(mode)).unwrap();
+                File::open(to.join(path).parent().unwrap())
+                    .unwrap()
+                    .sync_all()
+                    .unwrap();
+            };
+            make("users", 0o700);
+            let mut ledger = MadeFolders::open(&data).ledger(key(7, 10), to.to_str().unwrap());
+            for (path, parent) in [
+                ("ours", ""),
+                ("ours/below", "ours"),
+                ("ours/below/it", "ours/below"),
+            ] {
+                ledger.makes(path.as_bytes(), parent.as_bytes());
+                make(path, 0o700);
+                let name = path.rsplit('/').next().unwrap();
+                ledger.insert(path.as_bytes(), &folder(&to.join(parent)), &node(name));
+            }
+            make("ours/others", 0o755);
+            std::mem::forget(ledger.file.take());
+            std::mem::forget(ledger);
+            disk.lose_power().unwrap();
+            let ledger = MadeFolders::open(&data).ledger(key(7, 10), to.to_str().unwrap());
+            let is_ours = |path: &str| {
+                let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+                ledger.contains(path.as_bytes(), &folder(&to.join(parent)), name.as_bytes())
+                    || to.join(path).metadata().unwrap().mode() & 0o7777 == 0o2751
+            };
+            let found = ["ours", "ours/below", "ours/below/it", "ours/others", "users"].map(is_ours);
+            assert_eq!(found, [true, true, true, false, false], "seed {seed}");
+        }
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -261,7 +261,7 @@ fn power_is_lost_again_and_again_the_same_for_the_same_seed() {
 }
 
 #[test]
-fn a_folder_keeps_its_mode_time_and_attributes() {
+fn a_folder_keeps_its_number_mode_time_and_attributes() {
     if !can_mount() {
         return;
     }
@@ -276,8 +276,10 @@ fn a_folder_keeps_its_mode_time_and_attributes() {
     setxattr(&kept, "trusted.colour", b"blue", attributes).unwrap();
     let long_ago = SystemTime::UNIX_EPOCH + Duration::new(1_000_000, 5);
     File::open(&kept).unwrap().set_modified(long_ago).unwrap();
+    let number = fs::metadata(&kept).unwrap().ino();
     disk.lose_power().unwrap();
     let metadata = fs::metadata(&kept).unwrap();
+    assert_eq!(metadata.ino(), number);
     assert_eq!(metadata.permissions().mode() & 0o7777, 0o2750);
     assert_eq!(metadata.modified().unwrap(), long_ago);
     let mut value = [0; 9];

@@ -1,4 +1,5 @@
-//! Builds what is on the disk after the power went: the names that outlived it, and below them the content that did.
+//! Builds what is on the disk after the power went: the names that outlived it, and below them the content that did. Files and folders
+//! keep their inode numbers.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -32,6 +33,7 @@ struct Now {
     folders: HashMap<u64, Names>,
     /// One path of each.
     paths: HashMap<u64, PathBuf>,
+    described: HashMap<u64, Metadata>,
 }
 
 /// Leaves in `backing` what outlived the cut.
@@ -65,14 +67,16 @@ pub(super) fn leave(backing: &Path, unsynced: Unsynced, chance: &mut Chance) -> 
             }
         }
     }
-    let next = backing.with_extension("next");
+    let aside = backing.with_extension("aside");
+    now.put_aside(&aside)?;
     let mut building = Building {
         now: &now,
+        aside: &aside,
         held: &held,
         placed: HashMap::new(),
         entered: HashSet::new(),
     };
-    building.folder(ROOT, &next)?;
+    building.fill(ROOT, backing)?;
     let mut placed: Vec<_> = building.placed.into_iter().collect();
     placed.sort_by(|(_, one), (_, other)| one.cmp(other));
     for (id, path) in placed {
@@ -80,8 +84,7 @@ pub(super) fn leave(backing: &Path, unsynced: Unsynced, chance: &mut Chance) -> 
             forget(&path, &content, mood, chance)?;
         }
     }
-    fs::remove_dir_all(backing)?;
-    fs::rename(&next, backing)
+    fs::remove_dir_all(aside)
 }
 
 impl Now {
@@ -97,13 +100,38 @@ impl Now {
             self.paths.entry(metadata.ino()).or_insert(path);
         }
         self.paths.entry(id).or_insert_with(|| folder.to_owned());
+        self.described.insert(id, fs::metadata(folder)?);
         self.folders.insert(id, names);
+        Ok(())
+    }
+
+    /// Takes everything out of the backing folder: each file and each folder, empty, goes to `aside` under its number.
+    fn put_aside(&self, aside: &Path) -> io::Result<()> {
+        fs::create_dir(aside)?;
+        let (mut folders, files): (Vec<_>, Vec<_>) = self
+            .paths
+            .iter()
+            .partition(|(id, _)| self.described.contains_key(id));
+        for (id, path) in files {
+            fs::hard_link(path, aside.join(id.to_string()))?;
+        }
+        // The deepest first: then there are only files in each.
+        folders.sort_by_key(|(_, path)| std::cmp::Reverse(path.components().count()));
+        for (id, path) in folders {
+            for entry in fs::read_dir(path)? {
+                fs::remove_file(entry?.path())?;
+            }
+            if *id != ROOT {
+                fs::rename(path, aside.join(id.to_string()))?;
+            }
+        }
         Ok(())
     }
 }
 
 struct Building<'a> {
     now: &'a Now,
+    aside: &'a Path,
     held: &'a HashMap<u64, OwnedFd>,
     placed: HashMap<u64, PathBuf>,
     entered: HashSet<u64>,
@@ -116,25 +144,39 @@ impl Building<'_> {
             let fd = self.held.get(&id)?;
             Some((PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())), false))
         };
-        let named = self.now.paths.get(&id).map(|path| (path.clone(), true));
+        let named = || (self.aside.join(id.to_string()), true);
+        let named = self.now.paths.contains_key(&id).then(named);
         named.or_else(held)
     }
 
     fn folder(&mut self, id: u64, path: &Path) -> io::Result<()> {
-        let Some((source, _)) = self.source(id) else {
+        let Some((source, is_named)) = self.source(id) else {
             return Ok(());
         };
         // A folder that was moved, and the move half lost: it has one of its names.
         if !self.entered.insert(id) {
             return Ok(());
         }
+        if is_named {
+            fs::rename(source, path)?;
+            return self.fill(id, path);
+        }
         DirBuilder::new().mode(0o700).create(path)?;
+        copy_attributes(&source, path)?;
+        self.fill(id, path)?;
+        describe(path, &fs::metadata(source)?)
+    }
+
+    /// Puts into a folder what is in it now.
+    fn fill(&mut self, id: u64, path: &Path) -> io::Result<()> {
         let now = self.now;
         for (name, child) in now.folders.get(&id).into_iter().flatten() {
             self.entry(*child, &path.join(name))?;
         }
-        copy_attributes(&source, path)?;
-        describe(path, &fs::metadata(source)?)
+        match now.described.get(&id) {
+            Some(described) => describe(path, described),
+            None => Ok(()),
+        }
     }
 
     fn entry(&mut self, id: u64, path: &Path) -> io::Result<()> {
