@@ -66,10 +66,17 @@ impl Node {
         std::fs::remove_dir_all(&self.data).unwrap();
     }
 
-    pub(crate) fn end(&mut self, signal: rustix::process::Signal) {
-        if let Some(mut process) = self.process.take() {
-            let pid = rustix::process::Pid::from_child(&process);
+    /// Sends a signal, and does not wait for what comes of it.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        if let Some(process) = &self.process {
+            let pid = rustix::process::Pid::from_child(process);
             rustix::process::kill_process(pid, signal).ok();
+        }
+    }
+
+    pub(crate) fn end(&mut self, signal: rustix::process::Signal) {
+        self.signal(signal);
+        if let Some(mut process) = self.process.take() {
             wait_until("the node to end", || process.try_wait().unwrap().is_some());
         }
     }
@@ -159,6 +166,29 @@ impl Hosts {
             daemon: "media-agent",
             name: name.to_owned(),
             address,
+            config,
+            data,
+            process: None,
+        }
+    }
+
+    /// A client agent.
+    pub(crate) fn client_agent(&self, nodes: &[&Node], name: &str) -> Node {
+        self.authority(&["issue", "client-agent", name]).expect(0);
+        let (data, config) = (
+            self.path(&format!("data-{name}")),
+            self.path(&format!("{name}.toml")),
+        );
+        let primaries: Vec<_> = nodes.iter().map(|node| node.address.as_str()).collect();
+        let text = format!(
+            "name = {name:?}\ndata_dir = {data:?}\nprimaries = {primaries:?}\n{}",
+            tls(&self.path("tls"), name)
+        );
+        std::fs::write(&config, text).unwrap();
+        Node {
+            daemon: "client-agent",
+            name: name.to_owned(),
+            address: String::new(),
             config,
             data,
             process: None,

@@ -34,6 +34,7 @@ mod place;
 mod policy_test;
 #[path = "../support/ports.rs"]
 mod ports;
+mod power;
 #[path = "../support/proxy.rs"]
 mod proxy;
 mod reading;
