@@ -138,6 +138,8 @@ pub enum Damage {
     Malformed { reason: String },
     #[error("the file is missing")]
     Missing,
+    #[error("the system cannot read it ({reason}) while it reads other files there; check the disk")]
+    Unreadable { reason: String },
 }
 
 impl RepositoryError {
@@ -164,6 +166,16 @@ impl RepositoryError {
                 | RepositoryError::ReadOnly { .. }
                 | RepositoryError::PermissionDenied { .. }
         )
+    }
+
+    /// Whether the system said that it cannot read this: a bad sector, or all of a disk that fails.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        use rustix::io::Errno;
+        const UNREADABLE: [Errno; 4] = [Errno::IO, Errno::UCLEAN, Errno::BADMSG, Errno::NODATA];
+        let RepositoryError::Io { source, .. } = self else {
+            return false;
+        };
+        Errno::from_io_error(source).is_some_and(|errno| UNREADABLE.contains(&errno))
     }
 
     /// Whether a directory is not there that a file was to be written into.

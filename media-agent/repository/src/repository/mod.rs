@@ -8,6 +8,7 @@ mod init;
 mod read;
 mod reader;
 mod snapshots;
+mod unreadable;
 
 use std::sync::{Arc, Once};
 use std::time::Duration;
@@ -184,7 +185,7 @@ impl Repository {
     }
 
     pub(crate) fn load_object<T: DeserializeOwned>(&self, kind: FileKind, name: &str) -> Result<T> {
-        let sealed = self.storage().read(kind, name)?;
+        let sealed = self.read_or_judge(kind, name, || self.storage().read(kind, name))?;
         object::decode(name, sealed, self.key())
             .map_err(|damage| RepositoryError::damaged_file(self.location(), kind, name, damage))
     }

@@ -106,8 +106,11 @@ impl Repository {
         let too_short = || damaged(Damage::TooShort { length: size });
         let length_at = size.checked_sub(4).ok_or_else(too_short)?;
         let mut buffer = AlignedBuffer::new(BLOCK);
-        let read = |range, buffer: &mut AlignedBuffer| {
-            self.storage().read_range(FileKind::Pack, &name, range, buffer)
+        let read = |range: Range<u64>, buffer: &mut AlignedBuffer| {
+            self.read_or_judge(FileKind::Pack, &name, || {
+                self.storage()
+                    .read_range(FileKind::Pack, &name, range.clone(), buffer)
+            })
         };
         let at = read(length_at..size, &mut buffer)?;
         let length = u32::from_le_bytes(buffer.bytes()[at].try_into().map_err(|_| too_short())?);
@@ -140,7 +143,9 @@ impl Repository {
         }
         let start = u64::from(location.offset);
         SEALED.with_borrow_mut(|buffer| {
-            let at = match fetch(&name, start..start + u64::from(location.length), buffer) {
+            let range = start..start + u64::from(location.length);
+            let read = self.read_or_judge(FileKind::Pack, &name, || fetch(&name, range.clone(), buffer));
+            let at = match read {
                 Err(error) if error.is_not_found() => {
                     let damage = Damage::Missing;
                     return Err(RepositoryError::damaged_file(

@@ -1,7 +1,7 @@
 //! A storage whose writes fail or stall where the test wants it.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -22,6 +22,29 @@ struct Faulty {
     before_write: Box<BeforeWrite>,
     /// As if the directory could not be synced after the rename.
     unsynced: Option<FileKind>,
+    bad_sectors: Arc<BadSectors>,
+}
+
+/// Where reads fail.
+#[derive(Debug, Default)]
+struct BadSectors {
+    /// The file, and how many reads of it fail from now on.
+    file: Mutex<Option<(String, u64)>>,
+    everywhere: AtomicBool,
+}
+
+impl BadSectors {
+    fn meet(&self, name: &str) -> Result<()> {
+        let mut file = self.file.lock().unwrap();
+        let is_bad = match &mut *file {
+            Some((bad, left)) if bad == name && *left > 0 => {
+                *left -= 1;
+                true
+            }
+            _ => self.everywhere.load(Ordering::Relaxed),
+        };
+        if is_bad { Err(disk_error()) } else { Ok(()) }
+    }
 }
 
 impl std::fmt::Debug for Faulty {
@@ -41,6 +64,7 @@ impl Storage for Faulty {
         self.real.list(kind)
     }
     fn read(&self, kind: FileKind, name: &str) -> Result<Vec<u8>> {
+        self.bad_sectors.meet(name)?;
         self.real.read(kind, name)
     }
     fn size(&self, kind: FileKind, name: &str) -> Result<u64> {
@@ -53,6 +77,7 @@ impl Storage for Faulty {
         range: Range<u64>,
         buffer: &mut AlignedBuffer,
     ) -> Result<Range<usize>> {
+        self.bad_sectors.meet(name)?;
         self.real.read_range(kind, name, range, buffer)
     }
     fn write(&self, kind: FileKind, name: &str, data: &[u8]) -> Result<()> {
@@ -100,6 +125,7 @@ fn repository(
         real: LocalStorage::new(directory.path()),
         before_write: Box::new(before_write),
         unsynced: None,
+        bad_sectors: Arc::default(),
     };
     Repository::init_with(Arc::new(storage), &password(), fast()).unwrap()
 }
@@ -278,6 +304,7 @@ fn t90_a_snapshot_or_lock_whose_directory_cannot_be_synced_is_taken_back() {
             real: LocalStorage::new(directory.path()),
             before_write: Box::new(|_, _| Ok(())),
             unsynced: Some(unsynced),
+            bad_sectors: Arc::default(),
         };
         let repository = Repository::open(Arc::new(storage), &password()).unwrap();
         let writer = repository.writer(small_packs()).unwrap();
@@ -302,4 +329,70 @@ fn t90_a_snapshot_or_lock_whose_directory_cannot_be_synced_is_taken_back() {
         assert_eq!(left(FileKind::Snapshot), usize::from(unsynced == FileKind::Lock));
         check(directory.path());
     }
+}
+
+#[test]
+fn t90_s14b_a_bad_sector_is_damage_of_its_file_and_a_bad_disk_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let bad = Arc::new(BadSectors::default());
+    let storage = Faulty {
+        real: LocalStorage::new(directory.path()),
+        before_write: Box::new(|_, _| Ok(())),
+        unsynced: None,
+        bad_sectors: bad.clone(),
+    };
+    let repository = Repository::init_with(Arc::new(storage), &password(), fast()).unwrap();
+    let blobs = [noise(1, 1000), noise(2, 1000)];
+    for blob in &blobs {
+        let writer = repository.writer(small_packs()).unwrap();
+        writer.add_blob(data_id(blob).0, data_id(blob).1, blob).unwrap();
+        writer.flush().unwrap();
+    }
+    let writer = repository.writer(small_packs()).unwrap();
+    let (tree, _) = writer.add_tree(&Tree::default()).unwrap();
+    writer.flush().unwrap();
+    let snapshot = Snapshot::new(Timestamp::now(), tree, Vec::new(), String::new());
+    let snapshot = repository.save_snapshot(&snapshot).unwrap().to_string();
+    let (kind, id) = data_id(&blobs[0]);
+    let folders = std::fs::read_dir(directory.path().join("data")).unwrap();
+    let names = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
+    let names: Vec<String> = names
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let fail = |file: Option<(&str, u64)>, everywhere| {
+        *bad.file.lock().unwrap() = file.map(|(name, times)| (name.to_owned(), times));
+        bad.everywhere.store(everywhere, Ordering::Relaxed);
+    };
+
+    // Everywhere, or once: no damage.
+    fail(None, true);
+    assert!(matches!(repository.read_blob(kind, &id), Err(Error::Io { .. })));
+    assert!(matches!(repository.list_snapshots(), Err(Error::Io { .. })));
+    for name in &names {
+        fail(Some((name, 1)), false);
+        repository.read_blob(kind, &id).unwrap();
+    }
+    assert_eq!(repository.damage_found(), 0);
+
+    // A snapshot's file.
+    fail(Some((&snapshot, u64::MAX)), false);
+    let list = repository.list_snapshots().unwrap();
+    assert_eq!((list.readable.len(), list.damaged.len()), (0, 1), "{list:?}");
+
+    // The pack of one of the two: it counts as absent, for others too, and is stored anew.
+    let read = names.iter().find_map(|name| {
+        fail(Some((name, u64::MAX)), false);
+        repository.read_blob(kind, &id).err()
+    });
+    assert!(matches!(read, Some(Error::Damaged { .. })), "{read:?}");
+    assert_eq!(repository.damage_found(), 1);
+    assert!(!repository.contains(kind, &id));
+    repository.remember_damage().unwrap();
+    let other = Repository::open(Arc::new(LocalStorage::new(directory.path())), &password()).unwrap();
+    other.reload_index().unwrap();
+    assert!(!other.contains(kind, &id));
+    let writer = repository.writer(small_packs()).unwrap();
+    assert!(writer.add_blob(kind, id, &blobs[0]).unwrap().new);
+    writer.finish().unwrap();
+    repository.read_blob(kind, &id).unwrap();
 }
