@@ -13,6 +13,7 @@ use outlast_repository::Password;
 use serde::Deserialize;
 
 use crate::error::RunError;
+use crate::storage::Mount;
 
 /// Configuration of a media agent.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -77,6 +78,7 @@ impl Config {
     pub fn check(&self) -> Result<(), RunError> {
         let credentials = self.credentials()?;
         self.storage.password()?;
+        self.storage.must_outlast_the_service()?;
         if self.primaries.is_empty() {
             return Err(RunError::NoPrimaries);
         }
@@ -105,6 +107,15 @@ impl Config {
 }
 
 impl StorageConfig {
+    fn must_outlast_the_service(&self) -> Result<(), RunError> {
+        match Mount::of(&self.path) {
+            Some(mount) if mount.is_private() => Err(RunError::PrivateStorage {
+                path: self.path.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// The password of the repository.
     pub(crate) fn password(&self) -> Result<Password, RunError> {
         let path = || self.password_file.clone();

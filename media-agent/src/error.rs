@@ -57,6 +57,16 @@ pub enum RunError {
         /// The file.
         path: PathBuf,
     },
+    /// What is stored there is gone with the service.
+    #[error(
+        "`storage.path` {} lies in a private folder that systemd made for this service (PrivateTmp): nobody else sees what is stored there, and \
+         it is removed when the service stops; choose another folder, or take PrivateTmp out of the unit file",
+        path.display()
+    )]
+    PrivateStorage {
+        /// The storage unit's folder.
+        path: PathBuf,
+    },
     /// The data directory cannot be used.
     #[error("cannot use the data directory {}: {source}", path.display())]
     DataDir {

@@ -1,12 +1,13 @@
 //! The storage unit: opened when it can be reached, locked while an attempt works on it.
 //!
-//! `unit` opens, `lock` locks, `survey` finds what attempts left, `fence` removes what superseded ones left, `sound` looks for what trees miss, `checkpoints` knows
+//! `unit` opens, `lock` locks, `mount` says where a folder lies, `survey` finds what attempts left, `fence` removes what superseded ones left, `sound` looks for what trees miss, `checkpoints` knows
 //! what is only for attempts to come. Everything
 //! here blocks; callers bring threads. What goes into a snapshot is `backup`'s.
 
 mod checkpoints;
 mod fence;
 mod lock;
+mod mount;
 mod sound;
 mod survey;
 mod tags;
@@ -15,6 +16,7 @@ mod unit;
 pub(crate) use checkpoints::{CHECKPOINT_TIME, checkpoint_host, checkpoint_tags, remove_checkpoints};
 pub(crate) use fence::remove_snapshots;
 pub(crate) use lock::AttemptLock;
+pub(crate) use mount::Mount;
 pub(crate) use sound::{Lack, Looked, SoundTrees, show_lacks};
 pub(crate) use survey::{FinishedItem, finished_items};
 pub(crate) use tags::{

@@ -10,6 +10,7 @@ use outlast_repository::{Found, LocalStorage, Password, Repository, RepositoryEr
 use parking_lot::Mutex;
 
 use super::lock::AttemptLock;
+use super::mount::Mount;
 
 /// A storage unit and the way into it.
 pub(crate) struct StorageUnit {
@@ -78,13 +79,30 @@ impl StorageUnit {
         match std::fs::read_to_string(&self.id_file) {
             Ok(id) => self.open_known(id.trim()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let is_new = self.path.join("config").try_exists().is_ok_and(|there| !there);
                 let repository = Repository::open_or_init(self.storage(), &self.password)?;
+                if is_new {
+                    self.tell_where_it_was_made();
+                }
                 outlast_kit::files::write_durably(&self.id_file, repository.id().as_bytes(), 0o600)
                     .map_err(failed)?;
                 Ok(repository)
             }
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// A mount point whose file system is not mounted looks like a new storage unit to an agent that has not met it before.
+    fn tell_where_it_was_made(&self) {
+        let lies_on = Mount::of(&self.path).map_or_else(
+            || "a file system that is not known".to_owned(),
+            |mount| mount.to_string(),
+        );
+        tracing::warn!(
+            unit = self.name, path = %self.path.display(), lies_on,
+            "a new repository was made, because nothing was there; if a file system with one should be mounted there: stop this agent, \
+             remove what it made, mount it, and remove the file \"repository-id\" from its data folder"
+        );
     }
 
     /// Opens what is there, if it is the repository of this id.

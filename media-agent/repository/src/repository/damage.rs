@@ -13,7 +13,7 @@ use crate::error::{RepositoryError, Result};
 use crate::id::{BlobId, BlobKind, PackId};
 use crate::index::Flawed;
 use crate::repository::Repository;
-use crate::storage::FileKind;
+use crate::storage::{FileKind, Found};
 
 const VERSION: u32 = 1;
 
@@ -98,9 +98,24 @@ impl Repository {
             };
             // Written since the list was made, perhaps.
             let is_absent = !is_whole && self.is_absent(&pack, expected)?;
+            if is_absent {
+                self.must_be_its_folder(&pack)?;
+            }
             self.set_absent(pack, is_absent);
         }
         Ok(())
+    }
+
+    /// What is only hidden by a mount is not to be stored anew, least of all there.
+    fn must_be_its_folder(&self, pack: &PackId) -> Result<()> {
+        match self.storage().mounted_over(&pack.to_string())? {
+            None => Ok(()),
+            Some(folder) => Err(RepositoryError::Replaced {
+                location: self.location().to_owned(),
+                expected: self.id().to_owned(),
+                found: Found::MountedOver { folder },
+            }),
+        }
     }
 
     /// Looks at one pack closely: an index may know less of it than there is in it.

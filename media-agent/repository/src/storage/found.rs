@@ -3,6 +3,7 @@
 //! Used by errors and by whoever looks at a location.
 
 use std::fmt;
+use std::path::PathBuf;
 
 /// What file systems, and the systems that look into them, put at the top of a volume or into folders by themselves.
 const HARMLESS: [&str; 24] = [
@@ -52,6 +53,8 @@ pub enum Found {
     Other { id: Option<String> },
     /// The same repository, but not the directory that is in use.
     MountedAnew,
+    /// The repository, with something else in the place of one of its folders.
+    MountedOver { folder: PathBuf },
 }
 
 /// Whether a name is one of those that come by themselves and mean nothing.
@@ -94,6 +97,11 @@ impl fmt::Display for Found {
             ),
             Found::Other { id: None } => f.write_str(
                 "another repository is there, which this storage unit's password does not open; mount the right one",
+            ),
+            Found::MountedOver { folder } => write!(
+                f,
+                "another file system or folder lies over its folder {}, and hides the packs in it; unmount that",
+                folder.display()
             ),
             Found::MountedAnew => f.write_str(
                 "it was mounted anew or replaced by a copy while it was in use; the next attempt uses what is there then",

@@ -6,7 +6,7 @@
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, OFlags};
 
 use crate::error::{Damage, RepositoryError, Result};
 use crate::storage::atomic_file::{self, DirectAccess, IfTaken, Target};
-use crate::storage::root::{Root, path_of};
+use crate::storage::root::{Exchanged, Root, path_of};
 use crate::storage::{CONFIG_NAME, FileKind, Found, Place, Recognise, Storage};
 
 /// Files other than packs are read whole, so a limit protects our memory from a file that cannot be one of ours.
@@ -128,7 +128,7 @@ impl LocalStorage {
     }
 
     fn list_in(&self, root: &Root, kind: FileKind) -> Result<Vec<(String, u64)>> {
-        let failed = |error| RepositoryError::from_io(&path_of(&self.path, kind, ""), error);
+        let failed = |error| self.directory_error(&path_of(&self.path, kind, ""), error);
         // An empty mount point has no files, but that must not look like an empty repository.
         if root.directory(kind, "").is_err() && !root.exists(FileKind::Config, CONFIG_NAME).map_err(failed)? {
             return Err(self.no_repository(self.found_in(root)?));
@@ -141,6 +141,17 @@ impl LocalStorage {
                 .collect());
         }
         root.list(kind).map_err(failed)
+    }
+
+    /// Of a directory of packs.
+    fn directory_error(&self, path: &Path, error: io::Error) -> RepositoryError {
+        let over = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<Exchanged>());
+        match (over.cloned(), self.state.lock().identity.clone()) {
+            (Some(Exchanged { folder }), Some(identity)) => identity.replaced(Found::MountedOver { folder }),
+            _ => RepositoryError::from_io(path, error),
+        }
     }
 
     fn found_in(&self, root: &Root) -> Result<Found> {
@@ -157,7 +168,7 @@ impl LocalStorage {
         let path = path_of(&self.path, kind, name);
         let directory = root
             .directory_to_write(kind, name)
-            .map_err(|error| RepositoryError::from_io(&path, error))?;
+            .map_err(|error| self.directory_error(&path, error))?;
         let target = Target {
             directory: directory.as_fd(),
             name,
@@ -240,6 +251,11 @@ impl Storage for LocalStorage {
             Err(error) if error.is_missing_directory() => self.prove().and(written),
             _ => written,
         }
+    }
+
+    fn mounted_over(&self, pack: &str) -> Result<Option<PathBuf>> {
+        let over = self.root()?.mounted_over(pack);
+        over.map_err(|error| self.error(FileKind::Pack, pack, error))
     }
 
     fn remove(&self, kind: FileKind, name: &str) -> Result<()> {

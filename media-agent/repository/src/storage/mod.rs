@@ -8,6 +8,7 @@ mod root;
 
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -63,6 +64,12 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Writes a file that appears whole or not at all, and is durable when this returns. An existing `Config` is
     /// never replaced (`RepositoryError::AlreadyExists`); the other names are checksums, so replacing changes nothing.
     fn write(&self, kind: FileKind, name: &str, data: &[u8]) -> Result<()>;
+
+    /// The folder of a pack that is not there, if that folder is on another file system than the rest: then what is missing may
+    /// lie below it.
+    fn mounted_over(&self, _pack: &str) -> Result<Option<PathBuf>> {
+        Ok(None)
+    }
 
     /// Removes a file. `RepositoryError::NotFound` if there is none of that name.
     fn remove(&self, kind: FileKind, name: &str) -> Result<()>;

@@ -2,7 +2,7 @@
 //! path, or made there anew, gets what is meant for the repository that was there when it was opened.
 //! Knows names and descriptors, not whether it is the right repository. Used by `local`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -35,6 +35,15 @@ pub(super) struct Root {
     kinds: [OnceLock<OwnedFd>; 6],
     /// Directories whose own names are durable, as far as that was seen to.
     settled: Mutex<HashSet<String>>,
+    /// The devices of the directories of packs that were met: there are too many to keep them open.
+    packs: Mutex<BTreeMap<String, u64>>,
+}
+
+/// There was a directory of packs on another file system before.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{} was exchanged while it was in use", folder.display())]
+pub(super) struct Exchanged {
+    pub(super) folder: PathBuf,
 }
 
 /// Which directories these are. Another mount of the same file system is the same place.
@@ -66,7 +75,35 @@ impl Root {
             top: open_directory(CWD, path)?,
             kinds: Default::default(),
             settled: Mutex::default(),
+            packs: Mutex::default(),
         })
+    }
+
+    /// One of the directories of packs; always on the same file system while this is open. It may be made anew.
+    fn open_packs(&self, kept: BorrowedFd<'_>, prefix: &str) -> io::Result<OwnedFd> {
+        let opened = open_directory(kept, prefix)?;
+        let now = rustix::fs::fstat(&opened)?.st_dev;
+        let met = *self.packs.lock().entry(prefix.to_owned()).or_insert(now);
+        if met == now {
+            return Ok(opened);
+        }
+        let folder = self.path.join(directory_name(FileKind::Pack)).join(prefix);
+        Err(io::Error::other(Exchanged { folder }))
+    }
+
+    /// The directory of a pack, if it is on another file system than that of all packs.
+    pub(super) fn mounted_over(&self, pack: &str) -> io::Result<Option<PathBuf>> {
+        let kept = self.kind(FileKind::Pack)?;
+        let Some(prefix) = second_level(FileKind::Pack, pack) else {
+            return Ok(None);
+        };
+        let own = match rustix::fs::statat(kept, prefix, AtFlags::empty()) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let is_other = own.st_dev != rustix::fs::fstat(kept)?.st_dev;
+        Ok(is_other.then(|| self.path.join(directory_name(FileKind::Pack)).join(prefix)))
     }
 
     /// Opens all directories there are now, so that none of them can be exchanged unnoticed.
@@ -111,7 +148,7 @@ impl Root {
         let kept = self.kind(kind)?;
         Ok(match second_level(kind, name) {
             None => Directory::Kept(kept),
-            Some(prefix) => Directory::Opened(open_directory(kept, prefix)?),
+            Some(prefix) => Directory::Opened(self.open_packs(kept, prefix)?),
         })
     }
 
@@ -132,10 +169,10 @@ impl Root {
         let Some(prefix) = second_level(kind, name) else {
             return Ok(Directory::Kept(kept));
         };
-        let opened = match open_directory(kept, prefix) {
+        let opened = match self.open_packs(kept, prefix) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 make_directory(kept, prefix)?;
-                open_directory(kept, prefix)?
+                self.open_packs(kept, prefix)?
             }
             opened => opened?,
         };
@@ -315,7 +352,7 @@ impl Root {
             return look_in(top);
         }
         for prefix in prefixes() {
-            match open_directory(top, &*prefix) {
+            match self.open_packs(top, &prefix) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 directory => look_in(directory?.as_fd())?,
             }
