@@ -28,6 +28,7 @@ mod locks;
 mod lost_disk;
 mod main_job;
 mod mounts;
+mod old_agents;
 mod outage;
 mod outage_matrix;
 mod place;
