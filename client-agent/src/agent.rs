@@ -110,7 +110,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     .await;
     attempts.end_all();
     if let Err(stragglers) = tasks.finish(FINISH).await {
-        tracing::warn!(?stragglers, "ended without waiting any longer");
+        let stragglers = stragglers.join(", ");
+        tracing::warn!(stragglers, "ended without waiting any longer");
     }
     tracing::info!(agent = %config.name, "client agent has ended");
     Ok(())

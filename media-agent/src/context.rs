@@ -42,6 +42,8 @@ pub struct Timing {
     pub lock_wait: Duration,
     /// Between refreshments of a lock.
     pub lock_refresh: Duration,
+    /// Between attempts to remove from the storage unit what could not be removed.
+    pub tidy: Duration,
     /// For the next message of a client whose chunks a checkpoint waits for, for each MiB of the largest of them.
     pub checkpoint_wait: Duration,
     /// For attempts to end at shutdown.
@@ -61,6 +63,7 @@ impl Default for Timing {
             local_token: Duration::from_secs(30),
             lock_wait: Duration::from_secs(3600),
             lock_refresh: Duration::from_secs(5 * 60),
+            tidy: Duration::from_secs(30),
             // The slowest line on which a client is not silent: 8 MiB in `client_silence`.
             checkpoint_wait: Duration::from_secs(75),
             attempts_end: Duration::from_secs(10),

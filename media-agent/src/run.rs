@@ -31,7 +31,7 @@ use crate::error::RunError;
 use crate::journal::Journal;
 use crate::known_chunks::KnownChunks;
 use crate::session::SessionServer;
-use crate::storage::{StorageUnit, keeps_agent_down};
+use crate::storage::{StorageUnit, keep_tidy, keeps_agent_down};
 use crate::tickets::Verifier;
 
 /// For tasks that should have ended by themselves.
@@ -114,6 +114,8 @@ pub async fn start_with(config: Config, shutdown: Shutdown, timing: Timing) -> R
     let desk = Desk::open(context.clone());
     let settle = settle_open_attempts(context.clone(), open);
     context.tasks.spawn("survey", settle);
+    let tidying = keep_tidy(Arc::clone(&context.unit), timing.tidy, context.shutdown.clone());
+    context.tasks.spawn("tidying up", tidying);
     let local = open_door(&config, &data_dir, timing);
     serve_data(&context, &desk, &credentials, (listener, address), local)?;
     let session_end = hold_session(&config, &context, &desk, (credentials, contact), address)?;
@@ -154,7 +156,8 @@ impl Agent {
         let tasks = self.context.tasks.clone();
         drop((self.desk, self.context, journal));
         if let Err(stragglers) = tasks.finish(STRAGGLERS).await {
-            tracing::warn!(?stragglers, "tasks did not end in time");
+            let stragglers = stragglers.join(", ");
+            tracing::warn!(stragglers, "tasks did not end in time");
         }
     }
 }

@@ -183,7 +183,8 @@ pub async fn run_with(
     shutdown.begin();
     serving_over.begin();
     if let Err(stragglers) = tasks.finish(FINISH_WITHIN).await {
-        tracing::warn!(?stragglers, "tasks did not end in time");
+        let stragglers = stragglers.join(", ");
+        tracing::warn!(stragglers, "tasks did not end in time");
     }
     raft.shutdown().await;
     ended

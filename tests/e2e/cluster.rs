@@ -326,6 +326,30 @@ impl Cluster {
         std::fs::read_to_string(log).unwrap()
     }
 
+    /// The logs are for people: no line shows a type of the program, as `Ended(Done { .. })` or `StatusCode(84)`.
+    pub(crate) fn assert_logs_show_no_types(&self) {
+        let is_type = |word: &str| {
+            let starts = word.starts_with(|c: char| c.is_ascii_uppercase());
+            starts && word.contains(|c: char| c.is_ascii_lowercase())
+        };
+        for entry in std::fs::read_dir(self.data_dir().join("log")).unwrap() {
+            let path = entry.unwrap().path();
+            let log = std::fs::read_to_string(&path).unwrap();
+            for line in log.lines() {
+                let shows_type = line.match_indices(['(', '{']).any(|(at, bracket)| {
+                    let before = &line[..at];
+                    let before = match bracket {
+                        "{" => before.strip_suffix(' ').unwrap_or(before),
+                        _ => before,
+                    };
+                    let word = before.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                    word.into_iter().next().is_some_and(is_type)
+                });
+                assert!(!shows_type, "{}: {line}", path.display());
+            }
+        }
+    }
+
     /// The ends of all logs, for a failed test.
     pub(crate) fn logs(&self) -> String {
         let mut text = format!("--- dev\n{}", self.dev_says());

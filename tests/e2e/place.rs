@@ -166,6 +166,9 @@ fn f19_a_read_only_unit_is_restored_from_and_a_backup_into_it_is_84() {
     restore_and_compare(&cluster, point, &source);
     let job = cluster.run_job("home", 1);
     assert_eq!(job["status_code"], 84, "{job:#}");
+    let agent = job["attempts"][0]["media_agent"].as_str().unwrap();
+    assert!(cluster.log(agent).contains("code=84"), "{}", cluster.log(agent));
+    cluster.assert_logs_show_no_types();
     let text = job["attempts"][0]["error"]["text"].as_str().unwrap();
     assert!(
         text.contains("read-only") && !text.contains("give it to the user"),

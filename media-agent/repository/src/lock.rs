@@ -92,22 +92,22 @@ impl Repository {
     }
 
     /// Removes all locks with this host name, which must be one that only this agent uses; gives their number.
-    /// Locks that cannot be read are somebody else's.
+    /// Locks that cannot be read are somebody else's. Those that cannot be removed are tried again with
+    /// [`Repository::remove_leftovers`].
     pub fn remove_locks_of(&self, hostname: &str) -> Result<usize> {
-        let mut removed = 0;
+        let (mut removed, mut failed) = (0, Ok(()));
         for (name, _) in self.storage().list(FileKind::Lock)? {
             match self.load_object::<LockInfo>(FileKind::Lock, &name) {
                 Ok(lock) if lock.hostname == hostname => {}
                 Ok(_) | Err(RepositoryError::Damaged { .. } | RepositoryError::NotFound { .. }) => continue,
                 Err(error) => return Err(error),
             }
-            match self.storage().remove(FileKind::Lock, &name) {
+            match self.remove_or_remember(FileKind::Lock, &name) {
                 Ok(()) => removed += 1,
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
+                Err(error) => failed = Err(error),
             }
         }
-        Ok(removed)
+        failed.map(|()| removed)
     }
 
     /// Removes a lock of somebody else, whose process the caller knows to be gone.
@@ -159,11 +159,11 @@ impl LockGuard {
         let old = std::mem::replace(&mut state.id, new);
         state.refreshed = refreshed;
         drop(state);
-        match self.repository.storage().remove(FileKind::Lock, &old.to_string()) {
-            Err(error) if !error.is_not_found() => {
-                tracing::warn!(%error, "the old file of a refreshed lock stays until it is stale");
-            }
-            _ => {}
+        let removed = self
+            .repository
+            .remove_or_remember(FileKind::Lock, &old.to_string());
+        if let Err(error) = removed {
+            tracing::warn!(%error, "the old file of a refreshed lock is not removed yet");
         }
         Ok(())
     }
@@ -189,7 +189,8 @@ impl LockGuard {
         self.state.lock().id
     }
 
-    /// Removes the lock. Dropping does the same but cannot report an error.
+    /// Removes the lock. Dropping does the same but cannot report an error. One that cannot be removed is tried again with
+    /// [`Repository::remove_leftovers`].
     pub fn release(self) -> Result<()> {
         self.remove()
     }
@@ -200,14 +201,8 @@ impl LockGuard {
             return Ok(());
         }
         state.released = true;
-        match self
-            .repository
-            .storage()
-            .remove(FileKind::Lock, &state.id.to_string())
-        {
-            Err(error) if !error.is_not_found() => Err(error),
-            _ => Ok(()),
-        }
+        self.repository
+            .remove_or_remember(FileKind::Lock, &state.id.to_string())
     }
 
     fn holds(&self, state: &State) -> Result<bool> {
@@ -231,7 +226,7 @@ impl LockGuard {
 impl Drop for LockGuard {
     fn drop(&mut self) {
         if let Err(error) = self.remove() {
-            tracing::warn!(%error, "lock could not be removed, it becomes stale by itself");
+            tracing::warn!(%error, "a lock could not be removed yet; that is tried again until this agent ends, and it becomes stale by itself");
         }
     }
 }

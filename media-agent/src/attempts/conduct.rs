@@ -15,7 +15,7 @@ use outlast_proto::words::StatusCode;
 use outlast_repository::Repository;
 
 use super::control::Control;
-use super::ending::{LastEvents, journal_end, remember_damage, remove_checkpoints};
+use super::ending::{LastEvents, journal_end, log_end, remember_damage, remove_checkpoints};
 use super::entrance::Entrance;
 use super::line::{Around, Line};
 use super::link::{AnyLink, Link, Protocol};
@@ -81,7 +81,7 @@ pub(super) async fn conduct(mut assignment: Assignment) {
         progress: Some(&assignment.progress),
     };
     let durable = journal_end(&assignment.context, last).await;
-    tracing::info!(job = %id.job, attempt = %id.attempt, ?ending, "attempt is over");
+    log_end(id, &ending);
     if let Some(locked) = repository {
         // Removing a lock file is disk work.
         let _ = tokio::task::spawn_blocking(move || drop(locked)).await;
@@ -108,7 +108,13 @@ impl Assignment {
         let is_backup = matches!(self.ticket.work, Work::Backup);
         if is_backup && (self.progress.may_have_checkpoints() || has_predecessors(self.ticket.id.attempt)) {
             let locked = (repository.clone(), lock.clone());
-            remove_checkpoints(&self.ticket.cluster_id, self.ticket.id, || Ok(locked)).await;
+            remove_checkpoints(
+                &self.context.unit,
+                &self.ticket.cluster_id,
+                self.ticket.id,
+                || Ok(locked),
+            )
+            .await;
         }
     }
 

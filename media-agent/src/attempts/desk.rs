@@ -342,7 +342,7 @@ impl Owner {
         self.context
             .tasks
             .spawn(format!("checkpoints of {id}"), async move {
-                remove_checkpoints(&cluster, id, move || unit.lock()).await;
+                remove_checkpoints(&Arc::clone(&unit), &cluster, id, move || unit.lock()).await;
             });
     }
 

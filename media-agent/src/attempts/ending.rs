@@ -2,35 +2,64 @@
 //!
 //! Used by `conduct`, `desk` and `survey`.
 
+use std::sync::Arc;
+
 use outlast_media_core::{AttemptId, Ending};
 use outlast_proto::v1::journal_event::What;
-use outlast_proto::words::Counters;
+use outlast_proto::words::{Counters, StatusCode};
 use outlast_repository::{Repository, RepositoryError};
 
 use super::progress::Progress;
 use super::record::{Pauses, waits_for_room};
 use crate::context::Context;
 use crate::journal::NewRecord;
-use crate::storage::{self, AttemptLock};
+use crate::storage::{self, AttemptLock, Chore, StorageUnit};
 
 /// Removes the checkpoints of a job that ends with this attempt; one that goes on in another needs them. Called before the end is
 /// journalled: a crash in between costs checkpoints that nobody needs, and leaves none behind.
 pub(super) async fn remove_checkpoints(
+    unit: &Arc<StorageUnit>,
     cluster: &str,
     through: AttemptId,
     locked: impl FnOnce() -> Result<(Repository, AttemptLock), RepositoryError> + Send + 'static,
 ) {
-    let cluster = cluster.to_owned();
+    let (unit, cluster) = (Arc::clone(unit), cluster.to_owned());
     let remove = move || {
-        let (repository, lock) = locked()?;
-        storage::remove_checkpoints(&repository, &lock, &cluster, through)
+        let removed = locked().and_then(|(repository, lock)| {
+            storage::remove_checkpoints(&repository, &lock, &cluster, through)
+        });
+        if removed.is_err() {
+            unit.later(Chore::Checkpoints { cluster, through });
+        }
+        removed
     };
     match tokio::task::spawn_blocking(remove).await {
         Ok(Ok(removed)) => tracing::debug!(attempt = %through, removed, "checkpoints are removed"),
         Ok(Err(error)) => {
-            tracing::warn!(attempt = %through, %error, "the job's checkpoints could not be removed");
+            tracing::warn!(attempt = %through, %error, "the job's checkpoints could not be removed yet; that is tried again until this agent ends");
         }
         Err(error) => tracing::error!(attempt = %through, %error, "removing checkpoints failed"),
+    }
+}
+
+/// Says in the log how an attempt has ended, for who reads it at night: a failure is a warning.
+pub(super) fn log_end(id: AttemptId, ending: &Ending) {
+    let AttemptId { job, attempt, .. } = id;
+    match ending {
+        Ending::Ended(done) => {
+            let (code, text) = (done.code.0, done.text.as_str());
+            match done.code {
+                StatusCode::SUCCESSFUL => tracing::info!(%job, %attempt, code, "attempt is over"),
+                StatusCode::EXCEPTIONS | StatusCode::CANCELED => {
+                    tracing::info!(%job, %attempt, code, text, "attempt is over");
+                }
+                _ => tracing::warn!(%job, %attempt, code, text, "attempt has failed"),
+            }
+        }
+        Ending::Interrupted(reason) => {
+            tracing::warn!(%job, %attempt, reason, "attempt is interrupted; its job goes on in another");
+        }
+        Ending::Fenced => tracing::info!(%job, %attempt, "attempt is over: it was superseded"),
     }
 }
 

@@ -60,6 +60,7 @@ async fn once(assignment: &Assignment) -> Result<Result<(Repository, AttemptLock
     let unit = Arc::clone(&assignment.context.unit);
     let reads_only = matches!(assignment.ticket.work, Work::Restore { .. });
     let prepared = tokio::task::spawn_blocking(move || {
+        unit.tidy();
         if reads_only {
             return unit.prepare_to_read();
         }

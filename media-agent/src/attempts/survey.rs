@@ -11,7 +11,7 @@ use outlast_media_core::survey::settle;
 use outlast_proto::v1::{ItemEnded, SignedTicket};
 use outlast_proto::words::{Counters, StatusCode};
 
-use super::ending::{LastEvents, journal_end, remove_checkpoints};
+use super::ending::{LastEvents, journal_end, log_end, remove_checkpoints};
 use crate::backup::adopt;
 use crate::context::Context;
 use crate::fault::Fault;
@@ -31,7 +31,8 @@ pub(crate) async fn settle_open_attempts(context: Context, open: Vec<OpenAttempt
         let Some((ending, counters)) = ending else {
             return;
         };
-        tracing::info!(job = %id.job, attempt = %id.attempt, ?ending, "an attempt of an earlier run is settled");
+        tracing::info!(job = %id.job, attempt = %id.attempt, "an attempt of an earlier run is settled");
+        log_end(id, &ending);
         let last = LastEvents {
             id,
             ending: &ending,
@@ -79,7 +80,7 @@ async fn survey(context: &Context, id: AttemptId, open: &OpenAttempt) -> Option<
     let settled = settle(agent, true, &ticketed, &items);
     if matches!(settled, (Ending::Ended(_), _)) {
         let unit = Arc::clone(&context.unit);
-        remove_checkpoints(&ticket.cluster_id, ticket.id, move || unit.lock()).await;
+        remove_checkpoints(&context.unit, &ticket.cluster_id, ticket.id, move || unit.lock()).await;
     }
     Some(settled)
 }

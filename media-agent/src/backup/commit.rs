@@ -93,10 +93,10 @@ pub(super) fn save_under_lock(base: &Base, snapshot: &Snapshot) -> Result<Snapsh
     base.lock.check().map_err(fault)?;
     let id = base.repository.save_snapshot(snapshot).map_err(fault)?;
     if let Err(error) = base.lock.check() {
-        if let Err(error) = base.repository.remove_snapshot(&id) {
+        if let Err(error) = base.repository.take_back_snapshot(&id) {
             tracing::error!(
                 snapshot = %id, %error,
-                "a snapshot written without a valid lock could not be removed; remove it with restic forget"
+                "a snapshot written without a valid lock could not be removed yet; that is tried again until this agent ends"
             );
         }
         return Err(fault(error));

@@ -18,6 +18,7 @@ use tonic::Streaming;
 use super::serve::SessionServer;
 use super::{list_files, repository};
 use crate::fault::Fault;
+use crate::storage::Chore;
 use outlast_proto::words::AttemptId;
 
 /// Follows orders until the leader ends the session.
@@ -127,11 +128,21 @@ fn fence(server: &SessionServer, order: FenceAttempt) {
             return;
         };
         let unit = Arc::clone(&context.unit);
-        let removed =
-            tokio::task::spawn_blocking(move || crate::storage::remove_snapshots(&unit, &cluster, id, &keep));
+        let removed = tokio::task::spawn_blocking(move || {
+            let removed = crate::storage::remove_snapshots(&unit, &cluster, id, &keep);
+            if removed.is_err() {
+                let fenced = id;
+                unit.later(Chore::Fence {
+                    cluster,
+                    fenced,
+                    keep,
+                });
+            }
+            removed
+        });
         match removed.await {
             Ok(Ok(removed)) => tracing::info!(attempt = %id, removed, "an attempt was fenced"),
-            // The order comes again with the next session.
+            // The order comes again with the next session, too.
             Ok(Err(error)) => {
                 tracing::warn!(attempt = %id, %error, "what a fenced attempt left is not removed yet")
             }

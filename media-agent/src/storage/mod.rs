@@ -1,10 +1,12 @@
 //! The storage unit: opened when it can be reached, locked while an attempt works on it.
 //!
-//! `unit` opens, `lock` locks, `mount` says where a folder lies, `survey` finds what attempts left, `fence` removes what superseded ones left, `sound` looks for what trees miss, `checkpoints` knows
+//! `unit` opens, `lock` locks, `mount` says where a folder lies, `survey` finds what attempts left, `fence` removes what superseded ones left, `sound` looks for what
+//! trees miss, `chores` does later what could not be removed, `checkpoints` knows
 //! what is only for attempts to come. Everything
 //! here blocks; callers bring threads. What goes into a snapshot is `backup`'s.
 
 mod checkpoints;
+mod chores;
 mod fence;
 mod lock;
 mod mount;
@@ -14,6 +16,7 @@ mod tags;
 mod unit;
 
 pub(crate) use checkpoints::{CHECKPOINT_TIME, checkpoint_host, checkpoint_tags, remove_checkpoints};
+pub(crate) use chores::{Chore, keep_tidy};
 pub(crate) use fence::remove_snapshots;
 pub(crate) use lock::AttemptLock;
 pub(crate) use mount::Mount;

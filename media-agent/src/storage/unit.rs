@@ -9,6 +9,7 @@ use std::sync::Arc;
 use outlast_repository::{Found, LocalStorage, Password, Repository, RepositoryError, Storage};
 use parking_lot::Mutex;
 
+use super::chores::Chore;
 use super::lock::AttemptLock;
 use super::mount::Mount;
 
@@ -21,7 +22,8 @@ pub(crate) struct StorageUnit {
     lock_host: String,
     /// Where the id of the repository is remembered.
     id_file: PathBuf,
-    opened: Mutex<Option<Repository>>,
+    pub(super) opened: Mutex<Option<Repository>>,
+    pub(super) chores: Mutex<Vec<Chore>>,
 }
 
 /// Whether an error at start is a mistake in the configuration rather than a storage unit that is away.
@@ -51,6 +53,7 @@ impl StorageUnit {
             lock_host: outlast_kit::tls::media_agent_server_name(agent),
             id_file,
             opened: Mutex::new(None),
+            chores: Mutex::default(),
         }
     }
 
@@ -61,7 +64,11 @@ impl StorageUnit {
         let repository = match opened.as_ref() {
             Some(known) => match known.prove() {
                 Ok(()) => return Ok(known.clone()),
-                Err(replaced @ RepositoryError::Replaced { .. }) => self.reopen(known.id(), replaced)?,
+                Err(replaced @ RepositoryError::Replaced { .. }) => {
+                    let repository = self.reopen(known.id(), replaced)?;
+                    repository.inherits_from(known);
+                    repository
+                }
                 Err(error) => return Err(error),
             },
             None => {
@@ -145,7 +152,7 @@ impl StorageUnit {
             ),
             Err(error) => tracing::warn!(
                 unit = self.name, %error,
-                "locks of an earlier run of this agent stay until they are stale"
+                "locks of an earlier run of this agent are not removed yet; that is tried again"
             ),
         }
     }

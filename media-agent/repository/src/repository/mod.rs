@@ -1,18 +1,20 @@
 //! A repository that was opened: the handle through which everything else goes.
-//! `init` opens and initialises, `identity` knows it again, `read` reads blobs, `reader` many of them, `damage` keeps in mind what is wrong, `snapshots` keeps snapshots; locks and the writer have files of
+//! `init` opens and initialises, `identity` knows it again, `read` reads blobs, `reader` many of them, `damage` keeps in mind what is wrong, `leftovers` what could not be removed, `snapshots` keeps snapshots; locks and the writer have files of
 //! their own. Called by the media agent.
 
 mod damage;
 mod identity;
 mod init;
+mod leftovers;
 mod read;
 mod reader;
 mod snapshots;
 mod unreadable;
 
-use std::sync::{Arc, Once};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -26,9 +28,12 @@ use crate::id::{BlobId, BlobKind};
 use crate::index::{Index, IndexLoad};
 use crate::object;
 use crate::repository::damage::DamageNotes;
+use crate::repository::leftovers::Leftovers;
 use crate::storage::{CONFIG_NAME, FileKind, Recognise, Storage};
 
 use identity::Identity;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A handle; clones share the key and the loaded index.
 #[derive(Debug, Clone)]
@@ -42,7 +47,9 @@ struct Inner {
     identity: Arc<Identity>,
     index: Index,
     damage: DamageNotes,
-    cleaned: Once,
+    leftovers: Mutex<Arc<Leftovers>>,
+    /// When files of interrupted writes were looked for last.
+    cleaned: Mutex<Option<Instant>>,
 }
 
 /// Holds the place of a repository while something is done with it: what is mounted over it meanwhile, or made there anew, is
@@ -73,7 +80,8 @@ impl Repository {
                 identity,
                 index: Index::new(),
                 damage: DamageNotes::default(),
-                cleaned: Once::new(),
+                leftovers: Mutex::default(),
+                cleaned: Mutex::default(),
             }),
         }
     }
@@ -116,22 +124,26 @@ impl Repository {
         self.index().contains(kind, id)
     }
 
-    /// Removes temporary files of interrupted writes that are older than a day; gives their number. The first writer
-    /// of a handle does it too.
+    /// Removes temporary files of interrupted writes that are older than a day; gives their number. Writers do it too, once a day.
     pub fn remove_stale_temporaries(&self) -> Result<usize> {
-        self.storage()
-            .remove_stale_temporaries(Duration::from_secs(24 * 3600))
+        self.storage().remove_stale_temporaries(DAY)
     }
 
-    /// Removes them once for every handle. A failure is no reason not to write.
-    pub(crate) fn remove_stale_temporaries_once(&self) {
-        self.inner
-            .cleaned
-            .call_once(|| match self.remove_stale_temporaries() {
-                Ok(0) => {}
-                Ok(files) => tracing::info!(files, "files of interrupted writes removed"),
-                Err(error) => tracing::warn!(%error, "files of interrupted writes stay"),
-            });
+    /// Removes them if that was not done today. A failure is no reason not to write; the next writer tries again.
+    pub(crate) fn remove_stale_temporaries_now_and_then(&self) {
+        let mut cleaned = self.inner.cleaned.lock();
+        if cleaned.is_some_and(|at| at.elapsed() < DAY) {
+            return;
+        }
+        match self.remove_stale_temporaries() {
+            Ok(files) => {
+                *cleaned = Some(Instant::now());
+                if files > 0 {
+                    tracing::info!(files, "files of interrupted writes removed");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "files of interrupted writes stay until the next attempt"),
+        }
     }
 
     pub(crate) fn storage(&self) -> &dyn Storage {
@@ -164,14 +176,15 @@ impl Repository {
         let name = id.to_string();
         let written = self.storage().write(kind, &name, &bytes);
         if written.is_err() {
-            match self.storage().remove(kind, &name) {
+            // On a file system that is read-only, nothing was written.
+            if self.storage().exists(kind, &name).is_ok_and(|there| !there) {
+                return written.map(|()| id);
+            }
+            match self.remove_or_remember(kind, &name) {
                 Ok(()) => tracing::warn!(file = name, "a {kind} that is perhaps not durable was taken back"),
-                Err(error) if error.is_not_found() => {}
-                // On a file system that is read-only, nothing was written.
-                Err(_) if self.storage().exists(kind, &name).is_ok_and(|there| !there) => {}
                 Err(error) => tracing::error!(
                     file = name, %error,
-                    "a {kind} that is perhaps not durable could not be taken back; if it is still there, remove it"
+                    "a {kind} that is perhaps not durable could not be taken back; that is tried again until this agent ends"
                 ),
             }
         }

@@ -96,7 +96,7 @@ impl fmt::Display for Found {
                 id.get(..8).unwrap_or(id)
             ),
             Found::Other { id: None } => f.write_str(
-                "another repository is there, which this storage unit's password does not open; mount the right one",
+                "another repository is there: the key of the one that was here does not open its \"config\"; mount the right one",
             ),
             Found::MountedOver { folder } => write!(
                 f,

@@ -100,7 +100,7 @@ pub struct Writer {
 impl Repository {
     /// A new writer. The index must be loaded before, or everything is stored again.
     pub fn writer(&self, options: WriterOptions) -> Result<Writer> {
-        self.remove_stale_temporaries_once();
+        self.remove_stale_temporaries_now_and_then();
         let open_packs = options.open_packs.clamp(1, MAX_OPEN_PACKS);
         let level = options.zstd_level;
         let shared = Arc::new(Shared::new(self.clone(), options, open_packs));

@@ -119,7 +119,7 @@ impl Asker {
             if round % ROUNDS_PER_LINE == 0 {
                 tracing::info!(
                     node = self.door.me,
-                    ?missing,
+                    missing = missing.join("; "),
                     "the group is formed once all its first members answer"
                 );
             }
