@@ -8,6 +8,7 @@ pub mod config;
 pub mod errors;
 pub mod files;
 pub mod host;
+pub mod human;
 pub mod identity;
 pub mod leader;
 pub mod listen;

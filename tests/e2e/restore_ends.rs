@@ -320,8 +320,17 @@ fn s14e_what_is_left_alone_is_counted_and_what_differs_is_named() {
         assert!(reason.starts_with("left alone: a differing"), "{path}: {reason}");
     }
 
-    // A newer file is what was asked for, an older one is replaced.
-    let job = restore(&cluster, &point, &target, &["--overwrite", "if-newer"], 0);
+    // A newer file stays and is named, an older one is replaced.
+    let job = restore(&cluster, &point, &target, &["--overwrite", "if-newer"], 3);
+    let told = exceptions(&cluster, &job);
+    let names: Vec<_> = told
+        .iter()
+        .map(|(path, _)| path.rsplit('/').next().unwrap())
+        .collect();
+    assert_eq!(names, ["link", "other size"]);
+    for (path, reason) in &told {
+        assert!(reason.contains("which is not older"), "{path}: {reason}");
+    }
     assert_eq!(fs::read(there.join("other size")).unwrap(), b"longer than it was");
     assert_eq!(fs::read(there.join("other time")).unwrap(), b"other time");
     assert_eq!(fs::read_link(there.join("link")).unwrap(), Path::new("two"));

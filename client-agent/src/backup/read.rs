@@ -25,10 +25,11 @@ use super::health::{Health, Who};
 use super::pool::{Job, hash};
 use super::slab::{Plain, SLAB, Slab, Slabs, fill};
 use super::throttle::Throttle;
-use crate::host::beneath::{Beneath, open_quietly};
+use crate::host::beneath::Beneath;
 use crate::host::given_stamps::may_be_given;
 use crate::host::holes::Holes;
 use crate::host::node::{Seen, kind, node};
+use crate::host::open::open_to_read;
 use crate::host::owners::Owners;
 use crate::host::paths::join;
 use crate::host::ticks::Moment;
@@ -226,9 +227,7 @@ impl Reader {
         }
         let beneath = self.beneath.as_mut().ok_or(Errno::NOENT)?;
         let folder = beneath.folder(&file.folder)?;
-        // A fifo that took the file's place must not block us, and reading should leave no trace.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let opened = open_quietly(&*folder, &file.name, flags);
+        let opened = open_to_read(&*folder, &file.name, OFlags::NOCTTY);
         if opened.is_err() {
             beneath.forget();
         }

@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat};
 use sha2::{Digest as _, Sha256};
 
-use crate::host::beneath::open_quietly;
+use crate::host::open::open_to_read;
 
 /// A sealed `config` takes some hundred bytes.
 const MOST_CONFIG: u64 = 64 << 10;
@@ -43,7 +43,6 @@ impl OwnRepository {
         if !has_keys {
             return false;
         }
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let read = |file: OwnedFd| {
             let mut content = Vec::new();
             File::from(file)
@@ -51,7 +50,7 @@ impl OwnRepository {
                 .read_to_end(&mut content)
                 .map(|_| content)
         };
-        open_quietly(folder, b"config", flags)
+        open_to_read(folder, b"config", OFlags::empty())
             .is_ok_and(|file| read(file).is_ok_and(|content| Sha256::digest(content)[..] == self.0))
     }
 

@@ -11,6 +11,7 @@ use outlast_proto::words::StatusCode;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
+use crate::host::open::open_to_read;
 use crate::host::paths::shown;
 
 /// Links from one to the next, as many as the kernel follows.
@@ -106,9 +107,8 @@ impl Root {
             return Ok(Err(text));
         }
         let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         // The whole item is this file or directory: if it cannot be read, the item has failed.
-        let opened = openat(CWD, &to, flags, Mode::empty())?;
+        let opened = open_to_read(CWD, to.as_os_str().as_bytes(), OFlags::empty())?;
         // Of what was opened: the path may lead elsewhere by now.
         let stat = fstat(&opened)?;
         if let Some(owner) = owners

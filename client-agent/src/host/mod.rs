@@ -5,6 +5,7 @@ pub(crate) mod errors;
 pub(crate) mod given_stamps;
 pub(crate) mod holes;
 pub(crate) mod node;
+pub(crate) mod open;
 pub(crate) mod owners;
 pub(crate) mod paths;
 pub(crate) mod ticks;

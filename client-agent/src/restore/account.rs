@@ -33,7 +33,7 @@ pub(super) struct Account {
     kinds: BTreeMap<(String, i32), Kind>,
     /// Nodes that are no directories, wanted at all.
     others: u64,
-    /// Left alone as the rule says, and as they were to become, or newer.
+    /// Left alone as the rule says, and as they were to become, or not older.
     kept: u64,
     /// Directories that were to be restored, not only led to what was.
     chosen_directories: u64,
@@ -90,6 +90,12 @@ impl Account {
     pub(super) fn kept(&mut self) {
         self.kept += 1;
         self.settled.left_alone += 1;
+    }
+
+    /// As [`Account::kept`], of what is not as it was to become: the rule chose it, so that it is no failure, but whoever restores is told.
+    pub(super) fn kept_though_it_differs(&mut self, path: &[u8], reason: String) {
+        self.kept();
+        self.exception(path, reason);
     }
 
     /// A directory was left.

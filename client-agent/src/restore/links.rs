@@ -17,6 +17,7 @@ use super::content::{PieceBuffer, Writing};
 use super::pulse::Pulse;
 use crate::attempt::Ends;
 use crate::host::beneath::Beneath;
+use crate::host::open::open_to_read;
 use crate::host::paths::by_descriptor;
 
 /// Read at once.
@@ -175,8 +176,7 @@ fn is_same(there: &Stat, ours: &Stat) -> bool {
 
 /// Opens a file of our own for reading, also if its mode keeps us out.
 fn open_own(folder: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let open = || openat(folder, name, flags, Mode::empty());
+    let open = || open_to_read(folder, name, OFlags::empty());
     let opened = open();
     if !matches!(opened, Err(Errno::ACCESS)) {
         return opened;

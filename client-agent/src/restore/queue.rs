@@ -21,8 +21,6 @@ use crate::unfinished::temporary_name;
 /// Memory for what waits: about a million nodes.
 const MOST_BYTES: usize = 512 << 20;
 
-const UNWRITTEN: &str = "it could not be written";
-
 /// Where things are restored.
 pub(super) struct Target {
     pub(super) beneath: Beneath,
@@ -121,7 +119,7 @@ impl Queue {
             Err(error) => {
                 file.abandon();
                 let path = self.front_path();
-                target.settling.failed(&path, UNWRITTEN, error);
+                target.settling.unwritten(&path, size, error);
                 Err(Told)
             }
         });
@@ -145,7 +143,7 @@ impl Queue {
                     });
                     self.progress.file_done(0);
                 }
-                Ok(Err(Incomplete::Unwritten(error))) => settling.failed(&path, UNWRITTEN, error),
+                Ok(Err(Incomplete::Unwritten(error))) => settling.unwritten(&path, node.size, error),
                 Ok(Err(Incomplete::Unread(reason))) => {
                     settling
                         .account
@@ -223,7 +221,7 @@ impl Queue {
             }
             Err(error) => {
                 let path = self.front_path();
-                settling.failed(&path, UNWRITTEN, error);
+                settling.unwritten(&path, size, error);
                 Err(Told)
             }
         });

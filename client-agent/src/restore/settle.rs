@@ -102,7 +102,7 @@ impl Settling {
                     Some(error) => {
                         writing.abandon();
                         let path = join(&folder, &node.name);
-                        self.failed(&path, "its content could not be written", *error);
+                        self.unwritten(&path, node.size, *error);
                     }
                 },
                 Step::Leave(leave) => self.leave(&leave),
@@ -181,13 +181,22 @@ impl Settling {
 
     /// Something could not be done for a node: ends the restore if that is the target's fault.
     pub(super) fn failed(&mut self, path: &[u8], what: &str, error: Errno) {
+        self.failed_to_fit(path, what, None, error);
+    }
+
+    /// The content of a file of this size could not be written; what was, is removed.
+    pub(super) fn unwritten(&mut self, path: &[u8], size: u64, error: Errno) {
+        self.failed_to_fit(path, "its content could not be written", Some(size), error);
+    }
+
+    fn failed_to_fit(&mut self, path: &[u8], what: &str, needed: Option<u64>, error: Errno) {
         if error == Errno::CANCELED || self.account.has_ended() {
             return;
         }
         let reason = format!("{what}: {}", words(error));
         match reach(error) {
             Reach::Full => {
-                let reason = reason + &self.root.room();
+                let reason = reason + &self.root.room(needed);
                 self.account.ends(path, StatusCode::TARGET_FULL, &reason);
             }
             Reach::Doubtful if self.root.is_unfit() => {
@@ -219,9 +228,7 @@ impl Settling {
         if there.st_nlink == 1 {
             self.filled.note(&Arc::from(path), there);
         }
-        // A newer one is what `if-newer` is about.
-        let may_differ = self.overwrite == Overwrite::Never;
-        if !may_differ || !differs(folder, node, there, self.grain(path, folder, there)) {
+        if !differs(folder, node, there, self.grain(path, folder, there)) {
             return self.account.kept();
         }
         let what = match FileType::from_raw_mode(there.st_mode) {
@@ -229,6 +236,10 @@ impl Settling {
             FileType::Symlink => "symbolic link",
             _ => "special file",
         };
+        if self.overwrite == Overwrite::IfNewer {
+            let reason = format!("left alone: a differing {what} is there, which is not older");
+            return self.account.kept_though_it_differs(&whole, reason);
+        }
         let reason = format!("left alone: a differing {what} is there");
         self.account.in_the_way(&whole, reason);
     }
@@ -361,7 +372,7 @@ impl Settling {
     fn push_now(&mut self, path: &Arc<[u8]>, node: &Node, writing: Writing) {
         if let Err(error) = fsync(&writing.file) {
             writing.abandon();
-            return self.failed(&join(path, &node.name), "its content could not be written", error);
+            return self.unwritten(&join(path, &node.name), node.size, error);
         }
         self.file(path, node, writing);
     }

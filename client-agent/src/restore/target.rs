@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outlast_kit::files::create_folder;
+use outlast_kit::human::size;
 use outlast_proto::v1::JobError;
 use outlast_proto::words::JobKey;
 use rustix::fs::{
@@ -111,7 +112,12 @@ impl Root {
             Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) if !self.was_fit && self.has_folders() => {}
             Err(error) => {
                 let code = code(error).0.into();
-                let text = format!("cannot restore to {}: {}{}", self.to, words(error), self.room());
+                let text = format!(
+                    "cannot restore to {}: {}{}",
+                    self.to,
+                    words(error),
+                    self.room(None)
+                );
                 return Err(JobError { code, text });
             }
         }
@@ -159,15 +165,18 @@ impl Root {
         false
     }
 
-    /// What is left on the file system, for people.
-    pub(super) fn room(&self) -> String {
-        fstatvfs(&self.folder).map_or_else(
-            |_| String::new(),
-            |stat| {
-                let bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
-                format!("; {bytes} bytes and {} files more are free there", stat.f_favail)
-            },
-        )
+    /// What is left on the file system, for people, when what was begun is removed; and what the file needs that found too little.
+    pub(super) fn room(&self, needed: Option<u64>) -> String {
+        let needed = needed.map(|needed| format!("; the file needs {}", size(needed)));
+        let free = fstatvfs(&self.folder).ok().map(|stat| {
+            let free = size(stat.f_bavail.saturating_mul(stat.f_frsize));
+            let without = needed.as_ref().map_or("", |_| " without it");
+            format!(
+                "; free there{without}: {free}, and room for {} files",
+                stat.f_favail
+            )
+        });
+        needed.into_iter().chain(free).collect()
     }
 
     /// What times are kept in where `there` is, in nanoseconds, if that was found out.
