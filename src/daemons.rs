@@ -104,7 +104,11 @@ where
         return Ok(());
     }
     let shutdown = Shutdown::on_signals().map_err(DaemonError::Signals)?;
-    Ok(daemon(shutdown).await?)
+    daemon(shutdown.clone()).await?;
+    match shutdown.failure() {
+        None => Ok(()),
+        Some(failure) => Err(DaemonError::Run(format!("it had to end: {failure}"))),
+    }
 }
 
 fn shown(path: &Path) -> String {

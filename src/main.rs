@@ -18,6 +18,7 @@ mod table;
 mod wire;
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -50,13 +51,19 @@ fn run(cli: Cli) -> u8 {
 }
 
 fn in_runtime(mut builder: Builder, command: impl Future<Output = u8>) -> u8 {
-    match builder.enable_all().build() {
-        Ok(runtime) => runtime.block_on(command),
+    let runtime = match builder.enable_all().build() {
+        Ok(runtime) => runtime,
         Err(error) => {
             remark(&format!("error: no runtime: {error}"));
-            exit::FAILED
+            return exit::FAILED;
         }
-    }
+    };
+    // Dropping a runtime waits for its blocking threads, and one may hang in a call that never returns. What has to be finished was
+    // waited for by the command itself.
+    let code = catch_unwind(AssertUnwindSafe(|| runtime.block_on(command)));
+    runtime.shutdown_background();
+    // The hook has said where and why.
+    code.unwrap_or(exit::FAILED)
 }
 
 /// Runs a command that talks to the cluster.
@@ -137,5 +144,52 @@ fn usage(error: &clap::Error) -> u8 {
         exit::WRONG_USAGE
     } else {
         exit::SUCCESSFUL
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use tokio::runtime::Builder;
+
+    use super::{exit, in_runtime};
+
+    /// A call to a storage unit or a source that is gone may never return.
+    async fn hang_in_a_call() {
+        let (begins, begun) = tokio::sync::oneshot::channel();
+        tokio::task::spawn_blocking(move || {
+            begins.send(()).unwrap();
+            loop {
+                std::thread::park();
+            }
+        });
+        begun.await.unwrap();
+    }
+
+    fn ends_with(command: impl Future<Output = u8> + Send + 'static) -> u8 {
+        let (say, said) = channel();
+        std::thread::spawn(move || say.send(in_runtime(Builder::new_multi_thread(), command)));
+        said.recv_timeout(Duration::from_secs(60))
+            .expect("the process does not end")
+    }
+
+    #[test]
+    fn t90_b01_a_daemon_that_panics_ends_whatever_its_threads_hang_in() {
+        let code = ends_with(async {
+            hang_in_a_call().await;
+            panic!("as tokio does when its descriptors fail")
+        });
+        assert_eq!(code, exit::FAILED);
+    }
+
+    #[test]
+    fn t90_b01_a_daemon_that_has_ended_ends_whatever_its_threads_hang_in() {
+        let code = ends_with(async {
+            hang_in_a_call().await;
+            exit::SUCCESSFUL
+        });
+        assert_eq!(code, exit::SUCCESSFUL);
     }
 }

@@ -1,11 +1,17 @@
 //! Shutdown as a value that is handed down: `run(config, shutdown)`.
 
+use std::sync::{Arc, OnceLock};
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Tells everyone who holds it that it is time to finish.
 #[derive(Clone, Debug, Default)]
-pub struct Shutdown(CancellationToken);
+pub struct Shutdown {
+    begun: CancellationToken,
+    /// Why it had to be, if it was not asked for.
+    failure: Arc<OnceLock<String>>,
+}
 
 impl Shutdown {
     /// One that only [`Shutdown::begin`] triggers.
@@ -33,23 +39,38 @@ impl Shutdown {
 
     /// Starts the shutdown; repeated calls change nothing.
     pub fn begin(&self) {
-        self.0.cancel();
+        self.begun.cancel();
+    }
+
+    /// Starts the shutdown because a part failed that is needed. The first reason counts.
+    pub fn fail(&self, reason: String) {
+        let _ = self.failure.set(reason);
+        self.begin();
+    }
+
+    /// Why it had to be, if it was not asked for.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
     }
 
     /// Whether it has begun.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        self.0.is_cancelled()
+        self.begun.is_cancelled()
     }
 
     /// Returns when it begins.
     pub async fn begun(&self) {
-        self.0.cancelled().await;
+        self.begun.cancelled().await;
     }
 
     /// A part of the house that can be shut on its own, and is shut with the whole.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self(self.0.child_token())
+        Self {
+            begun: self.begun.child_token(),
+            failure: Arc::clone(&self.failure),
+        }
     }
 }

@@ -53,12 +53,17 @@ impl Tasks {
         let inner = tokio::spawn(future);
         self.tracker.spawn(async move {
             let _listed = listed;
-            match inner.await {
+            let failure = match inner.await {
                 Ok(Ok(())) => return,
-                Ok(Err(error)) => tracing::error!(task = name, %error, "a vital task failed"),
-                Err(error) => tracing::error!(task = name, %error, "a vital task panicked"),
-            }
-            shutdown.begin();
+                Ok(Err(error)) => format!("its {name} failed: {error}"),
+                Err(error) => format!("its {name} failed: {error}; the log says more"),
+            };
+            tracing::error!(
+                task = name,
+                failure,
+                "a vital task has ended; so does the process"
+            );
+            shutdown.fail(failure);
         });
     }
 
@@ -125,6 +130,7 @@ mod tests {
         let tasks = Tasks::new(shutdown.clone());
         tasks.spawn_vital("journal", async { Err::<(), _>("disk gone") });
         shutdown.begun().await;
+        assert_eq!(shutdown.failure(), Some("its journal failed: disk gone"));
         assert_eq!(tasks.finish(Duration::from_secs(5)).await, Ok(()));
     }
 }
