@@ -19,7 +19,7 @@ use crate::attempt::MadeFolders;
 use crate::attempts::Attempts;
 use crate::config::{Config, ConfigError};
 use crate::dry_runs::DryRuns;
-use crate::lock::{DataDirLock, LockError};
+use crate::lock::{self, LockError};
 use crate::session::{Orders, Waiting};
 use crate::tickets::{TicketError, TicketStore};
 
@@ -64,7 +64,7 @@ async fn left_by_earlier_processes(data_dir: &Path) -> MadeFolders {
 /// [`RunError`] if it cannot start; once started it goes on until told to stop.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let credentials = config.check()?;
-    let _lock = DataDirLock::take(&config.data_dir)?;
+    let _held = lock::take(&config.data_dir, &config.name)?;
     let start_id = StartId(uuid::Uuid::new_v4().to_string());
     let tickets = TicketStore::open(&config.data_dir, start_id.clone())?;
     let recollection = Recollection::open(config.data_dir.join("group.toml"));

@@ -240,7 +240,7 @@ impl Orders {
         }));
         let presence = Presence {
             attempts,
-            free_bytes: None,
+            ..Presence::default()
         };
         say(up, Up::Presence(presence)).await?;
         let streams = self.attempts.streams();

@@ -5,6 +5,7 @@
 pub mod authority;
 pub mod clock;
 pub mod config;
+pub mod data_folder;
 pub mod errors;
 pub mod files;
 pub mod host;

@@ -1,10 +1,13 @@
 //! One primary node from start to stop.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use outlast_kit::clock::{SharedClock, SystemClock};
+use outlast_kit::data_folder::HeldFolder;
+use outlast_kit::files::create_folder;
 use outlast_kit::identity::Kind;
 use outlast_kit::listen::{Incoming, Limits};
 use outlast_kit::shutdown::Shutdown;
@@ -57,6 +60,20 @@ pub enum RunError {
         address: SocketAddr,
         /// Why.
         source: std::io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error("the data directory {} cannot be used: {source}", path.display())]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another process has it.
+    #[error("the data directory {} is in use by another process; stop that one first, or give this node its own", path.display())]
+    DataDirInUse {
+        /// The folder.
+        path: PathBuf,
     },
     /// The Raft node did not start.
     #[error(transparent)]
@@ -132,6 +149,7 @@ pub async fn run_with(
     shutdown: Shutdown,
 ) -> Result<(), RunError> {
     let credentials = config.check()?;
+    let _held = hold_folder(&config)?;
     let state = SharedState::new(nature.cluster_version);
     let raft = RaftNode::start(raft_options(&config, credentials.clone()), state.clone()).await;
     let raft = raft.map_err(|error| match rejoin::of_start(&error, &config) {
@@ -188,6 +206,18 @@ pub async fn run_with(
     }
     raft.shutdown().await;
     ended
+}
+
+/// Takes the data folder, so that it is known whose it is.
+fn hold_folder(config: &Config) -> Result<HeldFolder, RunError> {
+    let path = &config.data_dir;
+    let failed = |source| RunError::DataDir {
+        path: path.clone(),
+        source,
+    };
+    create_folder(path, 0o700).map_err(failed)?;
+    let held = HeldFolder::take(path, &format!("primary {}", config.name)).map_err(failed)?;
+    held.ok_or_else(|| RunError::DataDirInUse { path: path.clone() })
 }
 
 /// Forms the group, if that is this node's part, and belongs to it; returns why it cannot go on.

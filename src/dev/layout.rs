@@ -28,8 +28,9 @@ impl Layout {
         self.root.join("dev.toml")
     }
 
-    pub(crate) fn lock(&self) -> PathBuf {
-        self.root.join("run/dev.lock")
+    /// The children's pids.
+    pub(crate) fn run(&self) -> PathBuf {
+        self.root.join("run")
     }
 
     pub(crate) fn pid(&self, child: &str) -> PathBuf {

@@ -1,9 +1,8 @@
 //! Starts all children, notices their ends, stops them in order. A child that was killed stays down until `dev restart`.
 
-use std::fs::File;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use outlast_kit::data_folder::HeldFolder;
 
 use super::child;
 use super::error::DevError;
@@ -17,19 +16,19 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) struct Supervisor {
     layout: Layout,
     /// Held while we live; the system gives it back however we end.
-    _lock: File,
+    _held: HeldFolder,
 }
 
 impl Supervisor {
     /// Becomes the supervisor of the folder.
     pub(crate) fn take_over(layout: Layout) -> Result<Self, DevError> {
         layout.create()?;
-        let path = layout.lock();
-        let lock = File::create(&path).map_err(DevError::io("cannot write", path))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| DevError::InUse {
+        let folder = layout.run();
+        let held = HeldFolder::take(&folder, "dev cluster").map_err(DevError::io("cannot lock", folder))?;
+        let held = held.ok_or_else(|| DevError::InUse {
             data_dir: layout.root().to_owned(),
         })?;
-        Ok(Self { layout, _lock: lock })
+        Ok(Self { layout, _held: held })
     }
 
     /// Starts every child that does not run. Those left over from a supervisor that was killed go on.

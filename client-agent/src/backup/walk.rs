@@ -6,6 +6,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use outlast_kit::data_folder::{user_above, user_of};
 use outlast_patterns::Patterns;
 use outlast_proto::v1::{Node, NodeType};
 use outlast_proto::words::limits::{MOST_FILE, MOST_LEVELS, MOST_PATH};
@@ -33,6 +34,12 @@ const HIDDEN: &str =
 
 /// What is said of a file system that only looks like files.
 pub(super) const NO_FILES: &str = "is a view into the kernel and no files: only the directory itself is kept";
+/// Of a folder that a daemon works with.
+fn in_use(whom: &str) -> String {
+    format!(
+        "is left out: it is the data folder of the {whom} that runs on this host, and a copy of it would be of no use; a line in \"exclude\" leaves it out silently"
+    )
+}
 
 /// Directories above the current one that stay open; those further up are opened again when the walk returns to them.
 const OPEN_LEVELS: usize = 64;
@@ -100,7 +107,7 @@ impl<'a> Walk<'a> {
             self.out().enter(root_node)?;
             match self.closed_root() {
                 Some(reason) => {
-                    self.exception_text(b"", reason.to_owned())?;
+                    self.exception_text(b"", reason)?;
                     self.out().leave()?;
                 }
                 None => self.push(Arc::from(&b""[..]), Arc::clone(&root.base), root.stat.st_dev),
@@ -124,15 +131,26 @@ impl<'a> Walk<'a> {
     }
 
     /// Why nothing below the item is to be had, if that is so.
-    fn closed_root(&self) -> Option<&'static str> {
+    fn closed_root(&self) -> Option<String> {
         let root = self.root;
         if self.own.as_ref().is_some_and(|own| own.holds(&root.real_path)) {
-            return Some(OWN);
+            return Some(OWN.to_owned());
+        }
+        if let Some(whom) = user_above(&root.real_path) {
+            return Some(in_use(&whom));
         }
         if is_pseudo_root(&root.base, &root.stat) {
-            return Some(NO_FILES);
+            return Some(NO_FILES.to_owned());
         }
-        is_hidden(&root.base, b"", &root.stat).then_some(HIDDEN)
+        is_hidden(&root.base, b"", &root.stat).then(|| HIDDEN.to_owned())
+    }
+
+    /// Why nothing is taken of this directory, if it is what a backup must not hold.
+    fn left_out(&self, folder: &OwnedFd) -> Option<String> {
+        if self.own.as_ref().is_some_and(|own| own.is_at(folder)) {
+            return Some(OWN.to_owned());
+        }
+        user_of(folder).map(|whom| in_use(&whom))
     }
 
     /// Looks at one name of the directory entered last.
@@ -210,18 +228,20 @@ impl<'a> Walk<'a> {
                 out.left_out(&relative, NodeType::Directory, LeftOut::NoFiles)?;
                 out.leave()
             }
-            Ok(folder) if self.own.as_ref().is_some_and(|own| own.is_at(&folder)) => {
-                self.exception_text(&relative, OWN.to_owned())?;
-                self.out().leave()
-            }
             Ok(_) if is_hidden(parent, name, stat) => {
                 self.exception_text(&relative, HIDDEN.to_owned())?;
                 self.out().leave()
             }
-            Ok(folder) => {
-                self.push(relative.into(), Arc::new(folder), stat.st_dev);
-                Ok(())
-            }
+            Ok(folder) => match self.left_out(&folder) {
+                Some(reason) => {
+                    self.exception_text(&relative, reason)?;
+                    self.out().leave()
+                }
+                None => {
+                    self.push(relative.into(), Arc::new(folder), stat.st_dev);
+                    Ok(())
+                }
+            },
             Err(error) => {
                 self.exception(&relative, "the directory cannot be read", error)?;
                 self.out().leave()

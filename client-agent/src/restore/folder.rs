@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use outlast_kit::data_folder::user_of;
 use outlast_proto::v1::Node;
 use outlast_proto::words::limits::MOST_PATH;
 use outlast_proto::words::{Overwrite, StatusCode};
@@ -63,6 +64,13 @@ pub(super) fn enter(
         settling
             .account
             .in_the_way(&path, format!("{reason}; nothing below it is restored"));
+        return None;
+    }
+    if let Some(whom) = path_only(&folder, &node.name).ok().and_then(user_of) {
+        let reason = format!(
+            "it is the data folder of the {whom} that runs on this host; nothing in it is restored: stop that one first, or restore to another place"
+        );
+        settling.account.in_the_way(&path, reason);
         return None;
     }
     let care = match (place(there.as_ref(), node, true, overwrite), there) {

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use outlast_kit::data_folder::user_above;
 use outlast_kit::files::create_folder;
 use outlast_kit::human::size;
 use outlast_proto::v1::JobError;
-use outlast_proto::words::JobKey;
+use outlast_proto::words::{JobKey, StatusCode};
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps, fchmod, fstat, fstatvfs, fsync,
     futimens, openat, unlinkat,
@@ -64,6 +65,14 @@ impl Root {
                 text: format!("cannot restore to {to}: {}", words(error)),
             }
         };
+        if let Some(whom) = in_use(Path::new(to)) {
+            return Err(JobError {
+                code: StatusCode::TARGET_NOT_WRITABLE.0.into(),
+                text: format!(
+                    "cannot restore to {to}: it is the data folder of the {whom} that runs on this host, or in it; stop that one first, or restore to another place"
+                ),
+            });
+        }
         create_folder(Path::new(to), 0o777).map_err(fault)?;
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let path_only = openat(CWD, to, flags | OFlags::PATH, Mode::empty());
@@ -191,6 +200,12 @@ impl Root {
         self.grains.insert(there.st_dev, grain);
         grain
     }
+}
+
+/// Which daemon's data folder a target is, or lies in, that may not be there yet.
+fn in_use(to: &Path) -> Option<String> {
+    let there = to.ancestors().find_map(|path| path.canonicalize().ok())?;
+    user_above(&there)
 }
 
 /// What the file system of `folder` keeps times in, if a file can be made and written there.

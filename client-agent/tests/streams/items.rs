@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use outlast_kit::data_folder::HeldFolder;
 use sha2::Digest as _;
 
 use crate::backup::{DONE, backup, paths};
@@ -99,4 +100,34 @@ async fn t90_an_item_that_is_proc_is_kept_as_a_directory() {
     let (outcome, told) = backup(Path::new("/proc/sys/kernel/random"), &[], Script::default()).await;
     assert_eq!(outcome.unwrap(), DONE);
     assert!(paths(&told.items[0].entries).len() > 1);
+}
+
+/// What is read of it while it changes is of no use, and a restore of it would set its daemon back.
+#[tokio::test]
+async fn t90_data_folders_of_daemons_that_run_are_left_out_and_named() {
+    let temp = tempfile::tempdir().unwrap();
+    for folder in ["runs", "ended"] {
+        fs::create_dir_all(temp.path().join(folder).join("journal")).unwrap();
+        fs::write(temp.path().join(folder).join("journal/1"), b"journal").unwrap();
+    }
+    let runs = temp.path().join("runs");
+    let take = |folder: &str| HeldFolder::take(&temp.path().join(folder), "media-agent media-1");
+    let _held = take("runs").unwrap().unwrap();
+    drop(take("ended").unwrap());
+    for (item, nodes, exceptions) in [
+        // The folder stays, empty.
+        (temp.path(), 6, 1),
+        (&runs, 1, 1),
+        (&runs.join("journal"), 1, 1),
+        (&temp.path().join("ended"), 4, 0),
+    ] {
+        let (outcome, told) = backup(item, &[], Script::default()).await;
+        assert_eq!(outcome.unwrap(), DONE);
+        let entries = paths(&told.items[0].entries);
+        assert_eq!(entries.len(), nodes, "{}: {entries:?}", item.display());
+        let found = &told.items[0].exceptions;
+        assert_eq!(found.len(), exceptions, "{found:?}");
+        assert!(found.iter().all(|it| it.path.starts_with(runs.to_str().unwrap())
+            && it.reason.contains("the data folder of the media-agent media-1")));
+    }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use outlast_client_agent::attempt::Ends;
+use outlast_kit::data_folder::HeldFolder;
 use outlast_kit::files::create_folder;
 use outlast_proto::v1::entry::Kind;
 use outlast_proto::v1::restore_down::Body;
@@ -162,6 +163,59 @@ async fn does_not_answer(call: &'static str) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     drop(mounted);
+}
+
+/// Its daemon would go on in memory, and be set back when it starts the next time.
+#[tokio::test]
+async fn t90_data_folders_of_daemons_that_run_are_not_restored_over() {
+    let restored = |is_wanted: bool| {
+        let mut bodies = vec![entries(vec![
+            Kind::Enter(node(0, b"data", NodeType::Directory)),
+            Kind::Node(node(1, b"vote", NodeType::File)),
+            Kind::Leave(LeaveDirectory {}),
+            Kind::Node(node(2, b"other", NodeType::File)),
+        ])];
+        bodies.extend(is_wanted.then(|| file(1, b"old")).into_iter().flatten());
+        bodies.extend(file(2, b"old"));
+        bodies.push(Body::EntriesEnd(EntriesEnd {}));
+        bodies
+    };
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("vote"), b"now").unwrap();
+    let held = HeldFolder::take(&data, "primary primary-1").unwrap();
+    let (outcome, told) = restore(temp.path(), Overwrite::Always, restored(false)).await;
+    outcome.unwrap();
+    assert_eq!(fs::read(data.join("vote")).unwrap(), b"now");
+    assert_eq!(
+        fs::read(temp.path().join("other")).unwrap(),
+        b"old",
+        "the rest is restored"
+    );
+    let [exception] = told.exceptions.as_slice() else {
+        panic!("{:?}", told.exceptions)
+    };
+    assert!(
+        exception
+            .reason
+            .contains("the data folder of the primary primary-1"),
+        "{exception:?}"
+    );
+    // Nor is anything restored into it from another place.
+    for to in [data.clone(), data.join("new/below")] {
+        let (outcome, told) = restore(&to, Overwrite::Always, one_file(b"vote")).await;
+        outcome.unwrap();
+        let error = told.restored.unwrap().error.unwrap();
+        assert_eq!(error.code, 1201);
+        assert!(error.text.contains("primary primary-1"), "{}", error.text);
+        assert!(!data.join("new").exists());
+    }
+    // When nobody runs in it any more it is a folder as any other.
+    drop(held);
+    let (outcome, _) = restore(temp.path(), Overwrite::Always, restored(true)).await;
+    outcome.unwrap();
+    assert_eq!(fs::read(data.join("vote")).unwrap(), b"old");
 }
 
 /// The kernel does not tell a FUSE server of `syncfs`.
