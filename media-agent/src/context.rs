@@ -40,6 +40,8 @@ pub struct Timing {
     pub local_token: Duration,
     /// For somebody else's lock on the storage unit to go.
     pub lock_wait: Duration,
+    /// Between two looks at the storage unit while nothing else asks for it.
+    pub storage_look: Duration,
     /// Between refreshments of a lock.
     pub lock_refresh: Duration,
     /// Between attempts to remove from the storage unit what could not be removed.
@@ -62,6 +64,7 @@ impl Default for Timing {
             connections: Limits::default(),
             local_token: Duration::from_secs(30),
             lock_wait: Duration::from_secs(3600),
+            storage_look: Duration::from_secs(60),
             lock_refresh: Duration::from_secs(5 * 60),
             tidy: Duration::from_secs(30),
             // The slowest line on which a client is not silent: 8 MiB in `client_silence`.

@@ -2,12 +2,11 @@
 //!
 //! Used by `run`.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use outlast_kit::data_folder::HeldFolder;
 use outlast_kit::files::{create_folder, sync_folder};
-use rustix::fs::{FlockOperation, flock};
+use outlast_proto::words::AgentName;
 
 use crate::error::RunError;
 
@@ -17,43 +16,33 @@ const CLUSTER: &str = "cluster.json";
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
-    _lock: File,
+    _held: HeldFolder,
 }
 
 impl DataDir {
-    /// Makes the directory if need be and takes it.
+    /// Makes the directory if need be and takes it for the agent of that name.
     ///
     /// # Errors
     /// [`RunError`] if it cannot be used or another process has it.
-    pub(crate) fn take(path: &Path) -> Result<Self, RunError> {
+    pub(crate) fn take(path: &Path, name: &AgentName) -> Result<Self, RunError> {
         let failed = |source| RunError::DataDir {
             path: path.to_owned(),
             source,
         };
         create_folder(path, 0o700).map_err(failed)?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(path.join("lock"))
-            .map_err(failed)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {
-                let taken = Self {
-                    path: path.to_owned(),
-                    _lock: lock,
-                };
-                taken.keep_cluster_with_journal().map_err(failed)?;
-                // What an earlier process renamed into place, perhaps just before a kill, counts from here on.
-                sync_folder(path).map_err(failed)?;
-                Ok(taken)
-            }
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(RunError::DataDirInUse {
+        let Some(held) = HeldFolder::take(path, &format!("media-agent {name}")).map_err(failed)? else {
+            return Err(RunError::DataDirInUse {
                 path: path.to_owned(),
-            }),
-            Err(error) => Err(failed(error.into())),
-        }
+            });
+        };
+        let taken = Self {
+            path: path.to_owned(),
+            _held: held,
+        };
+        taken.keep_cluster_with_journal().map_err(failed)?;
+        // What an earlier process renamed into place, perhaps just before a kill, counts from here on.
+        sync_folder(path).map_err(failed)?;
+        Ok(taken)
     }
 
     /// Earlier versions had the file one folder up.
@@ -102,13 +91,13 @@ mod tests {
     #[test]
     fn one_process_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("new");
-        let first = DataDir::take(&path).unwrap();
+        let (path, name) = (dir.path().join("new"), "media-1".parse().unwrap());
+        let first = DataDir::take(&path, &name).unwrap();
         assert!(matches!(
-            DataDir::take(&path).unwrap_err(),
+            DataDir::take(&path, &name).unwrap_err(),
             RunError::DataDirInUse { .. }
         ));
         drop(first);
-        DataDir::take(&path).unwrap();
+        DataDir::take(&path, &name).unwrap();
     }
 }

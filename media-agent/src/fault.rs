@@ -3,7 +3,7 @@
 //! Used by everything that runs attempts.
 
 use outlast_proto::words::StatusCode;
-use outlast_repository::RepositoryError;
+use outlast_repository::{RepositoryError, SnapshotId};
 
 pub(crate) use outlast_media_core::{Fault, shorten, told_by_client};
 
@@ -17,6 +17,30 @@ pub(crate) fn unavailable(unit: &str, error: &RepositoryError) -> Fault {
         _ => StatusCode::STORAGE_UNIT_NOT_AVAILABLE,
     };
     Fault::new(code, format!("storage unit \"{unit}\": {error}"))
+}
+
+/// Somebody only reads, and cannot: no code may say that something could not be written.
+pub(crate) fn reading(unit: &str, error: &RepositoryError) -> Fault {
+    let code = StatusCode::STORAGE_UNIT_NOT_AVAILABLE;
+    Fault::new(code, format!("storage unit \"{unit}\": {error}"))
+}
+
+/// The snapshot of a restore point cannot be read.
+pub(crate) fn restore_point(unit: &str, id: &SnapshotId, error: &RepositoryError) -> Fault {
+    match error {
+        gone if gone.is_not_found() => Fault::new(
+            StatusCode::NO_SUCH_PATH,
+            format!(
+                "restore point {id} is gone from storage unit \"{unit}\": its snapshot was removed outside Outlast (restic forget), \
+                 and none stands in its place; nothing was restored from another one"
+            ),
+        ),
+        RepositoryError::SeveralSuccessors { .. } => Fault::new(
+            StatusCode::NO_SUCH_PATH,
+            format!("storage unit \"{unit}\": {error}"),
+        ),
+        error => reading(unit, error),
+    }
 }
 
 /// The storage unit failed in mid-work.

@@ -31,7 +31,7 @@ use crate::error::RunError;
 use crate::journal::Journal;
 use crate::known_chunks::KnownChunks;
 use crate::session::SessionServer;
-use crate::storage::{StorageUnit, keep_tidy, keeps_agent_down};
+use crate::storage::{StorageUnit, keep_tidy, keeps_agent_down, watch};
 use crate::tickets::Verifier;
 
 /// For tasks that should have ended by themselves.
@@ -70,7 +70,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Agent, RunError
 pub async fn start_with(config: Config, shutdown: Shutdown, timing: Timing) -> Result<Agent, RunError> {
     config.check()?;
     let credentials = config.credentials()?;
-    let data_dir = DataDir::take(&config.data_dir)?;
+    let data_dir = DataDir::take(&config.data_dir, &config.name)?;
     let cluster = Cluster::load(data_dir.cluster_file())?;
     let unit = open_storage(&config, &data_dir.repository_file()).await?;
     let listener = TcpListener::bind(config.listen)
@@ -111,6 +111,12 @@ pub async fn start_with(config: Config, shutdown: Shutdown, timing: Timing) -> R
         shutdown,
         timing,
     };
+    let looks = watch(
+        Arc::clone(&context.unit),
+        timing.storage_look,
+        context.shutdown.clone(),
+    );
+    context.tasks.spawn("looks at the storage unit", looks);
     let desk = Desk::open(context.clone());
     let settle = settle_open_attempts(context.clone(), open);
     context.tasks.spawn("survey", settle);
@@ -180,14 +186,8 @@ async fn open_storage(config: &Config, id_file: &Path) -> Result<Arc<StorageUnit
             password_file: storage.password_file.clone(),
             source: Box::new(source),
         }),
-        Ok(Err(error)) => {
-            tracing::error!(
-                unit = %storage.unit, %error,
-                "the storage unit cannot be used now; attempts fail until it can"
-            );
-            Ok(unit)
-        }
-        Ok(Ok(())) | Err(_) => Ok(unit),
+        // The unit has told it; it may be there later.
+        Ok(Ok(()) | Err(_)) | Err(_) => Ok(unit),
     }
 }
 

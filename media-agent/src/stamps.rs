@@ -15,6 +15,12 @@ pub(crate) fn of_repository(time: outlast_repository::Timestamp) -> Timestamp {
     )
 }
 
+/// So much later.
+pub(crate) fn after(time: Timestamp, wait: std::time::Duration) -> Timestamp {
+    let micros = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
+    Timestamp(time.0.saturating_add(micros))
+}
+
 /// As the repository writes it, which is also RFC 3339 for a person.
 pub(crate) fn to_repository(time: Timestamp) -> outlast_repository::Timestamp {
     let nanos = u32::try_from(time.0.rem_euclid(1_000_000) * 1000).expect("below 10^9");

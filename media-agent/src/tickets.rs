@@ -13,7 +13,7 @@ use outlast_repository::SnapshotId;
 use prost::Message as _;
 
 use crate::cluster::Cluster;
-use crate::storage::SnapshotOwner;
+use crate::storage::{Content, SnapshotOwner};
 use outlast_proto::convert::NoAttempt;
 use outlast_proto::words::AttemptId;
 
@@ -44,6 +44,7 @@ pub(crate) enum Work {
     Backup,
     Restore {
         snapshot: SnapshotId,
+        content: Content,
         paths: Vec<String>,
     },
 }
@@ -175,6 +176,7 @@ fn parse(message: v1::Ticket, signed: v1::SignedTicket) -> Result<Ticket, Ticket
         (v1::JobKind::Restore, Some(order)) => Work::Restore {
             snapshot: snapshot_id(&order.snapshot)?
                 .ok_or_else(|| unreadable("it names nothing to restore"))?,
+            content: Content::of_message(order.content.as_ref()),
             paths: order.paths.clone(),
         },
         _ => return Err(unreadable("it is neither for a backup nor for a restore")),

@@ -423,6 +423,7 @@ async fn ask(world: &World, snapshot: &[u8], path: &str) -> Result<Vec<String>, 
     let asked = ListFilesQuestion {
         snapshot: snapshot.to_vec().into(),
         path: path.into(),
+        content: None,
     };
     let mut paths = Vec::new();
     for answer in answers(world, Some(question::Body::ListFiles(asked))).await {

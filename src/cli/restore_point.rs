@@ -9,6 +9,7 @@ use crate::connection::{Connection, all_pages, is_silence, rpc};
 use crate::documents::{FileDocument, RestorePointDocument};
 use crate::error::CliError;
 use crate::human::{or_dash, size, time};
+use crate::output::remark;
 use crate::table::{left, right, table};
 
 #[derive(Debug, Subcommand)]
@@ -85,7 +86,12 @@ async fn files(
     let mut files = Vec::new();
     loop {
         match stream.message().await {
-            Ok(Some(part)) => files.extend(part.files.iter().map(FileDocument::from)),
+            Ok(Some(part)) => {
+                part.warnings
+                    .iter()
+                    .for_each(|warning| remark(&format!("warning: {warning}")));
+                files.extend(part.files.iter().map(FileDocument::from));
+            }
             Ok(None) => return Ok(files),
             Err(status) if is_silence(&status) => {
                 let reason = outlast_kit::errors::cause_of(&status);

@@ -62,6 +62,13 @@ fn policies_and_names_that_cannot_be() {
         (vec!["agent", "show", "nobody"], 6),
         (vec!["pool", "show", "nowhere"], 6),
         (vec!["help", "code", "9999"], 6),
+        (vec!["cluster", "acknowledge", "77"], 6),
+        (vec!["cluster", "remove", "nobody"], 6),
+        (vec!["cluster", "transfer-leader", "nobody"], 6),
+        (vec!["job", "details", "99"], 6),
+        (vec!["job", "watch", "99"], 6),
+        (vec!["job", "cancel", "99"], 6),
+        (vec!["history", "list", "--job", "99"], 6),
         (vec!["job", "frob"], 2),
     ] {
         let refused = cluster.try_run(&args).expect(code);

@@ -221,3 +221,44 @@ fn fill(folder: &Path) {
         while filler.write_all(&vec![1; piece]).is_ok() {}
     }
 }
+
+/// Before a job fails of it.
+#[test]
+fn t90_s14a_a_media_agent_whose_unit_is_not_there_raises_an_alarm_when_it_starts() {
+    let mut cluster = Cluster::start();
+    let source = cluster.place("source");
+    cluster.apply_policy("home", &[&source], "").expect(0);
+    cluster.run_job("home", 0);
+    let config = cluster.data_dir().join("storage/config");
+    let away = cluster.place("away").join("config");
+    let alarms = |cluster: &Cluster| {
+        let status = cluster.json(&["cluster", "status"]);
+        status["alarms"].as_array().unwrap().clone()
+    };
+    cluster.kill(&["media-1"]);
+    std::fs::rename(&config, &away).unwrap();
+    cluster.restart("media-1");
+    wait_until("the alarm", || {
+        let is_it = |alarm: &Value| {
+            let text = alarm["text"].as_str().unwrap();
+            alarm["kind"] == "storage_unit" && text.contains("media agent media-1") && text.contains("config")
+        };
+        alarms(&cluster).iter().any(is_it)
+    });
+    let status = cluster.run(&["cluster", "status"]).stdout;
+    assert!(
+        status.contains("ALARM: media agent media-1 cannot use its storage unit"),
+        "{status}"
+    );
+    let log = cluster.log("media-1");
+    let told = log
+        .lines()
+        .find(|line| line.contains("ERROR") && line.contains("cannot be used now"));
+    assert!(told.is_some_and(|line| line.contains("config")), "{log}");
+    // It goes when the unit is back and somebody has looked: each minute, or with the next session.
+    std::fs::rename(&away, &config).unwrap();
+    cluster.kill(&["media-1"]);
+    cluster.restart("media-1");
+    wait_until("the alarm to go", || alarms(&cluster).is_empty());
+    cluster.stop(Signal::TERM);
+}

@@ -36,6 +36,15 @@ impl Fault {
         }
     }
 
+    /// As a person is told who asked.
+    #[must_use]
+    pub fn told(self) -> JobError {
+        JobError {
+            code: u32::from(self.code.0),
+            text: self.text,
+        }
+    }
+
     /// The client broke the protocol or has no right.
     #[must_use]
     pub fn access(text: impl Into<String>) -> Self {

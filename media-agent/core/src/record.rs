@@ -11,6 +11,10 @@ use outlast_proto::words::AttemptId;
 
 /// One entry of the log. Only events are delivered; the others are the agent's own.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "records are made, written and taken apart one at a time"
+)]
 pub enum Record {
     /// Something that happened to an attempt.
     Event(JournalEvent),

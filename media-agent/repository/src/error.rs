@@ -188,6 +188,16 @@ impl RepositoryError {
         matches!(self, RepositoryError::NotFound { .. })
     }
 
+    /// Whether the data is wrong or gone for good, rather than out of reach.
+    pub fn is_loss(&self) -> bool {
+        matches!(
+            self,
+            RepositoryError::Damaged { .. }
+                | RepositoryError::MissingBlob { .. }
+                | RepositoryError::NotFound { .. }
+        )
+    }
+
     pub(crate) fn damaged_file(
         location: &str,
         kind: FileKind,

@@ -123,6 +123,12 @@ impl Assignment {
         let Some(wait) = self.client_wait else {
             return Ok(self.entrance.take().await);
         };
+        let reason = format!(
+            "client {} has not opened its stream; if it does not the attempt ends with 58",
+            self.ticket.client
+        );
+        let until = crate::stamps::after(self.context.clock.now(), wait);
+        self.progress.awaits_client(reason, until);
         let contact =
             crate::contact::lost_too_long(self.context.contact.clone(), Arc::clone(&self.context.clock));
         tokio::select! {
@@ -177,10 +183,18 @@ impl Assignment {
                 let engine = move |wire| backup::run(BackupWork { base }, wire);
                 self.converse(link, lock, engine).await
             }
-            (AnyLink::Restore(link), Work::Restore { snapshot, paths }) => {
+            (
+                AnyLink::Restore(link),
+                Work::Restore {
+                    snapshot,
+                    content,
+                    paths,
+                },
+            ) => {
                 let work = RestoreWork {
                     base,
                     snapshot,
+                    content,
                     paths,
                 };
                 self.converse(link, lock, move |wire| restore::run(work, wire))
@@ -207,6 +221,8 @@ impl Assignment {
             reconnect_for: self.context.contact.borrow().reconnect_for,
             silence: self.context.timing.client_silence,
             control: Arc::clone(&self.control),
+            progress: Arc::clone(&self.progress),
+            clock: Arc::clone(&self.context.clock),
             entrance: Arc::clone(&self.entrance),
             tasks: self.context.tasks.clone(),
         };

@@ -8,6 +8,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use outlast_kit::clock::SharedClock;
 use outlast_kit::resume::{GettingOn, Incoming, MEDIA_AGENT_KEEPS, Misnumbered, Outgoing, SIGN_OF_LIFE};
 use outlast_kit::tasks::Tasks;
 use outlast_media_core::Halt;
@@ -19,6 +20,7 @@ use tonic::Status;
 use super::control::Control;
 use super::entrance::Entrance;
 use super::link::{AnyLink, GOODBYE, Link, Protocol};
+use super::progress::Progress;
 use super::wire::{ANSWERS, MESSAGES, Wire};
 use crate::fault::Fault;
 use outlast_proto::words::AttemptId;
@@ -37,6 +39,8 @@ pub(super) struct Around {
     /// How long an open stream may be without a message of the client.
     pub(super) silence: Duration,
     pub(super) control: Arc<Control>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) clock: SharedClock,
     pub(super) entrance: Arc<Entrance>,
     pub(super) tasks: Tasks,
 }
@@ -265,6 +269,7 @@ impl<P: Protocol> Line<P> {
         self.must_confirm = false;
         (self.heard, self.told) = (Instant::now(), Instant::now());
         self.opened = self.began.elapsed();
+        self.around.progress.has_client();
         self.link = Some(link);
     }
 
@@ -317,7 +322,23 @@ impl<P: Protocol> Line<P> {
         self.link = None;
         let span = (self.opened, self.began.elapsed());
         self.broken_since = self.began + self.getting_on.broken(span, &self.outgoing, &self.incoming);
+        self.say_awaited();
         false
+    }
+
+    /// For whoever looks at the job.
+    fn say_awaited(&self) {
+        let Around {
+            client,
+            reconnect_for,
+            ..
+        } = &self.around;
+        let left = reconnect_for.saturating_sub(self.broken_since.elapsed());
+        let reason = format!(
+            "the stream with client {client} is broken; if it does not come back the attempt ends with 40"
+        );
+        let until = crate::stamps::after(self.around.clock.now(), left);
+        self.around.progress.awaits_client(reason, until);
     }
 
     fn give_up(&mut self) -> bool {

@@ -26,6 +26,8 @@ struct State {
     may_have_checkpoints: bool,
     /// Why it stands still; empty: it does not.
     waiting: String,
+    /// Its client is not there: what follows, and when.
+    awaited: Option<(String, Timestamp)>,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +53,16 @@ impl Progress {
     /// What was waited for has come.
     pub(crate) fn goes_on(&self) {
         self.state.lock().waiting.clear();
+    }
+
+    /// Without its client the attempt stands still, too; until when it is waited for.
+    pub(crate) fn awaits_client(&self, reason: String, until: Timestamp) {
+        self.state.lock().awaited = Some((shorten(reason, MAX_REASON), until));
+    }
+
+    /// The client is there.
+    pub(crate) fn has_client(&self) {
+        self.state.lock().awaited = None;
     }
 
     /// A checkpoint is durable.
@@ -87,6 +99,10 @@ impl Progress {
             state.rate = if bytes == 0 && at.is_zero() { 0 } else { rate };
             state.sample = (now, state.counters.bytes);
         }
+        let (waiting, until) = match &state.awaited {
+            Some((reason, until)) if state.waiting.is_empty() => (reason, Some(*until)),
+            _ => (&state.waiting, None),
+        };
         v1::AttemptProgress {
             attempt: Some(id.to_ref()),
             counters: Some(counters_message(&state.counters)),
@@ -94,7 +110,9 @@ impl Progress {
             path: state.path.clone(),
             checkpoint_at: state.checkpoint_at.map(crate::stamps::to_message),
             eta_seconds: None,
-            waiting: state.waiting.clone(),
+            waiting: waiting.clone(),
+            waiting_until: until.map(crate::stamps::to_message),
+            awaits_client: state.awaited.is_some(),
         }
     }
 }

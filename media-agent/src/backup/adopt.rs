@@ -90,6 +90,7 @@ pub(crate) fn left_by_this_attempt(
 fn as_it_is(item: &FinishedItem) -> Committed {
     Committed {
         snapshot: item.snapshot_id,
+        tree: item.snapshot.tree,
         time: item.snapshot.time,
         outcome: item.tags.outcome,
         counters: Counters {
@@ -105,6 +106,7 @@ fn under_own_name(base: &Base, item: FinishedItem) -> Result<Committed, End> {
     let mut snapshot = item.snapshot;
     let mut tags = item.tags;
     tags.id = base.ticket.id;
+    tags.tree = Some(snapshot.tree);
     snapshot.tags = tags.to_tags();
     snapshot.original = Some(item.snapshot_id);
     committed.snapshot = save_under_lock(base, &snapshot)?;

@@ -4,7 +4,7 @@
 
 use outlast_proto::v1::ItemEnded;
 use outlast_proto::words::{Counters, ItemOutcome, StatusCode};
-use outlast_repository::{Snapshot, SnapshotId};
+use outlast_repository::{BlobId, Snapshot, SnapshotId};
 
 use super::damage;
 use super::engine::{Base, ItemResult};
@@ -16,6 +16,7 @@ use crate::tree_builder::Built;
 /// An item that is in the repository.
 pub(super) struct Committed {
     pub(super) snapshot: SnapshotId,
+    pub(super) tree: BlobId,
     pub(super) time: outlast_repository::Timestamp,
     pub(super) outcome: ItemOutcome,
     pub(super) counters: Counters,
@@ -71,6 +72,7 @@ pub(super) fn commit(run: ItemRun<'_>, exceptions: u64) -> Result<Walked, End> {
         outcome,
         counters,
         marks_young,
+        tree: Some(tree),
     };
     let time = crate::stamps::to_repository(base.context.clock.now());
     let mut snapshot = Snapshot::new(time, tree, vec![item.path.clone()], ticket.client.to_string());
@@ -80,6 +82,7 @@ pub(super) fn commit(run: ItemRun<'_>, exceptions: u64) -> Result<Walked, End> {
     run.chunks.committed(snapshot, parent);
     Ok(Walked::Over(ItemResult::Finished(Committed {
         snapshot,
+        tree,
         time,
         outcome,
         counters,
@@ -129,6 +132,7 @@ impl Committed {
             snapshot_time: Some(crate::stamps::to_message(crate::stamps::of_repository(self.time))),
             error: None,
             adopted: self.adopted,
+            tree: bytes::Bytes::copy_from_slice(self.tree.as_bytes()),
         }
     }
 }

@@ -47,6 +47,11 @@ impl Base {
         crate::fault::storage(&self.context.unit.name, error)
     }
 
+    /// Of who only reads.
+    pub(crate) fn reading_fault(&self, error: &outlast_repository::RepositoryError) -> Fault {
+        crate::fault::reading(&self.context.unit.name, error)
+    }
+
     /// Found damage is known over restarts when this returns. A storage unit that takes no writes keeps nobody from reading on.
     pub(crate) fn remember_damage(&self) {
         if let Err(error) = self.repository.remember_damage() {

@@ -20,6 +20,7 @@ use super::walk::{Step, Walk};
 use crate::attempts::{Done, End, RestoreProtocol, Wire, counters_message};
 use crate::backup::{Base, ExceptionLog, Silences};
 use crate::fault::Fault;
+use crate::storage::{Content, Found, find};
 use crate::tree_builder::{ItemPath, node_from_tree};
 
 const BATCH_ENTRIES: usize = 256;
@@ -32,6 +33,7 @@ const BATCHES_AHEAD: usize = 2;
 pub(crate) struct RestoreWork {
     pub(crate) base: Base,
     pub(crate) snapshot: SnapshotId,
+    pub(crate) content: Content,
     pub(crate) paths: Vec<String>,
 }
 
@@ -98,7 +100,9 @@ pub(crate) fn run(work: RestoreWork, mut wire: Wire<RestoreProtocol>) -> Result<
         silences: Silences::default(),
     };
     let found_before = base.repository.damage_found();
-    let done = engine.restore(work.snapshot, &work.paths)?;
+    let found = find(&base.repository, &work.snapshot, &work.content)
+        .map_err(|error| crate::fault::restore_point(&base.context.unit.name, &work.snapshot, &error))?;
+    let done = engine.restore(&work.snapshot, found, &work.paths)?;
     if base.repository.damage_found() > found_before {
         let text = "damage was found in the storage unit; what is damaged counts as absent from now on, so that the next backup stores \
                     anew what of it is still at the source";
@@ -117,22 +121,25 @@ fn unfinished_items(base: &Base) -> Vec<u32> {
 }
 
 impl Engine<'_> {
-    fn restore(&mut self, snapshot: SnapshotId, paths: &[String]) -> Result<Done, End> {
+    fn restore(&mut self, id: &SnapshotId, found: Found, paths: &[String]) -> Result<Done, End> {
         let base = self.base;
+        let Found { snapshot, rewritten } = found;
         let paths: Vec<ItemPath> = match paths.iter().map(|p| ItemPath::parse(p).ok_or(p)).collect() {
             Ok(paths) => paths,
-            Err(path) => return Ok(no_such_path(std::slice::from_ref(path))),
+            Err(path) => return Ok(no_such_path(std::slice::from_ref(path), None)),
         };
-        let (_, snapshot) = base
-            .repository
-            .follow_snapshot(&snapshot)
-            .map_err(|error| base.storage_fault(&error))?;
         let items = snapshot.paths.iter().filter_map(|item| ItemPath::parse(item));
         let mut walk = Walk::new(&base.repository, snapshot.tree, items.collect(), &paths)
-            .map_err(|error| base.storage_fault(&error))?;
+            .map_err(|error| base.reading_fault(&error))?;
         let missing: Vec<String> = walk.missing().iter().map(|index| show(&paths[*index])).collect();
+        if let Some(how) = &rewritten {
+            let text = format!("restore point {id}: {how}");
+            base.say(v1::Severity::Warning, text)?;
+            let item = snapshot.paths.first().cloned().unwrap_or_default();
+            self.except(item, how.clone())?;
+        }
         if !missing.is_empty() && missing.len() == paths.len() {
-            return Ok(no_such_path(&missing));
+            return Ok(no_such_path(&missing, rewritten.as_deref()));
         }
         for path in missing {
             self.except(path, "it is not in this restore point".to_owned())?;
@@ -175,7 +182,7 @@ impl Engine<'_> {
             }
             (None, Some(loss)) if is_nothing => {
                 let text = format!("nothing was restored; the first cause: {loss}");
-                (StatusCode::STORAGE_WRITE_ERROR, text)
+                (StatusCode::STORAGE_UNIT_NOT_AVAILABLE, text)
             }
             (None, _) if self.exceptions.count() > 0 => (StatusCode::EXCEPTIONS, String::new()),
             (None, _) => (StatusCode::SUCCESSFUL, String::new()),
@@ -213,7 +220,7 @@ impl Engine<'_> {
         let mut batch = Batch::default();
         let mut bytes = 0;
         while batch.entries.len() < BATCH_ENTRIES && bytes < BATCH_BYTES {
-            let step = walk.next().map_err(|error| self.base.storage_fault(&error))?;
+            let step = walk.next().map_err(|error| self.base.reading_fault(&error))?;
             let Some(step) = step else {
                 batch.through = self.next_number.saturating_sub(1);
                 return Ok((batch, false));
@@ -374,18 +381,19 @@ impl Engine<'_> {
     }
 }
 
-fn no_such_path(paths: &[String]) -> Done {
+fn no_such_path(paths: &[String], rewritten: Option<&str>) -> Done {
     let named: Vec<_> = paths
         .iter()
         .take(MOST_NAMED)
         .map(|path| format!("\"{path}\""))
         .collect();
     let (named, more) = (named.join(", "), paths.len().saturating_sub(MOST_NAMED));
-    let text = match (paths.len(), more) {
+    let mut text = match (paths.len(), more) {
         (1, _) => format!("{named} is not in this restore point"),
         (_, 0) => format!("{named} are not in this restore point"),
         (_, more) => format!("{named} and {more} other paths are not in this restore point"),
     };
+    text.extend(rewritten.into_iter().flat_map(|how| ["; ", how]));
     Done {
         code: StatusCode::NO_SUCH_PATH,
         text,

@@ -7,7 +7,6 @@ use outlast_proto::words::MAX_EXCEPTIONS;
 
 use super::content::{Answer, Readers};
 use super::engine::{Batch, Engine, File};
-use super::walk::is_damage;
 use crate::attempts::End;
 
 const PIECE: usize = 1 << 20;
@@ -80,8 +79,8 @@ impl Engine<'_> {
                     offset = self.send_run(file, offset, &bytes, run.len())?;
                 }
                 Some(Ok(_)) | None => {}
-                Some(Err(error)) if is_damage(&error) => damage = damage.or(Some(error)),
-                Some(Err(error)) => return Err(self.base.storage_fault(&error).into()),
+                Some(Err(error)) if error.is_loss() => damage = damage.or(Some(error)),
+                Some(Err(error)) => return Err(self.base.reading_fault(&error).into()),
             }
         }
         let skipped = damage.is_some();

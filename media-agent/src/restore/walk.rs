@@ -110,7 +110,7 @@ impl<'a> Walk<'a> {
             };
             let (nodes, step) = match loaded {
                 Ok(nodes) => (nodes, None),
-                Err(error) if is_damage(&error) => (Tree::default().into(), Some(unreadable(&error))),
+                Err(error) if error.is_loss() => (Tree::default().into(), Some(unreadable(&error))),
                 Err(error) => return Err(error),
             };
             self.frames.push(Frame { nodes, selection });
@@ -201,7 +201,7 @@ fn existing(
         let entries = match repository.open_tree(&tree) {
             Ok(entries) => entries,
             // The walk will come here and say so.
-            Err(error) if is_damage(&error) => {
+            Err(error) if error.is_loss() => {
                 found.extend(wanted.iter().map(|(index, _)| *index));
                 continue;
             }
@@ -224,14 +224,4 @@ fn existing(
         }
     }
     Ok(found)
-}
-
-/// Whether the data is wrong or gone for good, rather than out of reach.
-pub(super) fn is_damage(error: &RepositoryError) -> bool {
-    matches!(
-        error,
-        RepositoryError::Damaged { .. }
-            | RepositoryError::MissingBlob { .. }
-            | RepositoryError::NotFound { .. }
-    )
 }

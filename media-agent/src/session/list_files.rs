@@ -10,7 +10,7 @@ use outlast_proto::words::StatusCode;
 use outlast_repository::{Node, NodeKind, RepositoryError, SnapshotId, st_mode_from_go_mode};
 use tokio::sync::mpsc;
 
-use crate::storage::StorageUnit;
+use crate::storage::{Content, StorageUnit, find};
 use crate::tree_builder::{ItemPath, find_in_parent, show_bytes};
 
 const BATCH: usize = 500;
@@ -26,6 +26,7 @@ pub(super) fn answer(
         id,
         up,
         files: Vec::new(),
+        warnings: Vec::new(),
     };
     match list(unit, asked, &mut batches) {
         Ok(()) => batches.end(),
@@ -38,6 +39,8 @@ struct Batches<'a> {
     id: u64,
     up: &'a mpsc::Sender<AgentMessage>,
     files: Vec<FileInfo>,
+    /// For the first of them.
+    warnings: Vec<String>,
 }
 
 impl Batches<'_> {
@@ -49,8 +52,11 @@ impl Batches<'_> {
     }
 
     fn send(&mut self, last: bool) -> bool {
-        let files = std::mem::take(&mut self.files);
-        send(self.id, Body::Files(ListFilesResponse { files }), last, self.up)
+        let response = ListFilesResponse {
+            files: std::mem::take(&mut self.files),
+            warnings: std::mem::take(&mut self.warnings),
+        };
+        send(self.id, Body::Files(response), last, self.up)
     }
 
     fn end(mut self) {
@@ -75,16 +81,8 @@ pub(super) fn send(id: u64, body: Body, last: bool, up: &mpsc::Sender<AgentMessa
     up.blocking_send(AgentMessage { body }).is_ok()
 }
 
-/// The error of a storage unit that does not do its work.
-pub(super) fn away(unit: &StorageUnit, error: &RepositoryError) -> JobError {
-    JobError {
-        code: u32::from(StatusCode::STORAGE_UNIT_NOT_AVAILABLE.0),
-        text: format!("storage unit \"{}\": {error}", unit.name),
-    }
-}
-
 fn list(unit: &StorageUnit, asked: &ListFilesQuestion, into: &mut Batches<'_>) -> Result<(), JobError> {
-    let away = |error: RepositoryError| away(unit, &error);
+    let away = |error: RepositoryError| crate::fault::reading(&unit.name, &error).told();
     let missing = |text: String| JobError {
         code: u32::from(StatusCode::NO_SUCH_PATH.0),
         text,
@@ -99,22 +97,21 @@ fn list(unit: &StorageUnit, asked: &ListFilesQuestion, into: &mut Batches<'_>) -
     let repository = unit.repository().map_err(away)?;
     let _hold = repository.hold().map_err(away)?;
     repository.reload_index().map_err(away)?;
-    let (_, snapshot) = match repository.follow_snapshot(&snapshot_id) {
-        Err(error) if error.is_not_found() => {
-            let text = format!(
-                "restore point {snapshot_id} is not in storage unit \"{}\"",
-                unit.name
-            );
-            return Err(missing(text));
-        }
-        other => other.map_err(away)?,
-    };
+    let content = Content::of_message(asked.content.as_ref());
+    let found = find(&repository, &snapshot_id, &content)
+        .map_err(|error| crate::fault::restore_point(&unit.name, &snapshot_id, &error).told())?;
+    let snapshot = found.snapshot;
+    let warning = (found.rewritten).map(|how| format!("restore point {snapshot_id}: {how}"));
+    into.warnings.extend(warning.clone());
     let path = match (asked.path.as_str(), snapshot.paths.first()) {
         ("", Some(item)) => item.clone(),
         ("", None) => "/".to_owned(),
         (path, _) => path.to_owned(),
     };
-    let no_such = || missing(format!("\"{path}\" is not in this restore point"));
+    let no_such = || match &warning {
+        Some(warning) => missing(format!("\"{path}\" is not there; {warning}")),
+        None => missing(format!("\"{path}\" is not in this restore point")),
+    };
     let parsed = ItemPath::parse(&path).ok_or_else(no_such)?;
     let found = find_in_parent(|id| repository.open_tree(id), &snapshot.tree, &parsed)
         .map_err(away)?

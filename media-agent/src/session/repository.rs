@@ -6,7 +6,7 @@ use outlast_proto::v1::answer::Body;
 use outlast_proto::v1::{AgentMessage, RepositoryAnswer};
 use tokio::sync::mpsc;
 
-use super::list_files::{away, send};
+use super::list_files::send;
 use crate::storage::StorageUnit;
 
 pub(super) fn answer(unit: &StorageUnit, id: u64, up: &mpsc::Sender<AgentMessage>) {
@@ -17,7 +17,7 @@ pub(super) fn answer(unit: &StorageUnit, id: u64, up: &mpsc::Sender<AgentMessage
         Ok(config) => Body::Repository(RepositoryAnswer {
             config_sha256: bytes::Bytes::copy_from_slice(config.as_bytes()),
         }),
-        Err(error) => Body::Error(away(unit, &error)),
+        Err(error) => Body::Error(crate::fault::reading(&unit.name, &error).told()),
     };
     // Whoever asked may have gone with the session.
     send(id, body, true, up);

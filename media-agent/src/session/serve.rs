@@ -180,6 +180,10 @@ impl SessionServer {
         };
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Whoever has come back, this primary or its storage unit: what is said from now on is of now.
+        let unit = Arc::clone(&self.context.unit);
+        let look = tokio::task::spawn_blocking(move || drop(unit.repository()));
+        let _ = tokio::time::timeout(Duration::from_secs(1), look).await;
         loop {
             ticks.tick().await;
             let unit = Arc::clone(&self.context.unit);
@@ -192,7 +196,11 @@ impl SessionServer {
             let now = self.context.clock.monotonic();
             let running = self.desk.running();
             let attempts = running.iter().map(|r| r.progress.report(r.id, now)).collect();
-            let presence = agent_message::Body::Presence(Presence { attempts, free_bytes });
+            let presence = agent_message::Body::Presence(Presence {
+                attempts,
+                free_bytes,
+                storage_problem: self.context.unit.problem().unwrap_or_default(),
+            });
             if up.send(AgentMessage { body: Some(presence) }).await.is_err() {
                 return;
             }

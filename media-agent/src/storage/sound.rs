@@ -154,11 +154,7 @@ impl<'a> SoundTrees<'a> {
                 entries,
                 is_sound: true,
             }),
-            Err(
-                RepositoryError::Damaged { .. }
-                | RepositoryError::MissingBlob { .. }
-                | RepositoryError::NotFound { .. },
-            ) => {
+            Err(error) if error.is_loss() => {
                 missing.push(Lack {
                     path: path_of(frames, &name),
                     what: "its list of entries".to_owned(),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use outlast_repository::{Repository, RepositoryError, Snapshot, SnapshotId};
 
+use super::committed::is_as_finished;
 use super::tags::{SnapshotTags, tags_of};
 use crate::tickets::Ticket;
 
@@ -32,6 +33,10 @@ pub(crate) fn finished_items(
             && tags.client == ticket.client.as_str();
         let fits = |item: &crate::tickets::Item| snapshot.paths == [item.path.clone()];
         if !ours || !ticket.items.get(tags.item as usize).is_some_and(fits) {
+            continue;
+        }
+        if !is_as_finished(repository, &snapshot, &tags)? {
+            tracing::warn!(snapshot = %snapshot_id, "a finished item was rewritten outside Outlast and is not taken over");
             continue;
         }
         let item = FinishedItem {

@@ -3,7 +3,7 @@
 //! Restore points can be rebuilt from them alone, so they are a format: add, never rename.
 
 use outlast_proto::words::{Attempt, AttemptId, Counters, ItemOutcome, JobNonce};
-use outlast_repository::Snapshot;
+use outlast_repository::{BlobId, Snapshot};
 
 use super::checkpoints::{CHECKPOINT, checkpoint_host};
 
@@ -21,6 +21,8 @@ pub(crate) struct SnapshotTags {
     pub(crate) counters: Counters,
     /// Files that may yet change without a new ctime are marked (S-14c).
     pub(crate) marks_young: bool,
+    /// The snapshot's own: a snapshot that says so and has another was rewritten. None in those of before.
+    pub(crate) tree: Option<BlobId>,
 }
 
 /// Says so in a restore point and in a checkpoint.
@@ -46,6 +48,7 @@ impl SnapshotTags {
         ];
         tags.extend(nonce_tag(self.id));
         tags.extend(self.marks_young.then(|| YOUNG_MARKED.to_owned()));
+        tags.extend(self.tree.map(|tree| format!("tree:{tree}")));
         tags
     }
 }
@@ -73,6 +76,7 @@ pub(crate) fn tags_of(snapshot: &Snapshot) -> Option<SnapshotTags> {
             ..Counters::default()
         },
         marks_young: are_young_marked(snapshot),
+        tree: value("tree").map(str::parse).transpose().ok()?,
     })
 }
 
@@ -160,6 +164,7 @@ mod tests {
                 ..Counters::default()
             },
             marks_young: false,
+            tree: Some(BlobId::of(b"tree")),
         };
         let mut snapshot = Snapshot::new(Timestamp::now(), BlobId::of(b"x"), vec![], String::new());
         assert_eq!(tags_of(&snapshot), None);
@@ -173,9 +178,8 @@ mod tests {
         for missing in 0..snapshot.tags.len() {
             let mut less = snapshot.clone();
             let missing = less.tags.remove(missing);
-            if !missing.starts_with("nonce:") {
-                assert_eq!(tags_of(&less), None, "without {missing}");
-            }
+            let may_miss = ["nonce:", "tree:"].iter().any(|key| missing.starts_with(key));
+            assert_eq!(tags_of(&less).is_some(), may_miss, "without {missing}");
         }
     }
 

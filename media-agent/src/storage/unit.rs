@@ -24,6 +24,8 @@ pub(crate) struct StorageUnit {
     id_file: PathBuf,
     pub(super) opened: Mutex<Option<Repository>>,
     pub(super) chores: Mutex<Vec<Chore>>,
+    /// Why it could not be used when it was last looked at.
+    problem: Mutex<Option<String>>,
 }
 
 /// Whether an error at start is a mistake in the configuration rather than a storage unit that is away.
@@ -54,12 +56,39 @@ impl StorageUnit {
             id_file,
             opened: Mutex::new(None),
             chores: Mutex::default(),
+            problem: Mutex::new(None),
         }
     }
 
     /// The repository, which is there now: opened if it was not yet, proved if it was (S-14a). The first opening removes locks an
-    /// earlier process of this agent left.
+    /// earlier process of this agent left. What is found is told when it changes.
     pub(crate) fn repository(&self) -> Result<Repository, RepositoryError> {
+        let found = self.proved();
+        self.note(found.as_ref().err().map(ToString::to_string));
+        found
+    }
+
+    /// Why it cannot be used, as far as is known.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.problem.lock().clone()
+    }
+
+    pub(super) fn note(&self, problem: Option<String>) {
+        let before = std::mem::replace(&mut *self.problem.lock(), problem.clone());
+        if before == problem {
+            return;
+        }
+        match problem {
+            Some(problem) => tracing::error!(
+                unit = self.name,
+                problem,
+                "the storage unit cannot be used now; attempts fail until it can"
+            ),
+            None => tracing::info!(unit = self.name, "the storage unit can be used again"),
+        }
+    }
+
+    fn proved(&self) -> Result<Repository, RepositoryError> {
         let mut opened = self.opened.lock();
         let repository = match opened.as_ref() {
             Some(known) => match known.prove() {

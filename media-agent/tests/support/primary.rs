@@ -32,6 +32,7 @@ struct State {
     violations: Vec<String>,
     /// As the agent said last.
     progress: Vec<AttemptProgress>,
+    storage_problem: String,
     is_deaf: bool,
     is_away: bool,
     version: String,
@@ -124,6 +125,11 @@ impl Primary {
         self.state.lock().progress.clone()
     }
 
+    /// What the media agent said last of its storage unit.
+    pub fn storage_problem(&self) -> String {
+        self.state.lock().storage_problem.clone()
+    }
+
     pub fn answers(&self) -> Vec<Answer> {
         self.state.lock().answers.clone()
     }
@@ -191,6 +197,7 @@ impl Primary {
             }
             agent_message::Body::Presence(presence) => {
                 state.progress = presence.attempts;
+                state.storage_problem = presence.storage_problem;
                 None
             }
             agent_message::Body::Answer(answer) => {

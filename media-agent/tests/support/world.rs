@@ -176,6 +176,7 @@ impl World {
                 paths: paths.iter().map(|p| (*p).to_owned()).collect(),
                 to: "/tmp".into(),
                 overwrite: 0,
+                content: None,
             }),
             ..self.ticket(job, 1, &[])
         }

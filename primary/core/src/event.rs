@@ -2,7 +2,7 @@
 
 use outlast_proto::words::{
     Attempt, AttemptId, Counters, Exception, ItemNumber, ItemOutcome, JobId, JobNonce, Severity, SnapshotId,
-    StartId, StatusCode, Stopped, Timestamp,
+    StartId, StatusCode, Stopped, Timestamp, TreeId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +84,9 @@ pub enum EventKind {
         error: Option<JobError>,
         /// Whether the survey found it (F-14).
         adopted: bool,
+        /// The snapshot's root tree; none if there is no snapshot, or of a media agent that does not say it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tree: Option<TreeId>,
     },
     /// A checkpoint was made.
     CheckpointMade {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use outlast_proto::words::{AgentName, AttemptId};
+use outlast_proto::words::{AgentName, AttemptId, JobState};
 
 use crate::entry::AgentHello;
 use crate::orders::{Order, owed_to};
@@ -48,6 +48,32 @@ pub fn is_behind(cursor: &JournalCursor, first: u64, last: u64) -> bool {
 /// The attempts of this agent that may still run.
 pub fn open_attempts(state: &ClusterState, agent: &AgentName) -> impl Iterator<Item = AttemptId> {
     state.running_on(agent).filter_map(Job::running_id)
+}
+
+/// What a client's process is told again: attempts that are marked and that it does not know of, while their media agents wait for its
+/// stream (`is_awaited`). It has lost their tickets with its disk. With them it shows itself to the media agents, which end what waits
+/// for another process (F-09). While a stream is open there is another process, and this one may be a copy (C-09).
+pub fn lost_by(
+    state: &ClusterState,
+    client: &AgentName,
+    known: &BTreeSet<AttemptId>,
+    is_awaited: impl Fn(AttemptId) -> bool,
+) -> Vec<(AttemptId, Order)> {
+    let lost = state.running_on(client).filter_map(|job| {
+        let running = job.running.as_ref().filter(|running| running.marked)?;
+        let id = job.running_id()?;
+        let is_lost = job.client == *client
+            && job.state != JobState::Stopping
+            && !known.contains(&id)
+            && is_awaited(id);
+        let order = Order::Admit {
+            job: job.id,
+            attempt: running.attempt,
+            media_start: state.agent(&running.media_agent)?.start_id.clone(),
+        };
+        is_lost.then_some((id, order))
+    });
+    lost.collect()
 }
 
 /// The acknowledgement that follows from the reply to committed events. There is none before the commit.

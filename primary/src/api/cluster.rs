@@ -19,8 +19,9 @@ use crate::{rejoin, view};
 impl Cluster for Api {
     async fn status(&self, _: Request<ClusterStatusRequest>) -> Result<Response<ClusterStatus>, Status> {
         let raft = self.brain.raft().status();
-        let old = self.registry_if_leading().map(Registry::without_nonces);
-        let old = old.unwrap_or_default();
+        let registry = self.registry_if_leading();
+        let old = registry.map(Registry::without_nonces).unwrap_or_default();
+        let storage = registry.map(Registry::storage_problems).unwrap_or_default();
         let state = self.brain.read();
         Ok(Response::new(ClusterStatus {
             cluster_id: state
@@ -45,7 +46,7 @@ impl Cluster for Api {
                 Some(StopReason::Excluded(exclusion)) => rejoin::of_exclusion(&exclusion, &self.config),
                 _ => String::new(),
             },
-            alarms: view::alarm::all(&state, &old),
+            alarms: view::alarm::all(&state, &old, &storage),
         }))
     }
 
@@ -57,6 +58,11 @@ impl Cluster for Api {
             .map_err(|error| Status::unauthenticated(error.to_string()))?
             .to_string();
         let AcknowledgeAlarmRequest { request_id, number } = request.into_inner();
+        self.fresh(false).await?;
+        if !self.brain.read().has_alarm(number) {
+            let text = format!("there is no alarm {number}; `cluster status` shows those there are");
+            return Err(Status::not_found(text));
+        }
         self.submit(request_id, Command::AcknowledgeAlarm { number, by })
             .await?;
         Ok(Response::new(AcknowledgeAlarmResponse {}))

@@ -69,11 +69,8 @@ impl RestorePoints for Api {
         let request = request.into_inner();
         self.fresh(false).await?;
         let id = self.find_restore_point(&request.restore_point)?;
-        let (agent, path) = self.who_reads(&id, request.path)?;
-        let question = question::Body::ListFiles(ListFilesQuestion {
-            snapshot: id.to_wire(),
-            path,
-        });
+        let (agent, asked) = self.who_reads(&id, request.path)?;
+        let question = question::Body::ListFiles(asked);
         let answers = self
             .registry
             .ask(&agent, question)
@@ -114,13 +111,17 @@ impl Api {
         }
     }
 
-    /// A connected media agent that reaches the restore point, and the path to list.
-    fn who_reads(&self, id: &SnapshotId, path: String) -> Result<(AgentName, String), Status> {
+    /// A connected media agent that reaches the restore point, and what it is asked.
+    fn who_reads(&self, id: &SnapshotId, path: String) -> Result<(AgentName, ListFilesQuestion), Status> {
         let state = self.brain.read();
         let point = state
             .restore_point(id)
             .ok_or_else(|| errors::not_found("restore point", &id.to_string()))?;
-        let path = if path.is_empty() { point.item.clone() } else { path };
+        let asked = ListFilesQuestion {
+            snapshot: id.to_wire(),
+            path: if path.is_empty() { point.item.clone() } else { path },
+            content: Some(view::job::content(point)),
+        };
         let agents = state
             .storage_unit(&point.storage_unit)
             .map(|unit| unit.media_agents.as_slice())
@@ -145,7 +146,7 @@ impl Api {
                 },
             )
         })?;
-        Ok((agent, path))
+        Ok((agent, asked))
     }
 }
 

@@ -5,7 +5,7 @@ use outlast_proto::convert::InvalidField;
 use outlast_proto::v1::{self, journal_event::What};
 use outlast_proto::words::{
     AttemptId, Counters, Exception, ItemNumber, ItemOutcome, Severity, SnapshotId, StartId, StatusCode,
-    Stopped, Timestamp,
+    Stopped, Timestamp, TreeId,
 };
 
 /// Longest text taken over from an agent; the rest is cut off.
@@ -103,6 +103,7 @@ fn parse_item_ended(item: v1::ItemEnded) -> Result<EventKind, InvalidField> {
         snapshot,
         error,
         adopted: item.adopted,
+        tree: TreeId::from_wire("item_ended.tree", &item.tree)?,
     })
 }
 
@@ -116,7 +117,8 @@ fn code(field: &'static str, number: u32) -> Result<StatusCode, InvalidField> {
         .map_err(|_| InvalidField::new(field, "is no status code"))
 }
 
-fn text(mut text: String) -> String {
+/// A text of an agent, within the limit.
+pub(super) fn text(mut text: String) -> String {
     if text.len() > MAX_TEXT {
         let end = (0..=MAX_TEXT)
             .rev()

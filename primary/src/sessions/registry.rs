@@ -23,6 +23,8 @@ struct Entry {
     /// Since the watchdog last asked.
     was_heard: bool,
     free_bytes: Option<u64>,
+    /// Why its storage unit cannot be used; empty: nothing is known against it.
+    storage_problem: String,
     questions: BTreeMap<u64, Asker>,
 }
 
@@ -110,6 +112,7 @@ impl Registry {
             last_seen: now,
             was_heard: true,
             free_bytes: None,
+            storage_problem: String::new(),
             questions: BTreeMap::new(),
         };
         if let Some(old) = inner.sessions.insert(agent.clone(), entry) {
@@ -159,6 +162,14 @@ impl Registry {
         let inner = self.lock();
         let old = inner.sessions.iter().filter(|(_, entry)| !entry.carries_nonces);
         old.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Media agents whose storage unit cannot be used, each with the reason.
+    pub(crate) fn storage_problems(&self) -> Vec<(AgentName, String)> {
+        let inner = self.lock();
+        let sick = (inner.sessions.iter()).filter(|(_, entry)| !entry.storage_problem.is_empty());
+        sick.map(|(name, entry)| (name.clone(), entry.storage_problem.clone()))
+            .collect()
     }
 
     /// Whether an agent is here.
@@ -225,9 +236,12 @@ impl Place {
         self.with(|entry| (entry.last_seen, entry.was_heard) = (now, true));
     }
 
-    /// The agent reported the free bytes of its storage unit.
-    pub(crate) fn report_free(&self, free: u64) {
-        self.with(|entry| entry.free_bytes = Some(free));
+    /// The agent reported on its storage unit: the free bytes, if they are known, and why it cannot be used.
+    pub(crate) fn report_storage(&self, free: Option<u64>, problem: String) {
+        self.with(|entry| {
+            entry.free_bytes = free.or(entry.free_bytes);
+            entry.storage_problem = problem;
+        });
     }
 
     /// Hands an answer to whoever asked. An asker that does not read gets no more: the session goes on without it.

@@ -1,9 +1,11 @@
 //! One open session: reports up, orders and acknowledgements down.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use outlast_core::orders::Order;
-use outlast_core::session::{Said, acknowledgement};
+use outlast_core::rows::Job;
+use outlast_core::session::{Said, acknowledgement, lost_by};
 use outlast_core::{Command, Reply};
 use outlast_kit::errors;
 use outlast_proto::v1::{
@@ -36,6 +38,8 @@ pub(super) struct Serve {
     said: Said,
     /// How many entries the last mark is of.
     marked: u64,
+    /// Attempts that the agent's process knows of: those its hello said it runs, and those it was given in this session.
+    known: BTreeSet<AttemptId>,
 }
 
 /// Why a session ends.
@@ -52,7 +56,7 @@ impl Serve {
         live: Live,
         (agent, clock): (AgentName, AgentClock),
         place: Place,
-        down: mpsc::Sender<Result<PrimaryMessage, Status>>,
+        (down, known): (mpsc::Sender<Result<PrimaryMessage, Status>>, BTreeSet<AttemptId>),
     ) -> Self {
         Self {
             brain,
@@ -63,6 +67,7 @@ impl Serve {
             down,
             said: Said::default(),
             marked: 0,
+            known,
         }
     }
 
@@ -92,6 +97,7 @@ impl Serve {
                 _ = marks.tick() => {
                     self.send_mark().await?;
                     self.send_refusals().await?;
+                    self.send_lost_tickets().await?;
                 }
                 () = over.begun() => return Err(End::Told(view::errors::not_leader_of(&self.brain))),
             }
@@ -152,9 +158,8 @@ impl Serve {
     }
 
     fn take_presence(&self, presence: Presence) {
-        if let Some(free) = presence.free_bytes {
-            self.place.report_free(free);
-        }
+        self.place
+            .report_storage(presence.free_bytes, events::text(presence.storage_problem));
         for progress in presence.attempts {
             let Ok(id) = AttemptId::of_message(progress.attempt.as_ref()) else {
                 continue;
@@ -211,7 +216,31 @@ impl Serve {
         };
         for (order, body) in orders {
             self.send(body).await?;
+            if let Order::Admit { job, .. } = &order {
+                let id = self.brain.read().job(*job).and_then(Job::running_id);
+                self.known.extend(id);
+            }
             self.said.say(order);
+        }
+        Ok(())
+    }
+
+    async fn send_lost_tickets(&mut self) -> Result<(), End> {
+        let is_awaited = |id: AttemptId| {
+            let report = self.live.of(id.job, id.attempt);
+            report.is_some_and(|report| report.awaits_client)
+        };
+        let lost: Vec<_> = {
+            let state = self.brain.read();
+            let lost = lost_by(&state, &self.agent, &self.known, is_awaited);
+            lost.into_iter()
+                .filter_map(|(id, order)| Some((id, message_of(&state, &order)?)))
+                .collect()
+        };
+        for (id, body) in lost {
+            tracing::info!(attempt = %id, client = %self.agent, "the client has lost a ticket and gets it again");
+            self.send(body).await?;
+            self.known.insert(id);
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use outlast_kit::identity::Identity;
 use outlast_kit::tasks::Tasks;
 use outlast_proto::v1::agent_session_server::AgentSession;
 use outlast_proto::v1::{AgentMessage, Hello, PrimaryMessage, agent_message, primary_message};
-use outlast_proto::words::Timestamp;
+use outlast_proto::words::{AttemptId, Timestamp};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -73,7 +73,12 @@ impl AgentSession for SessionService {
         // An agent that has to begin a new journal comes back with it.
         if !new_journal {
             let agent = (hello.name, clock);
-            let session = serve::Serve::new(self.brain.clone(), self.live.clone(), agent, place, down);
+            let known = said.running.iter();
+            let known = known
+                .filter_map(|id| AttemptId::of_message(Some(id)).ok())
+                .collect();
+            let session =
+                serve::Serve::new(self.brain.clone(), self.live.clone(), agent, place, (down, known));
             self.tasks
                 .spawn(format!("session of {}", identity.name), session.run(up));
         }

@@ -7,6 +7,8 @@ use outlast_proto::words::{ItemOutcome, Seconds};
 use prost::Message as _;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
+use crate::view;
+
 /// How long a ticket may be shown for the first time.
 const GOOD_FOR: Seconds = Seconds(24 * 3600);
 
@@ -41,6 +43,9 @@ pub fn issue(state: &ClusterState, job: &Job, running: &Running) -> Option<Signe
             paths: request.paths.clone(),
             to: request.to.clone(),
             overwrite: request.overwrite.to_wire(),
+            content: state
+                .restore_point(&request.restore_point)
+                .map(view::job::content),
         }),
     };
     let ticket = Ticket {

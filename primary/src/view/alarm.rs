@@ -7,10 +7,17 @@ use outlast_proto::v1;
 use outlast_proto::words::AgentName;
 
 /// Those that stay until somebody has read them, and those of the agents that are here.
-pub(crate) fn all(state: &ClusterState, without_nonces: &[AgentName]) -> Vec<v1::Alarm> {
+pub(crate) fn all(
+    state: &ClusterState,
+    without_nonces: &[AgentName],
+    storage: &[(AgentName, String)],
+) -> Vec<v1::Alarm> {
     let kept = state.open_alarms().map(|(number, alarm)| set_back(number, alarm));
     let old = without_nonces.iter().filter(|_| state.has_nonces());
-    kept.chain(old.map(old_agent)).collect()
+    let units = storage
+        .iter()
+        .map(|(agent, problem)| storage_unit(agent, problem));
+    kept.chain(old.map(old_agent)).chain(units).collect()
 }
 
 fn set_back(number: u32, alarm: &Alarm) -> v1::Alarm {
@@ -51,6 +58,18 @@ fn old_agent(agent: &AgentName) -> v1::Alarm {
         text: format!(
             "the program of agent {agent} is too old for this group: it does not say which job of a number it speaks of, so nothing it \
              reports of a job counts, and it gets no new one; install the primary's version on its host"
+        ),
+        said_by: vec![agent.to_string()],
+    }
+}
+
+fn storage_unit(agent: &AgentName, problem: &str) -> v1::Alarm {
+    v1::Alarm {
+        number: 0,
+        kind: "storage_unit".to_owned(),
+        since: None,
+        text: format!(
+            "media agent {agent} cannot use its storage unit, and jobs that run there fail until it can: {problem}; `outlast help code 2106`"
         ),
         said_by: vec![agent.to_string()],
     }

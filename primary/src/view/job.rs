@@ -4,7 +4,7 @@ use outlast_core::dispatch::{Presence, why_waiting};
 use outlast_core::rows::{Detail, ItemRow, Job, JobTask, Running};
 use outlast_core::{ClusterState, rows::RestorePoint};
 use outlast_proto::v1;
-use outlast_proto::words::{JobState, SnapshotId};
+use outlast_proto::words::{JobState, SnapshotId, TreeId};
 
 use super::history;
 use crate::live::Live;
@@ -131,15 +131,15 @@ fn waiting_for_stop(presence: &Presence, job: &Job) -> Option<v1::Waiting> {
 /// What the media agent says that it waits for while the attempt is active; before, its client.
 fn standing_still(live: &Live, job: &Job) -> Option<v1::Waiting> {
     let running = job.running.as_ref()?;
-    let reason = live.of(job.id, running.attempt)?.waiting;
-    (!reason.is_empty()).then(|| v1::Waiting {
-        reason,
+    let report = live.of(job.id, running.attempt)?;
+    (!report.waiting.is_empty()).then(|| v1::Waiting {
+        reason: report.waiting,
         r#for: if running.client_admitted {
             running.media_agent.to_string()
         } else {
             job.client.to_string()
         },
-        until: None,
+        until: report.waiting_until,
     })
 }
 
@@ -195,6 +195,15 @@ pub(crate) fn detail(detail: &Detail) -> v1::Detail {
         severity: detail.severity.to_wire(),
         host: detail.host.clone(),
         text: detail.text.clone(),
+    }
+}
+
+/// What a restore point was when it was committed.
+pub(crate) fn content(point: &RestorePoint) -> v1::Content {
+    v1::Content {
+        tree: point.tree.map(TreeId::to_wire).unwrap_or_default(),
+        files: point.files,
+        bytes: point.bytes,
     }
 }
 

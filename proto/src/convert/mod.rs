@@ -126,26 +126,35 @@ impl From<&v1::Counters> for words::Counters {
     }
 }
 
-impl words::SnapshotId {
-    /// The id in a bytes field; none if the field is empty.
-    ///
-    /// # Errors
-    /// [`InvalidField`] unless it has 32 bytes.
-    pub fn from_wire(field: &'static str, bytes: &[u8]) -> Result<Option<Self>, InvalidField> {
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        let id = bytes
-            .try_into()
-            .map_err(|_| InvalidField::new(field, "is no snapshot id of 32 bytes"))?;
-        Ok(Some(Self(id)))
-    }
+macro_rules! hash_ids {
+    ($($name:ident, $what:literal;)+) => {
+        $(impl words::$name {
+            /// The id in a bytes field; none if the field is empty.
+            ///
+            /// # Errors
+            /// [`InvalidField`] unless it has 32 bytes.
+            pub fn from_wire(field: &'static str, bytes: &[u8]) -> Result<Option<Self>, InvalidField> {
+                if bytes.is_empty() {
+                    return Ok(None);
+                }
+                let id = bytes
+                    .try_into()
+                    .map_err(|_| InvalidField::new(field, concat!("is no ", $what, " of 32 bytes")))?;
+                Ok(Some(Self(id)))
+            }
 
-    /// The id as a bytes field.
-    #[must_use]
-    pub fn to_wire(self) -> bytes::Bytes {
-        bytes::Bytes::copy_from_slice(&self.0)
-    }
+            /// The id as a bytes field.
+            #[must_use]
+            pub fn to_wire(self) -> bytes::Bytes {
+                bytes::Bytes::copy_from_slice(&self.0)
+            }
+        })+
+    };
+}
+
+hash_ids! {
+    SnapshotId, "snapshot id";
+    TreeId, "tree id";
 }
 
 #[cfg(test)]

@@ -120,44 +120,41 @@ text_id!(/// Chosen at random by an agent process when it starts (F-10, C-09).
 text_id!(/// Chosen at random when a media agent begins a new journal.
     JournalId);
 
-/// The id of a restic snapshot: 32 bytes, written as 64 hex digits. Also the id of a restore point.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct SnapshotId(pub [u8; 32]);
+macro_rules! hash_id {
+    ($(#[$meta:meta])* $name:ident) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(pub [u8; 32]);
 
-impl fmt::Display for SnapshotId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str(&hex::encode(self.0)) }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { fmt::Display::fmt(self, f) }
+        }
+        impl FromStr for $name {
+            type Err = hex::FromHexError;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let mut bytes = [0; 32];
+                hex::decode_to_slice(text, &mut bytes)?;
+                Ok(Self(bytes))
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = hex::FromHexError;
+            fn try_from(text: String) -> Result<Self, Self::Error> { text.parse() }
+        }
+        impl From<$name> for String {
+            fn from(id: $name) -> String { id.to_string() }
+        }
+    };
 }
 
-impl fmt::Debug for SnapshotId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for SnapshotId {
-    type Err = hex::FromHexError;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes)?;
-        Ok(Self(bytes))
-    }
-}
-
-impl TryFrom<String> for SnapshotId {
-    type Error = hex::FromHexError;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<SnapshotId> for String {
-    fn from(id: SnapshotId) -> String {
-        id.to_string()
-    }
-}
+hash_id!(/// The id of a restic snapshot: 32 bytes, written as 64 hex digits. Also the id of a restore point.
+    SnapshotId);
+hash_id!(/// The id of a snapshot's root tree: it stands for everything that is in the snapshot, and for nothing that is said about it.
+    TreeId);
 
 #[cfg(test)]
 mod tests {

@@ -19,7 +19,7 @@ pub use attempt_id::{AttemptId, InvalidKey, InvalidNonce, JobKey, JobNonce};
 pub use code::{CODES, CodeEntry, StatusCode};
 pub use ids::{
     AgentName, Attempt, InvalidName, JobId, JournalId, PolicyName, PoolName, RequestId, SnapshotId, StartId,
-    StorageUnitName,
+    StorageUnitName, TreeId,
 };
 pub use item::{Exception, ItemNumber, ItemOutcome, MAX_EXCEPTIONS};
 pub use job::{

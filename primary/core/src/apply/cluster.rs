@@ -13,8 +13,9 @@ use crate::state::ClusterState;
 /// own version has come to it. That is raised by an entry, once all members speak the new one.
 ///
 /// 2: jobs have nonces (S-12b), and their exceptions survive a change of attempt (S-02). 3: jobs say who submitted them, and how
-/// many files a restore left alone. 4: reigns of leaders and alarms, by which the group notices that it was set back (S-12b).
-pub const CLUSTER_VERSION: u32 = 4;
+/// many files a restore left alone. 4: reigns of leaders and alarms, by which the group notices that it was set back (S-12b). 5: restore points name
+/// the tree of their snapshot.
+pub const CLUSTER_VERSION: u32 = 5;
 
 /// From this version on jobs say who submitted them, and numbers what was left alone.
 pub const JOBS_SAY_BY_WHOM: u32 = 3;
@@ -26,6 +27,9 @@ const EXCEPTIONS_OF_ITEMS: u32 = 2;
 
 /// From this version on reigns and entries are counted, and alarms raised.
 const SET_BACKS: u32 = 4;
+
+/// From this version on restore points name the tree of their snapshot.
+const TREES: u32 = 5;
 
 /// Of a cluster that was founded by a program that did not say what it speaks.
 pub(super) const FOUNDING_VERSION: u32 = 1;
@@ -79,6 +83,11 @@ impl ClusterState {
     pub(crate) fn keeps_exceptions(&self) -> bool {
         let version = self.cluster().map(|cluster| cluster.version);
         version.is_some_and(|version| version >= EXCEPTIONS_OF_ITEMS)
+    }
+
+    /// Whether restore points name the tree of their snapshot, in this cluster version.
+    pub(super) fn names_trees(&self) -> bool {
+        self.cluster().is_some_and(|cluster| cluster.version >= TREES)
     }
 
     /// Whether the group notices that it was set back, in this cluster version.

@@ -2,7 +2,7 @@
 
 use outlast_proto::words::{
     AgentName, Attempt, CompletionStatus, Counters, Exception, ItemNumber, ItemOutcome, JobEvent, JobId,
-    JobState, MAX_EXCEPTIONS, Severity, SnapshotId, StatusCode, Stopped, Timestamp,
+    JobState, MAX_EXCEPTIONS, Severity, SnapshotId, StatusCode, Stopped, Timestamp, TreeId,
 };
 
 use crate::event::{EventKind, JobError, JournalEvent};
@@ -19,6 +19,13 @@ struct End {
     error: Option<JobError>,
     counters: Counters,
     stopped: Option<Stopped>,
+}
+
+/// The snapshot that an item left.
+struct Left {
+    id: SnapshotId,
+    time: Timestamp,
+    tree: Option<TreeId>,
 }
 
 impl ClusterState {
@@ -130,6 +137,7 @@ impl ClusterState {
             snapshot,
             error,
             adopted,
+            tree,
         } = &event.what
         else {
             return;
@@ -145,7 +153,12 @@ impl ClusterState {
         if !self.says_by_whom() {
             of_item.left_alone = 0;
         }
-        let committed = self.commit_restore_point(event, *item, snapshot.as_ref(), counters);
+        let left = snapshot.as_ref().map(|(id, time)| Left {
+            id: *id,
+            time: *time,
+            tree: tree.filter(|_| self.names_trees()),
+        });
+        let committed = left.and_then(|left| self.commit_restore_point(event, *item, left, counters));
         self.change_job(event.job, |job| {
             if let Some(row) = job.items.get_mut(item.0 as usize) {
                 row.outcome = *outcome;
@@ -185,10 +198,10 @@ impl ClusterState {
         &mut self,
         event: &JournalEvent,
         item: ItemNumber,
-        snapshot: Option<&(SnapshotId, Timestamp)>,
+        left: Left,
         counters: &Counters,
     ) -> Option<SnapshotId> {
-        let (id, time) = snapshot?;
+        let id = left.id;
         if let Some(first) = self.indexes.by_job_item.get(&(event.job, item)) {
             return Some(*first);
         }
@@ -201,7 +214,7 @@ impl ClusterState {
             .as_ref()?
             .storage_unit
             .clone();
-        if !matches!(job.task, JobTask::Backup { .. }) || self.restore_points.get(id).is_some() {
+        if !matches!(job.task, JobTask::Backup { .. }) || self.restore_points.get(&id).is_some() {
             return None;
         }
         let point = RestorePoint {
@@ -211,13 +224,14 @@ impl ClusterState {
             client: job.client.clone(),
             item_number: item,
             item: job.items.get(item.0 as usize)?.path.clone(),
-            time: *time,
+            time: left.time,
             files: counters.files,
             bytes: counters.bytes,
             storage_unit: unit,
+            tree: left.tree,
         };
-        self.add_restore_point(*id, point);
-        Some(*id)
+        self.add_restore_point(id, point);
+        Some(id)
     }
 
     fn note_checkpoint(&mut self, job: JobId, snapshot: SnapshotId, at: Timestamp) {

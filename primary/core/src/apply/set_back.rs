@@ -49,6 +49,12 @@ impl ClusterState {
         open.map(|(number, alarm)| (*number, alarm))
     }
 
+    /// Whether there is, or was, an alarm of this number.
+    #[must_use]
+    pub fn has_alarm(&self, number: u32) -> bool {
+        self.alarms.get(&number).is_some()
+    }
+
     /// Whether the number of a job that an agent says it knows is too far above those given out to be believed.
     #[must_use]
     pub fn is_too_far(&self, job: JobId) -> bool {

@@ -2,7 +2,7 @@
 
 use outlast_proto::words::{
     AgentName, Attempt, CompletionStatus, Counters, Exception, ItemNumber, ItemOutcome, JobId, PolicyName,
-    Severity, SnapshotId, StatusCode, Stopped, StorageUnitName, Timestamp,
+    Severity, SnapshotId, StatusCode, Stopped, StorageUnitName, Timestamp, TreeId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +77,9 @@ pub struct RestorePoint {
     pub bytes: u64,
     /// Where it lies.
     pub storage_unit: StorageUnitName,
+    /// The root tree of its snapshot, which tells it from whatever somebody puts in its place; none for one of before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<TreeId>,
 }
 
 /// A time-stamped line about a job.

@@ -2,8 +2,11 @@
 
 use outlast_core::dispatch::{candidate, plan, why_waiting};
 use outlast_core::orders::{Order, owed_to};
+use outlast_core::session::lost_by;
 use outlast_core::{Command, EventKind};
-use outlast_proto::words::{Attempt, CompletionStatus, ItemOutcome, JobId, JobState, StartId, StatusCode};
+use outlast_proto::words::{
+    AgentName, Attempt, AttemptId, CompletionStatus, ItemOutcome, JobId, JobState, StartId, StatusCode,
+};
 
 use crate::world::{World, agent, ended, marked};
 
@@ -219,4 +222,37 @@ fn s12a_a_queued_job_that_had_attempts_ends_with_one_that_never_began() {
         (attempt.next(), CompletionStatus::Canceled, false),
     ];
     assert_eq!(said, expected);
+}
+
+/// It has forgotten what it was told, and would be waited for in vain.
+#[test]
+fn t90_f09_a_client_that_lost_its_tickets_gets_them_again_while_it_is_waited_for() {
+    let mut world = World::new();
+    let (job, attempt, media) = world.running_job();
+    let client = world.state.job(job).unwrap().client.clone();
+    let id = world.state.job(job).unwrap().running_id().unwrap();
+    let lost = |world: &World, agent: &AgentName, known: &[AttemptId], is_awaited: bool| {
+        let known = known.iter().copied().collect();
+        let lost = lost_by(&world.state, agent, &known, |_| is_awaited);
+        lost.into_iter().map(|(id, _)| id).collect::<Vec<_>>()
+    };
+    assert_eq!(lost(&world, &client, &[], true), [id]);
+    let other = AttemptId {
+        attempt: Attempt(attempt.0 + 1),
+        ..id
+    };
+    assert_eq!(lost(&world, &client, &[other], true), [id]);
+    assert_eq!(lost(&world, &client, &[id], true), []);
+    assert_eq!(
+        lost(&world, &client, &[], false),
+        [],
+        "there is another process, whose copy this is"
+    );
+    assert_eq!(lost(&world, &media, &[], true), []);
+    world.finish(
+        job,
+        &[ItemOutcome::Done, ItemOutcome::Done],
+        StatusCode::SUCCESSFUL,
+    );
+    assert_eq!(lost(&world, &client, &[], true), []);
 }

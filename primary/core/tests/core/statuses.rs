@@ -255,6 +255,7 @@ fn f04_a_second_restore_point_of_an_item_is_refused() {
         )),
         error: None,
         adopted: false,
+        tree: None,
     };
     world.event(&media, job, first, second);
     let points: Vec<_> = world.state.restore_points().map(|(id, _)| *id).collect();

@@ -141,3 +141,21 @@ fn s14e_who_asked_and_what_was_left_alone_are_kept_once_all_members_know_them() 
         assert_eq!(is_named, is_kept, "version {version}");
     }
 }
+
+/// Members of before would have other rows.
+#[test]
+fn t90_a_restore_point_names_the_tree_of_its_snapshot_from_the_version_on_that_knows_it() {
+    for (version, is_kept) in [(4, false), (5, true)] {
+        let mut world = World::speaking(version);
+        let (job, attempt, media) = world.running_job();
+        let item = ItemNumber(0);
+        let ended = item_ended(job, item, ItemOutcome::Done);
+        world.event(&media, job, attempt, ended);
+        let (_, point) = world.state.restore_points().next().unwrap();
+        assert_eq!(point.tree.is_some(), is_kept, "version {version}");
+        let names = |row: &[u8]| row.windows(4).any(|part| part == b"tree");
+        let rows = world.state.take_changes();
+        let is_named = (rows.iter()).any(|(_, row)| names(row.as_deref().unwrap_or_default()));
+        assert_eq!(is_named, is_kept, "version {version}");
+    }
+}

@@ -6,7 +6,7 @@ use outlast_core::invariants::violations;
 use outlast_core::{AgentHello, ClusterState, Command, Entry, EventKind, JournalEvent, Reply};
 use outlast_proto::words::{
     AgentKind, AgentName, Attempt, Counters, ItemNumber, ItemOutcome, JobId, JobNonce, JournalId, Policy,
-    RequestId, SnapshotId, StartId, StatusCode, Timestamp,
+    RequestId, SnapshotId, StartId, StatusCode, Timestamp, TreeId,
 };
 
 pub(crate) const MEDIA: [&str; 2] = ["media-1", "media-2"];
@@ -309,6 +309,7 @@ pub(crate) fn item_ended(job: JobId, item: ItemNumber, outcome: ItemOutcome) -> 
         snapshot,
         error,
         adopted: false,
+        tree: snapshot.map(|_| TreeId([7; 32])),
     }
 }
 

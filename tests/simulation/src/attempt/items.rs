@@ -38,5 +38,6 @@ pub(super) fn item_ended(item: u32, snapshot: SnapshotId, counters: &Counters, a
         snapshot_time: None,
         error: None,
         adopted,
+        tree: bytes::Bytes::new(),
     })
 }
