@@ -28,6 +28,7 @@ use super::throttle::Throttle;
 use crate::host::beneath::Beneath;
 use crate::host::given_stamps::may_be_given;
 use crate::host::holes::Holes;
+use crate::host::identity;
 use crate::host::node::{Seen, kind, node};
 use crate::host::open::open_to_read;
 use crate::host::owners::Owners;
@@ -458,6 +459,7 @@ impl Reader {
         Node {
             number: file.number,
             xattrs: xattrs::of_open(open).unwrap_or_default().attributes,
+            device_id: identity::device_id_of_open(open, stat),
             ..node(&file.name, stat, &self.shared.owners)
         }
     }

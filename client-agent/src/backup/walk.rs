@@ -22,6 +22,7 @@ use super::repository::OwnRepository;
 use super::root::Root;
 use super::sink::{LeftOut, Met, Sink};
 use crate::host::beneath::{Beneath, open_folder};
+use crate::host::identity;
 use crate::host::node::{Seen, kind, node};
 use crate::host::owners::Owners;
 use crate::host::paths::{is_entry_name, join, shown};
@@ -267,6 +268,7 @@ impl<'a> Walk<'a> {
         }
         let found = xattrs::of_entry(folder, &name);
         let mut described = self.described(&relative, &name, stat, found)?;
+        described.device_id = identity::device_id_of_entry(folder, &name, stat);
         if self.levels.is_empty() {
             // The item itself is called what the policy calls it, also where a link led to it.
             described.name = self.root.name.clone().into();

@@ -4,6 +4,7 @@ pub(crate) mod beneath;
 pub(crate) mod errors;
 pub(crate) mod given_stamps;
 pub(crate) mod holes;
+pub(crate) mod identity;
 pub(crate) mod node;
 pub(crate) mod open;
 pub(crate) mod owners;

@@ -19,6 +19,11 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// Seconds and nanoseconds.
+    pub(crate) fn modified(&self) -> (i64, u32) {
+        self.modified
+    }
+
     pub(crate) fn of(stat: &Stat) -> Self {
         Self {
             size: size(stat),
@@ -30,7 +35,7 @@ impl Seen {
     }
 }
 
-/// The node of a stat, without number, link target and extended attributes.
+/// The node of a stat, without number, link target and extended attributes. Of what is no directory, [`super::identity`] knows the device.
 pub(crate) fn node(name: &[u8], stat: &Stat, owners: &Owners) -> Node {
     let kind = kind(stat);
     let is_device = matches!(kind, NodeType::CharacterDevice | NodeType::BlockDevice);

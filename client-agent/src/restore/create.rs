@@ -11,6 +11,18 @@ use super::content::{Writing, remove_leftover};
 use super::metadata::{self, Problem};
 use crate::unfinished::temporary_name;
 
+/// Why nothing can be what `node` says, wherever it is made.
+pub(super) fn impossible(node: &Node) -> Option<String> {
+    let is_device = matches!(node.r#type(), NodeType::CharacterDevice | NodeType::BlockDevice);
+    (is_device && node.device > u32::MAX.into()).then(|| {
+        format!(
+            "it cannot be made: the restore point says that it is the device {}, and {} is the highest number of one",
+            node.device,
+            u32::MAX
+        )
+    })
+}
+
 /// Makes `node` in `folder` under its temporary name, which is returned with what could not be set.
 pub(super) fn create(
     folder: &std::sync::Arc<OwnedFd>,

@@ -14,6 +14,7 @@ use rustix::fs::{
 use rustix::io::{Errno, pread};
 
 use super::content::{PieceBuffer, Writing};
+use super::names::OneFile;
 use super::pulse::Pulse;
 use crate::attempt::Ends;
 use crate::host::beneath::Beneath;
@@ -43,9 +44,9 @@ pub(super) enum Linked {
     CopyOf(Place, Errno),
 }
 
-/// The nodes with several names, by the device and inode they had.
+/// The nodes with several names.
 #[derive(Default)]
-pub(super) struct Links(HashMap<(u64, u64), Vec<Place>>);
+pub(super) struct Links(HashMap<OneFile, Vec<Place>>);
 
 impl Place {
     pub(super) fn new(folder: &Arc<[u8]>, name: &[u8], there: Stat) -> Self {
@@ -69,7 +70,7 @@ impl Place {
 impl Links {
     /// An inode of `node` is there.
     pub(super) fn add(&mut self, node: &Node, place: Place) {
-        let places = self.0.entry((node.device_id, node.inode)).or_default();
+        let places = self.0.entry(OneFile::of(node)).or_default();
         if places.len() == MOST_PLACES {
             places.remove(0);
         }
@@ -84,7 +85,7 @@ impl Links {
         folder: &OwnedFd,
         temporary: &[u8],
     ) -> Result<Option<Linked>, Errno> {
-        let Some(places) = self.0.get(&(node.device_id, node.inode)) else {
+        let Some(places) = self.0.get(&OneFile::of(node)) else {
             return Ok(None);
         };
         let mut cause = None;

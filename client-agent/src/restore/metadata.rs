@@ -113,9 +113,17 @@ fn owned(
     chown: impl FnOnce(Option<Uid>, Option<Gid>) -> Result<(), Errno>,
 ) -> Mode {
     let user = rustix::process::geteuid();
-    let is_owned = if user.is_root() && node.uid != NOBODY && node.gid != NOBODY {
-        let set = chown(Some(Uid::from_raw(node.uid)), Some(Gid::from_raw(node.gid)));
-        let is_owned = set.is_ok();
+    let is_owned = if user.is_root() {
+        let [uid, gid] = [node.uid, node.gid].map(|number| (number != NOBODY).then_some(number));
+        for (what, given) in [("owner", uid), ("group", gid)] {
+            if given.is_none() {
+                problems.push(impossible(format!(
+                    "its {what}, {NOBODY}, is a number that no file can have"
+                )));
+            }
+        }
+        let set = chown(uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+        let is_owned = set.is_ok() && uid.is_some() && gid.is_some();
         note(problems, "its owner", set);
         is_owned
     } else {
@@ -157,8 +165,13 @@ fn note(problems: &mut Vec<Problem>, what: &str, set: Result<(), Errno>) {
 }
 
 fn impossible_times() -> Problem {
+    impossible("its times are impossible".to_owned())
+}
+
+/// What nothing can be given, wherever it is restored.
+fn impossible(what: String) -> Problem {
     Problem {
-        what: "its times are impossible".to_owned(),
+        what,
         kind: String::new(),
         error: None,
     }

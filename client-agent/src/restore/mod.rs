@@ -11,6 +11,7 @@ mod filled;
 mod folder;
 mod links;
 mod metadata;
+mod names;
 mod place;
 mod pulse;
 mod queue;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use outlast_proto::v1::{FileData, FileEnd, Node};
+use outlast_proto::words::limits::MOST_FILE;
 use outlast_proto::words::{JobKey, StatusCode};
 use prost::Message as _;
 use rustix::io::Errno;
@@ -104,8 +105,8 @@ impl Queue {
             self.writing = Some(Err(Told));
             return Ok(());
         };
-        // Zeros cost nothing to say: no more of them than the file is long.
-        let too_many = data.zeros > size.saturating_sub(data.offset);
+        // Zeros cost nothing to say: no more of them than any file is long. What this one is said to have may be wrong.
+        let too_many = data.zeros > MOST_FILE.saturating_sub(data.offset);
         if data.offset != file.position() || too_many {
             file.abandon();
             return Err(Violation::OutOfTurn {
@@ -136,6 +137,13 @@ impl Queue {
                 Ok(Ok(writing)) => {
                     let problems = metadata::of_open(&writing.file, &node);
                     settling.account.problems(&path, problems);
+                    let (said, came) = (node.size, writing.position());
+                    if said != came {
+                        let reason = format!(
+                            "the restore point says that it has {said} bytes, and its content has {came}; that content is restored"
+                        );
+                        settling.account.exception(&path, reason);
+                    }
                     settling.push(Step::File {
                         folder,
                         node,
@@ -191,7 +199,7 @@ impl Queue {
         Some(waiting)
     }
 
-    /// Makes sure that the file `number`, which must be the first, is open; its size.
+    /// Makes sure that the file `number`, which must be the first, is open; the size it is said to have.
     fn open_front(&mut self, number: u64, target: &mut Target) -> Result<u64, Violation> {
         let unknown = Violation::UnknownNode { node: number };
         let Some(Waiting::Content { folder, node }) = self.items.front() else {

@@ -284,6 +284,12 @@ impl Settling {
     }
 
     fn create(&mut self, path: &Arc<[u8]>, node: &Node) {
+        if let Some(reason) = create::impossible(node) {
+            let path = join(path, &node.name);
+            return self
+                .account
+                .failed(&path, StatusCode::TARGET_NOT_WRITABLE, reason);
+        }
         self.ledger.works_in(path);
         let made = self.beneath.folder(path).and_then(|folder| {
             let (temporary, problems) = create::create(&folder, node, self.job)?;

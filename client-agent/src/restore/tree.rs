@@ -1,6 +1,5 @@
 //! The restored tree as it is entered and left: each node is checked, its place looked at, and what is to be done handed on.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use outlast_proto::v1::{FileData, FileEnd, JobError, Node, NodeType, RestoreEnd, WholeFile};
@@ -9,6 +8,7 @@ use rustix::io::Errno;
 
 use super::faults::words;
 use super::folder::{Entered, enter};
+use super::names::{Met, Names};
 use super::place::{Place, found, place};
 use super::queue::{Queue, Target};
 use super::restorer::Order;
@@ -29,7 +29,7 @@ pub(super) struct Tree {
     queue: Queue,
     next_number: u64,
     levels: Vec<Level>,
-    first_names: HashSet<(u64, u64)>,
+    names: Names,
 }
 
 /// A directory that was entered and not left.
@@ -55,7 +55,7 @@ impl Tree {
             queue: Queue::new(order.job, &order.to, Arc::clone(&order.progress)),
             next_number: 0,
             levels: Vec::new(),
-            first_names: HashSet::new(),
+            names: Names::default(),
         }
     }
 
@@ -110,9 +110,13 @@ impl Tree {
         let Some(Entered { path: folder, .. }) = folder.filter(takes) else {
             return Ok(None);
         };
-        let is_further_name = node.links > 1 && !self.first_names.insert((node.device_id, node.inode));
+        let met = self.names.meet(&node);
+        if let Met::Other(why) = &met {
+            let path = join(&folder, &node.name);
+            target.settling.account.exception(&path, why.clone());
+        }
         let mut wanted = None;
-        if is_further_name {
+        if met == Met::Further {
             self.queue.then(Step::Link { folder, node }, target);
         } else if node.r#type() == NodeType::File && node.size > 0 {
             wanted = Some(node.number);

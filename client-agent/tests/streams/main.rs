@@ -5,10 +5,12 @@
 
 mod backup;
 mod breaks;
+mod contradictions;
 mod endings;
 mod health;
 mod items;
 mod limits;
+mod links;
 mod local;
 mod media_agent;
 #[path = "../../../tests/support/proxy.rs"]

@@ -87,6 +87,14 @@ id_type!(
     LockId
 );
 
+/// SHA-256 of the blobs' ids: two files have the same if they were cut into the same blobs.
+pub fn sha256_of_ids(ids: &[BlobId]) -> [u8; 32] {
+    let hashed = ids
+        .iter()
+        .fold(Sha256::new(), |hashed, id| hashed.chain_update(id.as_bytes()));
+    hashed.finalize().into()
+}
+
 /// What a blob holds: a piece of a file, or the list of a directory's entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -26,7 +26,7 @@ mod writer;
 
 pub use compress::{MAX_BLOB, MAX_CHUNK, verify_compressed};
 pub use error::{Damage, ObjectKind, RepositoryError, Result};
-pub use id::{BlobId, BlobKind, IndexId, InvalidId, LockId, PackId, SnapshotId};
+pub use id::{BlobId, BlobKind, IndexId, InvalidId, LockId, PackId, SnapshotId, sha256_of_ids};
 pub use index::{Flawed, IndexLoad};
 pub use lock::{LockGuard, LockHolder, LockInfo, LockOptions};
 pub use outlast_direct_io::AlignedBuffer;

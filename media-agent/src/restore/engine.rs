@@ -12,7 +12,7 @@ use outlast_proto::v1::{
     Stopped, Verdicts, entry,
 };
 use outlast_proto::words::{Counters, StatusCode};
-use outlast_repository::{BlobId, NodeKind, SnapshotId};
+use outlast_repository::{BlobId, BlobKind, NodeKind, SnapshotId};
 use prost::Message as _;
 
 use super::content::Readers;
@@ -252,13 +252,14 @@ impl Engine<'_> {
             }
             Step::Node(node) => {
                 let path = walk.path_of(Some(&node));
-                let Some(message) = node_from_tree(number, &node) else {
+                let Some(mut message) = node_from_tree(number, &node) else {
                     self.except(path, "its type is not known".to_owned())?;
                     return Ok(None);
                 };
                 self.next_number += 1;
                 if node.kind == NodeKind::File {
                     let content = node.content.unwrap_or_default();
+                    self.fit_size(&mut message, &content, &path)?;
                     batch.files.push(File {
                         number,
                         path,
@@ -268,6 +269,28 @@ impl Engine<'_> {
                 entry::Kind::Node(message)
             }
         }))
+    }
+
+    /// The content of a file is what counts; a size that is not its length is told and corrected.
+    fn fit_size(&mut self, file: &mut v1::Node, content: &[BlobId], path: &str) -> Result<(), End> {
+        let mut length = 0_u64;
+        for run in content.chunk_by(|one, next| one == next) {
+            let Some(each) = self.base.repository.blob_len(BlobKind::Data, &run[0]) else {
+                // It is asked for, whatever it claims, and said to be lost when it is read.
+                file.size = file.size.max(1);
+                return Ok(());
+            };
+            length = length.saturating_add(u64::from(each) * run.len() as u64);
+        }
+        if file.size == length {
+            return Ok(());
+        }
+        let reason = format!(
+            "the restore point says that it has {} bytes, and names content of {length} bytes; that content is restored",
+            file.size
+        );
+        file.size = length;
+        self.except(path.to_owned(), reason)
     }
 
     /// The client's answer to a batch; none if it has said its last word instead.

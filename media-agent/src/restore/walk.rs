@@ -9,6 +9,8 @@ use outlast_repository::{BlobId, Node, NodeKind, Repository, RepositoryError, Tr
 
 use crate::tree_builder::{ItemPath, check_name, is_meant, show_bytes};
 
+const NO_LIST: &str = "the directory names none";
+
 /// One step of the walk.
 #[derive(Debug)]
 pub(super) enum Step {
@@ -105,13 +107,14 @@ impl<'a> Walk<'a> {
     pub(super) fn next(&mut self) -> Result<Option<Step>, RepositoryError> {
         if let Some((subtree, selection)) = self.entered.take() {
             let loaded = match subtree {
-                Some(subtree) => self.repository.open_tree(&subtree),
-                None => Ok(Tree::default().into()),
+                Some(subtree) => self.repository.open_tree(&subtree).map_err(Some),
+                None => Err(None),
             };
             let (nodes, step) = match loaded {
                 Ok(nodes) => (nodes, None),
-                Err(error) if error.is_loss() => (Tree::default().into(), Some(unreadable(&error))),
-                Err(error) => return Err(error),
+                Err(None) => (Tree::default().into(), Some(unreadable(&NO_LIST))),
+                Err(Some(error)) if error.is_loss() => (Tree::default().into(), Some(unreadable(&error))),
+                Err(Some(error)) => return Err(error),
             };
             self.frames.push(Frame { nodes, selection });
             if step.is_some() {
@@ -218,8 +221,13 @@ fn existing(
                 continue;
             };
             found.extend(ends);
-            if let (Selection::Paths(left), Some(subtree)) = (below, node.subtree) {
-                waiting.push((subtree, left));
+            match (below, node.subtree) {
+                (Selection::Paths(left), Some(subtree)) => waiting.push((subtree, left)),
+                // The walk will come here and say so.
+                (Selection::Paths(left), None) if node.kind == NodeKind::Dir => {
+                    found.extend(left.iter().map(|(index, _)| *index));
+                }
+                _ => {}
             }
         }
     }

@@ -5,7 +5,7 @@
 use outlast_proto::v1;
 use outlast_proto::words::limits::{MOST_NAME, MOST_OWNER};
 use outlast_repository::{
-    ExtendedAttribute, Node, NodeKind, Timestamp, go_mode_from_st_mode, st_mode_from_go_mode,
+    ExtendedAttribute, Node, NodeKind, Timestamp, go_mode_from_st_mode, sha256_of_ids, st_mode_from_go_mode,
 };
 
 use super::{BuildError, violation};
@@ -136,7 +136,14 @@ pub(crate) fn node_from_tree(number: u64, node: &Node) -> Option<v1::Node> {
             .collect(),
         on_the_way: false,
         has_holes: node.has_holes(),
+        content_sha256: content_of_names(node).into(),
     })
+}
+
+/// By which a client tells names of one file from others; empty for what has one name or no content.
+fn content_of_names(node: &Node) -> Vec<u8> {
+    let content = node.content.as_deref().filter(|_| node.links > 1);
+    content.map_or_else(Vec::new, |ids| sha256_of_ids(ids).to_vec())
 }
 
 /// Bytes for a person: what is not UTF-8 as `\xNN`.
@@ -175,9 +182,26 @@ fn file_time(time: Timestamp) -> v1::FileTime {
 #[cfg(test)]
 mod tests {
     use outlast_proto::v1::{self, NodeType};
-    use outlast_repository::{Node, NodeKind};
+    use outlast_repository::{BlobId, Node, NodeKind};
 
     use super::{node_from_tree, node_of_message};
+
+    #[test]
+    fn t90_what_names_of_one_file_hold_is_told() {
+        let told = |links, chunks: &[&[u8]]| {
+            let content = chunks.iter().map(|chunk| BlobId::of(chunk)).collect();
+            let node = Node {
+                links,
+                content: Some(content),
+                ..Node::default()
+            };
+            node_from_tree(0, &node).unwrap().content_sha256
+        };
+        assert_eq!(told(1, &[b"a"]), "", "nobody's other name");
+        assert_eq!(told(2, &[b"a", b"b"]), told(3, &[b"a", b"b"]));
+        assert_ne!(told(2, &[b"a", b"b"]), told(2, &[b"b", b"a"]));
+        assert_ne!(told(2, &[b"a"]), told(2, &[]));
+    }
 
     /// Type, what the client says of holes and of the device; what comes back of both.
     #[test]
