@@ -15,7 +15,7 @@ use crate::host::node::Seen;
 const MOST_ENTRIES: usize = 256;
 const MOST_BYTES: usize = 256 << 10;
 
-/// A regular file with content, as the walk saw it.
+/// A regular file that has content or may have some, as the walk saw it.
 #[derive(Debug)]
 pub(super) struct WalkedFile {
     pub(super) number: u64,
@@ -115,7 +115,9 @@ impl Sink for Batcher<'_> {
             self.flush()?;
             self.limits.files.take(0, 1)?;
         }
-        let node = self.numbered(met.node);
+        let mut node = self.numbered(met.node);
+        // Only of a file with a length the content is asked for; what it really has, its end says.
+        node.size = node.size.max(1);
         // Its path may come again, in an exception.
         self.batch.cost += met.folder_path.len() + met.name.len();
         self.batch.files.push(WalkedFile {

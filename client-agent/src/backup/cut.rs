@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use fastcdc::v2020::FastCDC;
-use outlast_proto::words::limits::{MOST_CHUNK, MOST_CHUNKS};
+use outlast_proto::words::limits::{MOST_CHUNK, MOST_CHUNKS, MOST_FILE};
 
 /// Files up to this length are one chunk.
 pub(super) const SHORTEST: usize = 512 << 10;
@@ -29,6 +29,14 @@ impl Rule {
             Self::Evenly
         } else {
             Self::ByContent
+        }
+    }
+
+    /// A longer file could have too many chunks.
+    pub(super) fn most(self) -> u64 {
+        match self {
+            Self::ByContent => FINE_UP_TO,
+            Self::Evenly => MOST_FILE,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod batch;
 mod budget;
+mod content;
 mod cut;
 mod dry_run;
 mod event;
@@ -19,6 +20,7 @@ mod read;
 mod repository;
 mod root;
 mod sink;
+mod sizes;
 mod slab;
 mod throttle;
 mod walk;

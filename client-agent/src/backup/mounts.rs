@@ -6,7 +6,7 @@ use rustix::fs::{AtFlags, Stat, StatxAttributes, StatxFlags, fstatfs, statat, st
 
 /// File systems whose files are a view into the kernel: proc, sysfs, cgroup, cgroup2, devpts, debugfs, tracefs,
 /// securityfs, bpf, configfs, efivarfs, pstore, mqueue, binfmt_misc, selinux, autofs, fusectl, rpc_pipefs, nsfs, smackfs, xenfs, resctrl.
-const PSEUDO: [u64; 22] = [
+pub(super) const PSEUDO: [u64; 22] = [
     0x9fa0,
     0x6265_6572,
     0x27_e0eb,
@@ -33,8 +33,13 @@ const PSEUDO: [u64; 22] = [
 
 /// Whether the directory belongs to a file system that only looks like files.
 pub(super) fn is_pseudo(folder: impl AsFd) -> bool {
-    // The kernel's numbers have 32 bits; the word that carries them is signed on some machines.
-    fstatfs(folder).is_ok_and(|found| PSEUDO.contains(&(found.f_type as u64 & 0xffff_ffff)))
+    file_system(folder).is_some_and(|number| PSEUDO.contains(&number))
+}
+
+/// The kernel's number of the file system that this is on.
+pub(super) fn file_system(file: impl AsFd) -> Option<u64> {
+    // The numbers have 32 bits; the word that carries them is signed on some machines.
+    Some(fstatfs(file).ok()?.f_type as u64 & 0xffff_ffff)
 }
 
 /// Whether such a file system begins at this directory; within one, what an item names is walked.

@@ -1,12 +1,14 @@
 //! The names of one directory in the order of their bytes, within bounds: a list that takes too much memory is read in several
-//! passes, each of which keeps the names that come next. One that changes while it is read is read again.
+//! passes, each of which keeps the names that come next. One that changes while it is read is read again. One that does not end is cut.
 //!
 //! Used by the walk, which looks at what the names stand for.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
 
+use outlast_proto::words::limits::MOST_LISTED;
 use rustix::fs::{AtFlags, RawDir, SeekFrom, Stat, StatxFlags, fstat, seek, statx};
 use rustix::io::Errno;
 
@@ -19,6 +21,12 @@ pub(super) const MOST_NAMES: usize = 24 << 20;
 const AT_ONCE: usize = 256 << 10;
 /// How often a list is read that changes meanwhile.
 const TRIES: usize = 3;
+/// Who waits looks so often whether the walk is to end.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Names that come again more often than so many times all that there are: the list goes in a circle.
+const MOST_ROUNDS: usize = 16;
+/// Fewer names than that do not count as all there are.
+const FEW: usize = 4096;
 /// Of a name, beside its bytes.
 const SPAN: usize = size_of::<Span>();
 
@@ -56,11 +64,28 @@ pub(super) enum Next {
     End,
 }
 
+/// What cut a list short.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    Error(Errno),
+    /// It has more names than [`MOST_LISTED`].
+    Long,
+    /// It lists the same names again and again.
+    Circle,
+    /// Whoever asked is to end.
+    Stop,
+}
+
+impl From<Errno> for Cut {
+    fn from(error: Errno) -> Self {
+        Self::Error(error)
+    }
+}
+
 /// How a list was read.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Listed {
-    /// What cut it short.
-    pub(super) error: Option<Errno>,
+    pub(super) cut: Option<Cut>,
     /// It changed each time while it was read: names may be missing.
     pub(super) is_unsteady: bool,
 }
@@ -81,18 +106,29 @@ impl Names {
         Next::Name { name, is_repeated }
     }
 
-    /// Reads the names that come next.
-    pub(super) fn list(&mut self, folder: &OwnedFd, buffer: &mut Buffer) -> Listed {
-        self.list_within(folder, buffer, MOST_NAMES)
+    /// Reads the names that come next. Before each call `goes_on` is asked whether it is to be made.
+    pub(super) fn list(
+        &mut self,
+        folder: &OwnedFd,
+        buffer: &mut Buffer,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Listed {
+        self.list_within(folder, (buffer, goes_on), (MOST_NAMES, MOST_LISTED))
     }
 
-    fn list_within(&mut self, folder: &OwnedFd, buffer: &mut Buffer, most: usize) -> Listed {
+    fn list_within(
+        &mut self,
+        folder: &OwnedFd,
+        (buffer, goes_on): (&mut Buffer, &mut dyn FnMut() -> bool),
+        (most, most_listed): (usize, usize),
+    ) -> Listed {
         let mut pass = Pass::after(self.last.clone(), most);
-        let listed = pass.run(folder, buffer);
+        pass.most_listed = most_listed;
+        let listed = pass.run(folder, buffer, goes_on);
         (self.kept, self.is_whole) = pass.finish();
         self.given = 0;
         // What could not be listed is not asked for again.
-        self.is_whole |= listed.error.is_some();
+        self.is_whole |= listed.cut.is_some();
         listed
     }
 
@@ -156,10 +192,11 @@ impl Kept {
         spans.sort_unstable_by(|a, b| bytes[a.range()].cmp(&bytes[b.range()]));
     }
 
-    /// The same names, each `most` times at most, as far as they take no more than `room`; but those equal to the last one do.
-    fn beginning(&self, room: usize, most: usize) -> Self {
+    /// The same names, each `most` times at most, as far as they take no more than `room`; but those equal to the last one do. And how
+    /// many came too often.
+    fn beginning(&self, room: usize, most: usize) -> (Self, usize) {
         let mut kept = Self::default();
-        let mut times = 0;
+        let (mut times, mut too_often) = (0, 0);
         for span in &self.spans {
             let name = &self.bytes[span.range()];
             let is_same = kept
@@ -168,6 +205,7 @@ impl Kept {
                 .is_some_and(|last| &kept.bytes[last.range()] == name);
             times = if is_same { times + 1 } else { 1 };
             if times > most {
+                too_often += 1;
                 continue;
             }
             let is_full = !kept.spans.is_empty() && kept.memory() + name.len() + SPAN > room;
@@ -176,7 +214,7 @@ impl Kept {
             }
             kept.push(name);
         }
-        kept
+        (kept, too_often)
     }
 }
 
@@ -189,13 +227,16 @@ fn fresh_stat(folder: &OwnedFd) -> Result<Stat, Errno> {
 }
 
 /// Until a change gets another stamp. The clock of stamps is behind the one that sleeps go by, so one sleep may be too short.
-fn wait_for_tick_end(stat: &Stat) {
+fn wait_for_tick_end(stat: &Stat, goes_on: &mut dyn FnMut() -> bool) -> Result<(), Cut> {
     loop {
         let left = Moment::now().until_tick_ends(stat);
         if left.is_zero() {
-            return;
+            return Ok(());
         }
-        std::thread::sleep(left);
+        if !goes_on() {
+            return Err(Cut::Stop);
+        }
+        std::thread::sleep(left.min(LOOK_AGAIN));
     }
 }
 
@@ -205,7 +246,11 @@ struct Pass {
     /// Names after this one did not fit.
     up_to: Option<Vec<u8>>,
     most: usize,
+    most_listed: usize,
     kept: Kept,
+    /// Names of this reading, and those among them that came too often.
+    listed: usize,
+    too_often: usize,
     /// The list was read more than once: that a name comes again says nothing.
     is_second: bool,
 }
@@ -216,22 +261,25 @@ impl Pass {
             after,
             up_to: None,
             most,
+            most_listed: MOST_LISTED,
             kept: Kept::default(),
+            listed: 0,
+            too_often: 0,
             is_second: false,
         }
     }
 
     /// Reads until nothing has changed meanwhile. What was found stays: a name that was there all the time is missing in each reading
     /// only by accident.
-    fn run(&mut self, folder: &OwnedFd, buffer: &mut Buffer) -> Listed {
+    fn run(&mut self, folder: &OwnedFd, buffer: &mut Buffer, goes_on: &mut dyn FnMut() -> bool) -> Listed {
         let mut listed = Listed::default();
         for at in 0..TRIES {
             self.is_second = at > 0;
-            match self.read(folder, buffer) {
+            match self.read(folder, buffer, goes_on) {
                 Ok(true) => return listed,
                 Ok(false) => {}
-                Err(error) => {
-                    listed.error = Some(error);
+                Err(cut) => {
+                    listed.cut = Some(cut);
                     return listed;
                 }
             }
@@ -241,11 +289,17 @@ impl Pass {
     }
 
     /// Whether the list is that of one moment.
-    fn read(&mut self, folder: &OwnedFd, buffer: &mut Buffer) -> Result<bool, Errno> {
+    fn read(
+        &mut self,
+        folder: &OwnedFd,
+        buffer: &mut Buffer,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, Cut> {
+        (self.listed, self.too_often) = (0, 0);
         let moment = Moment::now();
         let before = fstat(folder)?;
         seek(folder, SeekFrom::Start(0))?;
-        let parts = self.add_all(folder, buffer)?;
+        let parts = self.add_all(folder, buffer, goes_on)?;
         let (after, is_over) = match parts {
             // The kernel let nothing change it meanwhile, as far as the kernel decides.
             0 | 1 => (fstat(folder)?, true),
@@ -255,43 +309,62 @@ impl Pass {
             return Ok(true);
         }
         // A change in this tick would leave no trace in the next reading.
-        wait_for_tick_end(&after);
+        wait_for_tick_end(&after, goes_on)?;
         Ok(false)
     }
 
     /// In how many parts the list came.
-    fn add_all(&mut self, folder: &OwnedFd, buffer: &mut Buffer) -> Result<usize, Errno> {
+    fn add_all(
+        &mut self,
+        folder: &OwnedFd,
+        buffer: &mut Buffer,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<usize, Cut> {
         let room: &mut [MaybeUninit<u8>] = buffer.0.spare_capacity_mut();
         let mut list = RawDir::new(folder.as_fd(), room);
         let mut calls = 0;
         loop {
-            calls += usize::from(list.is_buffer_empty());
+            if list.is_buffer_empty() {
+                calls += 1;
+                if !goes_on() {
+                    return Err(Cut::Stop);
+                }
+            }
             match list.next() {
                 // The last call gives nothing.
                 None => return Ok(calls - 1),
-                Some(Ok(entry)) => self.add(entry.file_name().to_bytes()),
+                Some(Ok(entry)) => self.add(entry.file_name().to_bytes())?,
                 Some(Err(Errno::INTR)) => {}
-                Some(Err(error)) => return Err(error),
+                Some(Err(error)) => return Err(error.into()),
             }
         }
     }
 
-    fn add(&mut self, name: &[u8]) {
+    fn add(&mut self, name: &[u8]) -> Result<(), Cut> {
+        self.listed += 1;
+        if self.listed > self.most_listed {
+            return Err(Cut::Long);
+        }
         let is_given = self.after.as_deref().is_some_and(|after| name <= after);
         let is_beyond = self.up_to.as_deref().is_some_and(|up_to| name > up_to);
         if matches!(name, b"." | b"..") || is_given || is_beyond {
-            return;
+            return Ok(());
         }
         self.kept.push(name);
         if self.kept.memory() > self.most {
             self.make_room();
         }
+        if self.too_often > MOST_ROUNDS * self.kept.spans.len().max(FEW) {
+            return Err(Cut::Circle);
+        }
+        Ok(())
     }
 
     /// Keeps the first half.
     fn make_room(&mut self) {
         self.kept.sort();
-        let beginning = self.kept.beginning(self.most / 2, self.times());
+        let (beginning, too_often) = self.kept.beginning(self.most / 2, self.times());
+        self.too_often += too_often;
         // Nothing is beyond if that was room enough for each name once.
         let is_all = beginning.spans.last().map(|span| &beginning.bytes[span.range()])
             == self.kept.spans.last().map(|span| &self.kept.bytes[span.range()]);
@@ -310,7 +383,7 @@ impl Pass {
     fn finish(mut self) -> (Kept, bool) {
         self.kept.sort();
         if self.is_second {
-            self.kept = self.kept.beginning(usize::MAX, 1);
+            self.kept = self.kept.beginning(usize::MAX, 1).0;
         }
         (self.kept, self.up_to.is_none())
     }
@@ -322,7 +395,7 @@ mod tests {
     use std::fs::File;
     use std::os::fd::OwnedFd;
 
-    use super::{Buffer, Kept, Listed, Names, Next, Pass};
+    use super::{Buffer, Cut, Kept, Listed, Names, Next, Pass};
 
     fn folder(names: &BTreeSet<String>) -> (tempfile::TempDir, OwnedFd) {
         let temp = tempfile::tempdir().unwrap();
@@ -348,7 +421,9 @@ mod tests {
                 }
                 Next::List => {
                     passes += 1;
-                    assert_eq!(names.list_within(folder, &mut buffer, most), Listed::default());
+                    let around = (&mut buffer, &mut (|| true) as _);
+                    let listed = names.list_within(folder, around, (most, usize::MAX));
+                    assert_eq!(listed, Listed::default());
                     assert!(names.memory() <= most);
                 }
                 Next::End => return (found, passes),
@@ -384,7 +459,7 @@ mod tests {
         for most in [1 << 20, 100, 60] {
             let mut pass = Pass::after(Some(b"a".to_vec()), most);
             for name in ["d", "b", "a", "c", "b", "e", "c", "c", "f", "e", "e", "e"] {
-                pass.add(name.as_bytes());
+                pass.add(name.as_bytes()).unwrap();
             }
             let (kept, is_whole) = pass.finish();
             let mut names = Names {
@@ -405,12 +480,52 @@ mod tests {
     }
 
     #[test]
+    fn t90_s14d_a_list_without_an_end_is_cut() {
+        // Within 10,000 bytes, and 1,000,000 names: different ones, and what the list is cut for after how many names.
+        for (different, cut, fewest, most) in [
+            (1, Cut::Circle, 60_000, 70_000),
+            (100, Cut::Circle, 60_000, 70_000),
+            (5000, Cut::Long, 1_000_001, 1_000_001),
+            (usize::MAX, Cut::Long, 1_000_001, 1_000_001),
+        ] {
+            let mut pass = Pass::after(None, 10_000);
+            pass.most_listed = 1_000_000;
+            let mut names = (0..).map(|number: usize| format!("{:x}", number % different));
+            let found = names.find_map(|name| pass.add(name.as_bytes()).err());
+            assert_eq!(found, Some(cut), "{different} names");
+            assert!(
+                (fewest..=most).contains(&pass.listed),
+                "{} of {different}",
+                pass.listed
+            );
+            assert!(pass.kept.memory() <= 10_000);
+        }
+        // A union of some layers is no circle.
+        let mut pass = Pass::after(None, 10_000);
+        for name in (0..40_000).map(|number| format!("{:x}", number % 4000)) {
+            pass.add(name.as_bytes()).unwrap();
+        }
+    }
+
+    #[test]
+    fn t90_x01_a_list_is_read_no_further_when_its_walk_is_to_end() {
+        let names = (0..10_000).map(|number| format!("{number:0200}")).collect();
+        let (_temp, folder) = folder(&names);
+        let (mut names, mut buffer, mut calls) = (Names::default(), Buffer::default(), 0);
+        let listed = names.list(&folder, &mut buffer, &mut || {
+            calls += 1;
+            calls <= 2
+        });
+        assert_eq!((listed.cut, calls), (Some(Cut::Stop), 3));
+    }
+
+    #[test]
     fn what_was_listed_twice_is_no_repetition() {
         let mut pass = Pass::after(None, 1000);
-        pass.add(b"a");
+        pass.add(b"a").unwrap();
         pass.is_second = true;
-        pass.add(b"b");
-        pass.add(b"a");
+        pass.add(b"b").unwrap();
+        pass.add(b"a").unwrap();
         let (kept, _): (Kept, _) = pass.finish();
         assert_eq!(kept.spans.len(), 2);
     }

@@ -10,7 +10,7 @@ use super::budget::Stopping;
 use super::root::Root;
 use crate::host::node::Seen;
 
-/// A regular file that is not empty, and where it is.
+/// A regular file that has content or may have some, and where it is.
 pub(super) struct Met<'a> {
     pub(super) node: Node,
     pub(super) folder: &'a OwnedFd,
@@ -43,7 +43,7 @@ pub(super) trait Sink {
     /// Anything that has no content to be asked for.
     fn other(&mut self, node: Node) -> Result<(), Stopping>;
 
-    /// A regular file that is not empty.
+    /// A regular file that has content or may have some.
     fn file(&mut self, met: Met<'_>) -> Result<(), Stopping>;
 
     /// Something that cannot be backed up as it should.

@@ -95,10 +95,22 @@ impl AsRef<[u8]> for Plain {
     }
 }
 
-/// Reads until `bytes`, which begin at `offset` of the file, are `goal` long or the file ends.
-pub(super) fn fill(open: &OwnedFd, bytes: &mut Vec<u8>, goal: usize, offset: u64) -> Result<(), Errno> {
+/// The first room for what has no known length.
+pub(super) const FIRST: usize = 64 << 10;
+
+/// Reads until `bytes`, which begin at `offset` of the file, are `goal` long or the file ends. Asked before each call, `is_over` can end
+/// it with [`Errno::CANCELED`].
+pub(super) fn fill(
+    open: &OwnedFd,
+    bytes: &mut Vec<u8>,
+    (goal, offset): (usize, u64),
+    is_over: &dyn Fn() -> bool,
+) -> Result<(), Errno> {
     while bytes.len() < goal {
-        bytes.reserve(goal - bytes.len());
+        if is_over() {
+            return Err(Errno::CANCELED);
+        }
+        bytes.reserve((goal - bytes.len()).min(bytes.len().max(FIRST)));
         let at = offset + bytes.len() as u64;
         match pread(open, spare_capacity(bytes), at) {
             Ok(0) => break,

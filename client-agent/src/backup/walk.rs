@@ -9,7 +9,7 @@ use std::sync::Arc;
 use outlast_kit::data_folder::{user_above, user_of};
 use outlast_patterns::Patterns;
 use outlast_proto::v1::{Node, NodeType};
-use outlast_proto::words::limits::{MOST_FILE, MOST_LEVELS, MOST_PATH};
+use outlast_proto::words::limits::{MOST_FILE, MOST_LEVELS, MOST_LISTED, MOST_PATH};
 use rustix::fs::{AtFlags, Stat, readlinkat, statat};
 use rustix::io::Errno;
 
@@ -17,10 +17,11 @@ use super::budget::Stopping;
 use super::exception::exception;
 use super::health::{Health, Who};
 use super::mounts::{is_hidden, is_pseudo, is_pseudo_root};
-use super::names::{Buffer, Listed, MOST_NAMES, Names, Next};
+use super::names::{Buffer, Cut, Listed, MOST_NAMES, Names, Next};
 use super::repository::OwnRepository;
 use super::root::Root;
 use super::sink::{LeftOut, Met, Sink};
+use super::sizes::Sizes;
 use crate::host::beneath::{Beneath, open_folder};
 use crate::host::identity;
 use crate::host::node::{Seen, kind, node};
@@ -59,6 +60,8 @@ pub(super) struct Walk<'a> {
     buffer: Buffer,
     /// By the patterns; a directory counts as one, whatever is below it.
     excluded: u64,
+    /// Of the device on which a file without length was met last.
+    sizes: Option<(u64, Sizes)>,
 }
 
 /// A directory that was entered and not left.
@@ -69,6 +72,8 @@ struct Level {
     names: Names,
     /// Somebody was told that names may be missing.
     is_told: bool,
+    /// Its list had no end: names in it may lead nowhere.
+    is_endless: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -90,6 +95,7 @@ impl<'a> Walk<'a> {
             levels: Vec::new(),
             buffer: Buffer::default(),
             excluded: 0,
+            sizes: None,
         }
     }
 
@@ -118,6 +124,10 @@ impl<'a> Walk<'a> {
             self.entry(&empty, &root.base, root.entry.clone(), &root.stat)?;
         }
         while let Some(level) = self.levels.last_mut() {
+            // Not every name leads to the sink, which would say so.
+            if self.health.is_over() {
+                return Err(Stopping);
+            }
             match level.names.next() {
                 Next::Name { name, is_repeated } => self.visit(name, is_repeated)?,
                 Next::List => self.list()?,
@@ -164,7 +174,7 @@ impl<'a> Walk<'a> {
             return Ok(());
         };
         let relative = join(&path, &name);
-        if is_repeated {
+        if is_repeated && !self.levels.last().is_some_and(|level| level.is_endless) {
             let reason = "its directory lists this name more than once; what the name leads to is kept, once";
             self.exception_text(&relative, reason.to_owned())?;
         }
@@ -181,6 +191,7 @@ impl<'a> Walk<'a> {
                 self.health.works(Who::Walk);
                 stat
             }
+            Err(Errno::NOENT) if self.levels.last().is_some_and(|level| level.is_endless) => return Ok(()),
             Err(Errno::NOENT) => {
                 return self.exception_text(&relative, "vanished during the backup".to_owned());
             }
@@ -282,15 +293,29 @@ impl<'a> Walk<'a> {
                 }
                 Err(error) => self.exception(&relative, "the link cannot be read", error),
             },
-            NodeType::File if described.size > 0 => self.out().file(Met {
-                node: described,
-                folder,
-                folder_path: path,
-                name,
-                seen: Seen::of(stat),
-            }),
+            NodeType::File if described.size > 0 || self.may_have_content(folder, stat) => {
+                self.out().file(Met {
+                    node: described,
+                    folder,
+                    folder_path: path,
+                    name,
+                    seen: Seen::of(stat),
+                })
+            }
             _ => self.out().other(described),
         }
+    }
+
+    /// Whether a file that is said to be empty has to be read to know it.
+    fn may_have_content(&mut self, folder: &OwnedFd, stat: &Stat) -> bool {
+        // A file that is an item, or mounted by itself: there are few.
+        let Some(level) = self.levels.last().filter(|level| level.device == stat.st_dev) else {
+            return true;
+        };
+        let known = self.sizes.filter(|(device, _)| *device == level.device);
+        let (_, sizes) = known.unwrap_or_else(|| (level.device, Sizes::of(folder)));
+        self.sizes = Some((level.device, sizes));
+        sizes != Sizes::Known
     }
 
     fn described(
@@ -325,6 +350,7 @@ impl<'a> Walk<'a> {
             device,
             names: Names::default(),
             is_told: false,
+            is_endless: false,
         });
     }
 
@@ -338,21 +364,41 @@ impl<'a> Walk<'a> {
             return Ok(());
         };
         let path = Arc::clone(&level.path);
+        let (place, health) = (&self.place, self.health);
+        let mut goes_on = || {
+            place.again();
+            !health.is_over()
+        };
         let listed = match &folder {
-            Ok(folder) => level.names.list(folder, &mut self.buffer),
+            Ok(folder) => level.names.list(folder, &mut self.buffer, &mut goes_on),
             Err(_) => Listed::default(),
         };
         let is_news = listed.is_unsteady && !level.is_told;
         level.is_told |= is_news;
+        level.is_endless = matches!(listed.cut, Some(Cut::Long | Cut::Circle));
         if let Err(error) = folder {
             level.names.close();
             return self.exception(&path, "the directory cannot be opened again", error);
         }
-        if let Some(error) = listed.error {
-            if self.levels.len() == 1 {
+        match listed.cut {
+            None => {}
+            Some(Cut::Stop) => return Err(Stopping),
+            Some(Cut::Error(error)) if self.levels.len() == 1 => {
                 return Err(self.health.root_failed("it cannot be listed to its end", error));
             }
-            self.exception(&path, "the directory cannot be listed to its end", error)?;
+            Some(Cut::Error(error)) => {
+                self.exception(&path, "the directory cannot be listed to its end", error)?;
+            }
+            Some(Cut::Long) => {
+                let reason = format!(
+                    "the directory is not listed to its end: it lists more than {MOST_LISTED} names; many are missing"
+                );
+                self.exception_text(&path, reason)?;
+            }
+            Some(Cut::Circle) => {
+                let reason = "the directory is not listed to its end: it lists the same names again and again; names in it may be missing";
+                self.exception_text(&path, reason.to_owned())?;
+            }
         }
         if is_news {
             let reason = "the directory changed each time it was listed; names in it may be missing";

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use outlast_proto::words::limits::MOST_LISTED;
 use rustix::fs::{Dir, Stat};
 
 use crate::host::paths::shown;
@@ -67,8 +68,8 @@ fn key(there: &Stat) -> u64 {
 }
 
 fn other_name(folder: &OwnedFd, name: &[u8], inode: u64) -> Option<Vec<u8>> {
-    let mut entries = Dir::read_from(folder).ok()?;
-    while let Some(Ok(entry)) = entries.read() {
+    let entries = Dir::read_from(folder).ok()?;
+    for entry in entries.take(MOST_LISTED).map_while(Result::ok) {
         let found = entry.file_name().to_bytes();
         if entry.ino() == inode && found != name && !is_temporary(found) {
             return Some(found.to_vec());

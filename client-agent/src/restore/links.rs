@@ -137,19 +137,24 @@ pub(super) fn copy(
     let size = there.st_size.unsigned_abs();
     writing.expect(size, node.has_holes, spare);
     let mut piece = vec![0; PIECE];
-    while writing.position() < size {
+    loop {
         if ends.work_has_ended() {
             return Err(Errno::CANCELED);
         }
         pulse.steps();
         let position = writing.position();
+        let is_beyond = position >= size;
         match seek(&from, SeekFrom::Data(position)) {
-            Ok(data) if data > position => writing.write_zeros(data.min(size) - position)?,
+            Ok(data) if data > position && !is_beyond => {
+                writing.write_zeros(data.min(size) - position)?;
+            }
             // Nothing but a hole up to the end.
-            Err(Errno::NXIO) => writing.write_zeros(size - position)?,
-            // Data; or nobody knows.
+            Err(Errno::NXIO) if !is_beyond => writing.write_zeros(size - position)?,
+            // Data; or nobody knows. There may be more than the file is said to have.
             Ok(_) | Err(_) => match pread(&from, &mut piece, position)? {
+                0 if is_beyond => break,
                 0 => return Err(Errno::STALE),
+                length if position + length as u64 > size.max(node.size) => return Err(Errno::STALE),
                 length => writing.write(&piece[..length])?,
             },
         }

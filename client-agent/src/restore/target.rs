@@ -10,6 +10,7 @@ use outlast_kit::data_folder::user_above;
 use outlast_kit::files::create_folder;
 use outlast_kit::human::size;
 use outlast_proto::v1::JobError;
+use outlast_proto::words::limits::MOST_LISTED;
 use outlast_proto::words::{JobKey, StatusCode};
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps, fchmod, fstat, fstatvfs, fsync,
@@ -162,10 +163,10 @@ impl Root {
     }
 
     fn has_folders(&self) -> bool {
-        let Ok(mut entries) = Dir::read_from(&self.folder) else {
+        let Ok(entries) = Dir::read_from(&self.folder) else {
             return false;
         };
-        while let Some(Ok(entry)) = entries.read() {
+        for entry in entries.take(MOST_LISTED).map_while(Result::ok) {
             let is_other = matches!(entry.file_name().to_bytes(), b"." | b"..");
             if !is_other && matches!(entry.file_type(), FileType::Directory | FileType::Unknown) {
                 return true;

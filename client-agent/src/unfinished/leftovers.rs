@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use outlast_kit::files::{remove_durably, write_durably};
 use outlast_proto::words::JobKey;
+use outlast_proto::words::limits::MOST_LISTED;
 use prost::Message as _;
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, chmodat, fstat, lstat, openat, unlinkat};
 use rustix::io::Errno;
@@ -174,8 +175,7 @@ impl To<'_> {
 
 fn remove_temporary_names(job: JobKey, folder: &OwnedFd) -> io::Result<()> {
     let ours = format!("{TEMPORARY}{job}-").into_bytes();
-    let mut entries = Dir::read_from(folder)?;
-    while let Some(entry) = entries.read() {
+    for entry in Dir::read_from(folder)?.take(MOST_LISTED) {
         let entry = entry?;
         let name = entry.file_name();
         let number = name.to_bytes().strip_prefix(ours.as_slice());

@@ -9,6 +9,8 @@ pub const MOST_LEVELS: usize = 4096;
 pub const MOST_PATH: usize = 32 << 10;
 /// Bytes of a name. No file system of Linux allows more than 255; those of others may.
 pub const MOST_NAME: usize = 4096;
+/// Names that a directory lists, those among them that come again: twice what the list of one can ever hold. Some listings never end.
+pub const MOST_LISTED: usize = 8 << 20;
 /// Bytes of one file's extended attributes, names and values: as much as four of the longest values.
 pub const MOST_XATTRS: usize = 256 << 10;
 /// Bytes of the name of a user or a group.

@@ -39,6 +39,12 @@ pub trait Layer: Send + Sync + 'static {
         let _ = (node, entries);
     }
 
+    /// What a listing has at `place` where [`Layer::listing`] has left nothing: the list ends if that is nothing, too.
+    fn further(&self, node: &Node, place: u64) -> Option<Entry> {
+        let _ = (node, place);
+        None
+    }
+
     /// The mount is to go: operations that are held up have to end.
     fn ending(&self) {}
 }
@@ -69,6 +75,10 @@ impl<L: Layer> Layer for Arc<L> {
 
     fn listing(&self, node: &Node, entries: &mut Vec<Entry>) {
         (**self).listing(node, entries);
+    }
+
+    fn further(&self, node: &Node, place: u64) -> Option<Entry> {
+        (**self).further(node, place)
     }
 
     fn ending(&self) {

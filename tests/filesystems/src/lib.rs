@@ -22,7 +22,7 @@ pub use guard::Guard;
 pub use layer::{Call, Changes, Entry, Layer, Passthrough, Time};
 pub use mount::{Mounted, mount};
 pub use nodes::Node;
-pub use odd::{Hang, Odd};
+pub use odd::{Endless, Hang, Odd};
 pub use possible::{can_mount, not_run};
 /// Of the methods of [`Layer`] and [`Node`].
 pub use rustix::{fs, io::Errno};

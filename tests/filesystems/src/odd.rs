@@ -1,5 +1,5 @@
-//! What the file systems of other people do: names twice in a listing, operations that fail or hang, names whose case does not
-//! count, no hard links. A test says what, before the mount or while it is used.
+//! What the file systems of other people do: names twice in a listing, listings that never end, sizes that are not those of the
+//! content, operations that fail or hang, names whose case does not count, no hard links. A test says what, before the mount or while it is used.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use rustix::fs::{AtFlags, Dir, OFlags, statat};
+use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, statat};
 use rustix::io::Errno;
 
 use crate::at::At;
@@ -35,10 +35,21 @@ struct Oddities {
     hanging: Vec<Hanging>,
     last_hang: u64,
     repeated: Vec<PathBuf>,
+    endless: Vec<(PathBuf, Endless)>,
+    said: Vec<(PathBuf, u64)>,
     links: Option<Errno>,
     forgets_case: bool,
     failed: usize,
     ended: bool,
+}
+
+/// How a listing goes on where it should end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endless {
+    /// With three names that nothing has, again and again.
+    Again,
+    /// With names that nothing has, each another.
+    New,
 }
 
 struct Failing {
@@ -63,6 +74,18 @@ impl Odd {
     /// This entry is in the listing of its folder once more, as the last one.
     pub fn repeats(&self, path: impl Into<PathBuf>) -> &Self {
         self.0.oddities.lock().repeated.push(path.into());
+        self
+    }
+
+    /// The listing of this folder never ends.
+    pub fn lists_for_ever(&self, folder: impl Into<PathBuf>, how: Endless) -> &Self {
+        self.0.oddities.lock().endless.push((folder.into(), how));
+        self
+    }
+
+    /// It is a regular file of this size, whatever it has and is.
+    pub fn says(&self, path: impl Into<PathBuf>, size: u64) -> &Self {
+        self.0.oddities.lock().said.push((path.into(), size));
         self
     }
 
@@ -146,6 +169,36 @@ impl Layer for Odd {
             if let Some(entry) = entries.iter().find(|entry| entry.name == name).cloned() {
                 entries.push(entry);
             }
+        }
+    }
+
+    fn further(&self, node: &Node, place: u64) -> Option<Entry> {
+        let oddities = self.0.oddities.lock();
+        if oddities.ended || oddities.endless.is_empty() {
+            return None;
+        }
+        let folder = node.below().ok()?;
+        let (_, how) = oddities.endless.iter().find(|(path, _)| *path == folder)?;
+        let name = match how {
+            Endless::Again => format!("again-{}", place % 3),
+            Endless::New => format!("new-{place:016}"),
+        };
+        Some(Entry {
+            inode: place + 1,
+            kind: FileType::RegularFile,
+            name: name.into(),
+        })
+    }
+
+    fn attributes(&self, node: &Node, stat: &mut Stat) {
+        let oddities = self.0.oddities.lock();
+        if oddities.said.is_empty() {
+            return;
+        }
+        let Ok(path) = node.below() else { return };
+        if let Some((_, size)) = oddities.said.iter().find(|(said, _)| *said == path) {
+            stat.st_mode = FileType::RegularFile.as_raw_mode() | (stat.st_mode & 0o7777);
+            stat.st_size = i64::try_from(*size).unwrap_or(i64::MAX);
         }
     }
 

@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use outlast_test_filesystems::{At, Errno, Mounted, Odd, can_mount, mount};
+use outlast_test_filesystems::{At, Endless, Errno, Mounted, Odd, can_mount, mount};
 
 struct Place {
     mounted: Mounted,
@@ -73,6 +73,30 @@ fn names_are_listed_twice() {
     let last = fs::read_dir(place.at("folder")).unwrap().last();
     assert_eq!(last.unwrap().unwrap().file_name(), "file");
     assert_eq!(names(&place.at("folder")).len(), 1002);
+}
+
+#[test]
+fn listings_go_on_for_ever() {
+    let Some(place) = place() else { return };
+    place.odd.lists_for_ever("folder", Endless::Again);
+    fs::create_dir(place.backing.join("other")).unwrap();
+    place.odd.lists_for_ever("other", Endless::New);
+    for (folder, expected) in [("folder", 4), ("other", 10_000)] {
+        let listing = fs::read_dir(place.at(folder)).unwrap().take(10_000);
+        let names: std::collections::BTreeSet<_> = listing.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names.len(), expected, "{folder}");
+    }
+}
+
+#[test]
+fn sizes_are_not_those_of_the_content() {
+    let Some(place) = place() else { return };
+    place.odd.says("a", 0).says("folder/file", 1000);
+    assert_eq!(place.at("a").metadata().unwrap().len(), 0);
+    assert_eq!(fs::read(place.at("a")).unwrap(), b"a");
+    assert_eq!(place.at("folder/file").metadata().unwrap().len(), 1000);
+    assert_eq!(fs::read(place.at("folder/file")).unwrap(), b"folder/file");
+    assert_eq!(place.at("b").metadata().unwrap().len(), 1);
 }
 
 #[test]

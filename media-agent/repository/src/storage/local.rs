@@ -116,14 +116,20 @@ impl LocalStorage {
         let failed = |error| self.error(kind, name, error);
         let mut file = root.open_file(kind, name, OFlags::empty()).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
+        let too_large = || {
+            let limit = MAX_WHOLE_FILE;
+            RepositoryError::damaged_file(&self.location, kind, name, Damage::TooLarge { limit })
+        };
         if length > MAX_WHOLE_FILE {
-            let damage = Damage::TooLarge {
-                limit: MAX_WHOLE_FILE,
-            };
-            return Err(RepositoryError::damaged_file(&self.location, kind, name, damage));
+            return Err(too_large());
         }
         let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
-        io::Read::read_to_end(&mut file, &mut bytes).map_err(failed)?;
+        // What it is said to have may not be what it has.
+        let mut bounded = io::Read::take(&mut file, MAX_WHOLE_FILE + 1);
+        io::Read::read_to_end(&mut bounded, &mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > MAX_WHOLE_FILE {
+            return Err(too_large());
+        }
         Ok(bytes)
     }
 

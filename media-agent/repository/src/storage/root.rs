@@ -414,9 +414,18 @@ fn make_directory(at: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     }
 }
 
+/// Names in a folder of ours, and anybody else's among them; 256 folders have the packs. Some listings never end.
+const MOST_LISTED: usize = 8 << 20;
+
 /// Every name in a directory but those that are not UTF-8, which are none of ours.
 fn each_name(directory: BorrowedFd<'_>, mut take: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
-    for entry in Dir::read_from(directory)? {
+    for (number, entry) in Dir::read_from(directory)?.enumerate() {
+        if number >= MOST_LISTED {
+            let text = format!(
+                "a folder of it lists more than {MOST_LISTED} names: its file system lists without end, or somebody else fills it"
+            );
+            return Err(io::Error::other(text));
+        }
         let entry = entry?;
         match entry.file_name().to_str() {
             Ok("." | "..") | Err(_) => {}

@@ -90,8 +90,18 @@ impl<L: Layer> Served<L> {
                 self.layer.listing(node, &mut listing);
             }
             let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
-            let mut rest = (1..).zip(listing.iter()).skip(skipped).take(PIECE);
-            rest.any(|(place, entry)| is_full(place, entry));
+            for place in (skipped..).take(PIECE) {
+                let further = match listing.get(place) {
+                    Some(_) => None,
+                    None => self.layer.further(node, place as u64),
+                };
+                let Some(entry) = further.as_ref().or_else(|| listing.get(place)) else {
+                    break;
+                };
+                if is_full(place as u64 + 1, entry) {
+                    break;
+                }
+            }
             Ok(())
         })
     }
