@@ -290,3 +290,28 @@ async fn t90_s12_an_attempt_whose_journals_disk_dies_gets_a_true_end_when_it_is_
     world.assert_clean();
     agent.stop().await;
 }
+
+/// The first word of an attempt that the journal should take is lost with its disk: nobody is told anything, and the attempt begins when
+/// the agent is back, for the primary and its client know of no end.
+#[tokio::test(flavor = "multi_thread")]
+async fn t90_s12_an_end_that_is_not_journalled_is_told_to_nobody() {
+    let world = World::new().await;
+    let image = world.dir.path().join("image");
+    let disk = MortalDisk::new(world.dir.path().join("data-media-1"), image);
+    let agent = world.agent("media-1").await;
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let ticket = world.ticket(1, 1, &[Path::new(ITEM)]);
+    disk.die();
+    let stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+    stream.ends_without_a_word().await;
+    agent.ends_by_itself().await;
+    disk.come_back();
+    let agent = world.agent("media-1").await;
+    let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+    stream.welcome().await;
+    stream.item(0, &home(), "home").await;
+    assert_eq!(stream.over().await.code, 0);
+    assert_eq!(end_code(&world).await, 0);
+    world.assert_clean();
+    agent.stop().await;
+}

@@ -92,22 +92,19 @@ impl Ending {
         Ending::Ended(Done::canceled(stopped))
     }
 
-    /// What the client is told, if the end is durable; if not, the attempt stays open and is surveyed at the next start.
+    /// What the client is told, if the end is durable. If not it is told nothing, for nobody knows yet how the attempt ends: it tries on
+    /// until this agent's next process says it.
     #[must_use]
-    pub fn over(&self, durable: bool) -> AttemptOver {
-        if !durable {
-            let text = "the media agent could not record how the attempt ended";
-            return Fault::broken(text).over();
-        }
+    pub fn over(&self, durable: bool) -> Option<AttemptOver> {
         let (code, text) = match self {
             Ending::Ended(done) => (done.code, done.text.clone()),
             Ending::Interrupted(reason) => (StatusCode::FAILED_OVER, reason.clone()),
             Ending::Fenced => (StatusCode::SUPERSEDED, "this attempt was superseded".to_owned()),
         };
-        AttemptOver {
+        durable.then(|| AttemptOver {
             code: u32::from(code.0),
             text,
-        }
+        })
     }
 
     /// The last event of the attempt; none if it may not say anything any more.
@@ -138,6 +135,25 @@ impl Done {
             code: StatusCode::CANCELED,
             text: CANCELED.to_owned(),
             stopped,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t90_s12_a_client_is_told_no_end_that_is_not_durable() {
+        let endings = [
+            Ending::fault(Fault::broken("the stream broke")),
+            Ending::canceled(Stopped::Immediate),
+            Ending::Interrupted("the agent ends".to_owned()),
+            Ending::Fenced,
+        ];
+        for ending in endings {
+            assert_eq!(ending.over(false), None, "{ending:?}");
+            assert!(ending.over(true).is_some(), "{ending:?}");
         }
     }
 }

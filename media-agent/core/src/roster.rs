@@ -56,7 +56,8 @@ pub enum Stream {
 pub enum Judged {
     /// Begin. Those lower attempts of its job have lost their right by its existence; it begins when they have ended.
     Begin(Vec<AttemptId>),
-    /// The order is a repetition or outdated.
+    /// The order is a repetition or outdated. A stream is dropped without a word: what becomes of its attempt is not durable yet, and its
+    /// client asks again.
     Ignore,
     /// The stream is refused.
     Refuse(Fault),
@@ -153,7 +154,9 @@ impl Roster {
         standing: Result<Standing, Fault>,
     ) -> Judged {
         let id = showing.id;
-        let standing = self.with_unstarted(id, standing);
+        if standing.is_err() || self.unstarted.contains(&id) {
+            return Judged::Ignore;
+        }
         match admissible(showing, standing) {
             // What that process welcomed is not here to go on with (F-10).
             Ok(()) if self.is_foreign(greeting) => Judged::Refuse(restarted()),
@@ -314,6 +317,14 @@ mod tests {
     }
 
     #[test]
+    fn t90_s12_what_a_broken_journal_knows_is_told_to_nobody() {
+        let mut roster = Roster::new("start");
+        let fault = Fault::broken("the journal cannot be read");
+        let opened = roster.judge_stream(shown(false), &Greeting::default(), Err(fault));
+        assert_eq!(opened, Judged::Ignore);
+    }
+
+    #[test]
     fn t90_s12_an_attempt_whose_end_is_being_journalled_does_not_begin() {
         let (id, greeting) = (shown(false).id, Greeting::default());
         let fault = || Ending::fault(Fault::access("no"));
@@ -326,7 +337,7 @@ mod tests {
             Judged::Ignore
         );
         let opened = roster.judge_stream(shown(false), &greeting, Ok(Standing::New));
-        assert!(matches!(opened, Judged::Refuse(fault) if fault.code == StatusCode::SUPERSEDED));
+        assert_eq!(opened, Judged::Ignore);
 
         // It could not be journalled: whoever comes next may try again.
         roster.over(id, None);

@@ -88,6 +88,8 @@ pub(super) async fn conduct(mut assignment: Assignment) {
     }
     let over = ending.over(durable);
     let late = assignment.entrance.close(over.clone());
+    // Without an end that counts they are dropped.
+    let Some(over) = over else { return };
     for link in link.into_iter().chain(late) {
         assignment
             .context

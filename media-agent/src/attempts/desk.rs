@@ -10,7 +10,6 @@ use std::time::Duration;
 use outlast_kit::shutdown::Shutdown;
 use outlast_media_core::{Ending, Halt, Judged, Roster, Showing, Stream};
 use outlast_proto::v1::{AttemptOver, Stopped};
-use outlast_proto::words::StatusCode;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::conduct::{self, Assignment};
@@ -227,17 +226,17 @@ impl Owner {
     async fn attach(&mut self, ticket: Ticket, link: AnyLink) {
         let id = ticket.id;
         if self.context.shutdown.has_begun() {
-            let fault = Fault::new(StatusCode::FAILED_OVER, "the media agent is shutting down");
-            return self.refuse(link, fault);
+            // What becomes of its attempt the next process knows; the client asks again.
+            return;
         }
         match self.roster.stream(id, link.greeting()) {
             Stream::Enter => self.enter(id, link),
             Stream::Over(over) => self.tell(link, over),
             Stream::Halt(fault) => {
                 if let Some(entry) = self.entries.get(&id) {
-                    entry.control.halt(Halt::Fault(fault.clone()));
+                    entry.control.halt(Halt::Fault(fault));
+                    self.tell_at_the_end(link, entry);
                 }
-                self.refuse(link, fault);
             }
             Stream::Judge => {
                 let standing = self.standing(id).await;
@@ -408,6 +407,17 @@ impl Owner {
             "a client's stream is refused"
         );
         self.tell(link, fault.over());
+    }
+
+    /// Says how the attempt has ended when that is durable.
+    fn tell_at_the_end(&self, link: AnyLink, entry: &Entry) {
+        let (ended, entrance) = (entry.ended.clone(), Arc::clone(&entry.entrance));
+        self.context.tasks.spawn("refusal", async move {
+            ended.begun().await;
+            if let Some(over) = entrance.ending() {
+                link.finish(over).await;
+            }
+        });
     }
 
     fn tell(&self, link: AnyLink, over: AttemptOver) {

@@ -1,4 +1,4 @@
-//! Where an attempt's streams come in: the newest counts, and after the end each is told how the attempt ended.
+//! Where an attempt's streams come in: the newest counts, and after the end each is told how the attempt ended, if that is known.
 //!
 //! Filled by the desk, emptied by the attempt's task.
 
@@ -19,16 +19,17 @@ enum State {
     #[default]
     Empty,
     Waiting(Box<AnyLink>),
-    Closed(AttemptOver),
+    /// None if how it ended could not be made durable.
+    Closed(Option<AttemptOver>),
 }
 
 impl Entrance {
     /// Lets a stream in; an older one that still waits is dropped, because its client has given it up. After the end it gives the
-    /// stream back, and how the attempt ended.
+    /// stream back, and how the attempt ended; a stream that can be told nothing is dropped.
     pub(super) fn put(&self, link: AnyLink) -> Option<(AnyLink, AttemptOver)> {
         let mut state = self.state.lock();
         if let State::Closed(over) = &*state {
-            return Some((link, over.clone()));
+            return over.clone().map(|over| (link, over));
         }
         *state = State::Waiting(Box::new(link));
         drop(state);
@@ -58,7 +59,7 @@ impl Entrance {
     }
 
     /// Nobody comes in any more; the stream that still waits.
-    pub(super) fn close(&self, over: AttemptOver) -> Option<AnyLink> {
+    pub(super) fn close(&self, over: Option<AttemptOver>) -> Option<AnyLink> {
         match std::mem::replace(&mut *self.state.lock(), State::Closed(over)) {
             State::Waiting(link) => Some(*link),
             State::Empty | State::Closed(_) => None,
@@ -68,7 +69,7 @@ impl Entrance {
     /// How the attempt ended, once it did.
     pub(super) fn ending(&self) -> Option<AttemptOver> {
         match &*self.state.lock() {
-            State::Closed(over) => Some(over.clone()),
+            State::Closed(over) => over.clone(),
             State::Empty | State::Waiting(_) => None,
         }
     }

@@ -250,7 +250,8 @@ impl<P: Protocol> Line<P> {
             }
             Err(error) => {
                 let fault = violation(error);
-                self.refuse(P::wrap(link), fault.clone());
+                // It is told how the attempt has ended when that is durable.
+                let _ = self.around.entrance.put(P::wrap(link));
                 self.halt(fault)
             }
         }

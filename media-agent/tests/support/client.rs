@@ -193,6 +193,19 @@ impl BackupStream {
         }
     }
 
+    /// The stream ends, and nobody has said how the attempt did.
+    pub async fn ends_without_a_word(mut self) {
+        let ended = async {
+            while let Ok(Some(message)) = self.down.message().await {
+                let body = message.body;
+                assert!(!matches!(body, Some(backup_down::Body::Over(_))), "{body:?}");
+            }
+        };
+        tokio::time::timeout(PATIENCE, ended)
+            .await
+            .expect("the media agent keeps the stream");
+    }
+
     /// Up to the verdicts of one item: which files are wanted.
     pub async fn begin(
         &mut self,

@@ -387,7 +387,7 @@ impl Media {
 
     /// The end is durable: the client is told, and attempts that waited go on.
     fn end(&mut self, cx: &mut Cx, id: AttemptId, ending: &Ending) {
-        let over = ending.over(true);
+        let over = ending.over(true).expect("it is durable");
         self.pump(cx, id);
         let Some(process) = &mut self.process else { return };
         process.roster.over(id, Some(over.clone()));
