@@ -198,6 +198,11 @@ pub(crate) fn over(cluster: &Cluster, media: &str, job: &str) -> Option<String> 
     let log = cluster.log(media);
     let mut lines = log.lines();
     lines
-        .find(|line| line.contains("attempt is over") && line.contains(&job))
+        .find(|line| {
+            ["attempt is over", "attempt has failed"]
+                .iter()
+                .any(|end| line.contains(end))
+                && line.contains(&job)
+        })
         .map(str::to_owned)
 }
