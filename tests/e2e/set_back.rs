@@ -102,7 +102,7 @@ fn t90_s12b_a_group_that_was_set_back_says_so_and_gives_no_number_out_again() {
     // Nobody remembers more than there is now.
     while_down(&cluster, |_, _| {});
     assert_eq!(alarms(&cluster), Vec::<Value>::new());
-    cluster.try_run(&["cluster", "acknowledge", "7"]).expect(2);
+    cluster.try_run(&["cluster", "acknowledge", "7"]).expect(6);
     cluster.check_repository();
 }
 
