@@ -241,6 +241,7 @@ impl Root {
         let mut files = Vec::new();
         let lasts = kind != FileKind::Lock;
         self.each_directory(kind, |directory| {
+            let before = files.len();
             each_name(directory, |name| {
                 let is_ours = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
                 if name.len() != 64 || !name.as_bytes().iter().all(is_ours) {
@@ -255,7 +256,11 @@ impl Root {
                 }
                 Ok(())
             })?;
-            if lasts { sync_found(directory) } else { Ok(()) }
+            // Most of the 256 folders of a small unit are empty, and each sync costs as much as that of a full one.
+            if lasts && files.len() > before {
+                sync_found(directory)?;
+            }
+            Ok(())
         })?;
         if lasts && !files.is_empty() {
             if kind == FileKind::Pack {
