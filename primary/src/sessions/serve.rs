@@ -120,7 +120,8 @@ impl Serve {
             Some(agent_message::Body::AdmissionRefused(refused)) => {
                 let id = self.own_attempt(refused.attempt.as_ref())?;
                 if self.is_witness(id) {
-                    let refusal = refused.error.unwrap_or_default();
+                    let mut refusal = refused.error.unwrap_or_default();
+                    refusal.text = events::text(refusal.text);
                     self.live.refuse(id.job, id.attempt, refusal);
                 }
             }
