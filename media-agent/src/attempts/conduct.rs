@@ -191,6 +191,7 @@ impl Assignment {
                     snapshot,
                     content,
                     paths,
+                    to,
                 },
             ) => {
                 let work = RestoreWork {
@@ -198,6 +199,7 @@ impl Assignment {
                     snapshot,
                     content,
                     paths,
+                    to,
                 };
                 self.converse(link, lock, move |wire| restore::run(work, wire))
                     .await
