@@ -95,6 +95,12 @@ async fn t90_s12b_agents_of_before_there_were_nonces_get_no_jobs_and_an_alarm() 
         wait_until("the job to wait", || {
             cluster.json(&["job", "show", id])["state"] == "queued"
         });
+        // T-08: why, for whom, and what to do.
+        let waiting = cluster.json(&["job", "show", id])["waiting"].clone();
+        let reason = waiting["reason"].as_str().unwrap();
+        for part in [agent, "too old for this group", "install the primary's version"] {
+            assert!(reason.contains(part), "{waiting:#}");
+        }
         // A change of a setting has the dispatcher look again.
         cluster.run(&["cluster", "set", "--disruption-grace", "21s"]);
         assert_eq!(named_in_alarms(&cluster), [json!([agent])]);

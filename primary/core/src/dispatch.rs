@@ -15,6 +15,8 @@ use crate::state::ClusterState;
 pub struct Presence {
     /// Agents with an open session; of media agents the free bytes of their unit, if known.
     pub connected: BTreeMap<AgentName, Option<u64>>,
+    /// Those of them whose programs are of before jobs had nonces: what they report of a job that has one counts for another job (S-12b).
+    pub without_nonces: BTreeSet<AgentName>,
 }
 
 /// Why a job is not running (T-08).
@@ -28,6 +30,9 @@ pub struct Waiting {
 
 /// How many jobs of one client run at a time (T-06).
 const JOBS_PER_CLIENT: usize = 1;
+
+/// Media agents that are named of those that cannot take a job.
+const MOST_NAMED: usize = 5;
 
 /// The jobs to dispatch now, in order of priority.
 #[must_use]
@@ -89,19 +94,71 @@ fn choose(state: &ClusterState, presence: &Presence, taken: &Taken, job: &Job) -
         Some(_) if !presence.connected.contains_key(&job.client) => {
             return Err(waiting(format!("client {client} is not connected"), client));
         }
+        Some(_) if is_too_old(state, presence, &job.client) => {
+            return Err(waiting(format!("client {client} {TOO_OLD}"), client));
+        }
         Some(_) => {}
     }
     let pool = state
         .pool(&job.pool)
         .ok_or_else(|| waiting(format!("pool {} does not exist", job.pool), job.pool.as_str()))?;
-    let mut usable = usable_agents(state, presence, pool, unit_of(state, job).as_ref());
+    let unit = unit_of(state, job);
+    let mut usable = usable_agents(state, presence, pool, unit.as_ref());
     prefer_others_than_last(state, job, &mut usable);
     select(state, presence, taken, pool, &usable).ok_or_else(|| {
         waiting(
-            format!("no media agent of pool {} is connected", job.pool),
+            why_none(state, presence, &job.pool, unit.as_ref()),
             job.pool.as_str(),
         )
     })
+}
+
+/// What an agent without nonces is told to be, and what becomes of its jobs.
+const TOO_OLD: &str = "runs a program that is too old for this group: nothing it reports of a job counts, so it gets none (S-12b); \
+                       install the primary's version on its host, and the job starts by itself";
+
+/// Whether an agent gets no jobs since nothing it reports of one would count: an attempt would never end.
+#[must_use]
+pub fn is_too_old(state: &ClusterState, presence: &Presence, agent: &AgentName) -> bool {
+    state.has_nonces() && presence.without_nonces.contains(agent)
+}
+
+/// Why no media agent of a pool can take a job.
+fn why_none(
+    state: &ClusterState,
+    presence: &Presence,
+    name: &PoolName,
+    unit: Option<&StorageUnitName>,
+) -> String {
+    let members = state.pool(name).map(|pool| pool.media_agents.as_slice());
+    let here = members.unwrap_or_default().iter();
+    let mut here = here
+        .filter(|agent| presence.connected.contains_key(agent))
+        .peekable();
+    if here.peek().is_none() {
+        return format!("no media agent of pool {name} is connected");
+    }
+    let why = |agent: &AgentName| {
+        let row = state.agent(agent);
+        let stores_in = row
+            .and_then(|row| row.media.as_ref())
+            .map(|media| &media.storage_unit);
+        match (row, unit) {
+            (Some(row), _) if row.state != AgentState::Enabled => format!("{agent} is {}", row.state.word()),
+            _ if is_too_old(state, presence, agent) => format!("{agent} {TOO_OLD}"),
+            (_, Some(unit)) if stores_in != Some(unit) => {
+                format!("{agent} does not reach storage unit {unit}, where what the job needs lies")
+            }
+            _ => format!("{agent} has not said where it stores"),
+        }
+    };
+    let named: Vec<_> = here.by_ref().take(MOST_NAMED).map(why).collect();
+    let more = here.count();
+    let mut text = format!("no media agent of pool {name} can take it: {}", named.join("; "));
+    if more > 0 {
+        text += &format!("; and {more} more");
+    }
+    text
 }
 
 /// The media agent that a new job of this pool would go to now.
@@ -125,6 +182,7 @@ fn usable_agents(
             .filter(|agent| agent.state == AgentState::Enabled)
             .and_then(|a| a.media.as_ref());
         presence.connected.contains_key(name)
+            && !is_too_old(state, presence, name)
             && media.is_some_and(|media| unit.is_none_or(|unit| *unit == media.storage_unit))
     });
     usable.cloned().collect()

@@ -53,14 +53,7 @@ async fn look(brain: &Brain, registry: &Registry, live: &Live, term_over: &Shutd
     let commands = {
         let state = brain.read();
         live.retain(|job| state.job(job).is_some_and(|job| job.running.is_some()));
-        let mut presence = registry.presence();
-        if state.has_nonces() {
-            // What they report would not count: the attempt would never end.
-            for old in registry.without_nonces() {
-                presence.connected.remove(&old);
-            }
-        }
-        dispatch::plan(&state, &presence)
+        dispatch::plan(&state, &registry.presence())
     };
     for command in commands {
         if term_over.has_begun() {

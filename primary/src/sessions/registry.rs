@@ -144,7 +144,11 @@ impl Registry {
             .iter()
             .map(|(name, entry)| (name.clone(), entry.free_bytes))
             .collect();
-        Presence { connected }
+        let old = inner.sessions.iter().filter(|(_, entry)| !entry.carries_nonces);
+        Presence {
+            connected,
+            without_nonces: old.map(|(name, _)| name.clone()).collect(),
+        }
     }
 
     /// Who was heard since this was last asked (C-05).
@@ -159,9 +163,7 @@ impl Registry {
 
     /// Whose programs are of before jobs had nonces: what they report of a job that has one counts for another job (S-12b).
     pub(crate) fn without_nonces(&self) -> Vec<AgentName> {
-        let inner = self.lock();
-        let old = inner.sessions.iter().filter(|(_, entry)| !entry.carries_nonces);
-        old.map(|(name, _)| name.clone()).collect()
+        self.presence().without_nonces.into_iter().collect()
     }
 
     /// Media agents whose storage unit cannot be used, each with the reason.

@@ -1,6 +1,6 @@
 //! Jobs as messages.
 
-use outlast_core::dispatch::{Presence, why_waiting};
+use outlast_core::dispatch::{Presence, is_too_old, why_waiting};
 use outlast_core::rows::{Detail, ItemRow, Job, JobTask, Running};
 use outlast_core::{ClusterState, rows::RestorePoint};
 use outlast_proto::v1;
@@ -102,7 +102,7 @@ fn waiting(state: &ClusterState, presence: &Presence, live: &Live, job: &Job) ->
         return waiting_for_stop(presence, job).or_else(|| standing_still(live, job));
     }
     if job.state != JobState::Queued {
-        return standing_still(live, job);
+        return waiting_for_client(state, presence, job).or_else(|| standing_still(live, job));
     }
     let waiting = why_waiting(state, presence, job);
     Some(waiting.map_or_else(
@@ -124,6 +124,27 @@ fn waiting_for_stop(presence: &Presence, job: &Job) -> Option<v1::Waiting> {
     (!presence.connected.contains_key(media_agent)).then(|| v1::Waiting {
         reason: format!("media agent {media_agent} is not connected; it ends the attempt when it is back"),
         r#for: media_agent.to_string(),
+        until: None,
+    })
+}
+
+/// An attempt that begins when its client has answered, and a client that cannot.
+fn waiting_for_client(state: &ClusterState, presence: &Presence, job: &Job) -> Option<v1::Waiting> {
+    let running = job.running.as_ref().filter(|running| !running.client_admitted)?;
+    let (client, attempt) = (&job.client, running.attempt);
+    let reason = if !presence.connected.contains_key(client) {
+        format!("client {client} is not connected; attempt {attempt} begins when it is back")
+    } else if is_too_old(state, presence, client) {
+        format!(
+            "client {client} runs a program that is too old for this group, so that its answer does not count; attempt {attempt} begins \
+             when the primary's version is installed on its host"
+        )
+    } else {
+        return None;
+    };
+    Some(v1::Waiting {
+        reason,
+        r#for: client.to_string(),
         until: None,
     })
 }

@@ -232,7 +232,11 @@ impl Node {
             .map(|name| (name.clone(), None))
             .collect();
         self.apply_policies(cx);
-        for command in plan(&self.state, &Presence { connected }) {
+        let presence = Presence {
+            connected,
+            ..Presence::default()
+        };
+        for command in plan(&self.state, &presence) {
             self.propose(cx, None, command, Waiter::Nobody);
         }
     }

@@ -50,6 +50,59 @@ fn t08_a_waiting_job_says_what_it_waits_for() {
     }
 }
 
+/// It was "about to start", for ever.
+#[test]
+fn t90_t08_a_program_that_is_too_old_is_why_a_job_waits() {
+    let too_old = "runs a program that is too old for this group";
+    let rows: [(&[&str], &[&str], Vec<String>); 3] = [
+        (&[], &["local"], vec![format!("client local {too_old}")]),
+        (
+            &[],
+            &["media-1", "media-2"],
+            vec![
+                format!("no media agent of pool default can take it: media-1 {too_old}"),
+                format!("; media-2 {too_old}"),
+            ],
+        ),
+        (
+            &["media-1"],
+            &["media-2"],
+            vec![format!(
+                "no media agent of pool default can take it: media-2 {too_old}"
+            )],
+        ),
+    ];
+    for (gone, old, reasons) in rows {
+        for version in [1, outlast_core::CLUSTER_VERSION] {
+            let mut world = World::speaking(version);
+            let job = world.submit();
+            for name in gone {
+                world.presence.connected.remove(&agent(name));
+            }
+            world.presence.without_nonces = old.iter().map(|name| agent(name)).collect();
+            let row = world.state.job(job).unwrap();
+            let waiting = why_waiting(&world.state, &world.presence, row);
+            // A group that has none yet needs none of its agents.
+            let Some(waiting) = waiting.filter(|_| version > 1) else {
+                assert_eq!((version, world.dispatch()), (1, 1), "{old:?}");
+                continue;
+            };
+            for reason in &reasons {
+                assert!(waiting.reason.contains(reason), "{reason}: {}", waiting.reason);
+            }
+            assert!(
+                waiting
+                    .reason
+                    .contains("install the primary's version on its host")
+            );
+            assert_eq!(world.dispatch(), 0, "{old:?}");
+            // A newer program is all that is missing.
+            world.presence.without_nonces.clear();
+            assert_eq!(world.dispatch(), 1, "{old:?}");
+        }
+    }
+}
+
 #[test]
 fn f02_prioritized_takes_the_first_that_is_here() {
     let mut world = World::new();
