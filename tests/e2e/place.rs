@@ -91,7 +91,8 @@ fn s14a_what_takes_the_place_of_the_unit_under_a_running_job_is_left_untouched()
     let mut cluster = Cluster::start();
     let source = cluster.place("source");
     std::fs::write(source.join("file"), tree::noise(12 << 20, 7)).unwrap();
-    let slow = "[limits]\nbandwidth = \"2MiB/s\"";
+    // It lasts long enough for a busy machine to meet it in its middle, and looks at its unit all the time.
+    let slow = "[checkpoint]\ninterval = \"1s\"\n[limits]\nbandwidth = \"512KiB/s\"";
     cluster.apply_policy("home", &[&source], "").expect(0);
     let first = cluster.run_job("home", 0);
     let point = first["items"][0]["restore_point"].as_str().unwrap().to_owned();
@@ -131,10 +132,17 @@ fn s14a_what_takes_the_place_of_the_unit_under_a_running_job_is_left_untouched()
     cluster.run(&["restore", &point, "--to", target.to_str().unwrap(), "--wait"]);
     tree::assert_same(&source, &inside(&target, &source));
 
-    // Removed, and made anew in the same place.
+    // Removed, and another one in the same place at once: nothing there would be another finding.
+    let (fresh, old) = (cluster.place("fresh"), aside.join("old"));
+    restic(&cluster, &fresh, &["init"]);
     let id = begin(&cluster);
-    std::fs::remove_dir_all(&storage).unwrap();
-    restic(&cluster, &storage, &["init"]);
+    std::fs::rename(&storage, &old).unwrap();
+    std::fs::rename(&fresh, &storage).unwrap();
+    // Until the media agent has noticed it may still write into what it has open.
+    wait_until("the old one to be gone", || {
+        let _ = std::fs::remove_dir_all(&old);
+        !old.exists()
+    });
     let before = everything(&storage);
     assert_refused(&cluster, &id, "another repository is there");
     let job = cluster.run_job("home", 1);

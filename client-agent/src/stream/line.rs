@@ -27,6 +27,8 @@ const HOLDS: usize = 2 * MEDIA_AGENT_KEEPS;
 const CONFIRM_WITHIN: Duration = Duration::from_millis(200);
 /// Between two streams when the first was welcomed: a break is mended at once, but not more often than this.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
+/// How long what is left of a stream that takes nothing more is waited for: its end comes with it, as a rule.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// Between two attempts to get a stream (F-10).
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
@@ -58,6 +60,8 @@ pub(crate) struct Line<P: Protocol> {
     told: Instant,
     /// The last word has come.
     is_over: bool,
+    /// Since when the stream takes nothing more. What it has brought is heard all the same: that may be the last word.
+    deaf_since: Option<Instant>,
 }
 
 /// What the loop woke up for.
@@ -65,6 +69,8 @@ enum Event<P: Protocol> {
     /// None: the user is gone.
     Said(Option<P::UpBody>),
     Room(Option<mpsc::OwnedPermit<P::Up>>),
+    /// Nothing more comes from a stream that takes nothing more, and no end either.
+    Silent,
     Came(Result<Option<P::Down>, Status>),
     UserReady(Option<mpsc::OwnedPermit<P::DownBody>>),
     ConfirmNow,
@@ -95,6 +101,7 @@ impl<P: Protocol> Line<P> {
             must_confirm: false,
             told: Instant::now(),
             is_over: false,
+            deaf_since: None,
         };
         (line, Wire { up, down })
     }
@@ -242,6 +249,7 @@ impl<P: Protocol> Line<P> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.must_confirm = false;
         self.told = Instant::now();
+        self.deaf_since = None;
         loop {
             let event = self.wake(&mut tick).await;
             let done = match event {
@@ -256,7 +264,11 @@ impl<P: Protocol> Line<P> {
                     self.write(permit);
                     Ok(())
                 }
-                Event::Room(None) => Err(Lost::Broken("the connection is gone".to_owned())),
+                Event::Room(None) => {
+                    self.deaf_since = Some(Instant::now());
+                    Ok(())
+                }
+                Event::Silent => Err(Lost::Broken("the connection is gone".to_owned())),
                 Event::Came(message) => heard(message).and_then(|message| self.take(message)),
                 Event::UserReady(Some(permit)) => {
                     if let Some(Some(body)) = self.incoming.process() {
@@ -279,12 +291,22 @@ impl<P: Protocol> Line<P> {
         let must_write = self.outgoing.has_unwritten() || self.must_confirm || self.incoming.should_tell();
         let is_open = !self.is_over;
         let (up, down) = match &mut self.link {
-            Some(link) => (Some(link.up.clone()), Some(&mut link.down)),
+            Some(link) => {
+                let up = self.deaf_since.is_none().then(|| link.up.clone());
+                (up, Some(&mut link.down))
+            }
             None => (None, None),
         };
         let room = async {
             match up {
                 Some(up) => up.reserve_owned().await.ok(),
+                None => std::future::pending().await,
+            }
+        };
+        let deaf_since = self.deaf_since;
+        let silent = async {
+            match deaf_since {
+                Some(since) => tokio::time::sleep_until(since + LAST_WORDS).await,
                 None => std::future::pending().await,
             }
         };
@@ -298,6 +320,7 @@ impl<P: Protocol> Line<P> {
         tokio::select! {
             said = self.from_user.recv(), if is_open && self.outgoing.has_room() => Event::Said(said),
             permit = room, if is_open && must_write => Event::Room(permit),
+            () = silent, if is_open => Event::Silent,
             came = message, if is_open && self.incoming.bytes() < HOLDS => Event::Came(came),
             permit = to_user.reserve_owned(), if self.incoming.has_waiting() => Event::UserReady(permit.ok()),
             _ = tick.tick(), if is_open && self.incoming.has_untold() => Event::ConfirmNow,

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use outlast_client_agent::attempt::{AttemptError, Ends, Outcome, Violation};
 use outlast_kit::resume::Misnumbered;
-use outlast_proto::v1::{BeginItem, Needed, Verdicts, backup_down};
+use outlast_proto::v1::entry::Kind;
+use outlast_proto::v1::{BeginItem, Needed, NodeType, Overwrite, Verdicts, backup_down};
 
 use crate::backup::backup;
-use crate::media_agent::{MediaAgent, Script, backup_ticket};
+use crate::media_agent::{MediaAgent, Script, backup_ticket, restore_ticket};
+use crate::restore::{entries, node};
 use crate::trees::noise;
 
 #[tokio::test]
@@ -120,4 +122,27 @@ async fn x01_stopped_work_waits_for_the_media_agents_last_word() {
         text: "canceled".to_owned(),
     };
     assert_eq!(outcome.expect("it hangs").unwrap(), over);
+}
+
+/// The media agent ends the stream with its last word, while the client still has something to say: what came counts, not that nothing
+/// can be said any more. Without that word the client would look for another stream, and wait there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t90_f10_the_last_word_is_heard_though_nothing_can_be_said_any_more() {
+    for round in 0..200 {
+        let temp = tempfile::tempdir().unwrap();
+        let asked = |number| entries(vec![Kind::Node(node(number, b"file", NodeType::File))]);
+        let agent = MediaAgent::new(Script {
+            restores: (0..20).map(asked).collect(),
+            ends_at_once: true,
+            ..Script::default()
+        });
+        let ticket = restore_ticket(temp.path(), Overwrite::Never);
+        let run = tokio::time::timeout(Duration::from_secs(60), agent.run(&ticket, Ends::default()));
+        let outcome = run.await.expect("it waits for another stream");
+        assert!(
+            matches!(outcome, Ok(Outcome::Over { .. })),
+            "round {round}: {outcome:?}"
+        );
+        assert_eq!(agent.told().streams, 1, "round {round}");
+    }
 }

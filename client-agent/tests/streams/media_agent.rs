@@ -90,6 +90,8 @@ pub(crate) struct Script {
     pub(crate) forgets: bool,
     /// What is restored, in order.
     pub(crate) restores: Vec<restore_down::Body>,
+    /// Says its last word after that, and hears nobody out.
+    pub(crate) ends_at_once: bool,
     /// Of the client, in [`MediaAgent::run`].
     pub(crate) reconnect_for: std::time::Duration,
     /// How long the target of a restore may take for one step; none: as long as an agent waits.
@@ -459,7 +461,7 @@ async fn restore(
         let Some(body) = wanted_part(body.clone(), is_sent) else {
             continue;
         };
-        let is_answered = matches!(body, restore_down::Body::Entries(_));
+        let is_answered = matches!(body, restore_down::Body::Entries(_)) && !script.ends_at_once;
         say(body).await;
         if !is_answered {
             continue;
@@ -473,7 +475,7 @@ async fn restore(
             }
         }
     }
-    while told.lock().unwrap().restored.is_none() {
+    while told.lock().unwrap().restored.is_none() && !script.ends_at_once {
         match hear().await {
             Some(body) => drop(note(body)),
             None => return,
