@@ -59,6 +59,8 @@ pub(crate) struct Item {
     pub(crate) before: Ticketed,
     /// What it is compared with.
     pub(crate) parent: Option<SnapshotId>,
+    /// Who wrote that, and the number that the item had there.
+    pub(crate) parent_written_by: Option<(AttemptId, u32)>,
 }
 
 /// A ticket that gives no right.
@@ -170,6 +172,9 @@ fn parse(message: v1::Ticket, signed: v1::SignedTicket) -> Result<Ticket, Ticket
                 },
                 // A full backup is compared with nothing.
                 parent: snapshot_id(&item.parent_snapshot)?.filter(|_| !message.full),
+                parent_written_by: AttemptId::of_message(item.parent_attempt.as_ref())
+                    .ok()
+                    .map(|attempt| (attempt, item.parent_item)),
             })
         })
         .collect::<Result<_, TicketError>>()?;

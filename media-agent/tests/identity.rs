@@ -5,16 +5,18 @@
 mod support;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use outlast_kit::identity::Kind;
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::primary_message::Body;
-use outlast_proto::v1::{FenceAttempt, ItemEnded, StartAttempt, StopAttempt, Ticket};
+use outlast_proto::v1::{Content, FenceAttempt, ItemEnded, Origin, StartAttempt, StopAttempt, Ticket};
+use outlast_repository::{LocalStorage, Password, Repository, SnapshotId};
 use support::client::BackupStream;
 use support::home::{ITEM, home, with_backup};
 use support::restorer::restore;
 use support::source::file;
-use support::world::{NONCE, PATIENCE, World};
+use support::world::{NONCE, PASSWORD, PATIENCE, World};
 
 /// As a ticket of a job with the same number.
 fn with_nonce(mut ticket: Ticket, nonce: u64) -> Ticket {
@@ -135,6 +137,24 @@ async fn t90_s12b_what_the_primary_counts_as_open_and_the_agent_as_over_gets_an_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t90_f04_a_fence_keeps_what_restic_gave_another_id() {
+    kept_by_a_fence(false).await;
+    // It names one that nobody has heard of.
+    kept_by_a_fence(true).await;
+}
+
+/// As `restic rewrite` does, which names the snapshot that it found.
+fn change_again(world: &World, kept: &[u8]) {
+    let storage = Arc::new(LocalStorage::new(world.storage()));
+    let repository = Repository::open(storage, &Password::new(PASSWORD.to_owned())).unwrap();
+    repository.reload_index().unwrap();
+    let was = SnapshotId::from_bytes(kept.try_into().unwrap());
+    let (tagged, mut snapshot) = repository.follow_snapshot(&was, |_| false).unwrap();
+    snapshot.original = Some(tagged);
+    repository.save_snapshot(&snapshot).unwrap();
+    repository.remove_snapshot(&tagged).unwrap();
+}
+
+async fn kept_by_a_fence(is_changed_again: bool) {
     let (world, agent, _) = with_backup().await;
     let laptop = world.credentials(Kind::ClientAgent, "laptop");
     let ticket = world.ticket(2, 1, &[Path::new(ITEM), Path::new("/etc/hosts")]);
@@ -144,9 +164,18 @@ async fn t90_f04_a_fence_keeps_what_restic_gave_another_id() {
     stream.item(1, &file("x"), "hosts").await;
     assert_eq!(stream.over().await.code, 0);
     world.primary.end_of(2, 1).await;
-    let tagged = world.restic(&["tag", "--add", "for ever"]);
+    let hex: String = kept.iter().map(|byte| format!("{byte:02x}")).collect();
+    let which = if is_changed_again {
+        &[hex.as_str()][..]
+    } else {
+        &[]
+    };
+    let tagged = world.restic(&[&["tag", "--add", "for ever"][..], which].concat());
     assert!(tagged.status.success(), "{tagged:?}");
     until_there_are(&world, 3).await;
+    if is_changed_again {
+        change_again(&world, &kept);
+    }
     let fence = FenceAttempt {
         attempt: ticket.attempt.clone(),
         keep_snapshots: vec![kept.clone().into()],
@@ -154,7 +183,19 @@ async fn t90_f04_a_fence_keeps_what_restic_gave_another_id() {
     world.primary.order(Body::Fence(fence)).await;
     until_there_are(&world, 2).await;
     // What is left of the job is the one to be kept: it is restored under the id that it had.
-    let restore_ticket = world.restore_ticket(3, &kept, &[]);
+    let mut restore_ticket = world.restore_ticket(3, &kept, &[]);
+    restore_ticket.restore.as_mut().unwrap().content = Some(Content {
+        origin: Some(Origin {
+            cluster_id: ticket.cluster_id,
+            attempt: ticket.attempt,
+            item: 0,
+            client: ticket.client,
+            path: ITEM.to_owned(),
+        }),
+        files: 5,
+        bytes: 4_405_006,
+        ..Content::default()
+    });
     let (restored, _, over) = restore(&laptop, &agent.address, world.hello(&restore_ticket)).await;
     assert_eq!(over.code, 0, "{}", over.text);
     assert!(!restored.is_empty());

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use outlast_kit::identity::Kind;
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::primary_message::Body;
-use outlast_proto::v1::{Content, ListFilesQuestion, Question, answer, question};
+use outlast_proto::v1::{AttemptOver, Content, ListFilesQuestion, Origin, Question, answer, question};
 use outlast_repository::{
     BlobId, LocalStorage, Node, Password, Repository, Snapshot, SnapshotId, Tree, WriterOptions,
 };
@@ -43,8 +43,8 @@ fn repository(world: &World) -> Repository {
     repository
 }
 
-/// Puts a changed snapshot in the place of another. `forget_tag`: tags that begin so are not taken over.
-fn rewrite(world: &World, id: &[u8], change: Change, forget_tag: Option<&str>) {
+/// Puts a changed snapshot in the place of another, which it names. `forget_tag`: tags that begin so are not taken over. The new id.
+fn rewrite(world: &World, id: &[u8], change: Change, forget_tag: Option<&str>) -> Vec<u8> {
     let repository = repository(world);
     let id = SnapshotId::from_bytes(id.try_into().unwrap());
     let mut snapshot: Snapshot = repository.snapshot(&id).unwrap();
@@ -63,8 +63,9 @@ fn rewrite(world: &World, id: &[u8], change: Change, forget_tag: Option<&str>) {
         Some(node)
     };
     snapshot.tree = map(&repository, &snapshot.tree, &changed);
-    repository.save_snapshot(&snapshot).unwrap();
+    let now = repository.save_snapshot(&snapshot).unwrap();
     repository.remove_snapshot(&id).unwrap();
+    now.as_bytes().to_vec()
 }
 
 fn map(repository: &Repository, tree: &BlobId, changed: &impl Fn(Node) -> Option<Node>) -> BlobId {
@@ -154,6 +155,7 @@ async fn look(change: Change, forget_tag: Option<&str>, names_tree: bool, names_
         },
         files: FILES,
         bytes: BYTES,
+        origin: None,
     });
     let laptop = world.credentials(Kind::ClientAgent, "laptop");
     let mut ticket = world.restore_ticket(2, &snapshot, &[]);
@@ -219,6 +221,145 @@ async fn t90_a_restore_point_of_which_nothing_is_known_any_more_is_not_called_wh
     let ticket = world.restore_ticket(2, &snapshot, &[]);
     let (files, _, over) = restore(&laptop, &agent.address, world.hello(&ticket)).await;
     assert_eq!((files.len(), over.code), (5, 1));
+    agent.stop().await;
+}
+
+/// Who wrote the one of `with_backup`, as the primary says it.
+fn origin(world: &World) -> Origin {
+    let ticket = world.ticket(1, 1, &[Path::new(ITEM)]);
+    Origin {
+        cluster_id: ticket.cluster_id,
+        attempt: ticket.attempt,
+        item: 0,
+        client: ticket.client,
+        path: ITEM.to_owned(),
+    }
+}
+
+/// What a restore of the point ends with, if the primary says that of its origin.
+async fn restored(
+    world: &World,
+    agent: &RunningAgent,
+    job: u64,
+    id: &[u8],
+    content: &Content,
+) -> AttemptOver {
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let mut ticket = world.restore_ticket(job, id, &[]);
+    ticket.restore.as_mut().unwrap().content = Some(content.clone());
+    let (files, _, over) = restore(&laptop, &agent.address, world.hello(&ticket)).await;
+    assert_eq!(files.is_empty(), over.code == 71, "{}", over.text);
+    over
+}
+
+/// `restic rewrite` and `restic repair` name the snapshot that they found, which may have been another one before (issue point 16).
+#[tokio::test(flavor = "multi_thread")]
+async fn t90_a_restore_point_that_was_changed_twice_is_followed() {
+    for (change, forget_tag, code) in [
+        (Change::Tag, None, 0),
+        (Change::WithoutTwin, None, 1),
+        (Change::Tag, Some("tree:"), 0),
+        (Change::WithoutTwin, Some("tree:"), 1),
+        (Change::Tag, Some(""), 71),
+    ] {
+        let (world, agent, snapshot) = with_backup().await;
+        let content = Content {
+            tree: committed_tree(&world).into(),
+            files: FILES,
+            bytes: BYTES,
+            origin: Some(origin(&world)),
+        };
+        let once = rewrite(&world, &snapshot, Change::Tag, None);
+        rewrite(&world, &once, change, forget_tag);
+        let over = restored(&world, &agent, 2, &snapshot, &content).await;
+        assert_eq!(over.code, code, "{change:?} {forget_tag:?}: {}", over.text);
+        let listed = ask(&world, &snapshot, Some(content.clone())).await;
+        assert_eq!(
+            listed.is_ok(),
+            code != 71,
+            "{change:?} {forget_tag:?}: {listed:?}"
+        );
+        // Two that were made of it: nobody knows which is meant.
+        if code == 1 {
+            rewrite_of_nothing(&world, &once);
+            let over = restored(&world, &agent, 3, &snapshot, &content).await;
+            assert_eq!(over.code, 71, "{}", over.text);
+            assert!(
+                over.text.contains("more than one was made from it"),
+                "{}",
+                over.text
+            );
+        }
+        agent.stop().await;
+    }
+}
+
+/// One more that says that it was made of `once`, which is gone.
+fn rewrite_of_nothing(world: &World, once: &[u8]) {
+    let repository = repository(world);
+    let (_, mut snapshot) = repository.snapshots().unwrap().remove(0);
+    snapshot.original = Some(SnapshotId::from_bytes(once.try_into().unwrap()));
+    snapshot.tags.push("another".to_owned());
+    repository.save_snapshot(&snapshot).unwrap();
+}
+
+/// Something else that only resembles what is gone stays what it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn t90_what_was_written_as_something_else_does_not_stand_for_a_restore_point() {
+    let (world, agent, snapshot) = with_backup().await;
+    let content = Content {
+        tree: committed_tree(&world).into(),
+        files: FILES,
+        bytes: BYTES,
+        origin: Some(origin(&world)),
+    };
+    let once = rewrite(&world, &snapshot, Change::Tag, None);
+    let twice = rewrite(&world, &once, Change::Tag, None);
+    let others: [fn(&mut Content); 8] = [
+        |content| content.origin = None,
+        |content| content.tree = vec![7; 32].into(),
+        |content| content.origin.as_mut().unwrap().item = 1,
+        |content| content.origin.as_mut().unwrap().client = "tower".into(),
+        |content| content.origin.as_mut().unwrap().cluster_id = "another".into(),
+        |content| content.origin.as_mut().unwrap().path = "/srv".into(),
+        |content| content.origin.as_mut().unwrap().attempt.as_mut().unwrap().attempt = 2,
+        |content| content.origin.as_mut().unwrap().attempt.as_mut().unwrap().nonce ^= 1,
+    ];
+    for (job, other) in (10..).zip(others) {
+        let mut content = content.clone();
+        other(&mut content);
+        let over = restored(&world, &agent, job, &snapshot, &content).await;
+        assert_eq!(over.code, 71, "{content:?}: {}", over.text);
+    }
+    assert_eq!(restored(&world, &agent, 2, &snapshot, &content).await.code, 0);
+    // One that nobody has changed is its writer's own, whatever it says.
+    let repository = repository(&world);
+    let twice = SnapshotId::from_bytes(twice.as_slice().try_into().unwrap());
+    let mut unchanged = repository.snapshot(&twice).unwrap();
+    unchanged.original = None;
+    repository.save_snapshot(&unchanged).unwrap();
+    repository.remove_snapshot(&twice).unwrap();
+    assert_eq!(restored(&world, &agent, 3, &snapshot, &content).await.code, 71);
+    agent.stop().await;
+}
+
+/// What the parent has is not read again because of what somebody did to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn t90_a_parent_that_was_changed_twice_is_followed() {
+    let (world, agent, snapshot) = with_backup().await;
+    let once = rewrite(&world, &snapshot, Change::Tag, None);
+    rewrite(&world, &once, Change::WithoutTwin, None);
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    for (job, is_said, all) in [(2, true, 1), (3, false, 4)] {
+        let mut ticket = world.ticket(job, 1, &[Path::new(ITEM)]);
+        ticket.items[0].parent_snapshot = snapshot.clone().into();
+        ticket.items[0].parent_attempt = origin(&world).attempt.filter(|_| is_said);
+        let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+        stream.welcome().await;
+        let (wanted, ..) = stream.item(0, &home(), "home").await;
+        assert_eq!(wanted, all, "{is_said}");
+        assert_eq!(stream.over().await.code, 0);
+    }
     agent.stop().await;
 }
 

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::engine::Base;
 use crate::attempts::End;
 use crate::fault::Fault;
-use crate::storage::{Lack, Looked, SoundTrees, show_lacks, tags_of};
+use crate::storage::{Content, Lack, Looked, SoundTrees, follow, show_lacks, tags_of};
 
 /// Restore points that are named in one job.
 const NAMED: usize = 20;
@@ -154,8 +154,11 @@ pub(super) fn of_finished(
             return Ok(found);
         }
         let mut trees = SoundTrees::new(&base.repository, usize::MAX).naming(MAX_EXCEPTIONS);
+        let ticket = &base.ticket;
         for (number, id) in finished {
-            let (id, snapshot) = base.repository.follow_snapshot(id)?;
+            let path = ticket.items.get(*number as usize).map_or("", |item| &item.path);
+            let content = Content::written_by((ticket.id, *number), ticket, path);
+            let (id, snapshot) = follow(&base.repository, id, &content)?;
             if let Looked::Suffers(lacks) = trees.look(snapshot.tree)? {
                 let item = snapshot.paths.first().cloned().unwrap_or_default();
                 let exception = |Lack { path, what }| FileException {

@@ -23,7 +23,7 @@ use super::silence::Silences;
 use super::trees::WriterTrees;
 use crate::attempts::{BackupProtocol, End, Wire};
 use crate::fault::{Fault, told_by_client};
-use crate::storage::{are_young_marked, owner_of};
+use crate::storage::{Content, are_young_marked, follow, owner_of};
 use crate::tickets::Item;
 use crate::tree_builder::{BuildError, ItemPath, TreeBuilder, Trust, find_in_parent};
 
@@ -117,7 +117,7 @@ impl<'a> ItemRun<'a> {
         };
         let parent = match item.parent {
             None => None,
-            Some(id) => parent_tree(base, id).map_err(|error| base.storage_fault(&error))?,
+            Some(id) => parent_tree(base, id, item).map_err(|error| base.storage_fault(&error))?,
         };
         let root = match &parent {
             None => None,
@@ -341,8 +341,14 @@ fn is_unusable(error: &RepositoryError) -> bool {
 
 /// The root tree of the parent snapshot. One that is gone is no fault, nor is one of another client, whose files must
 /// not get into this one's snapshot: then everything counts as changed.
-fn parent_tree(base: &Base, id: SnapshotId) -> Result<Option<(SnapshotId, BlobId, Trust)>, RepositoryError> {
-    match base.repository.follow_snapshot(&id) {
+fn parent_tree(
+    base: &Base,
+    id: SnapshotId,
+    item: &Item,
+) -> Result<Option<(SnapshotId, BlobId, Trust)>, RepositoryError> {
+    let by = item.parent_written_by;
+    let content = by.map(|by| Content::written_by(by, &base.ticket, &item.path));
+    match follow(&base.repository, &id, &content.unwrap_or_default()) {
         Ok((id, snapshot)) if owner_of(&snapshot) == Some(base.ticket.owner()) => {
             let Timestamp { secs, nanos } = snapshot.time;
             let trust = if are_young_marked(&snapshot) {

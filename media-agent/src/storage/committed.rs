@@ -4,15 +4,28 @@
 //! Reads only. Used by restores, listings and the survey; whether something may be removed is `fence`'s to say.
 
 use outlast_proto::v1;
+use outlast_proto::words::AttemptId;
 use outlast_repository::{BlobId, NodeKind, Repository, RepositoryError, Snapshot, SnapshotId, TreeReader};
 
 use super::tags::{SnapshotTags, tags_of};
+use crate::tickets::Ticket;
 
 /// What a restore point was when it was committed, as far as the primary knows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Content {
     tree: Option<BlobId>,
     numbers: Option<Numbers>,
+    origin: Option<Box<Origin>>,
+}
+
+/// Who wrote its snapshot, as the tags say it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Origin {
+    cluster: String,
+    id: AttemptId,
+    item: u32,
+    client: String,
+    path: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,13 +48,22 @@ pub(crate) fn find(
     id: &SnapshotId,
     content: &Content,
 ) -> Result<Found, RepositoryError> {
-    let (now, snapshot) = repository.follow_snapshot(id)?;
+    let (now, snapshot) = follow(repository, id, content)?;
     // An id is the hash of what is in it.
     let rewritten = match now == *id {
         true => None,
-        false => rewritten(repository, (&now, &snapshot), *content)?,
+        false => rewritten(repository, (&now, &snapshot), content)?,
     };
     Ok(Found { snapshot, rewritten })
+}
+
+/// The snapshot of the restore point `id` or what stands in its place, be it the same or not.
+pub(crate) fn follow(
+    repository: &Repository,
+    id: &SnapshotId,
+    content: &Content,
+) -> Result<(SnapshotId, Snapshot), RepositoryError> {
+    repository.follow_snapshot(id, |snapshot| content.is_written_as(snapshot))
 }
 
 /// Whether a snapshot that says that it is a finished item of ours still holds what was finished.
@@ -61,7 +83,7 @@ pub(super) fn is_as_finished(
 fn rewritten(
     repository: &Repository,
     (now, snapshot): (&SnapshotId, &Snapshot),
-    content: Content,
+    content: &Content,
 ) -> Result<Option<String>, RepositoryError> {
     let tags = tags_of(snapshot);
     let tree = content.tree.or(tags.as_ref().and_then(|tags| tags.tree));
@@ -125,13 +147,63 @@ impl Content {
     /// Of a primary that did not say it, nothing is known.
     pub(crate) fn of_message(message: Option<&v1::Content>) -> Self {
         let tree = message.and_then(|content| content.tree.as_ref().try_into().ok());
+        let origin = message.and_then(|content| content.origin.as_ref());
         Self {
+            origin: origin.and_then(Origin::of_message).map(Box::new),
             tree: tree.map(BlobId::from_bytes),
             numbers: message.map(|content| Numbers {
                 files: content.files,
                 bytes: content.bytes,
             }),
         }
+    }
+}
+
+impl Content {
+    /// Of a path of the ticket's client, as that item of that attempt; nothing more is known of it.
+    pub(crate) fn written_by((id, item): (AttemptId, u32), ticket: &Ticket, path: &str) -> Self {
+        let origin = Some(Box::new(Origin {
+            cluster: ticket.cluster_id.clone(),
+            id,
+            item,
+            client: ticket.client.to_string(),
+            path: path.to_owned(),
+        }));
+        Self {
+            origin,
+            ..Self::default()
+        }
+    }
+
+    /// Whether a snapshot says that it was written as this: by the same attempt, of the same item, and of the same tree, if both is known.
+    fn is_written_as(&self, snapshot: &Snapshot) -> bool {
+        let (Some(origin), Some(tags)) = (&self.origin, tags_of(snapshot)) else {
+            return false;
+        };
+        let is_tree = |tree| self.tree.is_none_or(|known| known == tree);
+        let Origin {
+            cluster,
+            id,
+            item,
+            client,
+            path,
+        } = origin.as_ref();
+        (&tags.cluster, tags.id, tags.item) == (cluster, *id, *item)
+            && tags.client == *client
+            && snapshot.paths == [path.as_str()]
+            && tags.tree.is_none_or(is_tree)
+    }
+}
+
+impl Origin {
+    fn of_message(message: &v1::Origin) -> Option<Self> {
+        Some(Self {
+            cluster: message.cluster_id.clone(),
+            id: AttemptId::of_message(message.attempt.as_ref()).ok()?,
+            item: message.item,
+            client: message.client.clone(),
+            path: message.path.clone(),
+        })
     }
 }
 

@@ -19,7 +19,7 @@ mod watch;
 
 pub(crate) use checkpoints::{CHECKPOINT_TIME, checkpoint_host, checkpoint_tags, remove_checkpoints};
 pub(crate) use chores::{Chore, keep_tidy};
-pub(crate) use committed::{Content, Found, find};
+pub(crate) use committed::{Content, Found, find, follow};
 pub(crate) use fence::remove_snapshots;
 pub(crate) use lock::AttemptLock;
 pub(crate) use mount::Mount;

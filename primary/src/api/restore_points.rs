@@ -120,7 +120,7 @@ impl Api {
         let asked = ListFilesQuestion {
             snapshot: id.to_wire(),
             path: if path.is_empty() { point.item.clone() } else { path },
-            content: Some(view::job::content(point)),
+            content: Some(view::job::content(&state, point)),
         };
         let agents = state
             .storage_unit(&point.storage_unit)

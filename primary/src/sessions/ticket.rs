@@ -3,7 +3,7 @@
 use outlast_core::ClusterState;
 use outlast_core::rows::{Cluster, Job, JobTask, Running};
 use outlast_proto::v1::{Policy, RestoreOrder, SignedTicket, Ticket, TicketItem};
-use outlast_proto::words::{ItemOutcome, Seconds};
+use outlast_proto::words::{ItemOutcome, JobKind, Seconds, SnapshotId};
 use prost::Message as _;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
@@ -26,15 +26,19 @@ pub fn issue(state: &ClusterState, job: &Job, running: &Running) -> Option<Signe
     let media = state.agent(&running.media_agent)?.media.as_ref()?;
     let unit = &media.storage_unit;
     let full = matches!(job.task, JobTask::Backup { full: true });
-    let items = job.items.iter().map(|item| TicketItem {
-        path: item.path.clone(),
-        finished: item.outcome.is_finished(),
-        with_exceptions: item.outcome == ItemOutcome::DoneWithExceptions,
-        parent_snapshot: state
+    let items = job.items.iter().map(|item| {
+        let parent = state
             .parent_of(&job.client, &job.policy, &item.path, unit)
-            .filter(|_| !full && job.kind() == outlast_proto::words::JobKind::Backup)
-            .map(outlast_proto::words::SnapshotId::to_wire)
-            .unwrap_or_default(),
+            .filter(|_| !full && job.kind() == JobKind::Backup);
+        let point = parent.and_then(|id| state.restore_point(&id));
+        TicketItem {
+            path: item.path.clone(),
+            finished: item.outcome.is_finished(),
+            with_exceptions: item.outcome == ItemOutcome::DoneWithExceptions,
+            parent_snapshot: parent.map(SnapshotId::to_wire).unwrap_or_default(),
+            parent_attempt: point.and_then(|point| view::job::written_by(state, point)),
+            parent_item: point.map(|point| point.item_number.0).unwrap_or_default(),
+        }
     });
     let restore = match &job.task {
         JobTask::Backup { .. } => None,
@@ -45,7 +49,7 @@ pub fn issue(state: &ClusterState, job: &Job, running: &Running) -> Option<Signe
             overwrite: request.overwrite.to_wire(),
             content: state
                 .restore_point(&request.restore_point)
-                .map(view::job::content),
+                .map(|point| view::job::content(state, point)),
         }),
     };
     let ticket = Ticket {

@@ -1,6 +1,8 @@
 //! Saves, finds, lists and removes snapshots.
 //! Which to keep is the media agent's business, which calls this.
 
+use std::collections::BTreeSet;
+
 use crate::error::{RepositoryError, Result};
 use crate::id::{BlobKind, SnapshotId};
 use crate::repository::Repository;
@@ -39,13 +41,28 @@ impl Repository {
 
     /// The snapshot of this id, or the one that took its place: `restic tag`, `restic rewrite` and `restic repair snapshots` give a
     /// snapshot another id and remove the old one; the new one names it in `original`.
-    pub fn follow_snapshot(&self, id: &SnapshotId) -> Result<(SnapshotId, Snapshot)> {
+    ///
+    /// Changed again it names the one before it, which nobody knows any more (restic rewrite, restic repair): then `is_of` says which
+    /// of the changed snapshots are of this one.
+    pub fn follow_snapshot(
+        &self,
+        id: &SnapshotId,
+        is_of: impl Fn(&Snapshot) -> bool,
+    ) -> Result<(SnapshotId, Snapshot)> {
         let missing = match self.snapshot(id) {
             Err(error) if error.is_not_found() => error,
             found => return Ok((*id, found?)),
         };
+        let names_it = |snapshot: &Snapshot| snapshot.original == Some(*id);
         let mut successors = self.snapshots()?;
-        successors.retain(|(_, snapshot)| snapshot.original == Some(*id));
+        if successors.iter().any(|(_, snapshot)| names_it(snapshot)) {
+            successors.retain(|(_, snapshot)| names_it(snapshot));
+        } else {
+            let there: BTreeSet<SnapshotId> = self.snapshot_ids()?.into_iter().collect();
+            let lost_its_own =
+                |snapshot: &Snapshot| snapshot.original.is_some_and(|was| !there.contains(&was));
+            successors.retain(|(_, snapshot)| lost_its_own(snapshot) && is_of(snapshot));
+        }
         match *successors {
             [] => Err(missing),
             [(now, _)] => {

@@ -19,10 +19,13 @@ fn with_one() -> (TestRepository, SnapshotId, Snapshot) {
 fn t90_a_snapshot_is_followed_to_the_id_that_restic_gave_it() {
     let (test, id, snapshot) = with_one();
     let repository = &test.repository;
-    assert_eq!(repository.follow_snapshot(&id).unwrap(), (id, snapshot.clone()));
+    assert_eq!(
+        repository.follow_snapshot(&id, |_| true).unwrap(),
+        (id, snapshot.clone())
+    );
     for tag in ["one", "two"] {
         restic(test.directory.path(), &["tag", "--add", tag]);
-        let (now, found) = repository.follow_snapshot(&id).unwrap();
+        let (now, found) = repository.follow_snapshot(&id, |_| true).unwrap();
         assert_ne!(now, id);
         assert_eq!((found.original, found.tree), (Some(id), snapshot.tree));
         assert!(found.tags.contains(&tag.to_owned()));
@@ -40,14 +43,14 @@ fn t90_a_snapshot_is_followed_only_if_it_is_gone_and_one_took_its_place() {
     };
     let first = repository.save_snapshot(&made_from_it("a")).unwrap();
     assert_eq!(
-        repository.follow_snapshot(&id).unwrap().0,
+        repository.follow_snapshot(&id, |_| true).unwrap().0,
         id,
         "it is still there"
     );
     repository.remove_snapshot(&id).unwrap();
-    assert_eq!(repository.follow_snapshot(&id).unwrap().0, first);
+    assert_eq!(repository.follow_snapshot(&id, |_| true).unwrap().0, first);
     let second = repository.save_snapshot(&made_from_it("b")).unwrap();
-    let error = repository.follow_snapshot(&id).unwrap_err();
+    let error = repository.follow_snapshot(&id, |_| true).unwrap_err();
     assert!(
         matches!(&error, Error::SeveralSuccessors { by, .. } if by.len() == 2),
         "{error}"
@@ -56,5 +59,10 @@ fn t90_a_snapshot_is_followed_only_if_it_is_gone_and_one_took_its_place() {
     for gone in [first, second] {
         repository.remove_snapshot(&gone).unwrap();
     }
-    assert!(repository.follow_snapshot(&id).unwrap_err().is_not_found());
+    assert!(
+        repository
+            .follow_snapshot(&id, |_| true)
+            .unwrap_err()
+            .is_not_found()
+    );
 }
