@@ -152,7 +152,11 @@ async fn s02a_a_failed_item_leaves_the_others_alone() {
         text: "\"/gone\" does not exist".into(),
     });
     stream
-        .send(backup_up::Body::ItemEnd(ItemEnd { item: 0, error }))
+        .send(backup_up::Body::ItemEnd(ItemEnd {
+            item: 0,
+            error,
+            excluded: 0,
+        }))
         .await;
     stream.receive().await;
     let (wanted, contents) = stream.begin(1, &home(), "home").await;

@@ -310,6 +310,7 @@ async fn f06_no_checkpoint_waits_for_chunks_of_an_item_that_failed() {
         .send(backup_up::Body::ItemEnd(ItemEnd {
             item: 0,
             error: Some(error),
+            excluded: 0,
         }))
         .await;
     assert_eq!(stream.over().await.code, 13);

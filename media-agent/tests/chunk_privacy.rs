@@ -168,7 +168,11 @@ async fn having_been_asked_is_no_proof() {
         text: "it cannot be read any more".into(),
     });
     stream
-        .send(backup_up::Body::ItemEnd(ItemEnd { item: 0, error }))
+        .send(backup_up::Body::ItemEnd(ItemEnd {
+            item: 0,
+            error,
+            excluded: 0,
+        }))
         .await;
     assert!(matches!(
         stream.receive().await,

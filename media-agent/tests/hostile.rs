@@ -105,7 +105,11 @@ async fn t90_what_a_client_says_reaches_the_leader_shortened() {
     let long = || "x".repeat(LONG);
     let failed = |code, text| {
         let error = Some(JobError { code, text });
-        backup_up::Body::ItemEnd(ItemEnd { item: 0, error })
+        backup_up::Body::ItemEnd(ItemEnd {
+            item: 0,
+            error,
+            excluded: 0,
+        })
     };
     let rows = [
         (

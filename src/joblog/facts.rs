@@ -38,6 +38,7 @@ impl ItemReport {
             ("Carried over", or_dash(self.bytes_carried_over.map(size))),
             ("Sent again", or_dash(self.bytes_resent.map(size))),
             ("Skipped", or_dash(self.skipped)),
+            ("Excluded", or_dash(self.excluded)),
             ("Rate", or_dash(self.rate.map(rate))),
             ("Elapsed", elapsed(self.started_at, self.ended_at)),
         ];

@@ -58,6 +58,8 @@ struct ItemReport {
     bytes_resent: Option<u64>,
     /// Files skipped or not as they should be.
     skipped: Option<u64>,
+    /// Left out by the policy's patterns; a directory counts as one.
+    excluded: Option<u64>,
     /// Source bytes read per second.
     rate: Option<u64>,
     started_at: Option<Timestamp>,
@@ -153,6 +155,7 @@ impl ItemReport {
             bytes_carried_over: count(|c| c.bytes_carried_over),
             bytes_resent: count(|c| c.bytes_resent),
             skipped: count(|c| c.exceptions),
+            excluded: count(|c| c.excluded),
             rate: bytes_read
                 .zip(seconds)
                 .map(|(bytes, seconds)| (bytes as f64 / seconds) as u64),

@@ -40,6 +40,7 @@ fn log() -> v1::JobLog {
                 bytes_new: 1024,
                 bytes_carried_over: 512,
                 exceptions: 1,
+                excluded: 4,
                 ..Default::default()
             }),
             started_at: stamp(start),
@@ -88,6 +89,7 @@ fn l01_text_has_every_section() {
         "New:            1.0 KiB",
         "Carried over:   512 B",
         "Skipped:        1",
+        "Excluded:       4",
         "Rate:           1.0 KiB/s",
         "\nExceptions\n",
         "/home/<script>alert('x')</script>&\"\\x1B[2J: changed <while> read",
@@ -139,6 +141,7 @@ fn l01_json_has_every_section() {
     assert_eq!(value["items"][0]["bytes_read"], 2048);
     assert_eq!(value["items"][0]["rate"], 1024);
     assert_eq!(value["items"][0]["skipped"], 1);
+    assert_eq!(value["items"][0]["excluded"], 4);
     assert_eq!(value["exceptions"][1]["reason"], "changed <while> read");
     assert_eq!(value["errors"][0]["help"], "outlast help code 71");
     assert_eq!(value["completion"]["status"], "failed");

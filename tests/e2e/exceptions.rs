@@ -115,6 +115,10 @@ fn excluded_files_are_left_out() {
     let told = details.as_array().unwrap().iter();
     let told = told.filter(|line| line["text"].as_str().is_some_and(|text| text.starts_with(&said)));
     assert_eq!(told.count(), 1, "{details:#}");
+    // And as a number, of the attempt and of the item.
+    assert_eq!(job["attempts"][0]["excluded"], 3, "{job:#}");
+    let log = cluster.json(&["job", "log", job["id"].as_str().unwrap()]);
+    assert_eq!(log["items"][0]["excluded"], 3, "{log:#}");
 }
 
 /// `*.py{}` left out all of `*.py`.

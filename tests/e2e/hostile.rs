@@ -246,7 +246,11 @@ fn begin() -> backup_up::Body {
 }
 
 fn end(error: Option<JobError>) -> backup_up::Body {
-    backup_up::Body::ItemEnd(ItemEnd { item: 0, error })
+    backup_up::Body::ItemEnd(ItemEnd {
+        item: 0,
+        error,
+        excluded: 0,
+    })
 }
 
 fn named(names: &[&[u8]]) -> Vec<backup_up::Body> {

@@ -60,6 +60,8 @@ pub(super) struct Item {
     pub(super) out: VecDeque<Outgoing>,
 
     walk_ended: bool,
+    /// Left out by the policy's patterns.
+    excluded: u64,
     /// The last node number of each batch without an answer.
     batches: VecDeque<u64>,
     /// The last node number of each batch, and what it holds of [`Limits::ahead`] until none of its files is awaited any more.
@@ -115,6 +117,7 @@ impl Item {
             jobs,
             out: VecDeque::new(),
             walk_ended: false,
+            excluded: 0,
             batches: VecDeque::new(),
             ahead: VecDeque::new(),
             unjudged: VecDeque::new(),
@@ -163,7 +166,7 @@ impl Item {
             Event::Remark(path, remark) => self.remark(path, remark),
             Event::Walked(batch) => self.walked(batch),
             Event::WalkEnded { excluded } => {
-                self.walk_ended = true;
+                (self.walk_ended, self.excluded) = (true, excluded);
                 let root = self.shared.health.root.get();
                 let path = root.map(|root| shown(&root.path)).unwrap_or_default();
                 if excluded > 0 {
@@ -439,8 +442,12 @@ impl Item {
         }
         self.flush();
         self.ended = true;
-        let item = self.number;
-        self.say(Body::ItemEnd(ItemEnd { item, error }));
+        let (item, excluded) = (self.number, self.excluded);
+        self.say(Body::ItemEnd(ItemEnd {
+            item,
+            error,
+            excluded,
+        }));
     }
 
     /// Something for the job's details.

@@ -91,6 +91,8 @@ pub(super) struct ItemRun<'a> {
     marked_at: Counters,
     /// The client tells of each file that it reads whether it may yet change without a new ctime.
     pub(super) marks_young: bool,
+    /// Left out by the policy's patterns, as the client says at the end.
+    excluded: u64,
     /// Paths of which it was told that their file system does not answer.
     silences: Silences,
     /// How much damage was known before anything was relied on.
@@ -137,6 +139,7 @@ impl<'a> ItemRun<'a> {
             held: Held::default(),
             marked_at: Counters::default(),
             marks_young: false,
+            excluded: 0,
             silences: Silences::default(),
             damage_before,
         }))
@@ -165,9 +168,12 @@ impl<'a> ItemRun<'a> {
                 Up::ItemBegin(ItemBegin { item, marks_young }) if !begun && item == number => {
                     (begun, self.marks_young) = (true, marks_young);
                 }
-                Up::ItemEnd(ItemEnd { item, error })
-                    if begun && item == number && self.held.messages.is_empty() =>
-                {
+                Up::ItemEnd(ItemEnd {
+                    item,
+                    error,
+                    excluded,
+                }) if begun && item == number && self.held.messages.is_empty() => {
+                    self.excluded = excluded;
                     return Ok(error.map(told_by_client));
                 }
                 Up::Entries(entries) if begun => wire.send(self.entries(&entries)?)?,
@@ -291,6 +297,7 @@ impl<'a> ItemRun<'a> {
         Counters {
             bytes_new: stored.bytes_new - before.bytes_new,
             bytes_stored: stored.bytes_stored - before.bytes_stored + tree_bytes,
+            excluded: self.excluded,
             ..self.builder.counters()
         }
     }

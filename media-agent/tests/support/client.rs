@@ -283,8 +283,12 @@ impl BackupStream {
     }
 
     pub async fn end_item(&mut self, item: u32) {
-        self.send(backup_up::Body::ItemEnd(ItemEnd { item, error: None }))
-            .await;
+        self.send(backup_up::Body::ItemEnd(ItemEnd {
+            item,
+            error: None,
+            excluded: 0,
+        }))
+        .await;
     }
 
     /// One item as it should be; the number of wanted files and of chunks sent, and the snapshot.

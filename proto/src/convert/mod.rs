@@ -105,6 +105,7 @@ impl From<words::Counters> for v1::Counters {
             bytes_resent: c.bytes_resent,
             exceptions: c.exceptions,
             left_alone: c.left_alone,
+            excluded: c.excluded,
         }
     }
 }
@@ -122,6 +123,7 @@ impl From<&v1::Counters> for words::Counters {
             bytes_resent: c.bytes_resent,
             exceptions: c.exceptions,
             left_alone: c.left_alone,
+            excluded: c.excluded,
         }
     }
 }

@@ -35,6 +35,9 @@ pub struct Counters {
     /// Of a restore: files that were not restored since something is there that stays (S-14e).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_alone: u64,
+    /// Of a backup: left out by the policy's patterns; a directory counts as one, with all below it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub excluded: u64,
 }
 
 /// What is not said is zero: rows and entries without the number are as they were before there was one.
@@ -56,5 +59,6 @@ impl Counters {
         self.bytes_resent += other.bytes_resent;
         self.exceptions += other.exceptions;
         self.left_alone += other.left_alone;
+        self.excluded += other.excluded;
     }
 }

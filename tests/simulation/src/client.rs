@@ -428,8 +428,11 @@ impl Client {
         let Some((item, left)) = work.reading else { return };
         if left == 0 {
             work.reading = None;
-            work.line
-                .say(backup_up::Body::ItemEnd(v1::ItemEnd { item, error: None }));
+            work.line.say(backup_up::Body::ItemEnd(v1::ItemEnd {
+                item,
+                error: None,
+                excluded: 0,
+            }));
         } else {
             work.reading = Some((item, left - 1));
             let body = if cx.rng.percent(10) {

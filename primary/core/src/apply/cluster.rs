@@ -1,6 +1,6 @@
 //! The cluster's own row.
 
-use outlast_proto::words::{JobId, Timestamp, Timing};
+use outlast_proto::words::{Counters, JobId, Timestamp, Timing};
 
 use super::{Context, Outcome};
 use crate::reply::{Refusal, Reply};
@@ -14,8 +14,8 @@ use crate::state::ClusterState;
 ///
 /// 2: jobs have nonces (S-12b), and their exceptions survive a change of attempt (S-02). 3: jobs say who submitted them, and how
 /// many files a restore left alone. 4: reigns of leaders and alarms, by which the group notices that it was set back (S-12b). 5: restore points name
-/// the tree of their snapshot.
-pub const CLUSTER_VERSION: u32 = 5;
+/// the tree of their snapshot. 6: numbers say how much the policy's patterns left out.
+pub const CLUSTER_VERSION: u32 = 6;
 
 /// From this version on jobs say who submitted them, and numbers what was left alone.
 pub const JOBS_SAY_BY_WHOM: u32 = 3;
@@ -30,6 +30,9 @@ const SET_BACKS: u32 = 4;
 
 /// From this version on restore points name the tree of their snapshot.
 const TREES: u32 = 5;
+
+/// From this version on numbers say how much the policy's patterns left out.
+const EXCLUDED: u32 = 6;
 
 /// Of a cluster that was founded by a program that did not say what it speaks.
 pub(super) const FOUNDING_VERSION: u32 = 1;
@@ -77,6 +80,17 @@ impl ClusterState {
     #[must_use]
     pub fn has_nonces(&self) -> bool {
         self.cluster().is_some_and(|cluster| cluster.version >= NONCES)
+    }
+
+    /// What of an attempt's numbers this cluster version knows: members of before have no more.
+    pub(super) fn known_numbers(&self, mut counters: Counters) -> Counters {
+        if !self.says_by_whom() {
+            counters.left_alone = 0;
+        }
+        if self.cluster().is_none_or(|cluster| cluster.version < EXCLUDED) {
+            counters.excluded = 0;
+        }
+        counters
     }
 
     /// Whether exceptions survive a change of attempt (S-02), in this cluster version.

@@ -50,12 +50,7 @@ impl ClusterState {
             }
             return;
         }
-        let said = |mut counters: Counters| {
-            if !self.says_by_whom() {
-                counters.left_alone = 0;
-            }
-            counters
-        };
+        let said = |counters: Counters| self.known_numbers(counters);
         match &event.what {
             EventKind::Marked { resilient, .. } => self.mark(job, *resilient, host, at),
             EventKind::MarkLost { from, to } => self.lose_mark(job, [from.as_str(), to.as_str()], host, at),
@@ -149,10 +144,7 @@ impl ClusterState {
             return;
         };
         let path = row.path.clone();
-        let mut of_item = *counters;
-        if !self.says_by_whom() {
-            of_item.left_alone = 0;
-        }
+        let of_item = self.known_numbers(*counters);
         let left = snapshot.as_ref().map(|(id, time)| Left {
             id: *id,
             time: *time,

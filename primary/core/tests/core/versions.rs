@@ -144,6 +144,46 @@ fn s14e_who_asked_and_what_was_left_alone_are_kept_once_all_members_know_them() 
 
 /// Members of before would have other rows.
 #[test]
+fn t90_l04_what_was_excluded_is_kept_from_the_version_on_that_knows_it() {
+    for (version, kept) in [(5, 0), (6, 3)] {
+        let mut world = World::speaking(version);
+        let (job, attempt, media) = world.running_job();
+        let item = ItemNumber(0);
+        world.event(&media, job, attempt, EventKind::ItemStarted { item });
+        let counters = Counters {
+            excluded: 3,
+            ..Counters::default()
+        };
+        let mut what = item_ended(job, item, ItemOutcome::Done);
+        if let EventKind::ItemEnded {
+            counters: of_item, ..
+        } = &mut what
+        {
+            *of_item = counters;
+        }
+        world.event(&media, job, attempt, what);
+        let what = EventKind::Ended {
+            code: StatusCode::SUCCESSFUL,
+            text: String::new(),
+            counters,
+            stopped: None,
+        };
+        world.event(&media, job, attempt, what);
+        let history = world.state.history(job, attempt).unwrap();
+        let found = [history.counters.excluded, history.items[0].counters.excluded];
+        assert_eq!(found, [kept; 2], "version {version}");
+        let name = b"excluded";
+        let rows = world.state.take_changes();
+        let is_named = rows.iter().any(|(_, row)| {
+            let row = row.as_deref().unwrap_or_default();
+            row.windows(name.len()).any(|part| part == name)
+        });
+        assert_eq!(is_named, kept > 0, "version {version}");
+    }
+}
+
+/// Members of before would have other rows.
+#[test]
 fn t90_a_restore_point_names_the_tree_of_its_snapshot_from_the_version_on_that_knows_it() {
     for (version, is_kept) in [(4, false), (5, true)] {
         let mut world = World::speaking(version);
