@@ -29,6 +29,16 @@ impl AlignedBuffer {
         }
     }
 
+    /// What `memory` holds from `start` on, which is a page boundary.
+    pub(crate) fn of_parts(memory: Vec<u8>, start: usize) -> AlignedBuffer {
+        let capacity = memory.len() - start;
+        AlignedBuffer {
+            memory,
+            start,
+            capacity,
+        }
+    }
+
     /// In bytes.
     #[must_use]
     pub fn capacity(&self) -> usize {
@@ -44,6 +54,12 @@ impl AlignedBuffer {
     /// All of it.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.memory[self.start..self.start + self.capacity]
+    }
+}
+
+impl AsRef<[u8]> for AlignedBuffer {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
     }
 }
 

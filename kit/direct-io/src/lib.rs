@@ -4,6 +4,7 @@
 //! host needs. Not every file system can do it; whoever calls this goes on through the page cache then.
 
 mod buffer;
+mod growing;
 
 use std::io;
 use std::ops::Range;
@@ -13,6 +14,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, pread};
 
 pub use buffer::{AlignedBuffer, BLOCK, is_aligned};
+pub use growing::GrowingBuffer;
 
 /// Whether the file system said that it cannot do this past the page cache.
 #[must_use]

@@ -19,7 +19,7 @@ pub(super) struct WriterTrees<'a> {
 
 impl Trees for WriterTrees<'_> {
     fn open(&self, id: &BlobId) -> Result<TreeReader, RepositoryError> {
-        self.repository.open_tree(id)
+        self.repository.stream_tree(id)
     }
 
     fn has_chunk(&self, id: &BlobId) -> bool {

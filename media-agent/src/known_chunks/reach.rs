@@ -44,7 +44,7 @@ impl<'a> Reach<'a> {
             if (self.is_halted)() {
                 return Err(LoadError::Halted);
             }
-            let tree = match self.repository.open_tree(&id) {
+            let tree = match self.repository.stream_tree(&id) {
                 Ok(tree) => tree,
                 Err(error @ (RepositoryError::Damaged { .. } | RepositoryError::MissingBlob { .. })) => {
                     tracing::warn!(%error, "a tree cannot be read; the chunks below it are sent again");

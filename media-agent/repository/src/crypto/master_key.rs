@@ -14,7 +14,8 @@ use crate::crypto::{fill_random, random};
 use crate::error::{Damage, Result};
 use crate::password::wipe;
 
-const NONCE: usize = 16;
+/// Free bytes in front of a text that is to be sealed in place.
+pub(crate) const NONCE: usize = 16;
 const TAG: usize = 16;
 /// By how much sealing makes a text longer: the nonce in front and the tag behind it.
 pub(crate) const OVERHEAD: usize = NONCE + TAG;
@@ -129,35 +130,84 @@ impl MasterKey {
         let plain = NONCE..length - TAG;
         let nonce: [u8; NONCE] = sealed[..NONCE].try_into().expect("checked above");
         let tag = self.tag(nonce, &sealed[plain.clone()]);
-        // No early exit: the time must not tell how many bytes were right.
-        let difference = tag
-            .iter()
-            .zip(&sealed[plain.end..])
-            .fold(0, |all, (a, b)| all | (a ^ b));
-        if std::hint::black_box(difference) != 0 {
-            return Err(Damage::NotAuthentic);
-        }
+        must_be(tag, &sealed[plain.end..])?;
         self.apply_keystream(nonce, &mut sealed[plain.clone()]);
         Ok(plain)
     }
 
     fn apply_keystream(&self, nonce: [u8; NONCE], text: &mut [u8]) {
+        self.keystream(nonce).apply(text);
+    }
+
+    /// Opens a text in pieces whose tag was checked.
+    pub(crate) fn keystream(&self, nonce: [u8; NONCE]) -> Keystream {
         let core = CtrCore::inner_iv_init(self.cipher.clone(), &nonce.into());
-        Ctr128BE::from_core(core).apply_keystream(text);
+        Keystream(Ctr128BE::from_core(core))
     }
 
     fn tag(&self, nonce: [u8; NONCE], text: &[u8]) -> [u8; TAG] {
+        // Whole blocks go through the parallel path; `compute_unpadded` alone takes them one by one.
+        let (blocks, rest) = poly1305::Block::slice_as_chunks(text);
+        let mut mac = self.mac(nonce);
+        mac.update(blocks);
+        mac.compute_unpadded(rest).into()
+    }
+
+    /// Checks a text in pieces.
+    pub(crate) fn check_tag(&self, nonce: [u8; NONCE]) -> TagCheck {
+        TagCheck {
+            mac: self.mac(nonce),
+            rest: Vec::new(),
+        }
+    }
+
+    fn mac(&self, nonce: [u8; NONCE]) -> Poly1305 {
         let mut pad = nonce.into();
         self.mac_cipher.encrypt_block(&mut pad);
         let mut key = poly1305::Key::default();
         key[..16].copy_from_slice(&self.mac_r);
         key[16..].copy_from_slice(&pad);
-        let mut mac = Poly1305::new(&key);
-        // Whole blocks go through the parallel path; `compute_unpadded` alone takes them one by one.
-        let (blocks, rest) = poly1305::Block::slice_as_chunks(text);
-        mac.update(blocks);
-        mac.compute_unpadded(rest).into()
+        Poly1305::new(&key)
     }
+}
+
+/// What opens the pieces of one text, in order.
+pub(crate) struct Keystream(Ctr128BE<Aes256>);
+
+impl Keystream {
+    pub(crate) fn apply(&mut self, piece: &mut [u8]) {
+        self.0.apply_keystream(piece);
+    }
+}
+
+/// The tag of a text that comes in pieces.
+pub(crate) struct TagCheck {
+    mac: Poly1305,
+    /// Of the last piece, less than a block.
+    rest: Vec<u8>,
+}
+
+impl TagCheck {
+    /// All pieces but the last are whole blocks.
+    pub(crate) fn update(&mut self, piece: &[u8]) {
+        debug_assert!(self.rest.is_empty(), "a piece follows the last");
+        let (blocks, rest) = poly1305::Block::slice_as_chunks(piece);
+        self.mac.update(blocks);
+        self.rest.extend_from_slice(rest);
+    }
+
+    pub(crate) fn finish(self, tag: &[u8]) -> Result<(), Damage> {
+        must_be(self.mac.compute_unpadded(&self.rest).into(), tag)
+    }
+}
+
+/// No early exit: the time must not tell how many bytes were right.
+fn must_be(tag: [u8; TAG], sealed: &[u8]) -> Result<(), Damage> {
+    let difference = tag.iter().zip(sealed).fold(0, |all, (a, b)| all | (a ^ b));
+    if sealed.len() != TAG || std::hint::black_box(difference) != 0 {
+        return Err(Damage::NotAuthentic);
+    }
+    Ok(())
 }
 
 impl Drop for MasterKey {

@@ -8,7 +8,7 @@ mod polynomial;
 
 pub(crate) use config::{Config, VERSION};
 pub(crate) use key_file::KeyFile;
-pub(crate) use master_key::{MasterKey, OVERHEAD};
+pub(crate) use master_key::{Keystream, MasterKey, NONCE, OVERHEAD};
 
 use crate::error::{RepositoryError, Result};
 

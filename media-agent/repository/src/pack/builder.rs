@@ -1,11 +1,11 @@
 //! A pack being filled: compresses, seals and hashes each blob where it will be written from, so that bytes are
 //! touched while they are in the cache. No locks, no files. One worker at a time owns it; called by `writer::slots`.
 
-use outlast_direct_io::AlignedBuffer;
+use outlast_direct_io::{AlignedBuffer, GrowingBuffer};
 use sha2::{Digest, Sha256};
 use zstd::bulk::Compressor;
 
-use crate::crypto::{MasterKey, OVERHEAD};
+use crate::crypto::{MasterKey, NONCE, OVERHEAD};
 use crate::error::{RepositoryError, Result};
 use crate::id::{BlobId, BlobKind, PackId};
 use crate::pack::PackedBlob;
@@ -13,6 +13,8 @@ use crate::pack::header::{COMPRESSED_ENTRY, push_entry};
 
 /// A pack is sealed when it has this many blobs, so that its header stays far below the 16 MiB readers accept.
 pub(crate) const MAX_ENTRIES: usize = 40_000;
+/// Behind a sealed text.
+const TAG: usize = OVERHEAD - NONCE;
 /// The sealed header's own overhead and the length field at the very end.
 const TRAILER: usize = OVERHEAD + 4;
 
@@ -69,6 +71,20 @@ impl PackBuilder {
         }
     }
 
+    /// A pack of one compressed blob, sealed where it was compressed: behind room for the nonce.
+    pub(crate) fn of_one(
+        (kind, id): (BlobKind, BlobId),
+        mut frame: GrowingBuffer,
+        plain_len: u32,
+        key: &MasterKey,
+    ) -> Result<PackBuilder> {
+        let length = frame.len() + TAG;
+        frame.extend_from_slice(&[0; TAG + COMPRESSED_ENTRY + TRAILER]);
+        let mut pack = PackBuilder::new(kind, frame.into());
+        pack.seal_next(id, length, Some(plain_len), key)?;
+        Ok(pack)
+    }
+
     /// Whether this payload and the header fit into the rest of the buffer.
     pub(crate) fn has_room_for(&self, payload: &Payload<'_>) -> bool {
         let header = (self.blobs.len() + 1) * COMPRESSED_ENTRY + TRAILER;
@@ -92,7 +108,7 @@ impl PackBuilder {
         key: &MasterKey,
     ) -> Result<u32> {
         let slot = &mut self.buffer.bytes_mut()[self.length..self.length + payload.bound()];
-        let text = &mut slot[OVERHEAD / 2..];
+        let text = &mut slot[NONCE..];
         let (text_len, compressed_from) = match *payload {
             Payload::Plain(plain) => place_plain(plain, text, compressor)?,
             Payload::Ready { bytes, plain_len } => {
@@ -100,7 +116,18 @@ impl PackBuilder {
                 (bytes.len(), plain_len)
             }
         };
-        let sealed = &mut slot[..text_len + OVERHEAD];
+        self.seal_next(id, text_len + OVERHEAD, compressed_from, key)
+    }
+
+    /// Seals what stands behind the blobs so far, in `length` bytes, as the next one; gives that length.
+    fn seal_next(
+        &mut self,
+        id: BlobId,
+        length: usize,
+        compressed_from: Option<u32>,
+        key: &MasterKey,
+    ) -> Result<u32> {
+        let sealed = &mut self.buffer.bytes_mut()[self.length..self.length + length];
         key.seal_in_place(sealed)?;
         self.hasher.update(&*sealed);
         let narrow = |n: usize| u32::try_from(n).expect("buffers are smaller than 4 GiB");

@@ -1,5 +1,5 @@
 //! A repository that was opened: the handle through which everything else goes.
-//! `init` opens and initialises, `identity` knows it again, `read` reads blobs, `reader` many of them, `damage` keeps in mind what is wrong, `leftovers` what could not be removed, `snapshots` keeps snapshots; locks and the writer have files of
+//! `init` opens and initialises, `identity` knows it again, `read` reads blobs, `reader` many of them, `sealed_pieces` a long one piece by piece, `damage` keeps in mind what is wrong, `leftovers` what could not be removed, `snapshots` keeps snapshots; locks and the writer have files of
 //! their own. Called by the media agent.
 
 mod damage;
@@ -8,6 +8,7 @@ mod init;
 mod leftovers;
 mod read;
 mod reader;
+mod sealed_pieces;
 mod snapshots;
 mod unreadable;
 
@@ -20,6 +21,7 @@ use serde::de::DeserializeOwned;
 
 pub use init::InitOptions;
 pub use reader::BlobReader;
+pub(crate) use sealed_pieces::{OpenedPieces, SealedPieces};
 pub use snapshots::SnapshotList;
 
 use crate::crypto::MasterKey;

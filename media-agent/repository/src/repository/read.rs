@@ -13,7 +13,7 @@ use crate::error::{Damage, RepositoryError, Result};
 use crate::id::{BlobId, BlobKind, PackId};
 use crate::index::Location;
 use crate::pack::{PackedBlob, parse_header, plain_len};
-use crate::repository::Repository;
+use crate::repository::{Repository, SealedPieces};
 use crate::storage::FileKind;
 use crate::tree::{Tree, TreeReader};
 
@@ -21,9 +21,32 @@ use crate::tree::{Tree, TreeReader};
 const MAX_HEADER: u32 = 16 << 20;
 /// A thread keeps its buffer for sealed blobs unless it got larger than this.
 const KEPT_BUFFER: usize = 16 << 20;
+/// A tree that is longer stays in the buffer that it was read into, or in the storage unit.
+const LONG: usize = 1 << 20;
 
 thread_local! {
     static SEALED: RefCell<AlignedBuffer> = RefCell::new(AlignedBuffer::new(BLOCK));
+}
+
+/// A blob as it is stored, opened where it was read.
+struct Opened<'a> {
+    buffer: &'a mut AlignedBuffer,
+    at: Range<usize>,
+}
+
+impl Opened<'_> {
+    fn bytes(&self) -> &[u8] {
+        &self.buffer.bytes()[self.at.clone()]
+    }
+
+    /// A long one is handed over, not copied.
+    fn into_bytes(self) -> Bytes {
+        if self.at.len() <= LONG {
+            return Bytes::copy_from_slice(self.bytes());
+        }
+        let buffer = std::mem::replace(self.buffer, AlignedBuffer::new(BLOCK));
+        Bytes::from_owner(buffer).slice(self.at)
+    }
 }
 
 /// Reads a range of a pack into a buffer and says where it lies there.
@@ -47,7 +70,7 @@ impl Repository {
     /// As [`Repository::read_blob`]; `fetch` reads a range of a pack.
     pub(super) fn read_through(&self, kind: BlobKind, id: &BlobId, fetch: impl Fetch) -> Result<Bytes> {
         self.of_copies(kind, id, fetch, |stored, plain_len| {
-            let bytes = plain_bytes(stored, plain_len)?;
+            let bytes = plain_bytes(stored.bytes(), plain_len)?;
             if BlobId::of(&bytes) == *id {
                 Ok(bytes)
             } else {
@@ -69,8 +92,28 @@ impl Repository {
             self.storage().read_range(FileKind::Pack, name, range, buffer)
         };
         self.of_copies(BlobKind::Tree, id, fetch, |stored, plain_len| {
-            TreeReader::open(id, Bytes::copy_from_slice(stored), plain_len)
+            TreeReader::open(id, stored.into_bytes(), plain_len)
         })
+    }
+
+    /// As [`Repository::open_tree`], for who goes on as well without the rest: nothing of a long tree is kept, so that what is read in
+    /// the storage unit when its turn comes may be missing then, or another than it was. Then the entries end with an error.
+    pub fn stream_tree(&self, id: &BlobId) -> Result<TreeReader> {
+        let kind = BlobKind::Tree;
+        let location = self.index().location(kind, id);
+        let location = location.filter(|location| location.length as usize > LONG && self.contains(kind, id));
+        if let Some(location) = location {
+            let streamed = SealedPieces::check(self, id, &location).and_then(|pieces| {
+                TreeReader::stream(id, &pieces, location.compressed_from)
+                    .map_err(|damage| RepositoryError::damaged_blob(self.location(), kind, id, damage))
+            });
+            match streamed {
+                Ok(reader) => return Ok(reader),
+                // There may be another copy; and what is wrong has to be noted.
+                Err(error) => tracing::debug!(tree = %id, %error, "a long tree is read as a whole"),
+            }
+        }
+        self.open_tree(id)
     }
 
     /// Takes the first copy of a blob that is as it should be, given its stored form and plain length if compressed.
@@ -79,7 +122,7 @@ impl Repository {
         kind: BlobKind,
         id: &BlobId,
         fetch: impl Fetch,
-        take: impl Fn(&[u8], Option<u32>) -> Result<T, Damage>,
+        take: impl Fn(Opened<'_>, Option<u32>) -> Result<T, Damage>,
     ) -> Result<T> {
         let mut first_error = None;
         for location in self.index().locations(kind, id) {
@@ -133,7 +176,7 @@ impl Repository {
         id: &BlobId,
         location: &Location,
         fetch: &impl Fetch,
-        take: &impl Fn(&[u8], Option<u32>) -> Result<T, Damage>,
+        take: &impl Fn(Opened<'_>, Option<u32>) -> Result<T, Damage>,
     ) -> Result<T> {
         let name = location.pack.to_string();
         if location.length as usize > MAX_BLOB as usize + OVERHEAD {
@@ -157,11 +200,12 @@ impl Repository {
                 }
                 read => read?,
             };
-            let sealed = &mut buffer.bytes_mut()[at];
-            let taken = self
-                .key()
-                .open_in_place(sealed)
-                .and_then(|plain| take(&sealed[plain], location.compressed_from));
+            let start = at.start;
+            let opened = self.key().open_in_place(&mut buffer.bytes_mut()[at]);
+            let taken = opened.and_then(|plain| {
+                let at = start + plain.start..start + plain.end;
+                take(Opened { buffer, at }, location.compressed_from)
+            });
             if buffer.capacity() > KEPT_BUFFER {
                 *buffer = AlignedBuffer::new(BLOCK);
             }

@@ -1,13 +1,16 @@
 //! A tree that is written entry by entry, so that the entries of a directory of a million are never in memory together:
-//! what is written is compressed as soon as it is long. Called by whoever backs up; `Writer::add_encoded_tree` stores it.
+//! what is written is compressed as soon as it is long, into the very memory that is sealed and written as a pack in the end.
+//! Called by whoever backs up; `Writer::add_encoded_tree` stores it.
 
 use std::io::{Read as _, Write};
 
+use outlast_direct_io::GrowingBuffer;
 use sha2::{Digest, Sha256};
 use zstd::stream::read::Decoder;
 use zstd::stream::write::Encoder;
 
 use crate::compress::{MAX_BLOB, decompress_exactly};
+use crate::crypto::NONCE;
 use crate::error::{Damage, RepositoryError, Result};
 use crate::id::{BlobId, BlobKind};
 use crate::tree::Node;
@@ -52,7 +55,7 @@ pub struct TreeEncoder {
 
 struct Long {
     hasher: Sha256,
-    encoder: Encoder<'static, Vec<u8>>,
+    encoder: Encoder<'static, GrowingBuffer>,
     plain_len: usize,
 }
 
@@ -61,9 +64,23 @@ pub(crate) enum EncodedTree {
     Plain(Vec<u8>),
     Compressed {
         id: BlobId,
-        frame: Vec<u8>,
+        frame: Frame,
         plain_len: u32,
     },
+}
+
+/// A compressed tree behind room for the nonce, so that it can be sealed where it is.
+pub(crate) struct Frame(GrowingBuffer);
+
+impl Frame {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0.bytes()[NONCE..]
+    }
+
+    /// With the room in front.
+    pub(crate) fn into_buffer(self) -> GrowingBuffer {
+        self.0
+    }
 }
 
 impl TreeEncoder {
@@ -125,7 +142,7 @@ impl TreeEncoder {
     /// What it takes of the memory, as far as it grows with the entries.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let frame = self.long.as_ref().map_or(0, |long| long.encoder.get_ref().len());
+        let frame = self.long.as_ref().map_or(0, |long| long.frame().len());
         self.text.len() + frame
     }
 
@@ -169,7 +186,7 @@ impl TreeEncoder {
             EncodedTree::Compressed { id, frame, plain_len } => {
                 let mut bytes = Vec::new();
                 let refused = |damage| refused(id, damage);
-                decompress_exactly(&frame, plain_len, &mut bytes).map_err(refused)?;
+                decompress_exactly(frame.bytes(), plain_len, &mut bytes).map_err(refused)?;
                 Ok(bytes)
             }
         }
@@ -189,12 +206,19 @@ fn compress(long: &mut Option<Long>, text: &mut String, zstd_level: i32) -> Resu
 
 impl Long {
     fn begin(zstd_level: i32) -> Result<Long> {
-        let encoder = Encoder::new(Vec::new(), zstd_level).map_err(|error| failed(0, &error))?;
+        let mut buffer = GrowingBuffer::default();
+        buffer.extend_from_slice(&[0; NONCE]);
+        let encoder = Encoder::new(buffer, zstd_level).map_err(|error| failed(0, &error))?;
         Ok(Long {
             hasher: Sha256::new(),
             encoder,
             plain_len: 0,
         })
+    }
+
+    /// What is compressed so far.
+    fn frame(&self) -> &[u8] {
+        &self.encoder.get_ref().bytes()[NONCE..]
     }
 
     fn take(&mut self, text: &[u8]) -> Result<()> {
@@ -217,9 +241,8 @@ impl Long {
         let failed = |error: std::io::Error| failed(plain_len, &error);
         self.encoder.flush().map_err(failed)?;
         let mut copy = Long::begin(zstd_level)?;
-        let frame = self.encoder.get_ref().as_slice();
         // The frame has no end yet: no more may be asked of it than was put in.
-        let mut so_far = Decoder::with_buffer(frame)
+        let mut so_far = Decoder::with_buffer(self.frame())
             .map_err(failed)?
             .take(plain_len as u64);
         let copied = std::io::copy(&mut so_far, &mut copy.encoder).map_err(failed)?;
@@ -237,7 +260,7 @@ impl Long {
             .map_err(|error| failed(self.plain_len, &error))?;
         Ok(EncodedTree::Compressed {
             id: BlobId::from_bytes(self.hasher.finalize().into()),
-            frame,
+            frame: Frame(frame),
             plain_len: u32::try_from(self.plain_len).expect("not above MAX_BLOB"),
         })
     }
@@ -285,7 +308,7 @@ mod tests {
             match encoder.finish().unwrap() {
                 EncodedTree::Plain(bytes) => assert!(count < 1000 && bytes == whole),
                 EncodedTree::Compressed { id, frame, plain_len } => {
-                    assert!(count > 1000 && frame.len() < whole.len() / 2);
+                    assert!(count > 1000 && frame.bytes().len() < whole.len() / 2);
                     assert_eq!((id, plain_len as usize), (BlobId::of(&whole), whole.len()));
                 }
             }

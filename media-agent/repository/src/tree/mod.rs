@@ -12,7 +12,7 @@ mod pieces;
 mod quote;
 mod reader;
 
-pub(crate) use encoder::EncodedTree;
+pub(crate) use encoder::{EncodedTree, Frame};
 pub use encoder::{TreeEncoder, TreeRoom};
 pub use mode::{go_mode_from_st_mode, st_mode_from_go_mode};
 pub use node::{ExtendedAttribute, Node, NodeKind};

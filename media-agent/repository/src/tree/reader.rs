@@ -1,7 +1,8 @@
 //! The entries of a tree one by one. A long tree is decompressed piece by piece as they are asked for, twice: before
-//! the first entry is given, all of it has passed through the checksum. Made by `Repository::open_tree`.
+//! the first entry is given, all of it has passed through the checksum. Made by `Repository::open_tree`, and by `stream_tree`, which
+//! leaves it where it is stored.
 
-use std::io::Read;
+use std::io::{BufRead, Read};
 
 use bytes::{Buf, Bytes};
 use sha2::{Digest, Sha256};
@@ -9,6 +10,7 @@ use zstd::stream::read::Decoder;
 
 use crate::error::Damage;
 use crate::id::BlobId;
+use crate::repository::{OpenedPieces, SealedPieces};
 use crate::tree::pieces::Pieces;
 use crate::tree::{Node, Tree, decode};
 
@@ -27,8 +29,14 @@ enum Source {
 
 /// The text of a tree as it is stored.
 pub(crate) enum Text {
-    Plain(bytes::buf::Reader<Bytes>),
-    Compressed(Decoder<'static, bytes::buf::Reader<Bytes>>),
+    Plain(Stored),
+    Compressed(Decoder<'static, Stored>),
+}
+
+/// Where that is.
+pub(crate) enum Stored {
+    Memory(bytes::buf::Reader<Bytes>),
+    Pack(Box<OpenedPieces>),
 }
 
 impl TreeReader {
@@ -40,9 +48,30 @@ impl TreeReader {
             check(id, Sha256::digest(&plain).into())?;
             return Ok(Tree::decode(&plain)?.into());
         }
+        let open = || Stored::Memory(stored.clone().reader());
+        TreeReader::pieces(id, open, length, plain_len.is_some())
+    }
+
+    /// As [`TreeReader::open`], of what is read piece by piece, from the beginning each time.
+    pub(crate) fn stream(
+        id: &BlobId,
+        stored: &SealedPieces,
+        plain_len: Option<u32>,
+    ) -> Result<TreeReader, Damage> {
+        let length = plain_len.map_or(stored.len(), |length| length as usize);
+        let open = || Stored::Pack(Box::new(stored.open()));
+        TreeReader::pieces(id, open, length, plain_len.is_some())
+    }
+
+    fn pieces(
+        id: &BlobId,
+        open: impl Fn() -> Stored,
+        length: usize,
+        is_compressed: bool,
+    ) -> Result<TreeReader, Damage> {
         let mut hasher = Sha256::new();
         let mut read = 0u64;
-        let mut text = Text::open(&stored, plain_len)?;
+        let mut text = Text::open(open(), is_compressed)?;
         let mut piece = vec![0; 128 << 10];
         loop {
             let count = text.read(&mut piece).map_err(Damage::malformed)?;
@@ -60,7 +89,7 @@ impl TreeReader {
             return Err(Damage::BadCompression { expected });
         }
         check(id, hasher.finalize().into())?;
-        let pieces = Pieces::new(Text::open(&stored, plain_len)?);
+        let pieces = Pieces::new(Text::open(open(), is_compressed)?);
         Ok(TreeReader(Source::Pieces(Box::new(pieces))))
     }
 }
@@ -80,7 +109,7 @@ impl TreeReader {
 impl TreeReader {
     /// Reads a text in pieces, however short it is and whatever its checksum.
     pub(crate) fn in_pieces(text: &[u8]) -> TreeReader {
-        let text = Text::Plain(Bytes::copy_from_slice(text).reader());
+        let text = Text::Plain(Stored::Memory(Bytes::copy_from_slice(text).reader()));
         TreeReader(Source::Pieces(Box::new(Pieces::new(text))))
     }
 }
@@ -94,23 +123,54 @@ fn check(id: &BlobId, hash: [u8; 32]) -> Result<(), Damage> {
 }
 
 impl Text {
-    fn open(stored: &Bytes, plain_len: Option<u32>) -> Result<Text, Damage> {
-        let reader = stored.clone().reader();
-        match plain_len {
-            None => Ok(Text::Plain(reader)),
-            Some(_) => Decoder::with_buffer(reader)
-                .map(Text::Compressed)
-                .map_err(Damage::malformed),
+    fn open(stored: Stored, is_compressed: bool) -> Result<Text, Damage> {
+        if !is_compressed {
+            return Ok(Text::Plain(stored));
+        }
+        Decoder::with_buffer(stored)
+            .map(Text::Compressed)
+            .map_err(Damage::malformed)
+    }
+
+    fn stored(&self) -> &Stored {
+        match self {
+            Text::Plain(stored) => stored,
+            Text::Compressed(decoder) => decoder.get_ref(),
         }
     }
 }
 
-impl Text {
-    /// The bytes of the text as it is stored: all of them are there until the last is read.
-    fn stored(&self) -> usize {
+impl Stored {
+    fn memory(&self) -> usize {
         match self {
-            Text::Plain(reader) => reader.get_ref().len(),
-            Text::Compressed(decoder) => decoder.get_ref().get_ref().len(),
+            // All bytes are there until the last is read.
+            Stored::Memory(reader) => reader.get_ref().len(),
+            Stored::Pack(_) => OpenedPieces::MEMORY,
+        }
+    }
+}
+
+impl BufRead for Stored {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        match self {
+            Stored::Memory(reader) => reader.fill_buf(),
+            Stored::Pack(pieces) => pieces.fill_buf(),
+        }
+    }
+
+    fn consume(&mut self, count: usize) {
+        match self {
+            Stored::Memory(reader) => reader.consume(count),
+            Stored::Pack(pieces) => pieces.consume(count),
+        }
+    }
+}
+
+impl Read for Stored {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Stored::Memory(reader) => reader.read(into),
+            Stored::Pack(pieces) => pieces.read(into),
         }
     }
 }
@@ -119,7 +179,7 @@ impl Pieces<Text> {
     fn memory(&self) -> usize {
         // Of the decoder: the window of its frame.
         const DECODER: usize = 1 << 20;
-        self.text().stored() + DECODER
+        self.text().stored().memory() + DECODER
     }
 }
 

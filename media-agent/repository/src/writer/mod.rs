@@ -20,12 +20,13 @@ use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
 
 use crate::compress::{MAX_BLOB, verify_compressed};
+use crate::crypto::{NONCE, OVERHEAD};
 use crate::error::{Damage, RepositoryError, Result};
 use crate::id::{BlobId, BlobKind};
 use crate::lock::LockGuard;
-use crate::pack::Payload;
+use crate::pack::{PackBuilder, Payload};
 use crate::repository::Repository;
-use crate::tree::{EncodedTree, Tree, TreeEncoder};
+use crate::tree::{EncodedTree, Frame, Tree, TreeEncoder};
 use crate::writer::shared::Shared;
 use crate::writer::slots::Slots;
 use crate::writer::threads::{QueuedPack, WriterThreads};
@@ -183,8 +184,16 @@ impl Writer {
                 let id = BlobId::of(&blob);
                 Ok((id, self.add_blob(kind, id, &blob)?))
             }
+            // It fills a pack: this one is sealed and written from where the tree was compressed.
+            EncodedTree::Compressed { id, frame, plain_len }
+                if frame.bytes().len() >= self.shared.pack_size =>
+            {
+                refuse_too_large(kind, id, frame.bytes().len())?;
+                let add = || self.store_alone((kind, id), frame, plain_len);
+                Ok((id, self.add_new(kind, id, add)?))
+            }
             EncodedTree::Compressed { id, frame, plain_len } => {
-                Ok((id, self.add_compressed(kind, id, &frame, plain_len)?))
+                Ok((id, self.add_compressed(kind, id, frame.bytes(), plain_len)?))
             }
         }
     }
@@ -225,6 +234,11 @@ impl Writer {
     }
 
     fn add(&self, kind: BlobKind, id: BlobId, payload: &Payload<'_>) -> Result<Added> {
+        self.add_new(kind, id, || self.store(kind, id, payload))
+    }
+
+    /// Stores a blob unless it is known; `store` gives the bytes that it takes.
+    fn add_new(&self, kind: BlobKind, id: BlobId, store: impl FnOnce() -> Result<u32>) -> Result<Added> {
         let _no_flush = self.adding.read();
         self.shared.check()?;
         if !self.shared.claim(kind, id) {
@@ -234,9 +248,7 @@ impl Writer {
             });
         }
         // From here on others rely on this blob being stored, so every error is the writer's end.
-        let stored = self
-            .store(kind, id, payload)
-            .inspect_err(|error| self.shared.fail(error.clone()))?;
+        let stored = store().inspect_err(|error| self.shared.fail(error.clone()))?;
         Ok(Added {
             new: true,
             stored_bytes: u64::from(stored),
@@ -266,6 +278,14 @@ impl Writer {
         Ok(stored)
     }
 
+    /// In a pack of its own.
+    fn store_alone(&self, (kind, id): (BlobKind, BlobId), frame: Frame, plain_len: u32) -> Result<u32> {
+        let (frame, key) = (frame.into_buffer(), self.shared.repository.key());
+        let stored = frame.len() + OVERHEAD - NONCE;
+        self.submit(PackBuilder::of_one((kind, id), frame, plain_len, key)?)?;
+        Ok(u32::try_from(stored).expect("not above MAX_BLOB"))
+    }
+
     fn submit_from(&self, slot: &mut slots::TakenSlot<'_>) -> Result<()> {
         match slot.close() {
             Some(pack) => self.submit(pack),
@@ -273,7 +293,7 @@ impl Writer {
         }
     }
 
-    fn submit(&self, pack: crate::pack::PackBuilder) -> Result<()> {
+    fn submit(&self, pack: PackBuilder) -> Result<()> {
         if pack.is_empty() {
             self.shared.buffers.give_back(pack.into_buffer());
             return Ok(());

@@ -12,6 +12,7 @@ mod distrust;
 mod faults;
 mod full_storage;
 mod init;
+mod long_trees;
 mod place;
 mod power;
 mod read_restic;
