@@ -1,6 +1,6 @@
 //! A media agent in this process, with a scripted primary and scripted clients around it, all over real TLS.
 //!
-//! `world` starts things, `home` has one backup made, `primary` answers the session, `client` and `restorer` speak the data streams, `source` makes walks,
+//! `world` starts things, `home` has one backup made, `harm` damages it, `primary` answers the session, `client` and `restorer` speak the data streams, `source` makes walks,
 //! `restic` is the judge, `proxy` cuts. Used by every test of this folder.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 #![allow(
@@ -10,6 +10,7 @@
 )]
 
 pub mod client;
+pub mod harm;
 pub mod home;
 pub mod primary;
 #[path = "../../../tests/support/proxy.rs"]
