@@ -42,6 +42,7 @@ fn run(cli: Cli) -> u8 {
         Command::Dev(args) => in_runtime(Builder::new_current_thread(), of_dev(&cli.globals, args)),
         Command::Daemon(daemon) => {
             let (daemon, args) = daemon.parts();
+            outlast_kit::memory::settle();
             in_runtime(Builder::new_multi_thread(), of_daemon(daemon, args))
         }
         Command::Client(command) => {

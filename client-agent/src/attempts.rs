@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use outlast_client_core::{self as core, Start, State};
 use outlast_kit::clock::SharedClock;
+use outlast_kit::memory::give_back;
 use outlast_kit::shutdown::Shutdown;
 use outlast_kit::tasks::Tasks;
 use outlast_kit::tls::Credentials;
@@ -132,6 +133,8 @@ impl Attempts {
                 }
                 let state = conduct(road, &admission, around).await;
                 this.inner.lock().attempts.over(id, state);
+                // What this one took shall not come on top of what the next one takes.
+                tokio::task::spawn_blocking(give_back);
             });
     }
 

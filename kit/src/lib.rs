@@ -14,6 +14,7 @@ pub mod identity;
 pub mod leader;
 pub mod listen;
 pub mod local;
+pub mod memory;
 pub mod recollection;
 pub mod resume;
 pub mod session;

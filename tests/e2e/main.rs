@@ -29,6 +29,7 @@ mod local;
 mod locks;
 mod lost_disk;
 mod main_job;
+mod memory;
 mod mounts;
 mod old_agents;
 mod outage;

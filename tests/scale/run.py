@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
 """Shows that memory does not grow with what is backed up.
 
-    tests/scale/run.py --outlast target/release/outlast --folder /var/tmp/scale [--directory 1000000] [--files 250000,500000,1000000]
+    tests/scale/run.py --outlast target/release/outlast --folder /var/tmp/scale [--directory 1000000] [--names 750000] [--files 250000,500000,1000000]
 
 `--directory N`: one directory with N files of a few bytes, all different, through the full path: backup, backup again unchanged, `restic check`,
-restore by us and by restic, both compared with the source by rsync. `--files N,...`: trees of N empty files, 1,000 to a directory, backed up
+restore by us and by restic, both compared with the source by rsync. `--names N`: one directory with N empty files whose names are 247 random letters, so that
+nothing of them compresses, backed up four times by the same processes. `--files N,...`: trees of N empty files, 1,000 to a directory, backed up
 and backed up again. Prints wall time, CPU and the peak memory of client agent and media agent for each step. Needs Python 3.9, restic and rsync.
 """
 
 import argparse
 import os
+import random
 import shutil
+import string
 import sys
 from pathlib import Path
 
@@ -51,6 +54,13 @@ def make_directory(folder, count):
         os.close(descriptor)
 
 
+def make_names(folder, count):
+    folder.mkdir(parents=True)
+    letters = random.Random(7)
+    for _ in range(count):
+        os.mknod(folder / "".join(letters.choices(string.ascii_letters, k=247)), 0o644 | 0o100000)
+
+
 def make_tree(folder, count):
     for directory in range(count // 1000):
         place = folder / f"{directory // 1000:03}" / f"{directory:06}"
@@ -81,7 +91,7 @@ def same(source, restored):
         sys.exit(f"{source} and {restored} differ: {found[:1000]}")
 
 
-def directory(tool, folder, count):
+def directory(tool, folder, count, with_restores):
     source, what = made(folder / f"directory-{count}", make_directory, count), f"one directory of {count:,}"
     added = source / "added"
     tool.start()
@@ -91,6 +101,8 @@ def directory(tool, folder, count):
         # Something to offer: only then it matters what the client may name.
         added.write_text("one more\n")
         row(what, "one file more", tool.backup(source))
+        if not with_restores:
+            return
         row(what, "restic check", tool.restic("check"))
         target = folder / "restored"
         for who in ["restore by us", "restore by restic"]:
@@ -102,6 +114,19 @@ def directory(tool, folder, count):
         print("\n".join(tool.chunks_log()), file=sys.stderr)
     finally:
         added.unlink(missing_ok=True)
+        tool.stop()
+        shutil.rmtree(tool.folder, ignore_errors=True)
+
+
+def names(tool, folder, count):
+    source, what = made(folder / f"names-{count}", make_names, count), f"{count:,} names"
+    # Names for which there is no room are exceptions.
+    tool.good = (0, 3)
+    tool.start()
+    try:
+        for step in ["first backup", "second", "third", "fourth"]:
+            row(what, step, tool.backup(source))
+    finally:
         tool.stop()
         shutil.rmtree(tool.folder, ignore_errors=True)
 
@@ -122,12 +147,16 @@ def main():
     parser.add_argument("--outlast", required=True, type=lambda path: Path(path).resolve())
     parser.add_argument("--folder", required=True, type=lambda path: Path(path).resolve())
     parser.add_argument("--directory", type=int, default=0)
+    parser.add_argument("--backups-only", action="store_true", help="of a directory: no check, no restores")
+    parser.add_argument("--names", type=int, default=0)
     parser.add_argument("--files", default="")
     options = parser.parse_args()
     tool = Outlast(options.folder / "outlast", str(options.outlast))
     print("| what | step | wall s | CPU s | client peak MiB | media agent peak MiB | together MiB |\n|---|---|---|---|---|---|---|", flush=True)
     if options.directory:
-        directory(tool, options.folder, options.directory)
+        directory(tool, options.folder, options.directory, not options.backups_only)
+    if options.names:
+        names(tool, options.folder, options.names)
     for count in filter(None, options.files.split(",")):
         files(tool, options.folder, int(count))
 

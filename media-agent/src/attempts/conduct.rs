@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use outlast_kit::memory::give_back;
 use outlast_kit::shutdown::Shutdown;
 use outlast_media_core::contact::lost;
 use outlast_media_core::survey::has_predecessors;
@@ -86,6 +87,8 @@ pub(super) async fn conduct(mut assignment: Assignment) {
         // Removing a lock file is disk work.
         let _ = tokio::task::spawn_blocking(move || drop(locked)).await;
     }
+    // What this one took shall not come on top of what the next one takes.
+    tokio::task::spawn_blocking(give_back);
     let over = ending.over(durable);
     let late = assignment.entrance.close(over.clone());
     // Without an end that counts they are dropped.
