@@ -13,7 +13,8 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock, openat, statat};
 use rustix::io::Errno;
 
-const LOCK: &str = "lock";
+/// The file that each of them has.
+pub const LOCK: &str = "lock";
 /// What the file begins with.
 const MARK: &str = "outlast ";
 /// As long as the longest kind and name.
@@ -66,7 +67,6 @@ impl HeldFolder {
 /// Which daemon of this host runs in the folder, if it is the data folder of one.
 pub fn user_of(folder: impl AsFd) -> Option<String> {
     let folder = folder.as_fd();
-    // Most folders have no such name, which costs one call.
     let found = statat(folder, LOCK, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     let is_one = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
         && (1..=MOST_TEXT).contains(&found.st_size.unsigned_abs());

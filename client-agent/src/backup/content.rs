@@ -16,7 +16,7 @@ use super::event::{ChunkId, Event, Hashed};
 use super::pool::{Job, hash};
 use super::read::{Reader, Trouble};
 use super::sizes::Sizes;
-use super::slab::{FIRST, Plain, SLAB, Slab, fill};
+use super::slab::{FIRST, Plain, SLAB, Slab, Wanted, fill};
 use crate::host::holes::Holes;
 use crate::host::node::Seen;
 use crate::host::ticks::Moment;
@@ -131,7 +131,12 @@ impl Reader {
             let goal = SLAB.min(bytes.len().saturating_add(left));
             let before = bytes.len();
             let begin = reach.done - before as u64;
-            self.fill(open, bytes, (goal, begin))
+            let wanted = Wanted {
+                length: goal,
+                offset: begin,
+                end: reach.said,
+            };
+            self.fill(open, bytes, &wanted)
                 .map_err(|error| self.unread(open, begin + bytes.len() as u64, error))?;
             reach.done += (bytes.len() - before) as u64;
             reach.is_over = bytes.len() < goal;
@@ -326,8 +331,8 @@ impl Reader {
     }
 
     /// Reads more; see [`fill`].
-    fn fill(&self, open: &OwnedFd, bytes: &mut Vec<u8>, goal: (usize, u64)) -> Result<(), Errno> {
-        fill(open, bytes, goal, &|| {
+    fn fill(&self, open: &OwnedFd, bytes: &mut Vec<u8>, wanted: &Wanted) -> Result<(), Errno> {
+        fill(open, bytes, wanted, &|| {
             self.place.again();
             self.shared.health.is_over()
         })

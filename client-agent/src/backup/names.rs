@@ -47,6 +47,8 @@ pub(super) struct Names {
     given: usize,
     /// Names up to this one were given out.
     last: Option<Vec<u8>>,
+    /// The directory as it was before it was listed for the first time; none afterwards.
+    before: Option<Stat>,
     /// No name stands behind those that are kept.
     is_whole: bool,
 }
@@ -91,6 +93,20 @@ pub(super) struct Listed {
 }
 
 impl Names {
+    /// Of a directory that was just opened; `before` is a stat of it.
+    pub(super) fn of(before: Stat) -> Self {
+        Self {
+            before: Some(before),
+            ..Self::default()
+        }
+    }
+
+    /// Whether the directory may have this name, as far as it is listed. Some file systems know names by other cases, too.
+    pub(super) fn may_have(&self, name: &[u8]) -> bool {
+        let is_it = |span: &Span| self.kept.bytes[span.range()].eq_ignore_ascii_case(name);
+        !self.is_whole || self.kept.spans.iter().any(is_it)
+    }
+
     pub(super) fn next(&mut self) -> Next {
         let Some(name) = self.kept.name(self.given) else {
             return if self.is_whole { Next::End } else { Next::List };
@@ -123,7 +139,7 @@ impl Names {
         (most, most_listed): (usize, usize),
     ) -> Listed {
         let mut pass = Pass::after(self.last.clone(), most);
-        pass.most_listed = most_listed;
+        (pass.most_listed, pass.before) = (most_listed, self.before.take());
         let listed = pass.run(folder, buffer, goes_on);
         (self.kept, self.is_whole) = pass.finish();
         self.given = 0;
@@ -247,6 +263,8 @@ struct Pass {
     up_to: Option<Vec<u8>>,
     most: usize,
     most_listed: usize,
+    /// The directory was not listed yet, and this is a stat of it.
+    before: Option<Stat>,
     kept: Kept,
     /// Names of this reading, and those among them that came too often.
     listed: usize,
@@ -262,6 +280,7 @@ impl Pass {
             up_to: None,
             most,
             most_listed: MOST_LISTED,
+            before: None,
             kept: Kept::default(),
             listed: 0,
             too_often: 0,
@@ -297,8 +316,14 @@ impl Pass {
     ) -> Result<bool, Cut> {
         (self.listed, self.too_often) = (0, 0);
         let moment = Moment::now();
-        let before = fstat(folder)?;
-        seek(folder, SeekFrom::Start(0))?;
+        // There is a list for each directory, so that each call counts.
+        let before = match self.before.take() {
+            Some(before) => before,
+            None => {
+                seek(folder, SeekFrom::Start(0))?;
+                fstat(folder)?
+            }
+        };
         let parts = self.add_all(folder, buffer, goes_on)?;
         let (after, is_over) = match parts {
             // The kernel let nothing change it meanwhile, as far as the kernel decides.

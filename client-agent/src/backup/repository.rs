@@ -20,6 +20,9 @@ const MOST_CONFIG: u64 = 64 << 10;
 pub(super) struct OwnRepository([u8; 32]);
 
 impl OwnRepository {
+    /// Which file every repository has.
+    pub(super) const FILE: &str = "config";
+
     /// None if the media agent does not say it, as those of before.
     pub(super) fn of_message(config_sha256: &[u8]) -> Option<Self> {
         config_sha256.try_into().ok().map(Self)
@@ -28,8 +31,7 @@ impl OwnRepository {
     /// Whether this directory is it.
     pub(super) fn is_at(&self, folder: impl AsFd) -> bool {
         let folder = folder.as_fd();
-        // Most directories have no such name, which costs one call.
-        let Ok(config) = statat(folder, "config", AtFlags::SYMLINK_NOFOLLOW) else {
+        let Ok(config) = statat(folder, Self::FILE, AtFlags::SYMLINK_NOFOLLOW) else {
             return false;
         };
         if FileType::from_raw_mode(config.st_mode) != FileType::RegularFile
@@ -50,7 +52,7 @@ impl OwnRepository {
                 .read_to_end(&mut content)
                 .map(|_| content)
         };
-        open_to_read(folder, b"config", OFlags::empty())
+        open_to_read(folder, Self::FILE.as_bytes(), OFlags::empty())
             .is_ok_and(|file| read(file).is_ok_and(|content| Sha256::digest(content)[..] == self.0))
     }
 

@@ -98,14 +98,28 @@ impl AsRef<[u8]> for Plain {
 /// The first room for what has no known length.
 pub(super) const FIRST: usize = 64 << 10;
 
-/// Reads until `bytes`, which begin at `offset` of the file, are `goal` long or the file ends. Asked before each call, `is_over` can end
-/// it with [`Errno::CANCELED`].
+/// What is wanted of a file.
+pub(super) struct Wanted {
+    /// How long the bytes are to be at most.
+    pub(super) length: usize,
+    /// Where in the file they begin.
+    pub(super) offset: u64,
+    /// The file ends there, as its stat says. A read that wants more and ends just there has seen that.
+    pub(super) end: u64,
+}
+
+/// Reads until `bytes` are as long as is wanted or the file ends. Asked before each call, `is_over` can end it with [`Errno::CANCELED`].
 pub(super) fn fill(
     open: &OwnedFd,
     bytes: &mut Vec<u8>,
-    (goal, offset): (usize, u64),
+    wanted: &Wanted,
     is_over: &dyn Fn() -> bool,
 ) -> Result<(), Errno> {
+    let &Wanted {
+        length: goal,
+        offset,
+        end,
+    } = wanted;
     while bytes.len() < goal {
         if is_over() {
             return Err(Errno::CANCELED);
@@ -114,6 +128,8 @@ pub(super) fn fill(
         let at = offset + bytes.len() as u64;
         match pread(open, spare_capacity(bytes), at) {
             Ok(0) => break,
+            // The call for the byte that is not there would cost as much as that for a small file.
+            Ok(read) if at + read as u64 == end && bytes.len() < bytes.capacity() => break,
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error),
         }
@@ -121,4 +137,44 @@ pub(super) fn fill(
     // The buffer may have had more room than was asked for.
     bytes.truncate(goal);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::fs::File;
+    use std::os::fd::OwnedFd;
+
+    use super::{SLAB, Wanted, fill};
+
+    #[test]
+    fn a_file_that_ends_where_it_should_is_read_by_one_call() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("file");
+        std::fs::write(&path, [7; 5000]).unwrap();
+        let open: OwnedFd = File::open(&path).unwrap().into();
+        // Where it is said to end, how many bytes may be read, and how many calls that takes.
+        for (end, length, calls, read) in [
+            (5000, 5001, 1, 5000),
+            // What is read then is not its end, as far as is known.
+            (5000, 5000, 1, 5000),
+            (4000, 4001, 1, 4001),
+            (6000, 6001, 2, 5000),
+            (0, SLAB, 2, 5000),
+        ] {
+            let made = Cell::new(0);
+            let is_over = || {
+                made.set(made.get() + 1);
+                false
+            };
+            let mut bytes = Vec::with_capacity(length);
+            let wanted = Wanted {
+                length,
+                offset: 0,
+                end,
+            };
+            fill(&open, &mut bytes, &wanted, &is_over).unwrap();
+            assert_eq!((made.get(), bytes.len()), (calls, read), "{end} {length}");
+        }
+    }
 }

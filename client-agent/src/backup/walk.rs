@@ -6,7 +6,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use outlast_kit::data_folder::{user_above, user_of};
+use outlast_kit::data_folder::{self, user_above, user_of};
 use outlast_patterns::Patterns;
 use outlast_proto::v1::{Node, NodeType};
 use outlast_proto::words::limits::{MOST_FILE, MOST_LEVELS, MOST_LISTED, MOST_PATH};
@@ -70,6 +70,8 @@ struct Level {
     folder: Option<Arc<OwnedFd>>,
     device: u64,
     names: Names,
+    /// It is known to be none that a backup must not hold.
+    is_allowed: bool,
     /// Somebody was told that names may be missing.
     is_told: bool,
     /// Its list had no end: names in it may lead nowhere.
@@ -117,7 +119,7 @@ impl<'a> Walk<'a> {
                     self.exception_text(b"", reason)?;
                     self.out().leave()?;
                 }
-                None => self.push(Arc::from(&b""[..]), Arc::clone(&root.base), root.stat.st_dev),
+                None => self.push(Arc::from(&b""[..]), Arc::clone(&root.base), &root.stat, true),
             }
         } else {
             let empty: Arc<[u8]> = Arc::from(&b""[..]);
@@ -154,14 +156,6 @@ impl<'a> Walk<'a> {
             return Some(NO_FILES.to_owned());
         }
         is_hidden(&root.base, b"", &root.stat).then(|| HIDDEN.to_owned())
-    }
-
-    /// Why nothing is taken of this directory, if it is what a backup must not hold.
-    fn left_out(&self, folder: &OwnedFd) -> Option<String> {
-        if self.own.as_ref().is_some_and(|own| own.is_at(folder)) {
-            return Some(OWN.to_owned());
-        }
-        user_of(folder).map(|whom| in_use(&whom))
     }
 
     /// Looks at one name of the directory entered last.
@@ -244,16 +238,10 @@ impl<'a> Walk<'a> {
                 self.exception_text(&relative, HIDDEN.to_owned())?;
                 self.out().leave()
             }
-            Ok(folder) => match self.left_out(&folder) {
-                Some(reason) => {
-                    self.exception_text(&relative, reason)?;
-                    self.out().leave()
-                }
-                None => {
-                    self.push(relative.into(), Arc::new(folder), stat.st_dev);
-                    Ok(())
-                }
-            },
+            Ok(folder) => {
+                self.push(relative.into(), Arc::new(folder), stat, false);
+                Ok(())
+            }
             Err(error) => {
                 self.exception(&relative, "the directory cannot be read", error)?;
                 self.out().leave()
@@ -340,21 +328,22 @@ impl<'a> Walk<'a> {
         Ok(described)
     }
 
-    fn push(&mut self, path: Arc<[u8]>, folder: Arc<OwnedFd>, device: u64) {
+    fn push(&mut self, path: Arc<[u8]>, folder: Arc<OwnedFd>, stat: &Stat, is_allowed: bool) {
         if let Some(far) = self.levels.len().checked_sub(OPEN_LEVELS) {
             self.levels[far].folder = None;
         }
         self.levels.push(Level {
             path,
             folder: Some(folder),
-            device,
-            names: Names::default(),
+            device: stat.st_dev,
+            names: Names::of(*stat),
+            is_allowed,
             is_told: false,
             is_endless: false,
         });
     }
 
-    /// Lists the directory entered last, or what follows of it.
+    /// Lists the directory entered last, or what follows of it; leaves it if it is one that a backup must not hold.
     fn list(&mut self) -> Result<(), Stopping> {
         let folder = self.current_folder()?;
         if let Some(path) = self.levels.last().map(|level| Arc::clone(&level.path)) {
@@ -364,22 +353,39 @@ impl<'a> Walk<'a> {
             return Ok(());
         };
         let path = Arc::clone(&level.path);
+        let folder = match folder {
+            Ok(folder) => folder,
+            Err(error) => {
+                level.names.close();
+                return self.exception(&path, "the directory cannot be opened again", error);
+            }
+        };
         let (place, health) = (&self.place, self.health);
         let mut goes_on = || {
             place.again();
             !health.is_over()
         };
-        let listed = match &folder {
-            Ok(folder) => level.names.list(folder, &mut self.buffer, &mut goes_on),
-            Err(_) => Listed::default(),
+        let listed = level.names.list(&folder, &mut self.buffer, &mut goes_on);
+        if !std::mem::replace(&mut level.is_allowed, true)
+            && let Some(reason) = left_out(self.own.as_ref(), &folder, (&level.names, &listed))
+        {
+            self.levels.pop();
+            self.exception_text(&path, reason)?;
+            return self.out().leave();
+        }
+        self.listed(&path, listed)?;
+        self.fold_names();
+        Ok(())
+    }
+
+    /// Says what names may be missing of the directory entered last.
+    fn listed(&mut self, path: &[u8], listed: Listed) -> Result<(), Stopping> {
+        let Some(level) = self.levels.last_mut() else {
+            return Ok(());
         };
         let is_news = listed.is_unsteady && !level.is_told;
         level.is_told |= is_news;
         level.is_endless = matches!(listed.cut, Some(Cut::Long | Cut::Circle));
-        if let Err(error) = folder {
-            level.names.close();
-            return self.exception(&path, "the directory cannot be opened again", error);
-        }
         match listed.cut {
             None => {}
             Some(Cut::Stop) => return Err(Stopping),
@@ -387,24 +393,23 @@ impl<'a> Walk<'a> {
                 return Err(self.health.root_failed("it cannot be listed to its end", error));
             }
             Some(Cut::Error(error)) => {
-                self.exception(&path, "the directory cannot be listed to its end", error)?;
+                self.exception(path, "the directory cannot be listed to its end", error)?;
             }
             Some(Cut::Long) => {
                 let reason = format!(
                     "the directory is not listed to its end: it lists more than {MOST_LISTED} names; many are missing"
                 );
-                self.exception_text(&path, reason)?;
+                self.exception_text(path, reason)?;
             }
             Some(Cut::Circle) => {
                 let reason = "the directory is not listed to its end: it lists the same names again and again; names in it may be missing";
-                self.exception_text(&path, reason.to_owned())?;
+                self.exception_text(path, reason.to_owned())?;
             }
         }
         if is_news {
             let reason = "the directory changed each time it was listed; names in it may be missing";
-            self.exception_text(&path, reason.to_owned())?;
+            self.exception_text(path, reason.to_owned())?;
         }
-        self.fold_names();
         Ok(())
     }
 
@@ -458,5 +463,22 @@ impl<'a> Walk<'a> {
 
     fn shown(&self, relative: &[u8]) -> String {
         shown(&join(&self.root.base_path, relative))
+    }
+}
+
+/// Why nothing is taken of this directory, if it is what a backup must not hold: most are not looked at, by their names.
+fn left_out(
+    own: Option<&OwnRepository>,
+    folder: &OwnedFd,
+    (names, listed): (&Names, &Listed),
+) -> Option<String> {
+    let may_have = |name: &str| listed.cut.is_some() || names.may_have(name.as_bytes());
+    if may_have(OwnRepository::FILE) && own.is_some_and(|own| own.is_at(folder)) {
+        return Some(OWN.to_owned());
+    }
+    if may_have(data_folder::LOCK) {
+        user_of(folder).map(|whom| in_use(&whom))
+    } else {
+        None
     }
 }

@@ -8,7 +8,7 @@ use outlast_proto::v1::Node;
 use outlast_proto::words::limits::MOST_PATH;
 use outlast_proto::words::{Overwrite, StatusCode};
 use rustix::fs::{
-    Access, AtFlags, CWD, Mode, OFlags, Stat, accessat, chmodat, mkdirat, openat, statat, unlinkat,
+    Access, AtFlags, CWD, Mode, OFlags, Stat, accessat, chmodat, fstat, mkdirat, openat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -17,7 +17,6 @@ use super::place::{Place, found, place, replaces};
 use super::queue::Target;
 use super::settle::Settling;
 use super::step::Care;
-use crate::host::birth::Identity;
 use crate::host::paths::{by_descriptor, join};
 use crate::unfinished::Ledger;
 
@@ -67,15 +66,17 @@ pub(super) fn enter(
             .in_the_way(&path, format!("{reason}; nothing below it is restored"));
         return None;
     }
-    if let Some(whom) = path_only(&folder, &node.name).ok().and_then(user_of) {
+    if there.is_some()
+        && let Some(whom) = path_only(&folder, &node.name).ok().and_then(user_of)
+    {
         let reason = format!(
             "it is the data folder of the {whom} that runs on this host; nothing in it is restored: stop that one first, or restore to another place"
         );
         settling.account.in_the_way(&path, reason);
         return None;
     }
-    let care = match (place(there.as_ref(), node, true, overwrite), there) {
-        (Place::Folder, Some(there)) => take(settling, &path, (&folder, &there), node, overwrite),
+    let (care, there) = match (place(there.as_ref(), node, true, overwrite), there) {
+        (Place::Folder, Some(there)) => (take(settling, &path, (&folder, &there), node, overwrite), there),
         (Place::InTheWay(what), _) => {
             settling.account.in_the_way(&path, what.to_owned());
             return None;
@@ -85,9 +86,9 @@ pub(super) fn enter(
             return None;
         }
         (place, _) => match make(settling, (&path, parent), &folder, node, place == Place::Replace) {
-            Ok(care) => {
+            Ok(made) => {
                 settling.unsynced.note(parent, &folder);
-                care
+                made
             }
             Err(error) => {
                 settling.failed(&path, "the directory could not be made", error);
@@ -95,9 +96,7 @@ pub(super) fn enter(
             }
         },
     };
-    if let Ok(there) = statat(&folder, node.name.as_ref(), AtFlags::SYMLINK_NOFOLLOW) {
-        settling.filled.note(&Arc::from(parent), &there);
-    }
+    settling.filled.note(&Arc::from(parent), &there);
     let refuses = if care.is_made {
         None
     } else {
@@ -112,23 +111,27 @@ fn make(
     folder: &OwnedFd,
     node: &Node,
     replaces: bool,
-) -> Result<Care, Errno> {
+) -> Result<(Care, Stat), Errno> {
     settling.ledger.makes(path, parent);
     if replaces {
         unlinkat(folder, node.name.as_ref(), AtFlags::empty())?;
     }
     mkdirat(folder, node.name.as_ref(), Mode::RWXU)?;
     settling.ledger.insert(path, folder, node);
-    let made = path_only(folder, &node.name)?;
+    let there = statat(folder, node.name.as_ref(), AtFlags::SYMLINK_NOFOLLOW)?;
     // The default access list of the one above it may have taken from its owner what is needed.
-    if access(&made) == Err(Errno::ACCESS) {
-        chmodat(CWD, by_descriptor(&made), Mode::RWXU, AtFlags::empty())?;
+    if !Mode::from_raw_mode(there.st_mode).contains(Mode::RWXU) {
+        let made = path_only(folder, &node.name)?;
+        if access(&made) == Err(Errno::ACCESS) {
+            chmodat(CWD, by_descriptor(&made), Mode::RWXU, AtFlags::empty())?;
+        }
     }
-    Ok(Care {
+    let care = Care {
         is_described: true,
         is_made: true,
         mode_before: None,
-    })
+    };
+    Ok((care, there))
 }
 
 /// One an earlier attempt made is ours; another is overwritten as files are: never, always, or if the restored one is newer.
@@ -160,12 +163,12 @@ pub(super) fn open_for_the_time(ledger: &mut Ledger, path: &[u8], path_only: &Ow
     if access(path_only) != Err(Errno::ACCESS) {
         return None;
     }
-    let (identity, there) = Identity::of_open(path_only).ok()?;
+    let there = fstat(path_only).ok()?;
     if there.st_uid != rustix::process::geteuid().as_raw() {
         return None;
     }
+    ledger.opens(path, &there);
     let mode = Mode::from_raw_mode(there.st_mode & 0o7777);
-    ledger.opens(path, identity, mode.as_raw_mode());
     let opened = chmodat(CWD, by_descriptor(path_only), mode | Mode::RWXU, AtFlags::empty());
     // Without success what is restored into it says why it cannot be.
     opened.ok().map(|()| mode.as_raw_mode())

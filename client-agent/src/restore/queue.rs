@@ -152,8 +152,7 @@ impl Queue {
                     self.progress.file_done(0);
                 }
                 Ok(Err(Incomplete::Unwritten(error))) => settling.unwritten(&path, node.size, error),
-                Ok(Err(Incomplete::Unread)) => settling.account.unread(&path),
-                Ok(Err(Incomplete::Short(reason))) => {
+                Ok(Err(Incomplete::Unread(reason))) => {
                     settling
                         .account
                         .failed(&path, StatusCode::STORAGE_WRITE_ERROR, reason);
@@ -247,19 +246,18 @@ impl Drop for Queue {
 /// Why a file is not whole.
 enum Incomplete {
     Unwritten(Errno),
-    /// The media agent could not read it.
-    Unread,
-    /// Less or more of it came than there is.
-    Short(String),
+    /// Not all of it came.
+    Unread(String),
 }
 
 /// The file if it is whole.
 fn complete(mut writing: Writing, end: &FileEnd, buffer: &mut PieceBuffer) -> Result<Writing, Incomplete> {
     let wrong = if end.skipped {
-        Some(Incomplete::Unread)
+        let reason = "the media agent could not read its content".to_owned();
+        Some(Incomplete::Unread(reason))
     } else if writing.position() != end.size {
         let reason = format!("{} of its {} bytes came", writing.position(), end.size);
-        Some(Incomplete::Short(reason))
+        Some(Incomplete::Unread(reason))
     } else {
         writing.finish(buffer).err().map(Incomplete::Unwritten)
     };

@@ -260,7 +260,7 @@ impl Settling {
             .iter()
             .enumerate()
             .filter_map(|(index, step)| match step {
-                Step::File { writing, .. } => Some((index, &writing.file)),
+                Step::File { writing, .. } => Some((index, writing)),
                 _ => None,
             });
         sync_files(&files.collect::<Vec<_>>(), || self.pulse.steps())

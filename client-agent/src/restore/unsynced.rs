@@ -8,6 +8,8 @@ use std::sync::Arc;
 use rustix::fs::{fstat, fstatfs, fsync, syncfs};
 use rustix::io::Errno;
 
+use super::content::Writing;
+
 /// File systems of which one `syncfs` brings everything to the disk: ext2 to ext4, xfs, btrfs, f2fs, bcachefs, ZFS, tmpfs (nothing to
 /// do), NFS (writes are committed, names are the server's at once), Ceph, OCFS2, GFS2. Of others it may do nothing and succeed: the
 /// kernel does not tell a FUSE server, nor servers of SMB and 9p, nor what lies below overlayfs on one of these or below ecryptfs.
@@ -37,6 +39,8 @@ pub(super) struct Unsynced {
     devices: HashMap<u64, Device>,
     /// Directories on those that are not synced at once. Each goes when it is left, so it is those that are entered.
     folders: HashSet<Arc<[u8]>>,
+    /// The directory that was noted last.
+    last: Option<Arc<OwnedFd>>,
 }
 
 /// A file system: one directory of it if all of it is synced at once.
@@ -48,7 +52,11 @@ enum Device {
 impl Unsynced {
     /// Names in the directory at `path` were made, or its description was changed.
     pub(super) fn note(&mut self, path: &[u8], folder: &Arc<OwnedFd>) {
+        if self.last.as_ref().is_some_and(|last| Arc::ptr_eq(last, folder)) {
+            return;
+        }
         let Ok(stat) = fstat(folder) else { return };
+        self.last = Some(Arc::clone(folder));
         let device = self.devices.entry(stat.st_dev);
         let device = device.or_insert_with(|| match is_synced_at_once(folder) {
             true => Device::AtOnce(Arc::clone(folder)),
@@ -65,6 +73,7 @@ impl Unsynced {
         path: &[u8],
         open: impl FnOnce() -> Result<Arc<OwnedFd>, Errno>,
     ) -> Result<(), Errno> {
+        self.last = None;
         if self.folders.remove(path) {
             return sync_folder(&*open()?);
         }
@@ -90,13 +99,18 @@ impl Unsynced {
 
 /// Brings the content of files to the disk; the errors of those for which that failed, by what they are called here. `step` is called before
 /// each.
-pub(super) fn sync_files(files: &[(usize, &OwnedFd)], step: impl Fn()) -> HashMap<usize, Errno> {
+pub(super) fn sync_files(files: &[(usize, &Writing)], step: impl Fn()) -> HashMap<usize, Errno> {
     let mut is_synced: HashMap<u64, bool> = HashMap::new();
     let mut unsynced = HashMap::new();
-    for &(index, file) in files {
+    // Files that were made in one directory lie in one file system.
+    let mut last: Option<(&Arc<OwnedFd>, u64)> = None;
+    for &(index, Writing { file, folder, .. }) in files {
         step();
         let at_once = files.len() > FEW_FILES && {
-            let device = fstat(file).map_or(0, |stat| stat.st_dev);
+            let known = last.filter(|(last, _)| Arc::ptr_eq(last, folder));
+            let device =
+                known.map_or_else(|| fstat(file).map_or(0, |stat| stat.st_dev), |(_, device)| device);
+            last = Some((folder, device));
             // What the whole could not do, each file is asked for, to know which ones failed.
             let sync = || is_synced_at_once(file) && syncfs(file).is_ok();
             *is_synced.entry(device).or_insert_with(sync)

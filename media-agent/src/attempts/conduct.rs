@@ -194,7 +194,6 @@ impl Assignment {
                     snapshot,
                     content,
                     paths,
-                    to,
                 },
             ) => {
                 let work = RestoreWork {
@@ -202,7 +201,6 @@ impl Assignment {
                     snapshot,
                     content,
                     paths,
-                    to,
                 };
                 self.converse(link, lock, move |wire| restore::run(work, wire))
                     .await

@@ -104,6 +104,14 @@ pub(super) fn look_again(base: &Base) -> Result<(), Fault> {
     looked.map_err(|error| base.storage_fault(&error))
 }
 
+/// The same, when nothing follows that could rely on it.
+pub(super) fn look_at_the_end(base: &Base) {
+    if let Err(error) = base.repository.look_again() {
+        // Items are finished. What the next attempt finds of it, it stores anew.
+        tracing::warn!(attempt = %base.ticket.id, %error, "the storage unit cannot be looked at again at the end");
+    }
+}
+
 /// What damage found since `before` has taken from a tree; mostly nothing.
 pub(super) fn taken_from(base: &Base, tree: BlobId, before: u64) -> Result<Vec<Lack>, Fault> {
     if base.repository.damage_found() == before {
@@ -145,38 +153,40 @@ pub(super) fn of_finished(
     finished: &[(u32, SnapshotId)],
     before: u64,
 ) -> Vec<(u32, FileException)> {
-    if finished.is_empty() {
-        return Vec::new();
-    }
-    let looked = base.repository.look_again().and_then(|()| {
-        let mut found = Vec::new();
-        if base.repository.damage_found() == before {
-            return Ok(found);
-        }
-        let mut trees = SoundTrees::new(&base.repository, usize::MAX).naming(MAX_EXCEPTIONS);
-        let ticket = &base.ticket;
-        for (number, id) in finished {
-            let path = ticket.items.get(*number as usize).map_or("", |item| &item.path);
-            let content = Content::written_by((ticket.id, *number), ticket, path);
-            let (id, snapshot) = follow(&base.repository, id, &content)?;
-            if let Looked::Suffers(lacks) = trees.look(snapshot.tree)? {
-                let item = snapshot.paths.first().cloned().unwrap_or_default();
-                let exception = |Lack { path, what }| FileException {
-                    path: if path.is_empty() { item.clone() } else { path },
-                    reason: format!(
-                        "went missing in the storage unit after it was backed up: {what} (restore point {id}); back it up again"
-                    ),
-                };
-                found.extend(lacks.into_iter().map(|lack| (*number, exception(lack))));
-            }
-        }
-        Ok(found)
-    });
-    looked.unwrap_or_else(|error| {
-        // They are finished. What the next attempt finds of it, it stores anew.
-        tracing::warn!(attempt = %base.ticket.id, %error, "the storage unit cannot be looked at again at the end");
+    let found = missing_of(base, finished, before);
+    found.unwrap_or_else(|error| {
+        tracing::warn!(attempt = %base.ticket.id, %error, "what is finished cannot be looked at again");
         Vec::new()
     })
+}
+
+fn missing_of(
+    base: &Base,
+    finished: &[(u32, SnapshotId)],
+    before: u64,
+) -> Result<Vec<(u32, FileException)>, RepositoryError> {
+    let mut found = Vec::new();
+    if finished.is_empty() || base.repository.damage_found() == before {
+        return Ok(found);
+    }
+    let mut trees = SoundTrees::new(&base.repository, usize::MAX).naming(MAX_EXCEPTIONS);
+    let ticket = &base.ticket;
+    for (number, id) in finished {
+        let path = ticket.items.get(*number as usize).map_or("", |item| &item.path);
+        let content = Content::written_by((ticket.id, *number), ticket, path);
+        let (id, snapshot) = follow(&base.repository, id, &content)?;
+        if let Looked::Suffers(lacks) = trees.look(snapshot.tree)? {
+            let item = snapshot.paths.first().cloned().unwrap_or_default();
+            let exception = |Lack { path, what }| FileException {
+                path: if path.is_empty() { item.clone() } else { path },
+                reason: format!(
+                    "went missing in the storage unit after it was backed up: {what} (restore point {id}); back it up again"
+                ),
+            };
+            found.extend(lacks.into_iter().map(|lack| (*number, exception(lack))));
+        }
+    }
+    Ok(found)
 }
 
 /// Whether what is finished in the storage unit is whole, as far as is known.

@@ -136,6 +136,8 @@ impl Engine<'_> {
         }
         self.base.progress.set(self.tally.counters);
         let mut left_out = 0;
+        // The storage unit is looked at for each snapshot.
+        let mut has_looked = false;
         for (number, item) in (0..).zip(&self.base.ticket.items) {
             if item.before.finished {
                 self.tally.finished_before(item.before.with_exceptions);
@@ -153,7 +155,12 @@ impl Engine<'_> {
             self.base
                 .journal(vec![What::ItemStarted(ItemStarted { item: number })])?;
             let result = self.run_item(number, item, wire)?;
+            has_looked = matches!(result, ItemResult::Finished(_));
             self.settle_item(wire, number, result)?;
+        }
+        let is_to_look = !has_looked && (!adopted.is_empty() || !self.finished.is_empty());
+        if is_to_look {
+            damage::look_at_the_end(self.base);
         }
         self.look_at_finished(&adopted, damage_before)?;
         Ok(self.tally.done(wire.control.is_stopping_gracefully(), left_out))

@@ -113,7 +113,7 @@ impl<'a> ItemRun<'a> {
         };
         let damage_before = base.repository.damage_found();
         let trees = WriterTrees {
-            repository: &base.repository,
+            reader: base.repository.trees(),
             writer,
             stored: Arc::clone(&written.tree_bytes),
         };

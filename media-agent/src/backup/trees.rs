@@ -5,13 +5,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use outlast_repository::{BlobId, BlobKind, Repository, RepositoryError, TreeEncoder, TreeReader, Writer};
+use outlast_repository::{BlobId, BlobKind, RepositoryError, TreeEncoder, TreeReader, TreesReader, Writer};
 
 use crate::tree_builder::Trees;
 
 /// Reads from the repository, writes through the attempt's writer.
 pub(super) struct WriterTrees<'a> {
-    pub(super) repository: &'a Repository,
+    /// Those of the parent snapshot.
+    pub(super) reader: TreesReader,
     pub(super) writer: &'a Writer,
     /// Bytes the trees take in the storage unit.
     pub(super) stored: Arc<AtomicU64>,
@@ -19,7 +20,7 @@ pub(super) struct WriterTrees<'a> {
 
 impl Trees for WriterTrees<'_> {
     fn open(&self, id: &BlobId) -> Result<TreeReader, RepositoryError> {
-        self.repository.stream_tree(id)
+        self.reader.stream(id)
     }
 
     fn has_chunk(&self, id: &BlobId) -> bool {

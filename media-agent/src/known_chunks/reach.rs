@@ -4,13 +4,13 @@
 
 use std::collections::HashSet;
 
-use outlast_repository::{BlobId, Repository, RepositoryError};
+use outlast_repository::{BlobId, Repository, RepositoryError, TreesReader};
 
 use super::set::{ChunkSet, Short, short};
 use super::store::LoadError;
 
 pub(super) struct Reach<'a> {
-    repository: &'a Repository,
+    trees: TreesReader,
     is_halted: &'a dyn Fn() -> bool,
     /// Trees that were read, with everything below them.
     seen: HashSet<Short>,
@@ -19,9 +19,9 @@ pub(super) struct Reach<'a> {
 }
 
 impl<'a> Reach<'a> {
-    pub(super) fn new(repository: &'a Repository, is_halted: &'a dyn Fn() -> bool) -> Self {
+    pub(super) fn new(repository: &Repository, is_halted: &'a dyn Fn() -> bool) -> Self {
         Self {
-            repository,
+            trees: repository.trees(),
             is_halted,
             seen: HashSet::new(),
             is_whole: true,
@@ -44,7 +44,7 @@ impl<'a> Reach<'a> {
             if (self.is_halted)() {
                 return Err(LoadError::Halted);
             }
-            let tree = match self.repository.stream_tree(&id) {
+            let tree = match self.trees.stream(&id) {
                 Ok(tree) => tree,
                 Err(error @ (RepositoryError::Damaged { .. } | RepositoryError::MissingBlob { .. })) => {
                     tracing::warn!(%error, "a tree cannot be read; the chunks below it are sent again");

@@ -16,7 +16,6 @@ use outlast_repository::{BlobId, BlobKind, NodeKind, SnapshotId};
 use prost::Message as _;
 
 use super::content::Readers;
-use super::repeats::Repeats;
 use super::walk::{Step, Walk};
 use crate::attempts::{Done, End, RestoreProtocol, Wire, counters_message};
 use crate::backup::{Base, ExceptionLog, Silences};
@@ -36,8 +35,6 @@ pub(crate) struct RestoreWork {
     pub(crate) snapshot: SnapshotId,
     pub(crate) content: Content,
     pub(crate) paths: Vec<String>,
-    /// Where the client puts it.
-    pub(crate) to: String,
 }
 
 /// A file whose entry was sent.
@@ -65,7 +62,8 @@ pub(super) struct Engine<'a> {
     pub(super) base: &'a Base,
     pub(super) wire: &'a mut Wire<RestoreProtocol>,
     exceptions: ExceptionLog,
-    pub(super) repeats: Repeats,
+    /// Files with damaged content, the first of them.
+    pub(super) left_out: Vec<String>,
     /// The first thing that could not be read, and why.
     first_loss: Option<String>,
     pub(super) counters: Counters,
@@ -92,7 +90,7 @@ pub(crate) fn run(work: RestoreWork, mut wire: Wire<RestoreProtocol>) -> Result<
         base,
         wire: &mut wire,
         exceptions: ExceptionLog::default(),
-        repeats: Repeats::new(work.to),
+        left_out: Vec::new(),
         first_loss: None,
         counters: Counters::default(),
         verdicts: VecDeque::new(),
@@ -194,7 +192,7 @@ impl Engine<'_> {
     }
 
     /// Sends entries and content until the walk is over and every wanted file was sent.
-    fn stream(&mut self, walk: &mut Walk<'_>, readers: &Readers<'_>) -> Result<(), End> {
+    fn stream(&mut self, walk: &mut Walk, readers: &Readers<'_>) -> Result<(), End> {
         let mut ahead: VecDeque<Batch> = VecDeque::new();
         let mut walking = true;
         while self.end.is_none() && (walking || !ahead.is_empty()) {
@@ -218,7 +216,7 @@ impl Engine<'_> {
         Ok(())
     }
 
-    fn next_batch(&mut self, walk: &mut Walk<'_>) -> Result<(Batch, bool), End> {
+    fn next_batch(&mut self, walk: &mut Walk) -> Result<(Batch, bool), End> {
         let mut batch = Batch::default();
         let mut bytes = 0;
         while batch.entries.len() < BATCH_ENTRIES && bytes < BATCH_BYTES {
@@ -237,7 +235,7 @@ impl Engine<'_> {
         Ok((batch, true))
     }
 
-    fn entry(&mut self, step: Step, walk: &Walk<'_>, batch: &mut Batch) -> Result<Option<entry::Kind>, End> {
+    fn entry(&mut self, step: Step, walk: &Walk, batch: &mut Batch) -> Result<Option<entry::Kind>, End> {
         let number = self.next_number;
         Ok(Some(match step {
             Step::Leave => entry::Kind::Leave(LeaveDirectory {}),
@@ -327,9 +325,10 @@ impl Engine<'_> {
                 self.verdicts.push_back(verdicts)
             }
             Up::Exceptions(found) => {
-                for said in found.exceptions {
-                    if !self.repeats.take(&said) {
-                        self.except(said.path, said.reason)?;
+                for FileException { path, reason } in found.exceptions {
+                    // The client names a file again that it was told to leave out.
+                    if !self.left_out.iter().any(|known| path.ends_with(known)) {
+                        self.except(path, reason)?;
                     }
                 }
             }

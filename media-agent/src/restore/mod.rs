@@ -5,7 +5,6 @@
 
 mod content;
 mod engine;
-mod repeats;
 mod send;
 mod walk;
 

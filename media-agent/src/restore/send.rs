@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use outlast_proto::v1::restore_down::Body as Down;
 use outlast_proto::v1::{FileData, FileEnd, FileEnds, WholeFile, WholeFiles};
+use outlast_proto::words::MAX_EXCEPTIONS;
 
 use super::content::{Answer, Readers};
 use super::engine::{Batch, Engine, File};
@@ -86,7 +87,9 @@ impl Engine<'_> {
         if let Some(error) = damage {
             let reason = format!("its content is damaged in the storage unit: {error}");
             self.lose(file.path.clone(), reason)?;
-            self.repeats.left_out(&file.path);
+            if self.left_out.len() < MAX_EXCEPTIONS {
+                self.left_out.push(file.path.clone());
+            }
         }
         let end = FileEnd {
             node: file.number,

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use outlast_repository::{BlobId, Node, NodeKind, Repository, RepositoryError, Tree, TreeReader};
+use outlast_repository::{
+    BlobId, Node, NodeKind, Repository, RepositoryError, Tree, TreeReader, TreesReader,
+};
 
 use crate::tree_builder::{ItemPath, check_name, is_meant, show_bytes};
 
@@ -42,8 +44,8 @@ struct Frame {
     selection: Selection,
 }
 
-pub(super) struct Walk<'a> {
-    repository: &'a Repository,
+pub(super) struct Walk {
+    trees: TreesReader,
     frames: Vec<Frame>,
     names: Vec<Vec<u8>>,
     /// A directory that was entered and not opened yet.
@@ -54,10 +56,10 @@ pub(super) struct Walk<'a> {
     items: Vec<ItemPath>,
 }
 
-impl<'a> Walk<'a> {
+impl Walk {
     /// A walk through the tree `root`, which holds `items`. No paths: everything.
     pub(super) fn new(
-        repository: &'a Repository,
+        repository: &Repository,
         root: BlobId,
         items: Vec<ItemPath>,
         paths: &[ItemPath],
@@ -78,9 +80,10 @@ impl<'a> Walk<'a> {
                     .collect(),
             )
         };
-        let nodes = repository.open_tree(&root)?;
+        let trees = repository.trees();
+        let nodes = trees.open(&root)?;
         Ok(Self {
-            repository,
+            trees,
             frames: vec![Frame { nodes, selection }],
             names: Vec::new(),
             entered: None,
@@ -107,7 +110,7 @@ impl<'a> Walk<'a> {
     pub(super) fn next(&mut self) -> Result<Option<Step>, RepositoryError> {
         if let Some((subtree, selection)) = self.entered.take() {
             let loaded = match subtree {
-                Some(subtree) => self.repository.open_tree(&subtree).map_err(Some),
+                Some(subtree) => self.trees.open(&subtree).map_err(Some),
                 None => Err(None),
             };
             let (nodes, step) = match loaded {

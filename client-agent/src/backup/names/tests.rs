@@ -138,3 +138,21 @@ fn what_was_listed_twice_is_no_repetition() {
     let (kept, _): (Kept, _) = pass.finish();
     assert_eq!(kept.spans.len(), 2);
 }
+
+#[test]
+fn t90_s14d_a_directory_that_changed_after_its_stat_is_listed_as_it_is_now() {
+    let names: BTreeSet<_> = ["a", "lock"].map(str::to_owned).into();
+    let (temp, folder) = folder(&names);
+    let mut names = Names::of(rustix::fs::fstat(&folder).unwrap());
+    assert!(names.may_have(b"config"), "it was not listed");
+    File::create(temp.path().join("b")).unwrap();
+    let listed = names.list(&folder, &mut Buffer::default(), &mut || true);
+    assert_eq!(listed, Listed::default());
+    assert!(names.may_have(b"Lock") && names.may_have(b"b") && !names.may_have(b"config"));
+    let mut found = Vec::new();
+    while let Next::Name { name, is_repeated } = names.next() {
+        assert!(!is_repeated);
+        found.push(String::from_utf8(name).unwrap());
+    }
+    assert_eq!(found, ["a", "b", "lock"]);
+}

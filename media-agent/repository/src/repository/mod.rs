@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use init::InitOptions;
-pub use reader::BlobReader;
+pub use reader::{BlobReader, TreesReader};
 pub(crate) use sealed_pieces::{OpenedPieces, SealedPieces};
 pub use snapshots::SnapshotList;
 

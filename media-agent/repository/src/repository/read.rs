@@ -88,9 +88,13 @@ impl Repository {
 
     /// The entries of a directory one by one. What is kept of a long one is its compressed form.
     pub fn open_tree(&self, id: &BlobId) -> Result<TreeReader> {
-        let fetch = |name: &str, range, buffer: &mut AlignedBuffer| {
+        self.open_tree_through(id, |name, range, buffer| {
             self.storage().read_range(FileKind::Pack, name, range, buffer)
-        };
+        })
+    }
+
+    /// As [`Repository::open_tree`]; `fetch` reads a range of a pack.
+    pub(super) fn open_tree_through(&self, id: &BlobId, fetch: impl Fetch) -> Result<TreeReader> {
         self.of_copies(BlobKind::Tree, id, fetch, |stored, plain_len| {
             TreeReader::open(id, stored.into_bytes(), plain_len)
         })
@@ -99,21 +103,23 @@ impl Repository {
     /// As [`Repository::open_tree`], for who goes on as well without the rest: nothing of a long tree is kept, so that what is read in
     /// the storage unit when its turn comes may be missing then, or another than it was. Then the entries end with an error.
     pub fn stream_tree(&self, id: &BlobId) -> Result<TreeReader> {
+        self.streamed(id).map_or_else(|| self.open_tree(id), Ok)
+    }
+
+    /// A long tree of which nothing is kept.
+    pub(super) fn streamed(&self, id: &BlobId) -> Option<TreeReader> {
         let kind = BlobKind::Tree;
         let location = self.index().location(kind, id);
-        let location = location.filter(|location| location.length as usize > LONG && self.contains(kind, id));
-        if let Some(location) = location {
-            let streamed = SealedPieces::check(self, id, &location).and_then(|pieces| {
-                TreeReader::stream(id, &pieces, location.compressed_from)
-                    .map_err(|damage| RepositoryError::damaged_blob(self.location(), kind, id, damage))
-            });
-            match streamed {
-                Ok(reader) => return Ok(reader),
-                // There may be another copy; and what is wrong has to be noted.
-                Err(error) => tracing::debug!(tree = %id, %error, "a long tree is read as a whole"),
-            }
-        }
-        self.open_tree(id)
+        let location =
+            location.filter(|location| location.length as usize > LONG && self.contains(kind, id))?;
+        let streamed = SealedPieces::check(self, id, &location).and_then(|pieces| {
+            TreeReader::stream(id, &pieces, location.compressed_from)
+                .map_err(|damage| RepositoryError::damaged_blob(self.location(), kind, id, damage))
+        });
+        // There may be another copy; and what is wrong has to be noted.
+        streamed
+            .inspect_err(|error| tracing::debug!(tree = %id, %error, "a long tree is read as a whole"))
+            .ok()
     }
 
     /// Takes the first copy of a blob that is as it should be, given its stored form and plain length if compressed.

@@ -1,4 +1,4 @@
-//! Reads many blobs, as a restore does: small ones that lie together are fetched together.
+//! Reads many blobs, as a restore does, and many trees, as a walk does: small ones that lie together are fetched together.
 //!
 //! What was fetched is kept only as long as the reader lives, and there is a bound to it. Several threads share one.
 
@@ -14,19 +14,32 @@ use crate::error::Result;
 use crate::id::{BlobId, BlobKind};
 use crate::repository::Repository;
 use crate::storage::FileKind;
+use crate::tree::TreeReader;
 
 /// Packs are fetched in pieces of this length.
 const SEGMENT: u64 = 256 << 10;
 /// Longer blobs are fetched on their own.
 const SMALL: u64 = SEGMENT / 2;
 const KEPT_SEGMENTS: usize = 64;
+/// A walk comes back to where a directory's parent lies, and goes on.
+const KEPT_OF_TREES: usize = 4;
 
 /// Reads blobs of one repository.
 #[derive(Debug)]
 pub struct BlobReader {
     repository: Repository,
+    /// How many are kept.
+    most: usize,
     /// Those used last at the end.
     segments: Mutex<VecDeque<Segment>>,
+}
+
+/// Opens the trees of one repository.
+#[derive(Debug)]
+pub struct TreesReader {
+    blobs: BlobReader,
+    /// Where the latest one lies.
+    last: Mutex<Option<(String, u64)>>,
 }
 
 #[derive(Debug, Clone)]
@@ -46,10 +59,57 @@ struct Fetched {
 impl Repository {
     /// For reading many blobs.
     pub fn reader(&self) -> BlobReader {
+        self.reader_that_keeps(KEPT_SEGMENTS)
+    }
+
+    /// For opening many trees.
+    pub fn trees(&self) -> TreesReader {
+        TreesReader {
+            blobs: self.reader_that_keeps(KEPT_OF_TREES),
+            last: Mutex::default(),
+        }
+    }
+
+    fn reader_that_keeps(&self, most: usize) -> BlobReader {
         BlobReader {
             repository: self.clone(),
+            most,
             segments: Mutex::default(),
         }
+    }
+}
+
+impl TreesReader {
+    /// As [`Repository::open_tree`].
+    pub fn open(&self, id: &BlobId) -> Result<TreeReader> {
+        self.blobs
+            .repository
+            .open_tree_through(id, |pack, range, buffer| {
+                if self.is_near(pack, &range) {
+                    // What could not be fetched around it says nothing of the tree itself.
+                    let fetched = self.blobs.gather(pack, range.clone(), buffer);
+                    if fetched.is_ok() {
+                        return fetched;
+                    }
+                }
+                let storage = self.blobs.repository.storage();
+                storage.read_range(FileKind::Pack, pack, range, buffer)
+            })
+    }
+
+    /// As [`Repository::stream_tree`].
+    pub fn stream(&self, id: &BlobId) -> Result<TreeReader> {
+        let streamed = self.blobs.repository.streamed(id);
+        streamed.map_or_else(|| self.open(id), Ok)
+    }
+
+    /// Whether a short tree lies near the latest one: then those that follow may do so, too.
+    fn is_near(&self, pack: &str, range: &Range<u64>) -> bool {
+        let mut last = self.last.lock();
+        let near = |(latest, at): &(String, u64)| latest == pack && at.abs_diff(range.start) < SEGMENT;
+        let is_near = range.end - range.start <= SMALL && last.as_ref().is_some_and(near);
+        *last = Some((pack.to_owned(), range.start));
+        is_near
     }
 }
 
@@ -107,7 +167,7 @@ impl BlobReader {
             number,
             bytes: Arc::default(),
         });
-        if segments.len() >= KEPT_SEGMENTS {
+        if segments.len() >= self.most {
             segments.pop_front();
         }
         segments.push_back(segment.clone());

@@ -4,7 +4,8 @@ use std::fs;
 
 use outlast_repository::{RepositoryError, WriterOptions};
 
-use crate::support::{TestRepository, data_id, noise, some_file};
+use crate::support::backup::back_up;
+use crate::support::{TestRepository, data_id, files, noise, some_file};
 
 /// Lengths around those at which blobs are fetched alone or together, in an order in which they straddle segments.
 fn blobs() -> Vec<Vec<u8>> {
@@ -85,6 +86,53 @@ fn s14_a_reader_names_damage_as_a_single_read_does() {
             }
         }
         assert!(damaged > 0, "{what}");
+    }
+}
+
+#[test]
+fn s14_trees_that_are_read_one_after_another_are_those_that_are_read_alone() {
+    let source = tempfile::tempdir().unwrap();
+    for number in 0..300 {
+        let folder = source.path().join(format!("{}/{}", number % 7, number));
+        fs::create_dir_all(&folder).unwrap();
+        // Some are longer than what is fetched at once.
+        let files = if number % 100 == 0 { 700 } else { number % 5 };
+        for file in 0..files {
+            fs::write(folder.join(format!("file with a long name {file:0200}")), b"x").unwrap();
+        }
+    }
+    let test = TestRepository::new();
+    let id = back_up(&test.repository, source.path(), WriterOptions::default());
+    for is_damaged in [false, true] {
+        if is_damaged {
+            // The trees at the top are stored last.
+            for path in files(&test.directory.path().join("data")) {
+                let mut bytes = fs::read(&path).unwrap();
+                let quarter = bytes.len() / 4;
+                bytes[..quarter].fill(0);
+                fs::write(&path, bytes).unwrap();
+            }
+        }
+        let (alone, trees) = (test.reopen(), test.reopen().trees());
+        let (mut read, mut lost) = (0, 0);
+        let mut waiting = vec![alone.follow_snapshot(&id, |_| false).unwrap().1.tree];
+        while let Some(tree) = waiting.pop() {
+            match (alone.load_tree(&tree), trees.open(&tree)) {
+                (Ok(alone), Ok(together)) => {
+                    let together: Vec<_> = together.map(Result::unwrap).collect();
+                    assert_eq!(alone.nodes, together);
+                    waiting.extend(together.iter().filter_map(|node| node.subtree));
+                    read += 1;
+                }
+                (Err(alone), Err(together)) => {
+                    assert_eq!(alone.to_string(), together.to_string());
+                    lost += 1;
+                }
+                (alone, together) => panic!("{} {}", alone.is_ok(), together.is_ok()),
+            }
+        }
+        assert!(read > if is_damaged { 10 } else { 300 }, "{read}");
+        assert_eq!(lost > 0, is_damaged, "{lost}");
     }
 }
 

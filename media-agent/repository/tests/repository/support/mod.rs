@@ -64,6 +64,11 @@ pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
 
 /// The only file of a kind, or any one of several.
 pub(crate) fn some_file(directory: &std::path::Path) -> std::path::PathBuf {
+    files(directory).into_iter().next().expect("there is a file")
+}
+
+/// All files below a directory, in order.
+pub(crate) fn files(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![directory.to_owned()];
     while let Some(path) = open.pop() {
@@ -77,7 +82,7 @@ pub(crate) fn some_file(directory: &std::path::Path) -> std::path::PathBuf {
         }
     }
     found.sort();
-    found.into_iter().next().expect("there is a file")
+    found
 }
 
 pub(crate) fn data_id(bytes: &[u8]) -> (BlobKind, BlobId) {
