@@ -91,7 +91,8 @@ impl Config {
         outlast_kit::files::create_folder(&self.data_dir, 0o755)?;
         // Permission bits do not tell the truth about read-only mounts: only writing does.
         let probe = self.data_dir.join(format!(".probe.{}", std::process::id()));
-        std::fs::write(&probe, b"")?;
-        std::fs::remove_file(&probe)
+        let tried = std::fs::File::create(&probe).and_then(outlast_kit::files::close);
+        let removed = std::fs::remove_file(&probe);
+        tried.and(removed)
     }
 }

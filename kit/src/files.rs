@@ -2,10 +2,13 @@
 //!
 //! The rule of the house: when something returns with success, what it promised is on the disk, by content and by name; and
 //! what a process finds at its start counts only once that is so, for whoever wrote it may have been killed before its sync.
+//! A file that was written is closed by [`close`], never by dropping it: some file systems store it only then, and say only then
+//! that they could not.
 //! Used by everything that keeps files of its own.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -29,6 +32,7 @@ pub fn write_durably(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let written = file
         .write_all(content)
         .and_then(|()| file.sync_all())
+        .and_then(|()| close(file))
         .and_then(|()| std::fs::rename(temporary, path));
     if let Err(error) = written {
         // The half-written file is worth nothing; the first error is the one to report.
@@ -36,6 +40,28 @@ pub fn write_durably(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         return Err(error);
     }
     sync_folder(folder_of(path))
+}
+
+/// Closes what was written, before it gets its name or is said to be there. A file system that keeps files elsewhere (FUSE, NFS)
+/// may bring them there only now, whatever it answered to a sync.
+///
+/// # Errors
+/// What the file system says; the file is closed all the same, and what it holds is not known.
+pub fn close(file: impl Into<OwnedFd>) -> io::Result<()> {
+    Ok(nix::unistd::close(file.into())?)
+}
+
+/// As [`close`], of a file that stays open.
+///
+/// # Errors
+/// What the file system says; what the file holds is not known then.
+pub fn flush(file: impl AsFd) -> io::Result<()> {
+    loop {
+        match close(rustix::io::fcntl_dupfd_cloexec(&file, 0)?) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            flushed => return flushed,
+        }
+    }
 }
 
 /// Removes `path` durably; not there is fine.
@@ -110,7 +136,7 @@ mod tests {
     use outlast_test_filesystems::{At, Disk, Odd, can_mount, mount};
     use rustix::io::Errno;
 
-    use super::{create_folder, remove_durably, write_durably};
+    use super::{create_folder, flush, remove_durably, write_durably};
 
     #[test]
     fn t90_what_returned_with_success_outlives_a_power_cut() {
@@ -137,6 +163,39 @@ mod tests {
                 assert!(!at.join(folder).join("gone").exists());
             }
         }
+    }
+
+    /// Where files are stored when they are closed, only that says that they are not; a sync there is none.
+    #[test]
+    fn t90_what_a_close_cannot_store_is_not_written() {
+        if !can_mount() {
+            return;
+        }
+        let temp = tempfile::tempdir().unwrap();
+        let [below, at] = ["below", "at"].map(|name| temp.path().join(name));
+        for folder in [&below, &at] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        let odd = Odd::new();
+        odd.fails(At::anywhere().calls(&["fsync", "fsyncdir"]), Errno::NOSYS);
+        let _mounted = mount(&below, &at, odd.clone()).unwrap();
+        write_durably(&at.join("file"), b"old", 0o600).unwrap();
+        let open = std::fs::File::options()
+            .append(true)
+            .open(at.join("file"))
+            .unwrap();
+        flush(&open).unwrap();
+        odd.fails(At::path("file").and_below().calls(&["flush"]), Errno::IO);
+        odd.fails(
+            At::path(format!("file.{}.tmp", std::process::id())).calls(&["flush"]),
+            Errno::IO,
+        );
+        let error = write_durably(&at.join("file"), b"new", 0o600).unwrap_err();
+        assert_eq!(Errno::from_io_error(&error), Some(Errno::IO));
+        assert_eq!(std::fs::read(at.join("file")).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(&below).unwrap().count(), 1);
+        let error = flush(&open).unwrap_err();
+        assert_eq!(Errno::from_io_error(&error), Some(Errno::IO));
     }
 
     /// The disk of the host may be broken where another one is mounted to restore to.

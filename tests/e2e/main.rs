@@ -7,6 +7,7 @@ mod bad_input;
 mod cancel;
 mod checkpoints;
 mod client_set_back;
+mod closes;
 mod cluster;
 mod copies;
 mod damage;

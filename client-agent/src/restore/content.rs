@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use outlast_direct_io::{AlignedBuffer, BLOCK, is_refusal, set_direct};
+use outlast_kit::files::close;
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, fallocate, ftruncate, openat, unlinkat};
 use rustix::io::{Errno, pwrite};
 
@@ -31,6 +32,18 @@ pub(super) struct Writing {
     has_holes: bool,
     /// None: what comes is written at once, through the page cache.
     gathered: Option<Gathered>,
+}
+
+/// A complete file that is where it is to be kept, and has no name of its own yet.
+pub(super) struct Closed {
+    pub(super) folder: Arc<OwnedFd>,
+    pub(super) temporary: Vec<u8>,
+    pub(super) bytes: u64,
+}
+
+fn remove(folder: &OwnedFd, temporary: &[u8]) {
+    // Without success it stays under a name that says whose it is.
+    let _ = unlinkat(folder, temporary, AtFlags::empty());
 }
 
 /// The end of what came, not written yet. It begins where a block of the file does, and zeros may follow it.
@@ -143,10 +156,33 @@ impl Writing {
         ftruncate(&self.file, self.position)
     }
 
+    /// Closes the file, which is complete and synced: some file systems store it only now, and say only now that they could not. It
+    /// is gone then.
+    pub(super) fn close(self) -> Result<Closed, Errno> {
+        let Self {
+            file,
+            folder,
+            temporary,
+            position: bytes,
+            ..
+        } = self;
+        let closed = Closed {
+            folder,
+            temporary,
+            bytes,
+        };
+        match close(file) {
+            Ok(()) => Ok(closed),
+            Err(error) => {
+                remove(&closed.folder, &closed.temporary);
+                Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+            }
+        }
+    }
+
     /// Removes the file again.
     pub(super) fn abandon(self) {
-        // Without success it stays under a name that says whose it is.
-        let _ = unlinkat(&self.folder, self.temporary.as_slice(), AtFlags::empty());
+        remove(&self.folder, &self.temporary);
     }
 
     fn skip(&mut self, zeros: u64) {

@@ -32,7 +32,9 @@ pub(super) fn create(
     let temporary = temporary_name(job, node.number);
     if node.r#type() == NodeType::File {
         let file = Writing::create(std::sync::Arc::clone(folder), temporary.clone())?;
-        return Ok((temporary, metadata::of_open(&file.file, node)));
+        let problems = metadata::of_open(&file.file, node);
+        file.close()?;
+        return Ok((temporary, problems));
     }
     remove_leftover(folder, &temporary)?;
     make(folder, &temporary, node)?;

@@ -21,6 +21,7 @@ mod step;
 mod target;
 mod tree;
 mod unsynced;
+mod way;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;

@@ -9,9 +9,7 @@ use std::sync::Arc;
 
 use outlast_proto::v1::{Node, NodeType};
 use outlast_proto::words::{JobKey, Overwrite, StatusCode};
-use rustix::fs::{
-    AtFlags, RenameFlags, Stat, fchmod, fstat, fsync, renameat, renameat_with, statat, unlinkat,
-};
+use rustix::fs::{AtFlags, RenameFlags, Stat, fchmod, fstat, fsync, renameat, renameat_with, statat};
 use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 
@@ -89,6 +87,7 @@ impl Settling {
 
     /// Takes all steps gathered so far. Files that are complete get their names even after the restore's end, if that is possible.
     pub(super) fn settle(&mut self) {
+        self.look_for_the_target();
         let unsynced = self.sync_files();
         for (index, step) in std::mem::take(&mut self.steps).into_iter().enumerate() {
             self.pulse.steps();
@@ -125,6 +124,19 @@ impl Settling {
         if let Err(error) = self.unsynced.devices(|| self.pulse.steps()) {
             let reason = format!("what was restored cannot be synced: {}", words(error));
             self.account.ends(b"", super::faults::code(error), &reason);
+        }
+        self.look_for_the_target();
+    }
+
+    /// What nobody finds where it was to be is not restored.
+    fn look_for_the_target(&mut self) {
+        self.pulse.steps();
+        if let Some(what) = self.root.strays() {
+            self.account.ends(
+                b"",
+                StatusCode::TARGET_NOT_WRITABLE,
+                &format!("cannot restore there any more: {what}"),
+            );
         }
     }
 
@@ -274,12 +286,15 @@ impl Settling {
                 return self.failed(&join(path, &node.name), "it could not be examined", error);
             }
         };
-        let bytes = writing.position();
-        if self.named(path, &writing.folder, &writing.temporary, node, &there) {
-            self.account.settled.bytes += bytes;
+        let closed = match writing.close() {
+            Ok(closed) => closed,
+            Err(error) => return self.unwritten(&join(path, &node.name), node.size, error),
+        };
+        if self.named(path, &closed.folder, &closed.temporary, node, &there) {
+            self.account.settled.bytes += closed.bytes;
             self.restored(path, node, there);
-        } else if !self.waits(path, node, &writing.temporary, there) {
-            writing.abandon();
+        } else if !self.waits(path, node, &closed.temporary, there) {
+            self.remove(path, &closed.folder, &closed.temporary);
         }
     }
 
@@ -305,8 +320,18 @@ impl Settling {
             self.restored(path, node, there);
             self.account.problems(&whole, problems);
         } else if !self.waits(path, node, &temporary, there) {
-            // Without success it stays under a name that says whose it is.
-            let _ = unlinkat(&folder, temporary.as_slice(), AtFlags::empty());
+            self.remove(path, &folder, &temporary);
+        }
+    }
+
+    /// Removes what did not get its name. A folder that only takes (`chattr +a`, a server that keeps everything) does not give it back.
+    fn remove(&mut self, path: &[u8], folder: &OwnedFd, temporary: &[u8]) {
+        if let Err(error) = remove_leftover(folder, temporary) {
+            let reason = format!(
+                "this is what did not get its name; it stays, for it could not be removed: {}; remove it",
+                words(error)
+            );
+            self.account.exception(&join(path, temporary), reason);
         }
     }
 

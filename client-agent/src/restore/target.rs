@@ -22,6 +22,7 @@ use super::content::{Writing, remove_leftover};
 use super::faults::{code, words};
 use super::folder::open_for_the_time;
 use super::unsynced::sync_folder;
+use super::way::Way;
 use crate::host::paths::by_descriptor;
 use crate::unfinished::{Ledger, temporary_name};
 
@@ -44,6 +45,7 @@ pub(super) struct Root {
     job: JobKey,
     to: String,
     pub(super) folder: Arc<OwnedFd>,
+    way: Way,
     /// The mode that it had before it was opened for the time.
     mode_before: Option<u32>,
     /// It passed a test.
@@ -85,11 +87,12 @@ impl Root {
             flags | OFlags::RDONLY,
             Mode::empty(),
         );
-        let folder = opened.map_err(|error| fault(error.into()))?;
+        let folder = Arc::new(opened.map_err(|error| fault(error.into()))?);
         Ok(Self {
             job,
             to: to.to_owned(),
-            folder: Arc::new(folder),
+            way: Way::new(Path::new(to), &folder),
+            folder,
             mode_before,
             was_fit: false,
             tested: None,
@@ -107,6 +110,11 @@ impl Root {
         self.mode_before = None;
         ledger.closed(b"");
         sync_folder(&self.folder)
+    }
+
+    /// What `TO` leads to by now, if that is something else.
+    pub(super) fn strays(&self) -> Option<String> {
+        self.way.strays()
     }
 
     /// Makes, writes and removes a file.
@@ -220,8 +228,11 @@ fn test_in(folder: &Arc<OwnedFd>, job: JobKey) -> Result<i128, Errno> {
         last_modification: ODD_TIME,
     };
     let kept = futimens(&file.file, &times).and_then(|()| fstat(&file.file));
-    unlinkat(folder, name.as_slice(), AtFlags::empty())?;
-    tested?;
+    file.close().and_then(|closed| {
+        unlinkat(folder, name.as_slice(), AtFlags::empty())?;
+        drop(closed);
+        tested
+    })?;
     Ok(kept.map_or(1, |kept| grain_of(nanos(kept.st_mtime, kept.st_mtime_nsec))))
 }
 

@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use outlast_kit::files::{create_folder, remove_durably, write_durably};
+use outlast_kit::files::{close, create_folder, flush, remove_durably, write_durably};
 use outlast_proto::v1::Node;
 use outlast_proto::words::JobKey;
 use parking_lot::Mutex;
@@ -135,7 +135,8 @@ impl Ledger {
         }
         drop(known);
         self.write(&Line::of_makes(path));
-        if let Some(Err(error)) = self.file.as_ref().map(File::sync_data) {
+        let sync = |file: &File| file.sync_data().and_then(|()| flush(file));
+        if let Some(Err(error)) = self.file.as_ref().map(sync) {
             tracing::warn!(job = %self.job, %error, "a restore is not noted any more");
             self.file = None;
         }
@@ -204,7 +205,8 @@ impl Ledger {
         // Of a job that ended without having described it.
         let append = |path| {
             let mut file = fs::OpenOptions::new().append(true).open(path)?;
-            file.write_all(&line.encode_length_delimited_to_vec())
+            file.write_all(&line.encode_length_delimited_to_vec())?;
+            close(file)
         };
         if let Some(Err(error)) = of_other.map(append) {
             tracing::warn!(%job, %error, "a directory is described once more by the next restore to its place");

@@ -5,6 +5,7 @@
 
 mod backup;
 mod breaks;
+mod closes;
 mod contradictions;
 mod endings;
 mod endless;
@@ -19,5 +20,6 @@ mod proxy;
 mod restore;
 mod run;
 mod sizes;
+mod strays;
 mod targets;
 mod trees;

@@ -140,7 +140,8 @@ pub(super) fn keeps_coming(base: &Base, walks: u32, lacks: &[Lack]) -> Fault {
         StatusCode::STORAGE_WRITE_ERROR,
         format!(
             "storage unit \"{}\": {walks} times damage came that touches what this backup relies on, the last time {}; find out \
-             what removes or cuts packs there before the next attempt, which stores anew what is missing",
+             what removes or cuts packs there, or whether the file system keeps what it takes, before the next attempt, which stores anew \
+             what is missing",
             base.context.unit.name,
             show_lacks(lacks)
         ),

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use outlast_kit::files::{remove_durably, write_durably};
+use outlast_kit::files::{flush, remove_durably, write_durably};
 
 use super::error::JournalError;
 use super::format::{self, BadHeader, FRAME_HEAD, HEADER_LENGTH, Header, Span};
@@ -91,7 +91,10 @@ impl Segment {
     /// Appends the records as one frame and syncs it.
     pub(crate) fn append(&mut self, records: &[Record]) -> Result<Vec<Span>, WriteFailed> {
         let (frame, spans) = format::encode_frame(&self.header, self.length, records);
-        let written = self.write(&frame).and_then(|()| self.file.sync_data());
+        let written = self
+            .write(&frame)
+            .and_then(|()| self.file.sync_data())
+            .and_then(|()| flush(&self.file));
         match written {
             Ok(()) => {
                 self.length += frame.len() as u64;
@@ -105,6 +108,7 @@ impl Segment {
                         .file
                         .set_len(self.length)
                         .and_then(|()| self.file.sync_data())
+                        .and_then(|()| flush(&self.file))
                         .is_ok();
                 Err(WriteFailed { error: full, undone })
             }
@@ -192,7 +196,8 @@ impl Segment {
 fn make_durable(file: &File, good: &[u8], last: usize) -> io::Result<()> {
     file.set_len(good.len() as u64)?;
     file.write_all_at(&good[last..], last as u64)?;
-    file.sync_all()
+    file.sync_all()?;
+    flush(file)
 }
 
 fn read_header(path: &Path, content: &[u8], number: u64) -> Result<Header, JournalError> {

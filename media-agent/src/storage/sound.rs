@@ -33,7 +33,9 @@ pub(crate) struct Lack {
 
 impl std::fmt::Display for Lack {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({})", self.path, self.what)
+        // That of the folder that everything is below.
+        let path = if self.path.is_empty() { "/" } else { &self.path };
+        write!(f, "{path} ({})", self.what)
     }
 }
 

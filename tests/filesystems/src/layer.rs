@@ -188,6 +188,8 @@ pub enum Call<'a> {
     /// Each `close`.
     Flush {
         node: &'a Node,
+        /// The file was opened for writing.
+        writes: bool,
     },
     /// The last `close`.
     Release {
@@ -303,7 +305,7 @@ impl<'a> Call<'a> {
             | Self::Open { node, .. }
             | Self::Read { node, .. }
             | Self::Write { node, .. }
-            | Self::Flush { node }
+            | Self::Flush { node, .. }
             | Self::Release { node }
             | Self::Fsync { node, .. }
             | Self::Opendir { node }

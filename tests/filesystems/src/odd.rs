@@ -89,7 +89,8 @@ impl Odd {
         self
     }
 
-    /// Such operations end with this error from now on, and nothing is done.
+    /// Such operations end with this error from now on, and nothing is done. With a `flush` that fails, of a file that was opened for
+    /// writing, all that was written is lost: so it is where files are stored somewhere else when they are closed.
     pub fn fails(&self, at: impl Into<At>, error: Errno) -> &Self {
         let at = at.into();
         let met = 0;
@@ -148,14 +149,21 @@ impl Layer for Odd {
     }
 
     fn before(&self, call: &Call<'_>) -> Result<(), Errno> {
-        // Nobody is told of them.
-        if matches!(call, Call::Release { .. } | Call::Releasedir { .. }) {
+        // Nobody is told of them, or nobody cares.
+        if matches!(
+            call,
+            Call::Release { .. } | Call::Releasedir { .. } | Call::Flush { writes: false, .. }
+        ) {
             return Ok(());
         }
         // Without a path only what is meant anywhere is meant.
         let path = call.below().ok();
         self.0.hold(call, path.as_deref());
-        self.0.oddities.lock().fail(call, path.as_deref())
+        let failed = self.0.oddities.lock().fail(call, path.as_deref());
+        if let (Err(_), Call::Flush { node, .. }) = (failed, call) {
+            node.open(OFlags::WRONLY | OFlags::TRUNC)?;
+        }
+        failed
     }
 
     fn listing(&self, node: &Node, entries: &mut Vec<Entry>) {

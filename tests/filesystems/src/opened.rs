@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::layer::Entry;
+use crate::layer::{Call, Entry};
 use crate::nodes::Node;
 
 pub(crate) struct Open {
@@ -17,8 +17,19 @@ pub(crate) struct Open {
     pub(crate) file: OwnedFd,
     /// Writes reach the disk before they are answered.
     pub(crate) synced: bool,
+    /// It was opened for writing.
+    pub(crate) writes: bool,
     /// Of a folder: what is handed out, from the time when its first piece was asked for.
     pub(crate) listing: Mutex<Vec<Entry>>,
+}
+
+impl Open {
+    pub(crate) fn flush(&self) -> Call<'_> {
+        Call::Flush {
+            node: &self.node,
+            writes: self.writes,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -33,6 +44,7 @@ struct Table {
 impl Opened {
     pub(crate) fn add(&self, node: Arc<Node>, file: OwnedFd, flags: OFlags) -> FileHandle {
         let synced = flags.intersects(OFlags::SYNC | OFlags::DSYNC);
+        let writes = flags.intersects(OFlags::WRONLY | OFlags::RDWR);
         let mut table = self.0.lock();
         table.last += 1;
         let number = table.last;
@@ -43,6 +55,7 @@ impl Opened {
                 node,
                 file,
                 synced,
+                writes,
                 listing,
             }),
         );

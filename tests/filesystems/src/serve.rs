@@ -267,8 +267,7 @@ impl<L: Layer> Filesystem for Served<L> {
         _owner: LockOwner,
         reply: ReplyEmpty,
     ) {
-        let done = self.on_open(handle, |open| Call::Flush { node: &open.node }, |_| Ok(()));
-        empty(reply, done);
+        empty(reply, self.on_open(handle, Open::flush, |_| Ok(())));
     }
 
     fn release(

@@ -1,15 +1,19 @@
-//! Writes one file so that it appears whole or not at all: temporary name, fsync, rename, fsync of the directory.
+//! Writes one file so that it appears whole or not at all: temporary name, fsync, close, rename, fsync of the directory, a look at
+//! what is there.
 //! Which file it is, is `local`'s business, which alone calls this.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use outlast_direct_io::{AlignedBuffer, BLOCK, is_aligned, refuses_direct, set_direct};
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, linkat, openat, renameat, renameat_with, unlinkat};
+use outlast_direct_io::{AlignedBuffer, BLOCK, is_aligned, refuses_direct};
+use outlast_kit::files::close;
+use rustix::fs::{
+    AtFlags, Mode, OFlags, RenameFlags, linkat, openat, renameat, renameat_with, statat, unlinkat,
+};
 
 use crate::error::{RepositoryError, Result};
 use crate::storage::FileKind;
@@ -56,6 +60,12 @@ impl DirectAccess {
         root.open_file(kind, name, OFlags::empty())
     }
 
+    /// As [`DirectAccess::open_to_read`], after what that opened was refused when it was read.
+    pub(super) fn open_without(&self, root: &Root, (kind, name): (FileKind, &str)) -> io::Result<File> {
+        self.refused(&root.path_of(kind, name));
+        root.open_file(kind, name, OFlags::empty())
+    }
+
     fn refused(&self, path: &Path) {
         if self.0.swap(false, Ordering::Relaxed) {
             tracing::debug!(path = %path.display(), "the file system cannot go past the page cache");
@@ -79,19 +89,49 @@ pub(super) fn write(target: Target<'_>, data: &[u8], if_taken: IfTaken, direct: 
         target.name,
         std::process::id()
     );
-    let written = fill(target, &temporary, data, direct).and_then(|()| publish(target, &temporary, if_taken));
-    if let Err(error) = written {
+    // An interrupted close has closed and perhaps not stored: the file is written anew.
+    while let Err(error) =
+        fill(target, &temporary, data, direct).and_then(|()| publish(target, &temporary, if_taken))
+    {
         // Best effort: what stays is ignored by readers and removed when it is a day old.
         let _ = unlinkat(target.directory, &temporary, AtFlags::empty());
-        return Err(if error.kind() == ErrorKind::AlreadyExists {
-            RepositoryError::AlreadyExists {
+        return Err(match error.kind() {
+            ErrorKind::Interrupted => continue,
+            ErrorKind::AlreadyExists => RepositoryError::AlreadyExists {
                 location: target.path.display().to_string(),
-            }
-        } else {
-            RepositoryError::from_io(target.path, error)
+            },
+            _ => RepositoryError::from_io(target.path, error),
         });
     }
-    sync_directory(target.directory).map_err(|error| RepositoryError::from_io(target.path, error))
+    sync_directory(target.directory)
+        .and_then(|()| look_again(target, data))
+        .map_err(|error| RepositoryError::from_io(target.path, error))
+}
+
+/// Whether what has the name now is what was written: a file system that stores files when they are closed, or later, may have taken
+/// everything and stored nothing. What is not whole goes again: restic refuses a repository with an index file that is cut.
+fn look_again(target: Target<'_>, data: &[u8]) -> io::Result<()> {
+    let Target { directory, name, .. } = target;
+    let stored = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?.st_size;
+    let is_whole = u64::try_from(stored) == Ok(data.len() as u64);
+    if is_whole && (data.len() >= DIRECT_FROM || holds(target, data)?) {
+        return Ok(());
+    }
+    let _ = unlinkat(directory, name, AtFlags::empty());
+    Err(io::Error::other(format!(
+        "the file system took {} bytes without an error and did not store them: the file has {stored} bytes{}; look into what \
+         is mounted there",
+        data.len(),
+        if is_whole { " and other content" } else { "" },
+    )))
+}
+
+fn holds(target: Target<'_>, data: &[u8]) -> io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = File::from(openat(target.directory, target.name, flags, Mode::empty())?);
+    let mut stored = Vec::with_capacity(data.len() + 1);
+    file.take(data.len() as u64 + 1).read_to_end(&mut stored)?;
+    Ok(stored == data)
 }
 
 /// Makes creations, renames and removals in a directory durable.
@@ -100,27 +140,25 @@ pub(super) fn sync_directory(directory: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 fn fill(target: Target<'_>, temporary: &str, data: &[u8], direct: &DirectAccess) -> io::Result<()> {
-    let create = |flags| create(target.directory, temporary, flags);
-    let mut file = if direct.worth_trying(data) {
-        match create(OFlags::DIRECT) {
-            Err(error) if refuses_direct(&error) => {
-                direct.refused(target.path);
-                // Linux creates the file before it finds that it cannot be opened this way.
-                let _ = unlinkat(target.directory, temporary, AtFlags::empty());
-                create(OFlags::empty())?
-            }
-            opened => write_direct(opened?, data, target.path, direct)?,
+    if direct.worth_trying(data) {
+        match fill_direct(target.directory, temporary, data) {
+            // Some file systems take a file opened this way, and refuse what is written: so does what they hand it on to, which
+            // does not hear of a flag that is taken back. The file is made anew.
+            Err(error) if refuses_direct(&error) => direct.refused(target.path),
+            filled => return filled,
         }
-    } else {
-        create(OFlags::empty())?
-    };
-    let done = usize::try_from(file.metadata()?.len()).unwrap_or(0);
-    if done < data.len() {
-        // A direct write that stopped half-way goes on through the page cache.
-        file.set_len(0)?;
-        file.write_all(data)?;
+        // Linux creates the file before it finds that it cannot be opened this way.
+        let _ = unlinkat(target.directory, temporary, AtFlags::empty());
     }
-    ignore_unsupported(file.sync_all())
+    let mut file = create(target.directory, temporary, OFlags::empty())?;
+    file.write_all(data)?;
+    store(file)
+}
+
+/// Brings a file that is complete to the disk, or to wherever it is stored.
+fn store(file: File) -> io::Result<()> {
+    ignore_unsupported(file.sync_all())?;
+    close(file)
 }
 
 fn create(directory: BorrowedFd<'_>, name: &str, flags: OFlags) -> io::Result<File> {
@@ -129,28 +167,18 @@ fn create(directory: BorrowedFd<'_>, name: &str, flags: OFlags) -> io::Result<Fi
     Ok(File::from(created))
 }
 
-/// Writes whole blocks from `data` itself and the rest from a padded block that is cut off afterwards. Gives the file
-/// back empty and without O_DIRECT if the file system refuses only now.
-fn write_direct(file: File, data: &[u8], path: &Path, direct: &DirectAccess) -> io::Result<File> {
+/// Writes whole blocks from `data` itself and the rest from a padded block that is cut off afterwards.
+fn fill_direct(directory: BorrowedFd<'_>, temporary: &str, data: &[u8]) -> io::Result<()> {
+    let file = create(directory, temporary, OFlags::DIRECT)?;
     let whole = data.len() - data.len() % BLOCK;
-    let written = file.write_all_at(&data[..whole], 0).and_then(|()| {
-        if whole == data.len() {
-            return Ok(());
-        }
+    file.write_all_at(&data[..whole], 0)?;
+    if whole < data.len() {
         let mut last = AlignedBuffer::new(BLOCK);
         last.bytes_mut()[..data.len() - whole].copy_from_slice(&data[whole..]);
         file.write_all_at(last.bytes(), whole as u64)?;
-        file.set_len(data.len() as u64)
-    });
-    match written {
-        Err(error) if refuses_direct(&error) => {
-            direct.refused(path);
-            set_direct(&file, false)?;
-            file.set_len(0)?;
-            Ok(file)
-        }
-        other => other.map(|()| file),
+        file.set_len(data.len() as u64)?;
     }
+    store(file)
 }
 
 fn publish(target: Target<'_>, temporary: &str, if_taken: IfTaken) -> io::Result<()> {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use outlast_direct_io::{AlignedBuffer, read_range, refuses_direct, set_direct};
+use outlast_direct_io::{AlignedBuffer, read_range, refuses_direct};
 use outlast_kit::files::create_folder;
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, OFlags};
@@ -238,9 +238,10 @@ impl Storage for LocalStorage {
         }
         let read = match read_range(&file, range.start, length, buffer) {
             // Some file systems say only now that they cannot do it past the page cache.
-            Err(error) if refuses_direct(&error) => set_direct(&file, false)
-                .map_err(io::Error::from)
-                .and_then(|()| read_range(&file, range.start, length, buffer)),
+            Err(error) if refuses_direct(&error) => self
+                .direct
+                .open_without(&root, (kind, name))
+                .and_then(|file| read_range(&file, range.start, length, buffer)),
             read => read,
         };
         match read {

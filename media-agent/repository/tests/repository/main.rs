@@ -5,6 +5,7 @@
     reason = "clippy sees test functions but not what they call"
 )]
 
+mod closing;
 mod concurrency;
 mod crash;
 mod damage;

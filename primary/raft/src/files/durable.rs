@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use outlast_kit::files::sync_folder;
+use outlast_kit::files::{close, sync_folder};
 
 /// Writes `content` beside `path`, makes it durable, and renames it over `path`.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
@@ -13,6 +13,7 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = File::create(&beside)?;
     file.write_all(content)?;
     file.sync_all()?;
+    close(file)?;
     fs::rename(&beside, path)?;
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }

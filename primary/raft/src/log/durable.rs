@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use outlast_kit::files::sync_folder;
+use outlast_kit::files::{close, sync_folder};
 use raft_log::chunked_wal::Config;
 
 use crate::log::mark::Mark;
@@ -37,6 +37,7 @@ pub(super) fn make_durable(dir: &Path, mark: &Mark, end: u64) -> io::Result<()> 
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
         rewrite(&file, mark.offset().saturating_sub(start))?;
         file.sync_all()?;
+        close(file)?;
     }
     sync_folder(dir)?;
     mark.raise(end)?;
@@ -68,6 +69,7 @@ pub(super) fn cut_unwritten(dir: &Path, good: u64) -> io::Result<()> {
     if is_unwritten(&file, good - start)? {
         file.set_len(good - start)?;
         file.sync_all()?;
+        close(file)?;
     }
     Ok(())
 }

@@ -14,6 +14,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use outlast_kit::files::flush;
+
 use crate::files;
 
 const MAGIC: &[u8; 8] = b"OUTLMARK";
@@ -67,7 +69,8 @@ impl Mark {
 
     /// Makes the mark itself durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data()?;
+        flush(&self.file)
     }
 }
 

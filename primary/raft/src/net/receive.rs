@@ -65,7 +65,12 @@ pub(crate) async fn receive(
         }
         .into());
     }
-    let snapshot = blocking(move || file.sync_all().and_then(|()| SnapshotFile::open(&path))).await;
+    let whole = move || {
+        file.sync_all()?;
+        outlast_kit::files::close(file)?;
+        SnapshotFile::open(&path)
+    };
+    let snapshot = blocking(whole).await;
     let snapshot = snapshot.map_err(|e| Status::invalid_argument(e.to_string()))?;
     Ok(Received {
         vote,

@@ -149,8 +149,9 @@ impl SnapshotWriter {
     pub(crate) fn finish(mut self) -> io::Result<()> {
         let sum = self.crc.clone().finalize();
         self.out.write_all(&sum.to_be_bytes())?;
-        self.out.flush()?;
-        self.out.get_ref().sync_all()
+        let file = self.out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        outlast_kit::files::close(file)
     }
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
