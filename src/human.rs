@@ -62,6 +62,21 @@ pub(crate) fn clean(text: &str) -> String {
     clean
 }
 
+/// How a name that is not UTF-8 is written, on the command line too; none if it is.
+pub(crate) fn as_written(name: &std::ffi::OsStr) -> Option<String> {
+    if name.to_str().is_some() {
+        return None;
+    }
+    let mut written = String::new();
+    for part in name.as_encoded_bytes().utf8_chunks() {
+        written.push_str(part.valid());
+        for byte in part.invalid() {
+            let _ = write!(written, "\\x{byte:02x}");
+        }
+    }
+    Some(written)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{clean, duration};

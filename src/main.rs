@@ -22,6 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use clap::error::ErrorKind;
 
 use cli::{Cli, Command, Daemon, DaemonArgs, DevArgs, DevCommand, Globals};
 use dev::DevError;
@@ -131,6 +132,15 @@ fn report_text(format: Format, text: &str) {
 
 /// Help that was asked for, or wrong usage.
 fn usage(error: &clap::Error) -> u8 {
+    let not_utf8 = std::env::args_os().find_map(|arg| human::as_written(&arg));
+    if let (ErrorKind::InvalidUtf8, Some(written)) = (error.kind(), not_utf8) {
+        let json = cli::wants_json(std::env::args_os());
+        let text = format!(
+            "an argument is not UTF-8; write such a byte of a name as it is shown, with a backslash: '{written}', in single quotes"
+        );
+        report_text(if json { Format::Json } else { Format::Table }, &text);
+        return exit::WRONG_USAGE;
+    }
     if error.use_stderr() && cli::wants_json(std::env::args_os()) {
         let text = error.render().to_string();
         let text = text.trim().trim_start_matches("error: ");

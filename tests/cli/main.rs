@@ -87,6 +87,29 @@ async fn wrong_usage_is_2_and_no_such_thing_is_6() {
     }
 }
 
+/// Somebody takes a name as `ls` and a shell give it.
+#[tokio::test]
+async fn t90_a_byte_that_is_not_utf8_is_told_how_it_is_written() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let argument = std::ffi::OsStr::from_bytes(b"/x/\xc3\xa9-\xff");
+    for format in ["", "-o json "] {
+        let mut command = outlast(&format!("{format}restore abc"));
+        let output = command.arg(argument).args(["--to", "/y"]).output().await.unwrap();
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        let said = if format.is_empty() {
+            r"'/x/é-\xff'"
+        } else {
+            r"'/x/é-\\xff'"
+        };
+        assert!(
+            stderr.contains("an argument is not UTF-8") && stderr.contains(said),
+            "{stderr}"
+        );
+        assert_eq!(format.is_empty(), stderr.starts_with("error: an"), "{stderr}");
+    }
+}
+
 #[tokio::test]
 async fn help_and_completions_need_no_cluster() {
     for (args, said) in [
