@@ -46,6 +46,8 @@ pub(crate) enum Work {
         snapshot: SnapshotId,
         content: Content,
         paths: Vec<String>,
+        /// Where the client puts it.
+        to: String,
     },
 }
 
@@ -183,6 +185,7 @@ fn parse(message: v1::Ticket, signed: v1::SignedTicket) -> Result<Ticket, Ticket
                 .ok_or_else(|| unreadable("it names nothing to restore"))?,
             content: Content::of_message(order.content.as_ref()),
             paths: order.paths.clone(),
+            to: order.to.clone(),
         },
         _ => return Err(unreadable("it is neither for a backup nor for a restore")),
     };

@@ -16,13 +16,13 @@ use outlast_media_agent::Timing;
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::primary_message::Body;
 use outlast_proto::v1::{
-    DryRunQuestion, FenceAttempt, JobError, ListFilesQuestion, Question, RepositoryAnswer,
+    DryRunQuestion, FenceAttempt, FileException, JobError, ListFilesQuestion, Question, RepositoryAnswer,
     RepositoryQuestion, RestoreEnd, RestoreProgress, StartAttempt, StopAttempt, Stopped, StreamGoodbye,
     Verdicts, answer, backup_up, question, restore_up,
 };
-use support::client::BackupStream;
+use support::client::{BackupStream, data_client};
 use support::home::{ITEM, home, with_backup};
-use support::restorer::{RestoreStream, restore};
+use support::restorer::{RestoreStream, restore, restore_saying};
 use support::source::{Source, dir, file};
 use support::world::{World, in_seconds};
 
@@ -128,7 +128,7 @@ async fn s14e_a_target_that_fails_ends_the_restore_at_once_and_one_that_is_silen
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn s02_damaged_data_is_named_and_never_restored() {
+async fn t90_s02_damaged_data_is_named_once_and_never_restored() {
     let (world, agent, snapshot) = with_backup().await;
     let packs = std::process::Command::new("find")
         .arg(world.storage().join("data"))
@@ -150,7 +150,20 @@ async fn s02_damaged_data_is_named_and_never_restored() {
     std::fs::write(largest, bytes).unwrap();
     let laptop = world.credentials(Kind::ClientAgent, "laptop");
     let ticket = world.restore_ticket(2, &snapshot, &[]);
-    let (restored, skipped, over) = restore(&laptop, &agent.address, world.hello(&ticket)).await;
+    // A client of before says again what it was told; what else it has met counts, whatever the path ends with.
+    let unread = "the media agent could not read its content";
+    let said = [
+        ("/tmp/srv/home/big.bin", unread),
+        ("/tmp/srv/home/twin.bin", unread),
+        ("/tmp/srv/home/srv/home/big.bin", unread),
+        ("/tmp/srv/home/twin.bin", "its place cannot be examined"),
+    ]
+    .map(|(path, reason)| FileException {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    });
+    let client = data_client(&laptop, &agent.address).await;
+    let (restored, skipped, over) = restore_saying(client, world.hello(&ticket), said.to_vec()).await;
     assert_eq!(over.code, 1);
     assert_eq!(skipped, ["/srv/home/big.bin", "/srv/home/twin.bin"]);
     let mut rest = expected(&[]);
@@ -167,7 +180,8 @@ async fn s02_damaged_data_is_named_and_never_restored() {
         })
         .flatten()
         .collect();
-    assert_eq!(named, skipped);
+    assert_eq!(named[..2], skipped);
+    assert_eq!(named[2..], [said[2].path.as_str(), said[3].path.as_str()]);
     agent.stop().await;
 }
 

@@ -6,12 +6,10 @@
 use std::os::fd::AsFd;
 
 use outlast_proto::v1::NodeType;
-use rustix::fs::{AtFlags, Stat, StatxFlags, statx};
+use rustix::fs::{AtFlags, Stat};
 
+use super::birth::{Birth, birth};
 use super::node::{Seen, kind};
-
-/// When a file was made, in seconds and nanoseconds. Nothing changes it, and no two files of one number have the same.
-type Birth = (i64, u32);
 
 /// Of the entry `name` of `folder`, of which `stat` is known: what stands for its device in its node.
 pub(crate) fn device_id_of_entry(folder: impl AsFd, name: &[u8], stat: &Stat) -> u64 {
@@ -47,13 +45,6 @@ fn mark(stat: &Stat, birth: Option<Birth>) -> u32 {
             sum ^ sum >> 29
         });
     u32::try_from(mixed >> 32).map_or(1, |mark| mark.max(1))
-}
-
-fn birth(at: impl AsFd, name: &[u8], flags: AtFlags, stat: &Stat) -> Option<Birth> {
-    let found = statx(at, name, flags, StatxFlags::BTIME | StatxFlags::INO).ok()?;
-    let is_known = found.stx_mask & StatxFlags::BTIME.bits() != 0;
-    // Something else may have taken the name since.
-    (is_known && found.stx_ino == stat.st_ino).then_some((found.stx_btime.tv_sec, found.stx_btime.tv_nsec))
 }
 
 #[cfg(test)]

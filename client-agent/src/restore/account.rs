@@ -78,12 +78,22 @@ impl Account {
 
     /// A node that could not be restored at all.
     pub(super) fn failed(&mut self, path: &[u8], code: StatusCode, reason: String) {
+        self.is_missing(path, code, &reason);
+        self.exception(path, reason);
+    }
+
+    /// As [`Account::failed`], of a file whose content the media agent could not read: who found that has said it.
+    pub(super) fn unread(&mut self, path: &[u8]) {
+        let reason = "the media agent could not read its content";
+        self.is_missing(path, StatusCode::STORAGE_WRITE_ERROR, reason);
+    }
+
+    fn is_missing(&mut self, path: &[u8], code: StatusCode, reason: &str) {
         if self.first_failure.is_none() {
             let text = format!("{}: {reason}", self.shown(path));
             let code = code.0.into();
             self.first_failure = Some(JobError { code, text });
         }
-        self.exception(path, reason);
     }
 
     /// What is there stays, as the rule has it, and nothing is missing.

@@ -8,7 +8,7 @@ use outlast_proto::v1::Node;
 use outlast_proto::words::limits::MOST_PATH;
 use outlast_proto::words::{Overwrite, StatusCode};
 use rustix::fs::{
-    Access, AtFlags, CWD, Mode, OFlags, Stat, accessat, chmodat, fstat, mkdirat, openat, statat, unlinkat,
+    Access, AtFlags, CWD, Mode, OFlags, Stat, accessat, chmodat, mkdirat, openat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -17,6 +17,7 @@ use super::place::{Place, found, place, replaces};
 use super::queue::Target;
 use super::settle::Settling;
 use super::step::Care;
+use crate::host::birth::Identity;
 use crate::host::paths::{by_descriptor, join};
 use crate::unfinished::Ledger;
 
@@ -163,12 +164,12 @@ pub(super) fn open_for_the_time(ledger: &mut Ledger, path: &[u8], path_only: &Ow
     if access(path_only) != Err(Errno::ACCESS) {
         return None;
     }
-    let there = fstat(path_only).ok()?;
+    let (identity, there) = Identity::of_open(path_only).ok()?;
     if there.st_uid != rustix::process::geteuid().as_raw() {
         return None;
     }
-    ledger.opens(path, &there);
     let mode = Mode::from_raw_mode(there.st_mode & 0o7777);
+    ledger.opens(path, identity, mode.as_raw_mode());
     let opened = chmodat(CWD, by_descriptor(path_only), mode | Mode::RWXU, AtFlags::empty());
     // Without success what is restored into it says why it cannot be.
     opened.ok().map(|()| mode.as_raw_mode())

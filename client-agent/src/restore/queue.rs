@@ -152,7 +152,8 @@ impl Queue {
                     self.progress.file_done(0);
                 }
                 Ok(Err(Incomplete::Unwritten(error))) => settling.unwritten(&path, node.size, error),
-                Ok(Err(Incomplete::Unread(reason))) => {
+                Ok(Err(Incomplete::Unread)) => settling.account.unread(&path),
+                Ok(Err(Incomplete::Short(reason))) => {
                     settling
                         .account
                         .failed(&path, StatusCode::STORAGE_WRITE_ERROR, reason);
@@ -246,18 +247,19 @@ impl Drop for Queue {
 /// Why a file is not whole.
 enum Incomplete {
     Unwritten(Errno),
-    /// Not all of it came.
-    Unread(String),
+    /// The media agent could not read it.
+    Unread,
+    /// Less or more of it came than there is.
+    Short(String),
 }
 
 /// The file if it is whole.
 fn complete(mut writing: Writing, end: &FileEnd, buffer: &mut PieceBuffer) -> Result<Writing, Incomplete> {
     let wrong = if end.skipped {
-        let reason = "the media agent could not read its content".to_owned();
-        Some(Incomplete::Unread(reason))
+        Some(Incomplete::Unread)
     } else if writing.position() != end.size {
         let reason = format!("{} of its {} bytes came", writing.position(), end.size);
-        Some(Incomplete::Unread(reason))
+        Some(Incomplete::Short(reason))
     } else {
         writing.finish(buffer).err().map(Incomplete::Unwritten)
     };

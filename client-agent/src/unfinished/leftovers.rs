@@ -14,12 +14,14 @@ use outlast_kit::files::{remove_durably, write_durably};
 use outlast_proto::words::JobKey;
 use outlast_proto::words::limits::MOST_LISTED;
 use prost::Message as _;
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, chmodat, fstat, lstat, openat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Stat, chmodat, lstat, openat, unlinkat};
 use rustix::io::Errno;
 
-use super::line::{Line, Made, Recorded, encoded, is_as_made, lines};
+use super::line::{Line, Made, Opened, encoded, is_as_made, lines};
 use super::{Known, TEMPORARY};
 use crate::host::beneath::Beneath;
+use crate::host::birth::Identity;
+use crate::host::paths::by_descriptor;
 use crate::restore::describe_folder;
 
 /// What nobody restored again for so long is forgotten.
@@ -32,8 +34,7 @@ struct Left {
     working: HashSet<Vec<u8>>,
     made: HashMap<Vec<u8>, Made>,
     makes: HashMap<Vec<u8>, JobKey>,
-    /// Identity and mode of directories that were opened for the time.
-    opened: HashMap<Vec<u8>, ((u64, u64), u32)>,
+    opened: HashMap<Vec<u8>, Opened>,
 }
 
 /// Takes up the file of an earlier process: removes temporary names, keeps which directories are ours.
@@ -84,7 +85,7 @@ impl Left {
     }
 
     fn take(&mut self, line: Line, job: JobKey) {
-        let identity = (line.device, line.inode);
+        let identity = line.identity();
         if let Some(to) = line.to {
             self.to = to;
         }
@@ -101,7 +102,8 @@ impl Left {
             self.makes.insert(path, job);
         }
         if let Some(path) = line.opened {
-            self.opened.insert(path, (identity, line.mode));
+            let mode = line.mode;
+            self.opened.insert(path, Opened { identity, mode });
         }
         if let Some(path) = line.described {
             self.made.remove(&path);
@@ -128,44 +130,55 @@ impl Left {
             }
         }
         // The deepest first: those above them may not let anybody in afterwards.
-        let made = self.made.iter().filter_map(|(path, made)| {
-            let recorded = made.recorded.as_ref()?;
-            Some((path, made.identity, To::Recorded(recorded)))
-        });
-        let opened = self.opened.iter();
-        let opened = opened.map(|(path, (identity, mode))| (path, *identity, To::Mode(*mode)));
+        let made = self.made.iter().map(|(path, made)| (path, Folder::Made(made)));
+        let opened = self
+            .opened
+            .iter()
+            .map(|(path, opened)| (path, Folder::Opened(opened)));
         let mut folders: Vec<_> = made.chain(opened).collect();
-        folders.sort_by_key(|(path, _, _)| std::cmp::Reverse(path.len()));
-        for (path, identity, to) in folders {
+        folders.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+        for (path, left) in folders {
             beneath.forget();
             let below = path.strip_prefix(self.to.as_slice()).unwrap_or(path);
             let below = below.strip_prefix(b"/").unwrap_or(below);
             let Ok(folder) = beneath.folder(below) else {
                 continue;
             };
-            // Another one that has this path now is none of our business.
-            if fstat(&folder).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == identity) {
-                to.apply(&folder);
+            // Another one that has this path now is none of our business, also if it has the same number.
+            if Identity::of_open(&folder).is_ok_and(|(now, there)| left.is(&now, &there)) {
+                left.put_right(&folder);
             }
         }
         Ok(())
     }
 }
 
-/// What a directory gets.
-enum To<'a> {
-    Recorded(&'a Recorded),
-    Mode(u32),
+/// A directory that was left half done.
+enum Folder<'a> {
+    Made(&'a Made),
+    Opened(&'a Opened),
 }
 
-impl To<'_> {
-    fn apply(&self, folder: &OwnedFd) {
+impl Folder<'_> {
+    fn is(&self, now: &Identity, there: &Stat) -> bool {
+        match self {
+            Folder::Made(made) => made.is(now, there) == Some(true),
+            Folder::Opened(opened) => opened.is(now, there),
+        }
+    }
+
+    fn put_right(&self, folder: &OwnedFd) {
         match self {
             // What it cannot have, the next restore to its place says.
-            To::Recorded(recorded) => describe_folder(folder, &recorded.node()),
-            To::Mode(mode) => {
-                let itself = crate::host::paths::by_descriptor(folder);
-                if let Err(error) = chmodat(CWD, itself, Mode::from_raw_mode(*mode), AtFlags::empty()) {
+            Folder::Made(made) => {
+                let recorded = made.recorded.as_ref();
+                recorded
+                    .into_iter()
+                    .for_each(|it| describe_folder(folder, &it.node()));
+            }
+            Folder::Opened(opened) => {
+                let (itself, mode) = (by_descriptor(folder), Mode::from_raw_mode(opened.mode));
+                if let Err(error) = chmodat(CWD, itself, mode, AtFlags::empty()) {
                     tracing::warn!(%error, "a directory that was opened for a restore keeps mode u+rwx");
                 }
             }

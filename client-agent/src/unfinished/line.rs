@@ -1,13 +1,13 @@
 //! The lines of a restore's file, and what a directory was or is to be.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
 
 use outlast_proto::v1::Node;
 use outlast_proto::words::JobKey;
 use prost::Message as _;
-use rustix::fs::{AtFlags, FileType, Stat, statat};
-use rustix::io::Errno;
+use rustix::fs::{FileType, Stat};
+
+use crate::host::birth::{Identity, Sameness};
 
 /// One fact. Directories that were made or opened have absolute paths, those of temporary names paths below `TO`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -41,6 +41,17 @@ pub(super) struct Line {
     /// A directory is about to be made, in one that was not. Synced: what is found there after a power cut may be ours.
     #[prost(bytes = "vec", optional, tag = "10")]
     pub(super) makes: Option<Vec<u8>>,
+    /// When that was made whose number this is; none in files of before, and where the file system does not tell.
+    #[prost(message, optional, tag = "11")]
+    pub(super) born: Option<Born>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(super) struct Born {
+    #[prost(sint64, tag = "1")]
+    pub(super) seconds: i64,
+    #[prost(uint32, tag = "2")]
+    pub(super) nanos: u32,
 }
 
 /// What is recorded of a directory, as far as it is put right without the restore that made it.
@@ -61,12 +72,49 @@ pub(super) struct Recorded {
 /// A directory that was made and not described yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Made {
-    pub(super) identity: (u64, u64),
+    pub(super) identity: Identity,
     pub(super) job: JobKey,
     pub(super) recorded: Option<Recorded>,
 }
 
+/// A directory of somebody's that was opened for the time, and the mode it had.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opened {
+    pub(super) identity: Identity,
+    pub(super) mode: u32,
+}
+
+impl Made {
+    /// Whether the directory that is there now is it. One number and nothing else is known: if it looks as it was made, or as it is to be.
+    pub(super) fn is(&self, now: &Identity, there: &Stat) -> Option<bool> {
+        match self.identity.compare(now) {
+            Sameness::Same => Some(true),
+            Sameness::OfOneNumber => {
+                let is_as_recorded = |recorded: &Recorded| recorded.is_seen_in(there);
+                Some(is_as_made(there) || self.recorded.as_ref().is_some_and(is_as_recorded))
+            }
+            Sameness::NotKnown => None,
+            Sameness::Other => Some(false),
+        }
+    }
+}
+
+impl Opened {
+    /// Whether the directory that is there now is it, with the mode that it was given for the time.
+    pub(super) fn is(&self, now: &Identity, there: &Stat) -> bool {
+        let is_open = there.st_mode & 0o777 == (self.mode | 0o700) & 0o777;
+        is_open && matches!(self.identity.compare(now), Sameness::Same | Sameness::OfOneNumber)
+    }
+}
+
 impl Recorded {
+    /// Whether a directory has this already; no file system keeps times in more than 2 s.
+    fn is_seen_in(&self, there: &Stat) -> bool {
+        FileType::from_raw_mode(there.st_mode) == FileType::Directory
+            && there.st_mode & 0o777 == self.mode & 0o777
+            && there.st_mtime.abs_diff(self.seconds) <= 2
+    }
+
     pub(super) fn of(node: &Node) -> Self {
         let modified = node.modified.unwrap_or_default();
         Self {
@@ -106,19 +154,32 @@ impl Line {
     pub(super) fn of_made(path: Vec<u8>, made: &Made) -> Self {
         Self {
             made: Some(path),
-            device: made.identity.0,
-            inode: made.identity.1,
             recorded: made.recorded,
-            ..Self::default()
+            ..Self::of(&made.identity)
         }
     }
 
-    pub(super) fn of_opened(path: Vec<u8>, there: &Stat) -> Self {
+    pub(super) fn of_opened(path: Vec<u8>, opened: &Opened) -> Self {
         Self {
             opened: Some(path),
-            device: there.st_dev,
-            inode: there.st_ino,
-            mode: there.st_mode & 0o7777,
+            mode: opened.mode,
+            ..Self::of(&opened.identity)
+        }
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        Identity {
+            device: self.device,
+            inode: self.inode,
+            born: self.born.map(|born| (born.seconds, born.nanos)),
+        }
+    }
+
+    fn of(identity: &Identity) -> Self {
+        Self {
+            device: identity.device,
+            inode: identity.inode,
+            born: identity.born.map(|(seconds, nanos)| Born { seconds, nanos }),
             ..Self::default()
         }
     }
@@ -153,9 +214,4 @@ pub(super) fn is_as_made(there: &Stat) -> bool {
     FileType::from_raw_mode(there.st_mode) == FileType::Directory
         && there.st_mode & 0o777 == 0o700
         && there.st_uid == rustix::process::geteuid().as_raw()
-}
-
-/// Which inode `name` in `folder` is.
-pub(super) fn identity(folder: &OwnedFd, name: &[u8]) -> Result<(u64, u64), Errno> {
-    statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| (stat.st_dev, stat.st_ino))
 }

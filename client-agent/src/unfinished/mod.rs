@@ -21,10 +21,10 @@ use outlast_proto::v1::Node;
 use outlast_proto::words::JobKey;
 use parking_lot::Mutex;
 use prost::Message as _;
-use rustix::fs::{AtFlags, Stat, statat};
 
 use self::leftovers::take_up;
-use self::line::{Line, Made, Recorded, encoded, identity, is_as_made, lines};
+use self::line::{Line, Made, Opened, Recorded, encoded, is_as_made, lines};
+use crate::host::birth::Identity;
 use crate::host::paths::join;
 
 const FOLDER: &str = "restores";
@@ -144,7 +144,7 @@ impl Ledger {
 
     /// The directory `name` in `folder`, whose path is `path`, was made by us, to become `node`.
     pub(crate) fn insert(&mut self, path: &[u8], folder: &OwnedFd, node: &Node) {
-        let Ok(identity) = identity(folder, &node.name) else {
+        let Ok((identity, _)) = Identity::of_entry(folder, &node.name) else {
             return;
         };
         let path = join(&self.to, path);
@@ -159,17 +159,17 @@ impl Ledger {
 
     /// One that we made goes on: it is known again by what it is now.
     pub(crate) fn takes(&mut self, path: &[u8], folder: &OwnedFd, node: &Node) {
-        let now = identity(folder, &node.name);
+        let now = Identity::of_entry(folder, &node.name).map(|(now, _)| now);
         let known = self.known.0.lock().made.get(&join(&self.to, path)).copied();
         if known.is_none_or(|made| now != Ok(made.identity)) {
             self.insert(path, folder, node);
         }
     }
 
-    /// The directory at `path`, which was like this, is about to be opened for the time.
-    pub(crate) fn opens(&mut self, path: &[u8], there: &Stat) {
+    /// The directory at `path`, which had this mode, is about to be opened for the time.
+    pub(crate) fn opens(&mut self, path: &[u8], identity: Identity, mode: u32) {
         let path = join(&self.to, path);
-        let line = Line::of_opened(path.clone(), there);
+        let line = Line::of_opened(path.clone(), &Opened { identity, mode });
         self.write(&line);
         self.opened.insert(path, line);
     }
@@ -216,16 +216,12 @@ impl Ledger {
     /// Whether the directory `name` in `folder` is one we made, and not another that has its path now.
     pub(crate) fn contains(&self, path: &[u8], folder: &OwnedFd, name: &[u8]) -> bool {
         let path = join(&self.to, path);
-        let Ok(there) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else {
+        let Ok((now, there)) = Identity::of_entry(folder, name) else {
             return false;
         };
         let known = self.known.0.lock();
-        match known.made.get(&path) {
-            Some(made) if made.identity == (there.st_dev, there.st_ino) => true,
-            // Devices may have other numbers after each start of a host.
-            Some(made) if made.identity.0 == there.st_dev => false,
-            _ => known.is_begun(&path) && is_as_made(&there),
-        }
+        let is_it = known.made.get(&path).and_then(|made| made.is(&now, &there));
+        is_it.unwrap_or_else(|| known.is_begun(&path) && is_as_made(&there))
     }
 
     /// A temporary name is about to be made in the directory at `path`.
@@ -308,191 +304,4 @@ impl Drop for Ledger {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::fd::OwnedFd;
-    use std::path::Path;
-    use std::sync::Arc;
-
-    use std::io::Write as _;
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-
-    use outlast_proto::v1::{FileTime, Node};
-    use outlast_proto::words::{JobId, JobKey, JobNonce};
-
-    use outlast_test_filesystems::{Disk, can_mount};
-    use prost::Message as _;
-
-    use super::{FOLDER, File, MadeFolders, temporary_name};
-
-    fn folder(path: &Path) -> OwnedFd {
-        std::fs::File::open(path).unwrap().into()
-    }
-
-    fn node(name: &str) -> Node {
-        Node {
-            name: name.as_bytes().to_vec().into(),
-            mode: 0o2751,
-            uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
-            modified: Some(FileTime {
-                seconds: 1000,
-                nanos: 7,
-            }),
-            ..Node::default()
-        }
-    }
-
-    fn key(id: u64, nonce: u64) -> JobKey {
-        JobKey {
-            id: JobId(id),
-            nonce: JobNonce(nonce),
-        }
-    }
-
-    /// Temporary names of other jobs, with and without the same number, and what only looks like one.
-    const OF_OTHERS: [&str; 4] = [
-        ".outlast-restore-7-000000000000000b-2",
-        ".outlast-restore-7-mine",
-        ".outlast-restore-8-000000000000000a-2",
-        ".outlast-restore-8-2",
-    ];
-
-    /// As a process leaves it that is killed.
-    fn killed(data: &Path, to: &Path, job: JobKey) {
-        let mut ledger = MadeFolders::open(data).ledger(job, to.to_str().unwrap());
-        for name in ["ours", "described", "replaced"] {
-            std::fs::create_dir(to.join(name)).unwrap();
-            ledger.insert(name.as_bytes(), &folder(to), &node(name));
-        }
-        ledger.remove(b"described");
-        ledger.works_in(&Arc::from(&b"ours"[..]));
-        ledger.works_in(&Arc::from(&b""[..]));
-        let name = |node| String::from_utf8(temporary_name(job, node)).unwrap();
-        for file in [to.join("ours").join(name(1)), to.join(name(2))] {
-            std::fs::write(file, b"half").unwrap();
-        }
-        for name in OF_OTHERS {
-            std::fs::write(to.join(name), b"of others").unwrap();
-        }
-        // One of the user's, which is open for the time.
-        let users = to.join("users");
-        std::fs::create_dir(&users).unwrap();
-        ledger.opens(b"users", &rustix::fs::stat(&users).unwrap());
-        let (before, closed) = (0o555, 0o700);
-        for line in ledger.opened.values_mut() {
-            line.mode = before;
-            let line = line.clone();
-            std::fs::set_permissions(&users, std::fs::Permissions::from_mode(closed)).unwrap();
-            ledger
-                .file
-                .as_mut()
-                .unwrap()
-                .write_all(&line.encode_length_delimited_to_vec())
-                .unwrap();
-        }
-        std::mem::forget(ledger);
-    }
-
-    #[test]
-    fn t90_f17_what_a_killed_restore_left_is_known_to_the_next_process() {
-        left_and_taken_up(key(7, 10));
-        // Of before jobs had nonces.
-        left_and_taken_up(key(7, 0));
-    }
-
-    fn left_and_taken_up(job: JobKey) {
-        let temp = tempfile::tempdir().unwrap();
-        let (data, to) = (temp.path().join("data"), temp.path().join("to"));
-        std::fs::create_dir(&to).unwrap();
-        killed(&data, &to, job);
-        // Torn in the middle of a line.
-        let file = data.join(FOLDER).join(job.to_string());
-        let mut bytes = std::fs::read(&file).unwrap();
-        bytes.extend_from_slice(&[200, 1, 2]);
-        std::fs::write(&file, bytes).unwrap();
-        std::fs::rename(to.join("replaced"), to.join("elsewhere")).unwrap();
-        std::fs::create_dir(to.join("replaced")).unwrap();
-        for _ in 0..2 {
-            let made = MadeFolders::open(&data);
-            let mut left: Vec<_> = std::fs::read_dir(&to)
-                .unwrap()
-                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-                .filter(|name| name.starts_with('.'))
-                .collect();
-            left.sort();
-            assert_eq!(left, OF_OTHERS);
-            assert_eq!(std::fs::read_dir(to.join("ours")).unwrap().count(), 0);
-            let found = |name: &str| to.join(name).metadata().unwrap();
-            let ours = found("ours");
-            assert_eq!((ours.mode() & 0o7777, ours.mtime()), (0o2751, 1000));
-            assert_eq!(found("users").mode() & 0o7777, 0o555);
-            assert_ne!(
-                found("replaced").mode() & 0o7777,
-                0o2751,
-                "another one of that name"
-            );
-            let ledger = made.ledger(key(7, 11), to.to_str().unwrap());
-            let is_ours = |name: &str| ledger.contains(name.as_bytes(), &folder(&to), name.as_bytes());
-            assert_eq!(
-                ["ours", "described", "replaced", "elsewhere"].map(is_ours),
-                [true, false, false, false]
-            );
-        }
-        // A later job describes them, and then there is nothing to remember.
-        let made = MadeFolders::open(&data);
-        let mut ledger = made.ledger(key(7, 11), to.to_str().unwrap());
-        for name in ["ours", "replaced"] {
-            ledger.remove(name.as_bytes());
-        }
-        drop(ledger);
-        drop(MadeFolders::open(&data));
-        assert_eq!(std::fs::read_dir(data.join(FOLDER)).unwrap().count(), 0);
-    }
-
-    /// None of the lines about directories that were made is synced, nor is the removal of the file.
-    #[test]
-    fn t90_directories_of_a_restore_are_known_after_a_power_cut() {
-        if !can_mount() {
-            return;
-        }
-        // The first disk forgets everything, the second content only, the others some.
-        for seed in [6, 1, 0, 2, 4, 5] {
-            let temp = tempfile::tempdir().unwrap();
-            let mut disk = Disk::new(temp.path(), seed).unwrap();
-            let (data, to) = (disk.path().join("data"), disk.path().join("to"));
-            outlast_kit::files::create_folder(&to, 0o700).unwrap();
-            let make = |path: &str, mode| {
-                std::fs::create_dir(to.join(path)).unwrap();
-                std::fs::set_permissions(to.join(path), std::fs::Permissions::from_mode(mode)).unwrap();
-                File::open(to.join(path).parent().unwrap())
-                    .unwrap()
-                    .sync_all()
-                    .unwrap();
-            };
-            make("users", 0o700);
-            let mut ledger = MadeFolders::open(&data).ledger(key(7, 10), to.to_str().unwrap());
-            for (path, parent) in [
-                ("ours", ""),
-                ("ours/below", "ours"),
-                ("ours/below/it", "ours/below"),
-            ] {
-                ledger.makes(path.as_bytes(), parent.as_bytes());
-                make(path, 0o700);
-                let name = path.rsplit('/').next().unwrap();
-                ledger.insert(path.as_bytes(), &folder(&to.join(parent)), &node(name));
-            }
-            make("ours/others", 0o755);
-            std::mem::forget(ledger.file.take());
-            std::mem::forget(ledger);
-            disk.lose_power().unwrap();
-            let ledger = MadeFolders::open(&data).ledger(key(7, 10), to.to_str().unwrap());
-            let is_ours = |path: &str| {
-                let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-                ledger.contains(path.as_bytes(), &folder(&to.join(parent)), name.as_bytes())
-                    || to.join(path).metadata().unwrap().mode() & 0o7777 == 0o2751
-            };
-            let found = ["ours", "ours/below", "ours/below/it", "ours/others", "users"].map(is_ours);
-            assert_eq!(found, [true, true, true, false, false], "seed {seed}");
-        }
-    }
-}
+mod tests;

@@ -194,6 +194,7 @@ impl Assignment {
                     snapshot,
                     content,
                     paths,
+                    to,
                 },
             ) => {
                 let work = RestoreWork {
@@ -201,6 +202,7 @@ impl Assignment {
                     snapshot,
                     content,
                     paths,
+                    to,
                 };
                 self.converse(link, lock, move |wire| restore::run(work, wire))
                     .await

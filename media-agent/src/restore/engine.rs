@@ -16,6 +16,7 @@ use outlast_repository::{BlobId, BlobKind, NodeKind, SnapshotId};
 use prost::Message as _;
 
 use super::content::Readers;
+use super::repeats::Repeats;
 use super::walk::{Step, Walk};
 use crate::attempts::{Done, End, RestoreProtocol, Wire, counters_message};
 use crate::backup::{Base, ExceptionLog, Silences};
@@ -35,6 +36,8 @@ pub(crate) struct RestoreWork {
     pub(crate) snapshot: SnapshotId,
     pub(crate) content: Content,
     pub(crate) paths: Vec<String>,
+    /// Where the client puts it.
+    pub(crate) to: String,
 }
 
 /// A file whose entry was sent.
@@ -62,8 +65,7 @@ pub(super) struct Engine<'a> {
     pub(super) base: &'a Base,
     pub(super) wire: &'a mut Wire<RestoreProtocol>,
     exceptions: ExceptionLog,
-    /// Files with damaged content, the first of them.
-    pub(super) left_out: Vec<String>,
+    pub(super) repeats: Repeats,
     /// The first thing that could not be read, and why.
     first_loss: Option<String>,
     pub(super) counters: Counters,
@@ -90,7 +92,7 @@ pub(crate) fn run(work: RestoreWork, mut wire: Wire<RestoreProtocol>) -> Result<
         base,
         wire: &mut wire,
         exceptions: ExceptionLog::default(),
-        left_out: Vec::new(),
+        repeats: Repeats::new(work.to),
         first_loss: None,
         counters: Counters::default(),
         verdicts: VecDeque::new(),
@@ -325,10 +327,9 @@ impl Engine<'_> {
                 self.verdicts.push_back(verdicts)
             }
             Up::Exceptions(found) => {
-                for FileException { path, reason } in found.exceptions {
-                    // The client names a file again that it was told to leave out.
-                    if !self.left_out.iter().any(|known| path.ends_with(known)) {
-                        self.except(path, reason)?;
+                for said in found.exceptions {
+                    if !self.repeats.take(&said) {
+                        self.except(said.path, said.reason)?;
                     }
                 }
             }

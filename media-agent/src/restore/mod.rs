@@ -5,6 +5,7 @@
 
 mod content;
 mod engine;
+mod repeats;
 mod send;
 mod walk;
 

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use outlast_proto::v1::restore_down::Body as Down;
 use outlast_proto::v1::{FileData, FileEnd, FileEnds, WholeFile, WholeFiles};
-use outlast_proto::words::MAX_EXCEPTIONS;
 
 use super::content::{Answer, Readers};
 use super::engine::{Batch, Engine, File};
@@ -87,9 +86,7 @@ impl Engine<'_> {
         if let Some(error) = damage {
             let reason = format!("its content is damaged in the storage unit: {error}");
             self.lose(file.path.clone(), reason)?;
-            if self.left_out.len() < MAX_EXCEPTIONS {
-                self.left_out.push(file.path.clone());
-            }
+            self.repeats.left_out(&file.path);
         }
         let end = FileEnd {
             node: file.number,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use outlast_kit::tls::Credentials;
 use outlast_proto::v1::data_client::DataClient;
 use outlast_proto::v1::{
-    AttemptOver, RestoreDown, RestoreEnd, RestoreUp, StreamHello, Verdicts, entry, restore_down, restore_up,
+    AttemptOver, Exceptions, FileException, RestoreDown, RestoreEnd, RestoreUp, StreamHello, Verdicts, entry,
+    restore_down, restore_up,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -105,8 +106,17 @@ pub async fn restore(
 
 /// As [`restore`], over a connection that is there.
 pub async fn restore_over(
+    client: DataClient<Channel>,
+    hello: StreamHello,
+) -> (BTreeMap<String, Vec<u8>>, Vec<String>, AttemptOver) {
+    restore_saying(client, hello, Vec::new()).await
+}
+
+/// As [`restore_over`], with exceptions that the client says at the end.
+pub async fn restore_saying(
     mut client: DataClient<Channel>,
     hello: StreamHello,
+    exceptions: Vec<FileException>,
 ) -> (BTreeMap<String, Vec<u8>>, Vec<String>, AttemptOver) {
     let (up, messages) = mpsc::channel(64);
     let first = RestoreUp {
@@ -194,6 +204,8 @@ pub async fn restore_over(
             }
             restore_down::Body::EntriesEnd(_) => {
                 assert!(names.is_empty());
+                let exceptions = exceptions.clone();
+                say(restore_up::Body::Exceptions(Exceptions { exceptions }), due).await;
                 let files = restored.len() as u64;
                 let end = RestoreEnd {
                     files,
