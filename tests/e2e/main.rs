@@ -45,6 +45,7 @@ mod proxy;
 mod reading;
 mod resilience;
 mod restics;
+mod restore_attempts;
 mod restore_ends;
 mod restore_links;
 mod restore_targets;

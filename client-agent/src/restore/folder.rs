@@ -8,18 +8,18 @@ use outlast_proto::v1::Node;
 use outlast_proto::words::limits::MOST_PATH;
 use outlast_proto::words::{Overwrite, StatusCode};
 use rustix::fs::{
-    Access, AtFlags, CWD, Mode, OFlags, Stat, accessat, chmodat, mkdirat, openat, statat, unlinkat,
+    Access, AtFlags, CWD, Mode, OFlags, Stat, accessat, chmodat, chownat, mkdirat, openat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
 use super::faults::{Reach, reach, words};
-use super::place::{Place, found, place, replaces};
+use super::place::{Place, found, has_time, place, replaces, time_of};
 use super::queue::Target;
 use super::settle::Settling;
 use super::step::Care;
 use crate::host::birth::Identity;
 use crate::host::paths::{by_descriptor, join};
-use crate::unfinished::Ledger;
+use crate::unfinished::{Ledger, is_as_made};
 
 /// A directory in which things are restored.
 #[derive(Clone, Default)]
@@ -130,7 +130,7 @@ fn make(
     let care = Care {
         is_described: true,
         is_made: true,
-        mode_before: None,
+        ..Care::default()
     };
     Ok((care, there))
 }
@@ -144,19 +144,39 @@ fn take(
     overwrite: Overwrite,
 ) -> Care {
     let is_made = settling.ledger.contains(path, folder, &node.name);
+    let is_described = is_made || (!node.on_the_way && replaces(node.modified.as_ref(), there, overwrite));
+    let grain = settling.root.known_grain(there).unwrap_or(1);
+    let keeps_time = !is_described && has_time(node, there, grain);
+    let opened = path_only(folder, &node.name);
     if is_made {
         settling.ledger.takes(path, folder, node);
+        if let Ok(opened) = &opened {
+            as_made(opened);
+        }
     }
-    let is_described = is_made || (!node.on_the_way && replaces(node.modified.as_ref(), there, overwrite));
-    let there = path_only(folder, &node.name);
-    let mode_before = there
+    let mode_before = opened
         .ok()
-        .and_then(|there| open_for_the_time(&mut settling.ledger, path, &there));
+        .and_then(|opened| open_for_the_time(&mut settling.ledger, path, &opened));
     Care {
         is_described,
         is_made,
         mode_before,
+        time_before: keeps_time.then(|| time_of(there)),
     }
+}
+
+/// Where nothing tells when a directory was made, the next process knows ours by its looks: those of one that is not described yet.
+fn as_made(path_only: &OwnedFd) {
+    let Ok((identity, there)) = Identity::of_open(path_only) else {
+        return;
+    };
+    if identity.born.is_some() || is_as_made(&there) {
+        return;
+    }
+    // Without success it is not known again after a kill, and gets no metadata.
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    let _ = chownat(path_only, "", Some(user), Some(group), AtFlags::EMPTY_PATH);
+    let _ = chmodat(CWD, by_descriptor(path_only), Mode::RWXU, AtFlags::empty());
 }
 
 /// Lets its owner, who restores, write in a directory whose mode does not; the mode it had then.

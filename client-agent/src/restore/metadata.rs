@@ -5,12 +5,14 @@
 
 use std::os::fd::OwnedFd;
 
-use outlast_proto::v1::{FileTime, Node};
+use outlast_proto::v1::{FileTime, Node, NodeType};
 use rustix::fs::{
-    AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown,
-    fremovexattr, futimens, removexattr, setxattr, utimensat,
+    AtFlags, CWD, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmodat, chownat,
+    fchmod, fchown, fremovexattr, fstat, futimens, removexattr, setxattr, utimensat,
 };
 use rustix::io::Errno;
+
+use super::place::time_of;
 
 use crate::host::node::PERMISSIONS;
 use crate::host::paths::by_descriptor;
@@ -60,6 +62,60 @@ pub(super) fn without_attributes(file: &OwnedFd, node: &Node) -> Vec<Problem> {
         note(&mut problems, "its times", futimens(file, &times));
     }
     problems
+}
+
+/// Gives a directory back the time of modification that it had, if it has another one now.
+pub(super) fn time_again(folder: &OwnedFd, time: FileTime) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let has_it = fstat(folder).is_ok_and(|there| time_of(&there) == time);
+    if let Some(last_modification) = timespec(time).filter(|_| !has_it) {
+        let last_access = Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        };
+        let times = Timestamps {
+            last_access,
+            last_modification,
+        };
+        note(&mut problems, "its times", futimens(folder, &times));
+    }
+    problems
+}
+
+/// Changes the names in a directory that may have been left, and has its times then.
+pub(super) fn keeping_time<T>(
+    folder: &OwnedFd,
+    change: impl FnOnce() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    let before = fstat(folder)?;
+    let changed = change();
+    // Who may change names in somebody else's directory may not set its time: then it is that of the change.
+    drop(time_again(folder, time_of(&before)));
+    changed
+}
+
+/// What a file of ours would not have, where `there` is one that stays and counts as equal: in this it is another than the node's.
+/// What only who restores decides, as groups for somebody who is not root, is not looked at.
+pub(super) fn other_than_set(node: &Node, there: &Stat) -> Option<&'static str> {
+    let user = rustix::process::geteuid();
+    let (is_owner, is_group) = match user.is_root() {
+        true => (
+            node.uid == NOBODY || node.uid == there.st_uid,
+            node.gid == NOBODY || node.gid == there.st_gid,
+        ),
+        false => (user.as_raw() == there.st_uid, true),
+    };
+    if !is_owner || !is_group {
+        return Some("another owner");
+    }
+    let is_owned = (node.uid, node.gid) == (there.st_uid, there.st_gid);
+    let counts = if is_owned {
+        PERMISSIONS
+    } else {
+        PERMISSIONS & !SET_ID
+    };
+    let has_mode = node.r#type() == NodeType::Symlink || (node.mode ^ there.st_mode) & counts == 0;
+    (!has_mode).then_some("another mode")
 }
 
 /// Gives the entry `name` of `folder`, opened as `path_only`, its metadata: a link, a fifo, a socket, a device.

@@ -9,6 +9,7 @@ mod create;
 mod faults;
 mod filled;
 mod folder;
+mod linking;
 mod links;
 mod metadata;
 mod names;

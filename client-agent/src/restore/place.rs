@@ -56,8 +56,8 @@ pub(super) fn replaces(modified: Option<&FileTime>, found: &Stat, overwrite: Ove
         Overwrite::Never => false,
         Overwrite::Always => true,
         Overwrite::IfNewer => modified.is_some_and(|modified| {
-            let there = (found.st_mtime, u32::try_from(found.st_mtime_nsec).unwrap_or(0));
-            (modified.seconds, modified.nanos) > there
+            let there = time_of(found);
+            (modified.seconds, modified.nanos) > (there.seconds, there.nanos)
         }),
     }
 }
@@ -67,10 +67,7 @@ pub(super) fn replaces(modified: Option<&FileTime>, found: &Stat, overwrite: Ove
 pub(super) fn differs(folder: &OwnedFd, node: &Node, found: &Stat, grain: i128) -> bool {
     match (node.r#type(), FileType::from_raw_mode(found.st_mode)) {
         (NodeType::File, FileType::RegularFile) => {
-            let modified = node.modified.unwrap_or_default();
-            let there = nanos(found.st_mtime, found.st_mtime_nsec);
-            let far = (nanos(modified.seconds, modified.nanos.into()) - there).abs();
-            node.size != found.st_size.unsigned_abs() || (far != 0 && (far >= grain || there % grain != 0))
+            node.size != found.st_size.unsigned_abs() || !has_time(node, found, grain)
         }
         (NodeType::Symlink, FileType::Symlink) => {
             let target = readlinkat(folder, node.name.as_ref(), Vec::new());
@@ -80,5 +77,20 @@ pub(super) fn differs(folder: &OwnedFd, node: &Node, found: &Stat, grain: i128) 
         | (NodeType::BlockDevice, FileType::BlockDevice) => node.device != found.st_rdev,
         (NodeType::Fifo, FileType::Fifo) | (NodeType::Socket, FileType::Socket) => false,
         _ => true,
+    }
+}
+
+/// Whether what was found has the node's time of modification, as far as the target keeps it: in `grain` nanoseconds.
+pub(super) fn has_time(node: &Node, found: &Stat, grain: i128) -> bool {
+    let modified = node.modified.unwrap_or_default();
+    let there = nanos(found.st_mtime, found.st_mtime_nsec);
+    let far = (nanos(modified.seconds, modified.nanos.into()) - there).abs();
+    far == 0 || (far < grain && there % grain == 0)
+}
+
+pub(super) fn time_of(found: &Stat) -> FileTime {
+    FileTime {
+        seconds: found.st_mtime,
+        nanos: u32::try_from(found.st_mtime_nsec).unwrap_or(0),
     }
 }

@@ -53,9 +53,12 @@ impl Waiting {
     fn bytes(&self) -> usize {
         let node = match self {
             Waiting::Content { node, .. }
-            | Waiting::Step(Step::File { node, .. } | Step::Create { node, .. } | Step::Link { node, .. }) => {
-                node
-            }
+            | Waiting::Step(
+                Step::File { node, .. }
+                | Step::Create { node, .. }
+                | Step::Link { node, .. }
+                | Step::Keep { node, .. },
+            ) => node,
             Waiting::Step(Step::Leave(Leave { node, .. })) => node,
         };
         size_of::<Self>() + node.encoded_len()

@@ -7,28 +7,28 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use outlast_proto::v1::{Node, NodeType};
+use outlast_proto::v1::Node;
 use outlast_proto::words::{JobKey, Overwrite, StatusCode};
-use rustix::fs::{AtFlags, RenameFlags, Stat, fchmod, fstat, fsync, renameat, renameat_with, statat};
+use rustix::fs::{AtFlags, RenameFlags, Stat, fchmod, fstat, renameat, renameat_with, statat};
 use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 
 use super::account::Account;
-use super::content::{PieceBuffer, Writing, remove_leftover};
+use super::content::{Writing, remove_leftover};
 use super::faults::{Reach, reach, words};
 use super::filled::Filled;
-use super::links::{self, Linked, Links, Place};
-use super::place::{differs, found, replaces};
+use super::links::{Links, Place};
+use super::place::{differs, found, has_time, replaces};
 use super::pulse::Pulse;
 use super::restorer::Order;
-use super::step::{Leave, Step};
+use super::step::{Care, Leave, Step};
 use super::target::Root;
 use super::unsynced::{Unsynced, sync_files};
 use super::{create, metadata};
 use crate::attempt::Ends;
 use crate::host::beneath::Beneath;
 use crate::host::paths::join;
-use crate::unfinished::{Ledger, temporary_name};
+use crate::unfinished::Ledger;
 
 /// A batch is settled when it holds so many open files, bytes or steps.
 const MOST_FILES: usize = 512;
@@ -37,20 +37,20 @@ const MOST_STEPS: usize = 4096;
 
 /// The steps not taken yet.
 pub(super) struct Settling {
-    job: JobKey,
+    pub(super) job: JobKey,
     overwrite: Overwrite,
     pub(super) root: Root,
     pub(super) ledger: Ledger,
     pub(super) account: Account,
     pub(super) filled: Filled,
-    beneath: Beneath,
+    pub(super) beneath: Beneath,
     steps: Vec<Step>,
     files: usize,
     bytes: u64,
-    links: Links,
+    pub(super) links: Links,
     pub(super) unsynced: Unsynced,
-    ends: Ends,
-    pulse: Arc<Pulse>,
+    pub(super) ends: Ends,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 impl Settling {
@@ -105,9 +105,15 @@ impl Settling {
                     }
                 },
                 Step::Leave(leave) => self.leave(&leave),
-                Step::Create { .. } | Step::Link { .. } if self.account.has_ended() => {}
+                Step::Create { .. } | Step::Link { .. } | Step::Keep { .. } if self.account.has_ended() => {}
                 Step::Create { folder, node } => self.create(&folder, &node),
                 Step::Link { folder, node } => self.link(&folder, &node),
+                Step::Keep {
+                    folder,
+                    node,
+                    there,
+                    apart,
+                } => self.keep(&folder, &node, there, apart),
             }
         }
         (self.files, self.bytes) = (0, 0);
@@ -166,7 +172,7 @@ impl Settling {
             match step {
                 Step::File { writing, .. } => writing.abandon(),
                 Step::Leave(leave) => self.put_right(&leave),
-                Step::Create { .. } | Step::Link { .. } => {}
+                Step::Create { .. } | Step::Link { .. } | Step::Keep { .. } => {}
             }
         }
         self.links.close(&mut self.beneath);
@@ -176,7 +182,7 @@ impl Settling {
     /// it is there: the next attempt, or restore to its place, describes it again.
     pub(super) fn put_right(&mut self, leave: &Leave) {
         let care = leave.care;
-        if !care.is_made && care.mode_before.is_none() {
+        if !care.is_made && care.mode_before.is_none() && care.time_before.is_none() {
             return;
         }
         self.pulse.steps();
@@ -187,7 +193,7 @@ impl Settling {
         if care.is_made {
             drop(metadata::of_open(&folder, &leave.node));
         } else {
-            self.close_folder(&leave.path, &folder, care.mode_before);
+            self.close_folder(&leave.path, &folder, care);
         }
     }
 
@@ -225,23 +231,26 @@ impl Settling {
         }
     }
 
-    /// A node is not restored since `there` is at its place.
-    pub(super) fn stays(&mut self, path: &[u8], folder: &Arc<OwnedFd>, node: &Node, there: &Stat) {
+    /// A node is not restored since `there` is at its place; true if that is as it was to become.
+    pub(super) fn stays(&mut self, path: &[u8], folder: &Arc<OwnedFd>, node: &Node, there: &Stat) -> bool {
         let whole = join(path, &node.name);
         if self.filled.contains(path, there) {
             let reason = self.filled.reason(folder, &node.name, there);
-            return self.account.in_the_way(&whole, reason);
+            self.account.in_the_way(&whole, reason);
+            return false;
         }
         if FileType::from_raw_mode(there.st_mode) == FileType::Directory {
             let reason = "left alone: a directory is in the way".to_owned();
-            return self.account.in_the_way(&whole, reason);
+            self.account.in_the_way(&whole, reason);
+            return false;
         }
         // Another name of the same inode is no other name of the same place.
         if there.st_nlink == 1 {
             self.filled.note(&Arc::from(path), there);
         }
         if !differs(folder, node, there, self.grain(path, folder, there)) {
-            return self.account.kept();
+            self.account.kept();
+            return true;
         }
         let what = match FileType::from_raw_mode(there.st_mode) {
             FileType::RegularFile => "file",
@@ -250,10 +259,27 @@ impl Settling {
         };
         if self.overwrite == Overwrite::IfNewer {
             let reason = format!("left alone: a differing {what} is there, which is not older");
-            return self.account.kept_though_it_differs(&whole, reason);
+            self.account.kept_though_it_differs(&whole, reason);
+            return false;
         }
         let reason = format!("left alone: a differing {what} is there");
         self.account.in_the_way(&whole, reason);
+        false
+    }
+
+    /// Why `there`, which stays and is equal, is nevertheless no other name of the file that `node` is a name of.
+    pub(super) fn apart(
+        &mut self,
+        path: &[u8],
+        folder: &Arc<OwnedFd>,
+        node: &Node,
+        there: &Stat,
+    ) -> Option<&'static str> {
+        let grain = self.grain(path, folder, there);
+        match has_time(node, there, grain) {
+            true => metadata::other_than_set(node, there),
+            false => Some("another time of modification"),
+        }
     }
 
     /// What times are kept in at `path`, where `there` lies.
@@ -278,7 +304,7 @@ impl Settling {
         sync_files(&files.collect::<Vec<_>>(), || self.pulse.steps())
     }
 
-    fn file(&mut self, path: &Arc<[u8]>, node: &Node, writing: Writing) {
+    pub(super) fn file(&mut self, path: &Arc<[u8]>, node: &Node, writing: Writing) {
         let there = match fstat(&writing.file) {
             Ok(there) => there,
             Err(error) => {
@@ -298,7 +324,7 @@ impl Settling {
         }
     }
 
-    fn create(&mut self, path: &Arc<[u8]>, node: &Node) {
+    pub(super) fn create(&mut self, path: &Arc<[u8]>, node: &Node) {
         if let Some(reason) = create::impossible(node) {
             let path = join(path, &node.name);
             return self
@@ -335,84 +361,11 @@ impl Settling {
         }
     }
 
-    fn link(&mut self, path: &Arc<[u8]>, node: &Node) {
-        self.ledger.works_in(path);
-        let (temporary, whole) = (temporary_name(self.job, node.number), join(path, &node.name));
-        let linked = self.beneath.folder(path).and_then(|folder| {
-            remove_leftover(&folder, &temporary)?;
-            let linked = self.links.link(node, &mut self.beneath, &folder, &temporary)?;
-            Ok((folder, linked))
-        });
-        match linked {
-            Err(error) => self.failed(&whole, "it could not be linked", error),
-            Ok((_, None)) => {
-                let reason = "the file it is another name of could not be restored".to_owned();
-                self.account
-                    .failed(&whole, StatusCode::TARGET_NOT_WRITABLE, reason);
-            }
-            Ok((folder, Some(Linked::Link(there)))) => {
-                if self.named(path, &folder, &temporary, node, &there) {
-                    self.account.settled.files += 1;
-                }
-                // It is still there if it stays unnamed, and after a rename onto another name of the same file, which does nothing.
-                let _ = remove_leftover(&folder, &temporary);
-            }
-            Ok((_, Some(Linked::CopyOf(..)))) if node.r#type() != NodeType::File || node.size == 0 => {
-                self.create(path, node);
-            }
-            Ok((folder, Some(Linked::CopyOf(first, cause)))) => {
-                self.copy(path, node, (folder, temporary), (&first, cause));
-            }
-        }
-    }
-
-    /// Restores a further name as a file of its own.
-    fn copy(
-        &mut self,
-        path: &Arc<[u8]>,
-        node: &Node,
-        (folder, temporary): (Arc<OwnedFd>, Vec<u8>),
-        (first, cause): (&Place, Errno),
-    ) {
-        let whole = join(path, &node.name);
-        let mut writing = match Writing::create(folder, temporary) {
-            Ok(writing) => writing,
-            Err(error) => return self.failed(&whole, "it could not be made", error),
-        };
-        let mut spare = PieceBuffer::default();
-        let target = (&mut writing, &mut spare);
-        let copied = links::copy(first, node, &mut self.beneath, target, (&self.ends, &self.pulse))
-            .and_then(|()| writing.finish(&mut spare));
-        if let Err(error) = copied {
-            writing.abandon();
-            let what = match error {
-                Errno::STALE | Errno::NOENT => {
-                    "the file it is another name of is no longer as it was restored"
-                }
-                _ => "it could not be copied either",
-            };
-            let what = format!("it could not be linked ({}); {what}", words(cause));
-            return self.failed(&whole, &what, error);
-        }
-        let problems = metadata::of_open(&writing.file, node);
-        self.account.problems(&whole, problems);
-        self.push_now(path, node, writing);
-    }
-
-    /// Settles one file at once.
-    fn push_now(&mut self, path: &Arc<[u8]>, node: &Node, writing: Writing) {
-        if let Err(error) = fsync(&writing.file) {
-            writing.abandon();
-            return self.unwritten(&join(path, &node.name), node.size, error);
-        }
-        self.file(path, node, writing);
-    }
-
     fn leave(&mut self, leave: &Leave) {
         let Leave { path, node, care } = leave;
         self.account.directory(!node.on_the_way);
         self.filled.left(path);
-        if care.is_described || care.mode_before.is_some() {
+        if care.is_needed() {
             self.describe(leave);
         }
         self.sync_folder(path);
@@ -431,7 +384,7 @@ impl Settling {
                 self.account.problems(path, problems);
             }
             Ok(folder) => {
-                self.close_folder(path, &folder, care.mode_before);
+                self.close_folder(path, &folder, *care);
                 self.unsynced.note(path, &folder);
             }
             Err(error) => {
@@ -441,9 +394,13 @@ impl Settling {
         }
     }
 
-    /// Gives a directory back the mode it had.
-    fn close_folder(&mut self, path: &[u8], folder: &OwnedFd, mode_before: Option<u32>) {
-        let Some(mode) = mode_before else { return };
+    /// Gives a directory back what it had: its mode if it was opened for the time, and the time that it is to have.
+    fn close_folder(&mut self, path: &[u8], folder: &OwnedFd, care: Care) {
+        if let Some(time) = care.time_before {
+            let problems = metadata::time_again(folder, time);
+            self.account.problems(path, problems);
+        }
+        let Some(mode) = care.mode_before else { return };
         match fchmod(folder, Mode::from_raw_mode(mode)) {
             Ok(()) => self.ledger.closed(path),
             Err(error) => {
@@ -454,7 +411,7 @@ impl Settling {
     }
 
     /// Gives what is complete its name; false if it has none, for a reason that is noted then.
-    fn named(
+    pub(super) fn named(
         &mut self,
         path: &Arc<[u8]>,
         folder: &Arc<OwnedFd>,
@@ -468,7 +425,13 @@ impl Settling {
                 self.unsynced.note(path, folder);
                 return true;
             }
-            Ok(Some(there)) => self.stays(path, folder, node, &there),
+            // It was not there when it was looked for.
+            Ok(Some(there)) => {
+                if self.stays(path, folder, node, &there) {
+                    let apart = self.apart(path, folder, node, &there);
+                    self.keep(path, node, there, apart);
+                }
+            }
             Err(error) => self.failed(&join(path, &node.name), "it could not get its name", error),
         }
         false
@@ -504,12 +467,13 @@ impl Settling {
         self.account.settled.files += 1;
         if node.links > 1 {
             self.links.add(node, Place::new(folder, &node.name, there));
+            self.tell_apart(node);
         }
     }
 
     /// Whether what has no name is of use for further names of its node: then it stays until the end.
     fn waits(&mut self, folder: &Arc<[u8]>, node: &Node, temporary: &[u8], there: Stat) -> bool {
-        let waits = node.links > 1 && !self.account.has_ended();
+        let waits = node.links > 1 && !self.account.has_ended() && !self.links.has_kept(node);
         if waits {
             self.links.add(node, Place::temporary(folder, temporary, there));
         }

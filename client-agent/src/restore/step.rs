@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use outlast_proto::v1::Node;
+use outlast_proto::v1::{FileTime, Node};
+
+use rustix::fs::Stat;
 
 use super::content::Writing;
 
@@ -18,6 +20,13 @@ pub(super) enum Step {
     Create { folder: Arc<[u8]>, node: Node },
     /// Another name of a node that came earlier.
     Link { folder: Arc<[u8]>, node: Node },
+    /// What is at its place stays, and is equal; in what it is none of its other names all the same.
+    Keep {
+        folder: Arc<[u8]>,
+        node: Node,
+        there: Stat,
+        apart: Option<&'static str>,
+    },
     /// A directory is left.
     Leave(Leave),
 }
@@ -38,4 +47,13 @@ pub(super) struct Care {
     pub(super) is_made: bool,
     /// The mode that it had before it was opened for the time.
     pub(super) mode_before: Option<u32>,
+    /// The time of modification that it had, which is the one it is to have: what is made in it changes it.
+    pub(super) time_before: Option<FileTime>,
+}
+
+impl Care {
+    /// Whether there is anything to be done when the directory is left.
+    pub(super) fn is_needed(&self) -> bool {
+        self.is_described || self.mode_before.is_some() || self.time_before.is_some()
+    }
 }

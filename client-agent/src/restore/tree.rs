@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use outlast_proto::v1::{FileData, FileEnd, JobError, Node, NodeType, RestoreEnd, WholeFile};
 use outlast_proto::words::{Overwrite, StatusCode};
+use rustix::fs::Stat;
 use rustix::io::Errno;
 
 use super::faults::words;
@@ -106,10 +107,27 @@ impl Tree {
             return Ok(None);
         };
         target.settling.account.wants_other();
-        let takes = |folder: &Entered| takes(target, folder, &node, self.overwrite);
-        let Some(Entered { path: folder, .. }) = folder.filter(takes) else {
-            return Ok(None);
-        };
+        let Some(entered) = folder else { return Ok(None) };
+        let taken = takes(target, &entered, &node, self.overwrite);
+        let folder = entered.path;
+        match taken {
+            Taken::Restored => {}
+            Taken::No => return Ok(None),
+            Taken::Stays { there, apart } => {
+                // Other names may become links of it. What is one of another number is so without us.
+                if apart.is_none() {
+                    self.names.meet(&node);
+                }
+                let step = Step::Keep {
+                    folder,
+                    node,
+                    there,
+                    apart,
+                };
+                self.queue.then(step, target);
+                return self.bounded().map(|()| None);
+            }
+        }
         let met = self.names.meet(&node);
         if let Met::Other(why) = &met {
             let path = join(&folder, &node.name);
@@ -243,8 +261,20 @@ fn put_right(target: &mut Target, left: Vec<Leave>, levels: &mut Vec<Level>) {
     }
 }
 
+/// What becomes of a node that is no directory.
+enum Taken {
+    Restored,
+    No,
+    /// What is there stays and is equal, and it or the node has other names.
+    Stays {
+        there: Stat,
+        /// In what it is not the node's file all the same.
+        apart: Option<&'static str>,
+    },
+}
+
 /// Whether `node`, which is no directory, shall be restored, given what is at its place.
-fn takes(target: &mut Target, folder: &Entered, node: &Node, overwrite: Overwrite) -> bool {
+fn takes(target: &mut Target, folder: &Entered, node: &Node, overwrite: Overwrite) -> Taken {
     let Target { beneath, settling } = target;
     let path = &folder.path;
     let looked = beneath.folder(path).and_then(|folder| {
@@ -255,28 +285,32 @@ fn takes(target: &mut Target, folder: &Entered, node: &Node, overwrite: Overwrit
         Ok(looked) => looked,
         Err(error) => {
             settling.failed(&join(path, &node.name), "its place cannot be examined", error);
-            return false;
+            return Taken::No;
         }
     };
     let is_filled = |there| settling.filled.contains(path, there);
     match (place(there.as_ref(), node, false, overwrite), there) {
         (Place::Keep | Place::Folder | Place::InTheWay(_), Some(there)) => {
-            settling.stays(path, &parent, node, &there);
-            false
+            let is_equal = settling.stays(path, &parent, node, &there);
+            if !is_equal || (node.links < 2 && there.st_nlink < 2) {
+                return Taken::No;
+            }
+            let apart = settling.apart(path, &parent, node, &there);
+            Taken::Stays { there, apart }
         }
         (_, Some(there)) if is_filled(&there) => {
             settling.stays(path, &parent, node, &there);
-            false
+            Taken::No
         }
         _ => match folder.refuses.or_else(|| settling.root.lost(&parent)) {
-            None => true,
+            None => Taken::Restored,
             Some(error) => {
                 let reason = unwritable(error);
                 let path = join(path, &node.name);
                 settling
                     .account
                     .failed(&path, StatusCode::TARGET_NOT_WRITABLE, reason);
-                false
+                Taken::No
             }
         },
     }

@@ -18,7 +18,7 @@ use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Stat, chmodat, lstat, openat, 
 use rustix::io::Errno;
 
 use super::line::{Line, Made, Opened, encoded, is_as_made, lines};
-use super::{Known, TEMPORARY};
+use super::{Known, TEMPORARY, job_of};
 use crate::host::beneath::Beneath;
 use crate::host::birth::Identity;
 use crate::host::paths::by_descriptor;
@@ -33,15 +33,14 @@ struct Left {
     to: Vec<u8>,
     working: HashSet<Vec<u8>>,
     made: HashMap<Vec<u8>, Made>,
-    makes: HashMap<Vec<u8>, JobKey>,
+    makes: HashSet<Vec<u8>>,
     opened: HashMap<Vec<u8>, Opened>,
 }
 
 /// Takes up the file of an earlier process: removes temporary names, keeps which directories are ours.
 pub(super) fn take_up(entry: &fs::DirEntry, known: &mut Known) -> io::Result<()> {
     let path = entry.path();
-    let name = entry.file_name();
-    let job = name.to_str().and_then(|name| name.parse::<JobKey>().ok());
+    let job = job_of(&entry.file_name());
     let is_old = entry
         .metadata()?
         .modified()?
@@ -52,7 +51,7 @@ pub(super) fn take_up(entry: &fs::DirEntry, known: &mut Known) -> io::Result<()>
     };
     let mut left = Left::read(&fs::read(&path)?, job);
     // Before they are put right. One that was not made in the end is nobody's.
-    left.makes.retain(|path, _| {
+    left.makes.retain(|path| {
         let there = lstat(OsStr::from_bytes(path));
         there.is_ok_and(|there| is_as_made(&there))
     });
@@ -62,12 +61,16 @@ pub(super) fn take_up(entry: &fs::DirEntry, known: &mut Known) -> io::Result<()>
     } else {
         write_durably(
             &path,
-            &encoded(lines(job, &left.to, &left.made, &left.makes)),
+            &encoded(lines(&left.to, left.made.iter(), left.makes.iter())),
             0o600,
         )?;
     }
-    known.made.extend(left.made);
-    known.makes.extend(left.makes);
+    for (path, made) in left.made {
+        known.made.entry(path).or_default().push(made);
+    }
+    for path in left.makes {
+        known.makes.entry(path).or_default().push(job);
+    }
     Ok(())
 }
 
@@ -99,7 +102,7 @@ impl Left {
             self.made.insert(path, made);
         }
         if let Some(path) = line.makes {
-            self.makes.insert(path, job);
+            self.makes.insert(path);
         }
         if let Some(path) = line.opened {
             let mode = line.mode;

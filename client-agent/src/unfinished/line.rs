@@ -1,7 +1,5 @@
 //! The lines of a restore's file, and what a directory was or is to be.
 
-use std::collections::HashMap;
-
 use outlast_proto::v1::Node;
 use outlast_proto::words::JobKey;
 use prost::Message as _;
@@ -185,22 +183,19 @@ impl Line {
     }
 }
 
-/// A file's first line, and one for each directory of the job that is not described.
+/// A file's first line, and one for each directory of its job that is not described.
 pub(super) fn lines<'a>(
-    job: JobKey,
-    to: &'a [u8],
-    made: &'a HashMap<Vec<u8>, Made>,
-    makes: &'a HashMap<Vec<u8>, JobKey>,
-) -> impl Iterator<Item = Line> + 'a {
+    to: &[u8],
+    made: impl Iterator<Item = (&'a Vec<u8>, &'a Made)>,
+    makes: impl Iterator<Item = &'a Vec<u8>>,
+) -> impl Iterator<Item = Line> {
     let first = Line {
         to: Some(to.to_vec()),
         ..Line::default()
     };
-    let of_job = made.iter().filter(move |(_, made)| made.job == job);
-    let begun = makes.iter().filter(move |(_, by)| **by == job);
     std::iter::once(first)
-        .chain(begun.map(|(path, _)| Line::of_makes(path.clone())))
-        .chain(of_job.map(|(path, made)| Line::of_made(path.clone(), made)))
+        .chain(makes.map(|path| Line::of_makes(path.clone())))
+        .chain(made.map(|(path, made)| Line::of_made(path.clone(), made)))
 }
 
 pub(super) fn encoded(lines: impl Iterator<Item = Line>) -> Vec<u8> {
@@ -210,7 +205,7 @@ pub(super) fn encoded(lines: impl Iterator<Item = Line>) -> Vec<u8> {
 }
 
 /// Whether a directory is as restores make them, before they describe them.
-pub(super) fn is_as_made(there: &Stat) -> bool {
+pub(crate) fn is_as_made(there: &Stat) -> bool {
     FileType::from_raw_mode(there.st_mode) == FileType::Directory
         && there.st_mode & 0o777 == 0o700
         && there.st_uid == rustix::process::geteuid().as_raw()

@@ -10,8 +10,9 @@ mod leftovers;
 mod line;
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,9 +22,11 @@ use outlast_proto::v1::Node;
 use outlast_proto::words::JobKey;
 use parking_lot::Mutex;
 use prost::Message as _;
+use rustix::fs::Stat;
 
 use self::leftovers::take_up;
-use self::line::{Line, Made, Opened, Recorded, encoded, is_as_made, lines};
+pub(crate) use self::line::is_as_made;
+use self::line::{Line, Made, Opened, Recorded, encoded, lines};
 use crate::host::birth::Identity;
 use crate::host::paths::join;
 
@@ -51,10 +54,10 @@ pub struct MadeFolders(Arc<Mutex<Known>>);
 struct Known {
     /// Where files are; none: only in memory.
     folder: Option<PathBuf>,
-    /// By their absolute path.
-    made: HashMap<Vec<u8>, Made>,
-    /// The topmost ones, from before they are made until they are described.
-    makes: HashMap<Vec<u8>, JobKey>,
+    /// By their absolute path. What was made there is removed and made anew by another job: each job knows its own.
+    made: HashMap<Vec<u8>, Vec<Made>>,
+    /// The topmost ones, from before they are made until they are described, and by which jobs.
+    makes: HashMap<Vec<u8>, Vec<JobKey>>,
 }
 
 /// The directories below the `TO` of a job.
@@ -79,7 +82,10 @@ impl MadeFolders {
         let mut known = Known::default();
         match create_folder(&folder, 0o700) {
             Ok(()) => {
-                for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let mut entries: Vec<_> = fs::read_dir(&folder).into_iter().flatten().flatten().collect();
+                // Of two jobs that worked in one directory the later one says what it is to be.
+                entries.sort_by_key(|entry| job_of(&entry.file_name()));
+                for entry in entries {
                     if let Err(error) = take_up(&entry, &mut known) {
                         tracing::warn!(file = %entry.path().display(), %error, "what a restore left is not put right");
                     }
@@ -109,18 +115,56 @@ impl MadeFolders {
     }
 }
 
+/// Whose file that is.
+fn job_of(name: &OsStr) -> Option<JobKey> {
+    name.to_str()?.parse().ok()
+}
+
 impl Known {
-    /// Whether a directory at `path`, or one above it, was about to be made.
-    fn is_begun(&self, path: &[u8]) -> bool {
+    /// The jobs that were about to make the directory at `path`, or one above it.
+    fn begun_by(&self, path: &[u8]) -> impl Iterator<Item = JobKey> {
         let ends = path
             .iter()
             .enumerate()
             .filter(|(_, byte)| **byte == b'/')
             .map(|(at, _)| at);
-        !self.makes.is_empty()
-            && ends
-                .chain([path.len()])
-                .any(|end| self.makes.contains_key(&path[..end]))
+        let ends = (!self.makes.is_empty()).then(|| ends.chain([path.len()]));
+        ends.into_iter()
+            .flatten()
+            .filter_map(|end| self.makes.get(&path[..end]))
+            .flatten()
+            .copied()
+    }
+
+    /// Whether one of the jobs made what is there now.
+    fn is_ours(&self, path: &[u8], now: &Identity, there: &Stat) -> bool {
+        let made = self.made.get(path).map_or(&[][..], Vec::as_slice);
+        let told: Vec<_> = made.iter().map(|made| (made.job, made.is(now, there))).collect();
+        let is_another = |job| told.contains(&(job, Some(false)));
+        told.iter().any(|(_, is_it)| *is_it == Some(true))
+            || (is_as_made(there) && self.begun_by(path).any(|job| !is_another(job)))
+    }
+
+    fn knows(&self, path: &[u8], job: JobKey, is_it: impl Fn(&Made) -> bool) -> bool {
+        let mut made = self.made.get(path).into_iter().flatten();
+        made.any(|made| made.job == job && is_it(made))
+    }
+
+    /// What a file of a job holds.
+    fn lines<'a>(&'a self, job: JobKey, to: &'a [u8]) -> impl Iterator<Item = Line> + 'a {
+        let made = self
+            .made
+            .iter()
+            .flat_map(|(path, made)| made.iter().map(move |made| (path, made)));
+        let makes = self
+            .makes
+            .iter()
+            .flat_map(|(path, jobs)| jobs.iter().map(move |job| (path, *job)));
+        lines(
+            to,
+            made.filter(move |(_, made)| made.job == job),
+            makes.filter(move |(_, by)| *by == job).map(|(path, _)| path),
+        )
     }
 }
 
@@ -130,9 +174,14 @@ impl Ledger {
         let (path, parent) = (join(&self.to, path), join(&self.to, parent));
         let mut known = self.known.0.lock();
         // What is in one that was made is known by that.
-        if known.made.contains_key(&parent) || known.makes.insert(path.clone(), self.job) == Some(self.job) {
+        if known.knows(&parent, self.job, |_| true) {
             return;
         }
+        let jobs = known.makes.entry(path.clone()).or_default();
+        if jobs.contains(&self.job) {
+            return;
+        }
+        jobs.push(self.job);
         drop(known);
         self.write(&Line::of_makes(path));
         let sync = |file: &File| file.sync_data().and_then(|()| flush(file));
@@ -153,15 +202,20 @@ impl Ledger {
             job: self.job,
             recorded: Some(Recorded::of(node)),
         };
-        self.known.0.lock().made.insert(path.clone(), made);
+        let mut known = self.known.0.lock();
+        let all = known.made.entry(path.clone()).or_default();
+        all.retain(|made| made.job != self.job);
+        all.push(made);
+        drop(known);
         self.write(&Line::of_made(path, &made));
     }
 
     /// One that we made goes on: it is known again by what it is now.
     pub(crate) fn takes(&mut self, path: &[u8], folder: &OwnedFd, node: &Node) {
         let now = Identity::of_entry(folder, &node.name).map(|(now, _)| now);
-        let known = self.known.0.lock().made.get(&join(&self.to, path)).copied();
-        if known.is_none_or(|made| now != Ok(made.identity)) {
+        let is_it = |made: &Made| now == Ok(made.identity);
+        let is_known = self.known.0.lock().knows(&join(&self.to, path), self.job, is_it);
+        if !is_known {
             self.insert(path, folder, node);
         }
     }
@@ -185,31 +239,40 @@ impl Ledger {
         }
     }
 
-    /// It was described.
+    /// It was described: no job has anything left to do there.
     pub(crate) fn remove(&mut self, path: &[u8]) {
         let path = join(&self.to, path);
         let mut known = self.known.0.lock();
-        known.makes.remove(&path);
-        let Some(Made { job, .. }) = known.made.remove(&path) else {
-            return;
-        };
-        let of_other = known.folder.as_ref().map(|folder| folder.join(job.to_string()));
+        let made = known.made.remove(&path).unwrap_or_default();
+        let mut jobs = known.makes.remove(&path).unwrap_or_default();
+        jobs.extend(made.iter().map(|made| made.job));
+        let folder = known.folder.clone();
         drop(known);
         let line = Line {
             described: Some(path),
             ..Line::default()
         };
-        if job == self.job {
-            return self.write(&line);
-        }
-        // Of a job that ended without having described it.
-        let append = |path| {
-            let mut file = fs::OpenOptions::new().append(true).open(path)?;
-            file.write_all(&line.encode_length_delimited_to_vec())?;
-            close(file)
-        };
-        if let Some(Err(error)) = of_other.map(append) {
-            tracing::warn!(%job, %error, "a directory is described once more by the next restore to its place");
+        jobs.sort_unstable();
+        jobs.dedup();
+        for job in jobs {
+            if job == self.job {
+                self.write(&line);
+                continue;
+            }
+            // Of a job that ended without having described it.
+            let append = |folder: &PathBuf| {
+                let path = folder.join(job.to_string());
+                let mut file = fs::OpenOptions::new().append(true).open(path)?;
+                file.write_all(&line.encode_length_delimited_to_vec())?;
+                close(file)
+            };
+            match folder.as_ref().map(append) {
+                // Its file went with the last of its directories.
+                Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(%job, %error, "a directory is described once more by the next restore to its place");
+                }
+                Some(Ok(()) | Err(_)) | None => {}
+            }
         }
     }
 
@@ -219,9 +282,7 @@ impl Ledger {
         let Ok((now, there)) = Identity::of_entry(folder, name) else {
             return false;
         };
-        let known = self.known.0.lock();
-        let is_it = known.made.get(&path).and_then(|made| made.is(&now, &there));
-        is_it.unwrap_or_else(|| known.is_begun(&path) && is_as_made(&there))
+        self.known.0.lock().is_ours(&path, &now, &there)
     }
 
     /// A temporary name is about to be made in the directory at `path`.
@@ -262,7 +323,7 @@ impl Ledger {
             return;
         };
         let working = self.working.iter().map(|path| path.to_vec());
-        let lines = lines(self.job, &self.to, &known.made, &known.makes).chain(working.map(|path| Line {
+        let lines = known.lines(self.job, &self.to).chain(working.map(|path| Line {
             working: Some(path),
             ..Line::default()
         }));
@@ -285,9 +346,12 @@ impl Drop for Ledger {
     fn drop(&mut self) {
         self.working.clear();
         let mut known = self.known.0.lock();
-        let is_needed = known.made.values().any(|made| made.job == self.job);
+        let is_needed = known.made.values().flatten().any(|made| made.job == self.job);
         if !is_needed {
-            known.makes.retain(|_, by| *by != self.job);
+            known.makes.retain(|_, jobs| {
+                jobs.retain(|job| *job != self.job);
+                !jobs.is_empty()
+            });
         }
         let path = known
             .folder

@@ -284,3 +284,47 @@ fn t90_directories_of_a_restore_are_known_after_a_power_cut() {
         assert_eq!(found, [true, true, true, false, false], "seed {seed}");
     }
 }
+
+/// What `TO` was given was removed and is made again by the next job; the file of the first is still there, for a month.
+#[test]
+fn t90_each_job_knows_its_own_directory_of_one_path() {
+    let temp = tempfile::tempdir().unwrap();
+    let (data, to) = (temp.path().join("data"), temp.path().join("to"));
+    std::fs::create_dir(&to).unwrap();
+    let place = to.join("it");
+    let jobs = [3, 20, 100].map(|number| key(number, 10));
+    let opened = |made: &MadeFolders, job| made.ledger(job, to.to_str().unwrap());
+    let knows = |made: &MadeFolders, job| opened(made, job).contains(b"it", &folder(&to), b"it");
+    for job in jobs {
+        if place.exists() {
+            // Not removed: its number is not given out again, on no file system.
+            std::fs::rename(&place, to.join(format!("of {job}"))).unwrap();
+        }
+        let made = MadeFolders::open(&data);
+        let mut ledger = opened(&made, job);
+        ledger.makes(b"it", b"");
+        std::fs::create_dir(&place).unwrap();
+        std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o700)).unwrap();
+        ledger.insert(b"it", &folder(&to), &node("it"));
+        std::mem::forget(ledger);
+    }
+    let made = MadeFolders::open(&data);
+    assert_eq!(place.metadata().unwrap().mode() & 0o7777, 0o2751);
+    for job in jobs {
+        assert!(knows(&made, job), "of job {job}");
+    }
+    // An earlier one is back.
+    std::fs::rename(&place, to.join("the last")).unwrap();
+    std::fs::rename(to.join(format!("of {}", jobs[1])), &place).unwrap();
+    assert!(knows(&MadeFolders::open(&data), jobs[0]));
+    // Somebody else's is not ours because one of the jobs was about to make one.
+    std::fs::rename(&place, to.join("the second")).unwrap();
+    std::fs::create_dir(&place).unwrap();
+    std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(!knows(&MadeFolders::open(&data), jobs[0]));
+    // Who describes what is there describes it for all.
+    let made = MadeFolders::open(&data);
+    opened(&made, key(7, 11)).remove(b"it");
+    drop(MadeFolders::open(&data));
+    assert_eq!(std::fs::read_dir(data.join(FOLDER)).unwrap().count(), 0);
+}

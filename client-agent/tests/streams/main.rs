@@ -11,6 +11,7 @@ mod endings;
 mod endless;
 mod health;
 mod items;
+mod kept_links;
 mod limits;
 mod links;
 mod local;
