@@ -31,8 +31,9 @@ pub(crate) fn restore_point(unit: &str, id: &SnapshotId, error: &RepositoryError
         gone if gone.is_not_found() => Fault::new(
             StatusCode::NO_SUCH_PATH,
             format!(
-                "restore point {id} is gone from storage unit \"{unit}\": its snapshot was removed outside Outlast (restic forget), \
-                 and none stands in its place; nothing was restored from another one"
+                "restore point {id} is gone from storage unit \"{unit}\": its snapshot is not there, nor one that was made from it; it was \
+                 removed there (restic forget, or by hand), or an older copy of the repository was put back; nothing was restored from \
+                 another one"
             ),
         ),
         RepositoryError::SeveralSuccessors { .. } => Fault::new(

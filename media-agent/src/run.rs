@@ -179,7 +179,7 @@ async fn open_storage(config: &Config, id_file: &Path) -> Result<Arc<StorageUnit
         id_file.to_owned(),
     ));
     let opening = Arc::clone(&unit);
-    let opened = tokio::task::spawn_blocking(move || opening.repository().map(drop)).await;
+    let opened = tokio::task::spawn_blocking(move || opening.repository_at_start().map(drop)).await;
     match opened {
         Ok(Err(source)) if keeps_agent_down(&source) => Err(RunError::StorageUnit {
             unit: storage.unit.to_string(),

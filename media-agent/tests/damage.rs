@@ -74,7 +74,7 @@ async fn damage_is_healed(harm: Harm, is_data: bool, is_full: bool, who: Who) {
         "{row}: {said:?}"
     );
     assert!(
-        !said.iter().any(|text| text.contains("cannot be restored wholly")),
+        !said.iter().any(|text| text.contains("may not be restored wholly")),
         "{row}: {said:?}"
     );
     for (job, snapshot) in [(4, &second), (5, &first)] {
@@ -163,7 +163,7 @@ async fn t90_s14b_restore_points_that_stay_damaged_are_named_once() {
     let id: String = first.iter().map(|byte| format!("{byte:02x}")).collect();
     let named: Vec<&String> = said
         .iter()
-        .filter(|text| text.contains("cannot be restored wholly"))
+        .filter(|text| text.contains("may not be restored wholly"))
         .collect();
     assert_eq!(named.len(), 1, "{said:?}");
     assert!(

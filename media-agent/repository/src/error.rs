@@ -9,6 +9,9 @@ use crate::id::{BlobId, BlobKind, SnapshotId};
 use crate::lock::LockHolder;
 use crate::storage::{FileKind, Found};
 
+/// How people make the index anew by hand.
+pub const REPAIR_INDEX: &str = "`restic repair index` (`restic rebuild-index` before restic 0.16)";
+
 /// Result of every fallible call of this crate.
 pub type Result<T, E = RepositoryError> = std::result::Result<T, E>;
 
@@ -59,7 +62,11 @@ pub enum RepositoryError {
         name: String,
         location: String,
     },
-    #[error("{kind} {id} is in no index of {location}; run a check of this storage unit")]
+    #[error(
+        "{kind} {id} is in no index of {location}: an index file or a pack is lost or damaged; the next backup there, or {repair}, \
+         makes the index anew from the packs that are left, and `restic check` names what is lost for good",
+        repair = REPAIR_INDEX
+    )]
     MissingBlob {
         kind: BlobKind,
         id: BlobId,
@@ -92,7 +99,7 @@ pub enum RepositoryError {
     #[error("{path} could not be accessed: {source}; check the disk, the mount and the system log")]
     Io { path: String, source: Arc<io::Error> },
     #[error(
-        "{location} is locked: there is {by}; wait for it to end, or if that process is gone remove the lock with `restic unlock`"
+        "{location} is locked: there is {by}; wait for it to end, or if that process is gone remove the lock with `restic unlock --remove-all`"
     )]
     Locked { location: String, by: Arc<LockHolder> },
     #[error(
@@ -259,7 +266,10 @@ impl ObjectKind {
     fn advice(self) -> &'static str {
         match self {
             ObjectKind::File(FileKind::Config | FileKind::Key) => "bring this file back from a copy",
-            ObjectKind::File(FileKind::Index) => "rebuild the index from the packs",
+            ObjectKind::File(FileKind::Index) => {
+                "it counts as absent, and the next backup makes its content anew from the packs; restic refuses to work until it is \
+                 removed, or until `restic repair index` (`restic rebuild-index` before restic 0.16)"
+            }
             ObjectKind::File(FileKind::Snapshot) => "this restore point is lost, remove the file",
             ObjectKind::File(FileKind::Damage) => {
                 "remove the file; what it told is found again when it is read"

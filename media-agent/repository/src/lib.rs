@@ -25,14 +25,16 @@ mod tree;
 mod writer;
 
 pub use compress::{MAX_BLOB, MAX_CHUNK, verify_compressed};
-pub use error::{Damage, ObjectKind, RepositoryError, Result};
+pub use error::{Damage, ObjectKind, REPAIR_INDEX, RepositoryError, Result};
 pub use id::{BlobId, BlobKind, IndexId, InvalidId, LockId, PackId, SnapshotId, sha256_of_ids};
 pub use index::{Flawed, IndexLoad};
 pub use lock::{LockGuard, LockHolder, LockInfo, LockOptions};
 pub use outlast_direct_io::AlignedBuffer;
 pub use pack::PackedBlob;
 pub use password::Password;
-pub use repository::{BlobReader, Hold, InitOptions, Repository, SnapshotList, TreesReader};
+pub use repository::{
+    BlobReader, Hold, IndexLook, InitOptions, Repository, SnapshotList, TreesReader,
+};
 pub use snapshot::{Snapshot, SnapshotSummary};
 pub use storage::{CONFIG_NAME, FileKind, Found, LocalStorage, Place, Recognise, Storage};
 pub use time::{InvalidTime, Timestamp};

@@ -3,9 +3,13 @@
 //!
 //! What is damaged, the repository knows; the walk is `storage::sound`'s. Used by `engine`, `commit` and `adopt`.
 
+use std::fmt::Write as _;
+
 use outlast_proto::v1::{FileException, Severity};
 use outlast_proto::words::{MAX_EXCEPTIONS, StatusCode};
-use outlast_repository::{Anew, BlobId, Repository, RepositoryError, SnapshotId};
+use outlast_repository::{
+    Anew, BlobId, BlobKind, IndexLook, REPAIR_INDEX, Repository, RepositoryError, SnapshotId,
+};
 use parking_lot::Mutex;
 
 use super::engine::Base;
@@ -22,6 +26,74 @@ const MOST_TREES: usize = 200_000;
 #[derive(Debug, Default)]
 pub(crate) struct DamageTold(Mutex<Option<(u64, usize)>>);
 
+/// Makes the index whole as far as packs are there, and says what was wrong with it.
+pub(super) fn mend_index(base: &Base) -> Result<IndexLook, End> {
+    let Some(lock) = base.lock.guard() else {
+        return Ok(IndexLook::default());
+    };
+    let look = base.repository.name_unnamed_packs(&lock);
+    let look = look.map_err(|error| base.storage_fault(&error))?;
+    for (severity, text) in of_index(&base.context.unit.name, &look) {
+        base.say(severity, text)?;
+    }
+    Ok(look)
+}
+
+fn of_index(unit: &str, look: &IndexLook) -> Vec<(Severity, String)> {
+    let mut lines = Vec::new();
+    if look.is_loss() {
+        let mut text = format!("damage in storage unit \"{unit}\": index files are lost or damaged");
+        if look.cut_off > 0 {
+            let _ = write!(
+                text,
+                "; {} snapshots lead to what no index file named",
+                look.cut_off
+            );
+        }
+        for id in look.damaged.iter().take(NAMED) {
+            let _ = write!(
+                text,
+                "; index file {id} is damaged and counts as absent: restic refuses to work until it is removed from \"index/\" or \
+                 {REPAIR_INDEX} was run"
+            );
+        }
+        lines.push((Severity::Warning, text));
+    }
+    if look.packs > 0 {
+        let mut text = format!(
+            "{} packs that no index file named, with {} chunks and lists of entries, are in a new index file now: ",
+            look.packs, look.blobs
+        );
+        let severity = match look.is_loss() {
+            true => {
+                text.push_str("what needs them can be restored again");
+                Severity::Warning
+            }
+            false => {
+                text.push_str("an earlier job was cut off before it wrote one, or an index file was lost");
+                Severity::Info
+            }
+        };
+        lines.push((severity, text));
+    }
+    if look.is_loss() && look.unusable > 0 {
+        let text = format!(
+            "{} packs that no index file names are damaged, so that nothing is known of what is in them",
+            look.unusable
+        );
+        lines.push((Severity::Warning, text));
+    }
+    if look.still_cut_off > 0 {
+        let text = format!(
+            "{} snapshots still lead to what is in no pack that can be read: bring packs and index files back from a copy of the storage \
+             unit and run {REPAIR_INDEX}; `restic check` names what is lost",
+            look.still_cut_off
+        );
+        lines.push((Severity::Warning, text));
+    }
+    lines
+}
+
 /// Says what counts as absent before anything is backed up.
 pub(super) fn tell_before(base: &Base) -> Result<(), End> {
     let flawed = base.repository.flawed();
@@ -37,7 +109,7 @@ pub(super) fn tell_before(base: &Base) -> Result<(), End> {
 }
 
 /// Says what was stored anew, and whom that does not help.
-pub(super) fn tell_after(base: &Base, anew: Anew) -> Result<(), End> {
+pub(super) fn tell_after(base: &Base, index: &IndexLook, anew: Anew) -> Result<(), End> {
     if anew.blobs > 0 {
         let text = format!(
             "{} chunks and lists of entries ({} bytes) were stored anew, because they are missing or damaged where they were \
@@ -46,7 +118,8 @@ pub(super) fn tell_after(base: &Base, anew: Anew) -> Result<(), End> {
         );
         base.say(Severity::Warning, text)?;
     }
-    let lost = base.repository.flawed().lost;
+    // What is lost of packs that only a lost index file named, nobody has counted.
+    let lost = base.repository.flawed().lost + index.still_cut_off + usize::from(index.is_loss());
     let state = (base.repository.damage_found(), lost);
     let told = base.context.damage_told.0.lock().replace(state);
     if lost == 0 || told == Some(state) {
@@ -79,7 +152,7 @@ fn suffering(repository: &Repository) -> Result<Vec<String>, RepositoryError> {
             Looked::Suffers(places) => {
                 let item = snapshot.paths.first().map_or("?", String::as_str);
                 lines.push(format!(
-                    "restore point {id} of \"{item}\" of client {} ({}) cannot be restored wholly; missing or damaged: {}",
+                    "restore point {id} of \"{item}\" of client {} ({}) may not be restored wholly; missing or damaged: {}",
                     tags.client,
                     snapshot.time,
                     show_lacks(&places)
@@ -192,6 +265,9 @@ fn missing_of(
 
 /// Whether what is finished in the storage unit is whole, as far as is known.
 pub(crate) fn is_sound(repository: &Repository, tree: BlobId) -> Result<bool, RepositoryError> {
+    if !repository.contains(BlobKind::Tree, &tree) {
+        return Ok(false);
+    }
     if repository.damage_found() == 0 {
         return Ok(true);
     }

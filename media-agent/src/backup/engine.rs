@@ -115,12 +115,13 @@ pub(crate) fn run(work: BackupWork, mut wire: Wire<BackupProtocol>) -> Result<Do
             exceptions: ExceptionLog::default(),
             checkpoints: Checkpoints::new(&base),
         };
+        let index = damage::mend_index(&base)?;
         damage::tell_before(&base)?;
         let done = engine.run_items(&mut wire);
         chunks.keep_own();
         if done.is_ok() {
             // However that ends, the items are done.
-            let _ = damage::tell_after(&base, writer.anew());
+            let _ = damage::tell_after(&base, &index, writer.anew());
         }
         done
     })

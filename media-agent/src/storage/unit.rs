@@ -68,6 +68,15 @@ impl StorageUnit {
         found
     }
 
+    /// As [`StorageUnit::repository`], when the agent starts: what keeps it down is told as the reason of its end.
+    pub(crate) fn repository_at_start(&self) -> Result<Repository, RepositoryError> {
+        let found = self.proved();
+        if !found.as_ref().is_err_and(keeps_agent_down) {
+            self.note(found.as_ref().err().map(ToString::to_string));
+        }
+        found
+    }
+
     /// Why it cannot be used, as far as is known.
     pub(crate) fn problem(&self) -> Option<String> {
         self.problem.lock().clone()
@@ -210,6 +219,14 @@ impl StorageUnit {
             taken => taken?,
         };
         repository.reload_index()?;
+        if let Some(lock) = lock.guard() {
+            match repository.name_unnamed_packs(&lock) {
+                Err(error) if error.is_about_writing() => {
+                    tracing::warn!(unit = self.name, %error, "packs that no index file names are not in a new one yet");
+                }
+                look => drop(look?),
+            }
+        }
         Ok((repository, lock))
     }
 

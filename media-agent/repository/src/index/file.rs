@@ -11,6 +11,14 @@ use crate::pack::PackedBlob;
 #[derive(Serialize, Deserialize)]
 pub(crate) struct IndexFile {
     packs: Vec<PackJson>,
+    /// What rustic is about to remove: still there, and no copy that anybody may rely on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    packs_to_delete: Vec<PackToDelete>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PackToDelete {
+    id: PackId,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -54,7 +62,13 @@ impl IndexFile {
         };
         IndexFile {
             packs: packs.iter().map(pack).collect(),
+            packs_to_delete: Vec::new(),
         }
+    }
+
+    /// Packs that are about to be removed.
+    pub(crate) fn to_delete(&self) -> Vec<PackId> {
+        self.packs_to_delete.iter().map(|pack| pack.id).collect()
     }
 
     /// Refuses lengths that no pack can have, so that nobody has to think of them later.

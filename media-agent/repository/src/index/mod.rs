@@ -7,7 +7,7 @@ mod file;
 mod table;
 mod trust;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -37,6 +37,18 @@ pub struct IndexLoad {
 pub(crate) struct Index {
     table: RwLock<Table>,
     reload: Mutex<()>,
+    aside: Mutex<Aside>,
+}
+
+/// What index files tell beside the blobs.
+#[derive(Default)]
+struct Aside {
+    /// Files that could not be read when they were last looked at. They count as absent.
+    damaged: BTreeSet<IndexId>,
+    /// Packs that are about to be removed, by who says so.
+    to_delete: HashMap<IndexId, Vec<PackId>>,
+    /// How many files went away after they were read.
+    gone: usize,
 }
 
 impl Index {
@@ -44,6 +56,7 @@ impl Index {
         Index {
             table: RwLock::new(Table::new()),
             reload: Mutex::new(()),
+            aside: Mutex::default(),
         }
     }
 
@@ -105,14 +118,34 @@ impl Index {
         self.table.write().add_file(id, packs);
     }
 
-    /// Reads the index files that are new and forgets those that are gone.
+    /// Index files that are there and could not be read.
+    pub(crate) fn damaged_files(&self) -> BTreeSet<IndexId> {
+        self.aside.lock().damaged.clone()
+    }
+
+    /// How many index files went away after they were read.
+    pub(crate) fn gone_files(&self) -> usize {
+        self.aside.lock().gone
+    }
+
+    /// Packs that somebody is about to remove.
+    pub(crate) fn packs_to_delete(&self) -> HashSet<PackId> {
+        self.aside.lock().to_delete.values().flatten().copied().collect()
+    }
+
+    /// Reads the index files that are new and forgets those that are gone. One that is damaged counts as absent: what only it named
+    /// does, too, and everything else goes on.
     pub(crate) fn reload(&self, storage: &dyn Storage, key: &MasterKey) -> Result<IndexLoad> {
         let _one_at_a_time = self.reload.lock();
         // Taken before listing: a file that a writer adds in the meantime is in neither and stays.
         let before = self.table.read().files();
         let listed = list(storage)?;
         let missing: Vec<IndexId> = listed.iter().filter(|id| !before.contains(id)).copied().collect();
-        self.load(&missing, storage, key)?;
+        let damaged = self.load(&missing, storage, key)?;
+        let known = std::mem::replace(&mut self.aside.lock().damaged, damaged.keys().copied().collect());
+        for (id, error) in damaged.iter().filter(|(id, _)| !known.contains(id)) {
+            tracing::error!(%id, %error, "an index file is damaged and counts as absent");
+        }
         self.forget(&before, &listed);
         Ok(self.table.read().load())
     }
@@ -128,17 +161,31 @@ impl Index {
         let gone: Vec<IndexId> = before.difference(listed).copied().collect();
         if !gone.is_empty() {
             self.table.write().remove_files(&gone);
+            let mut aside = self.aside.lock();
+            gone.iter().for_each(|id| drop(aside.to_delete.remove(id)));
+            aside.gone += gone.len();
         }
         gone.len()
     }
 
-    /// Reads and decodes on several threads; the table is locked only to insert.
-    fn load(&self, ids: &[IndexId], storage: &dyn Storage, key: &MasterKey) -> Result<()> {
+    /// Reads and decodes on several threads; the table is locked only to insert. Gives the files that are damaged.
+    fn load(
+        &self,
+        ids: &[IndexId],
+        storage: &dyn Storage,
+        key: &MasterKey,
+    ) -> Result<BTreeMap<IndexId, RepositoryError>> {
+        let damaged = Mutex::new(BTreeMap::new());
         let next = std::sync::atomic::AtomicUsize::new(0);
         let work = || -> Result<()> {
             while let Some(id) = ids.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-                if let Some(file) = read_file(storage, key, id)? {
-                    self.add_file(*id, &file.into_packs());
+                match read_file(storage, key, id) {
+                    Ok(Some(file)) => self.take_in(*id, file),
+                    Ok(None) => {}
+                    Err(error @ RepositoryError::Damaged { .. }) => {
+                        damaged.lock().insert(*id, error);
+                    }
+                    Err(error) => return Err(error),
                 }
             }
             Ok(())
@@ -148,7 +195,8 @@ impl Index {
             .min(4)
             .min(ids.len());
         if threads < 2 {
-            return work();
+            work()?;
+            return Ok(damaged.into_inner());
         }
         std::thread::scope(|scope| {
             let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
@@ -156,7 +204,16 @@ impl Index {
                 Ok(result) => result,
                 Err(panic) => std::panic::resume_unwind(panic),
             })
-        })
+        })?;
+        Ok(damaged.into_inner())
+    }
+
+    fn take_in(&self, id: IndexId, file: IndexFile) {
+        let to_delete = file.to_delete();
+        if !to_delete.is_empty() {
+            self.aside.lock().to_delete.insert(id, to_delete);
+        }
+        self.add_file(id, &file.into_packs());
     }
 }
 

@@ -178,6 +178,11 @@ impl Repository {
         }
     }
 
+    /// There is damage that is news; whoever relies on something finished looks at it again.
+    pub(super) fn count_damage(&self) {
+        self.damage().state.lock().count += 1;
+    }
+
     /// Writes down what reads have found; it is durable, and others know it, when this returns.
     pub fn remember_damage(&self) -> Result<()> {
         let _one_at_a_time = self.damage().writing.lock();

@@ -1,5 +1,6 @@
 //! A repository that was opened: the handle through which everything else goes.
-//! `init` opens and initialises, `identity` knows it again, `read` reads blobs, `reader` many of them, `sealed_pieces` a long one piece by piece, `damage` keeps in mind what is wrong, `leftovers` what could not be removed, `snapshots` keeps snapshots; locks and the writer have files of
+//! `init` opens and initialises, `identity` knows it again, `read` reads blobs, `reader` many of them, `sealed_pieces` a long one piece by piece, `damage` keeps in mind what is wrong, `leftovers` what could not be removed, `snapshots` keeps snapshots,
+//! `unnamed` finds packs without an index; locks and the writer have files of
 //! their own. Called by the media agent.
 
 mod damage;
@@ -10,6 +11,7 @@ mod read;
 mod reader;
 mod sealed_pieces;
 mod snapshots;
+mod unnamed;
 mod unreadable;
 
 use std::sync::Arc;
@@ -23,6 +25,7 @@ pub use init::InitOptions;
 pub use reader::{BlobReader, TreesReader};
 pub(crate) use sealed_pieces::{OpenedPieces, SealedPieces};
 pub use snapshots::SnapshotList;
+pub use unnamed::IndexLook;
 
 use crate::crypto::MasterKey;
 use crate::error::{RepositoryError, Result};
@@ -34,6 +37,7 @@ use crate::repository::leftovers::Leftovers;
 use crate::storage::{CONFIG_NAME, FileKind, Recognise, Storage};
 
 use identity::Identity;
+use unnamed::IndexSeen;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -49,6 +53,8 @@ struct Inner {
     identity: Arc<Identity>,
     index: Index,
     damage: DamageNotes,
+    /// Of the last look for packs without an index; held while one is made.
+    index_looked: Mutex<Option<IndexSeen>>,
     leftovers: Mutex<Arc<Leftovers>>,
     /// When files of interrupted writes were looked for last.
     cleaned: Mutex<Option<Instant>>,
@@ -82,6 +88,7 @@ impl Repository {
                 identity,
                 index: Index::new(),
                 damage: DamageNotes::default(),
+                index_looked: Mutex::default(),
                 leftovers: Mutex::default(),
                 cleaned: Mutex::default(),
             }),

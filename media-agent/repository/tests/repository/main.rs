@@ -21,3 +21,4 @@ mod reader;
 mod restic_reads;
 mod successors;
 mod support;
+mod unnamed;
