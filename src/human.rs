@@ -49,12 +49,15 @@ pub(crate) fn nothing() -> String {
     "-".to_owned()
 }
 
-/// The text without anything a terminal would obey: file names may hold escape sequences and line ends.
+/// The text without anything a terminal would obey, or that shows it in another order than it has, or not at all: file names may
+/// hold escape sequences, line ends, and marks that turn the direction of writing.
 pub(crate) fn clean(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {
             let _ = write!(clean, "\\x{:02X}", u32::from(c));
+        } else if misleads(c) {
+            let _ = write!(clean, "\\u{{{:04X}}}", u32::from(c));
         } else {
             clean.push(c);
         }
@@ -75,6 +78,24 @@ pub(crate) fn as_written(name: &std::ffi::OsStr) -> Option<String> {
         }
     }
     Some(written)
+}
+
+/// What is not seen itself, but changes what is seen: directions, line ends, tags, and what takes no place. Joiners stay: scripts and
+/// emoji need them.
+const fn misleads(c: char) -> bool {
+    matches!(
+        c,
+        '\u{061C}'
+            | '\u{180E}'
+            | '\u{200B}'
+            | '\u{200E}'
+            | '\u{200F}'
+            | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}'
+            | '\u{FEFF}'
+            | '\u{FFF9}'..='\u{FFFB}'
+            | '\u{E0000}'..='\u{E007F}'
+    )
 }
 
 #[cfg(test)]
@@ -99,6 +120,41 @@ mod tests {
     #[test]
     fn a_file_name_cannot_drive_the_terminal() {
         assert_eq!(clean("a\x1b[2Jb\nc"), "a\\x1B[2Jb\\x0Ac");
+        assert_eq!(clean("a\u{9B}2J\u{7F}"), "a\\x9B2J\\x7F");
         assert_eq!(clean("/home/ä"), "/home/ä");
+    }
+
+    #[test]
+    fn t90_a13_a_file_name_cannot_look_like_another() {
+        assert_eq!(clean("inv\u{202E}fdp.exe"), "inv\\u{202E}fdp.exe");
+        let marks = [
+            '\u{61C}',
+            '\u{200B}',
+            '\u{200E}',
+            '\u{200F}',
+            '\u{2028}',
+            '\u{2029}',
+            '\u{202A}',
+            '\u{202D}',
+            '\u{2066}',
+            '\u{2069}',
+            '\u{FEFF}',
+            '\u{E0041}',
+        ];
+        for mark in marks {
+            let shown = clean(&format!("a{mark}b"));
+            assert_eq!(shown, format!("a\\u{{{:04X}}}b", u32::from(mark)));
+        }
+        // Letters that are written from right to left are no marks, nor is what joins letters or emoji.
+        for name in [
+            "שלום.txt",
+            "سلام",
+            "می\u{200C}خواهم",
+            "👩\u{200D}💻",
+            "é",
+            "e\u{301}",
+        ] {
+            assert_eq!(clean(name), name);
+        }
     }
 }

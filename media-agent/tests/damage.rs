@@ -74,7 +74,9 @@ async fn damage_is_healed(harm: Harm, is_data: bool, is_full: bool, who: Who) {
         "{row}: {said:?}"
     );
     assert!(
-        !said.iter().any(|text| text.contains("may not be restored wholly")),
+        !said
+            .iter()
+            .any(|text| text.contains("may not be restored wholly")),
         "{row}: {said:?}"
     );
     for (job, snapshot) in [(4, &second), (5, &first)] {

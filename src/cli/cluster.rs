@@ -16,7 +16,7 @@ use crate::documents::{
     SettingsDocument,
 };
 use crate::error::CliError;
-use crate::human::or_dash;
+use crate::human::{clean, or_dash};
 use crate::table::{facts, left, right, table};
 
 #[derive(Debug, Subcommand)]
@@ -244,7 +244,7 @@ fn refusal(status: &v1::ClusterStatus) -> Status {
 
 fn view(status: &ClusterDocument) -> String {
     if let Some(notice) = &status.notice {
-        return format!("{}: {notice}\n", or_dash(status.answered_by.as_ref()));
+        return format!("{}: {}\n", or_dash(status.answered_by.as_ref()), clean(notice));
     }
     let head = facts(&[
         ("Cluster", or_dash(status.cluster_id.as_ref())),
@@ -262,7 +262,7 @@ fn alarm_view(alarm: &AlarmDocument) -> String {
         .number
         .map(|number| format!(" {number}"))
         .unwrap_or_default();
-    format!("ALARM{number}: {}\n", alarm.text)
+    format!("ALARM{number}: {}\n", clean(&alarm.text))
 }
 
 fn members_view(members: &[MemberDocument]) -> String {

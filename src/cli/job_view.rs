@@ -2,7 +2,7 @@
 
 use super::history;
 use crate::documents::{DetailDocument, JobDocument, ProgressDocument, RestoreOfJob, SubmitterDocument};
-use crate::human::{duration, elapsed, or_dash, rate, size, time};
+use crate::human::{clean, duration, elapsed, or_dash, rate, size, time};
 use crate::table::{facts, left, right, table};
 
 /// `job cancel`: what has come of it so far.
@@ -13,7 +13,7 @@ pub(super) fn canceled(job: &JobDocument) -> String {
         Some(waiting) => format!(
             "job {} will be canceled: {}\n",
             job.id,
-            or_dash(waiting.reason.as_ref())
+            clean(&or_dash(waiting.reason.as_ref()))
         ),
     }
 }

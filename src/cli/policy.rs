@@ -94,7 +94,7 @@ async fn apply(file: &Path, dry_run: bool, desk: &Desk<'_>) -> Result<(), CliErr
     };
     if desk.output.format() == Format::Table {
         for warning in &document.warnings {
-            remark(&format!("warning: {warning}"));
+            remark(&format!("warning: {}", crate::human::clean(warning)));
         }
     }
     desk.output.one(&document, view_applied)

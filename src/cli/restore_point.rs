@@ -8,7 +8,7 @@ use super::Desk;
 use crate::connection::{Connection, all_pages, is_silence, rpc};
 use crate::documents::{FileDocument, RestorePointDocument};
 use crate::error::CliError;
-use crate::human::{or_dash, size, time};
+use crate::human::{clean, or_dash, size, time};
 use crate::output::remark;
 use crate::table::{left, right, table};
 
@@ -89,7 +89,7 @@ async fn files(
             Ok(Some(part)) => {
                 part.warnings
                     .iter()
-                    .for_each(|warning| remark(&format!("warning: {warning}")));
+                    .for_each(|warning| remark(&format!("warning: {}", clean(warning))));
                 files.extend(part.files.iter().map(FileDocument::from));
             }
             Ok(None) => return Ok(files),

@@ -32,9 +32,7 @@ pub use lock::{LockGuard, LockHolder, LockInfo, LockOptions};
 pub use outlast_direct_io::AlignedBuffer;
 pub use pack::PackedBlob;
 pub use password::Password;
-pub use repository::{
-    BlobReader, Hold, IndexLook, InitOptions, Repository, SnapshotList, TreesReader,
-};
+pub use repository::{BlobReader, Hold, IndexLook, InitOptions, Repository, SnapshotList, TreesReader};
 pub use snapshot::{Snapshot, SnapshotSummary};
 pub use storage::{CONFIG_NAME, FileKind, Found, LocalStorage, Place, Recognise, Storage};
 pub use time::{InvalidTime, Timestamp};
