@@ -84,6 +84,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         shutdown: shutdown.clone(),
         recollection: recollection.clone(),
         dry_runs: DryRuns::new(tasks.clone()),
+        clock: SystemClock::shared(),
         waiting: Waiting::default(),
     };
     tracing::info!(agent = %config.name, start_id = %start_id, "client agent runs");

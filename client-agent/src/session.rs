@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outlast_kit::clock::SharedClock;
 use outlast_kit::recollection::Recollection;
 use outlast_kit::session::Session;
 use outlast_kit::shutdown::Shutdown;
@@ -41,6 +42,7 @@ pub(crate) struct Orders {
     pub(crate) shutdown: Shutdown,
     pub(crate) recollection: Recollection,
     pub(crate) dry_runs: DryRuns,
+    pub(crate) clock: SharedClock,
     pub(crate) waiting: Waiting,
 }
 
@@ -240,6 +242,7 @@ impl Orders {
         }));
         let presence = Presence {
             attempts,
+            sent_at: Some(self.clock.now().into()),
             ..Presence::default()
         };
         say(up, Up::Presence(presence)).await?;

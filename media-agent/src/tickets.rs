@@ -29,6 +29,8 @@ pub(crate) struct Ticket {
     /// The journal its attempt was dispatched to; empty: not known.
     pub(crate) journal_id: String,
     pub(crate) expires_at: Timestamp,
+    /// By the primary's clock; 0: not known.
+    pub(crate) begun_at: Timestamp,
     pub(crate) policy: String,
     /// Between checkpoints; none are made without (F-05).
     pub(crate) checkpoint_interval: Option<Duration>,
@@ -199,6 +201,7 @@ fn parse(message: v1::Ticket, signed: v1::SignedTicket) -> Result<Ticket, Ticket
         primary_version: message.primary_version,
         journal_id: message.journal_id,
         expires_at: crate::stamps::of_message(message.expires_at.as_ref()),
+        begun_at: crate::stamps::of_message(message.begun_at.as_ref()),
         policy: policy.name,
         checkpoint_interval: checkpoint.map(|rule| Duration::from_secs(rule.interval_seconds.max(1))),
         items,

@@ -298,3 +298,24 @@ async fn misbehave(stream: &mut BackupStream, case: &str) {
         other => panic!("{other} is no case"),
     }
 }
+
+/// This host's clock is hours behind the primary's.
+#[tokio::test(flavor = "multi_thread")]
+async fn t90_b09_no_snapshot_is_older_than_its_attempt() {
+    let world = World::new().await;
+    let agent = world.agent("media-1").await;
+    let laptop = world.credentials(Kind::ClientAgent, "laptop");
+    let begun = support::world::in_seconds(7200);
+    let mut ticket = world.ticket(1, 1, &[Path::new(ITEM)]);
+    ticket.begun_at = Some(begun);
+    let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+    stream.welcome().await;
+    let (.., id) = stream.item(0, &home(), "home").await;
+    assert_eq!(stream.over().await.code, 0);
+    agent.stop().await;
+    let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let snapshot = world.restic(&["cat", "snapshot", &id]);
+    let snapshot: serde_json::Value = serde_json::from_slice(&snapshot.stdout).unwrap();
+    let time = outlast_repository::Timestamp::new(begun.seconds, 0).to_string();
+    assert_eq!(snapshot["time"], time);
+}

@@ -74,7 +74,7 @@ pub(super) fn commit(run: ItemRun<'_>, exceptions: u64) -> Result<Walked, End> {
         marks_young,
         tree: Some(tree),
     };
-    let time = crate::stamps::to_repository(base.context.clock.now());
+    let time = time_now(base);
     let mut snapshot = Snapshot::new(time, tree, vec![item.path.clone()], ticket.client.to_string());
     snapshot.parent = parent;
     snapshot.tags = tags.to_tags();
@@ -88,6 +88,19 @@ pub(super) fn commit(run: ItemRun<'_>, exceptions: u64) -> Result<Walked, End> {
         counters,
         adopted: false,
     })))
+}
+
+/// Of a snapshot: not before its attempt, if this host's clock is behind the primary's, so that restic takes none of before for the latest.
+fn time_now(base: &Base) -> outlast_repository::Timestamp {
+    let (now, begun) = (base.context.clock.now(), base.ticket.begun_at);
+    if now < begun {
+        let behind = (begun.0 - now.0) / 1_000_000;
+        tracing::warn!(
+            attempt = %base.ticket.id, behind,
+            "this host's clock is behind the primary's by so many seconds or more: the snapshot gets the time at which its attempt was dispatched"
+        );
+    }
+    crate::stamps::to_repository(now.max(begun))
 }
 
 /// Saves a snapshot; if the lock was lost meanwhile it is taken back, for a prune may have removed what it needs.

@@ -200,6 +200,7 @@ impl SessionServer {
                 attempts,
                 free_bytes,
                 storage_problem: self.context.unit.problem().unwrap_or_default(),
+                sent_at: Some(self.context.clock.now().into()),
             });
             if up.send(AgentMessage { body: Some(presence) }).await.is_err() {
                 return;

@@ -165,6 +165,7 @@ impl World {
             restore: None,
             primary_version: String::new(),
             journal_id: String::new(),
+            begun_at: None,
         }
     }
 

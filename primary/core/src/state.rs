@@ -40,6 +40,9 @@ pub struct ClusterState {
     pub(crate) indexes: Indexes,
 }
 
+/// A restore point in the order of committing: entries applied before, its time, its id.
+type Committed = (u64, Timestamp, SnapshotId);
+
 /// Derived from the tables: what the reconcilers need without looking at everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Indexes {
@@ -47,8 +50,9 @@ pub(crate) struct Indexes {
     pub(crate) waiting: BTreeSet<(Reverse<u32>, Timestamp, JobId)>,
     /// Jobs with a running attempt, by media agent and by client.
     pub(crate) running: BTreeMap<AgentName, BTreeSet<JobId>>,
-    /// Restore points of one client, policy and item, oldest first: the next backup's parent is the last.
-    pub(crate) by_item: BTreeMap<(AgentName, PolicyName, String), BTreeSet<(Timestamp, SnapshotId)>>,
+    /// Restore points of one client, policy and item in the order they were committed, those of before that was kept by their times: the next
+    /// backup's parent is the last.
+    pub(crate) by_item: BTreeMap<(AgentName, PolicyName, String), BTreeSet<Committed>>,
     /// The restore point of an item of a job: there is at most one.
     pub(crate) by_job_item: BTreeMap<(JobId, ItemNumber), SnapshotId>,
     /// Known requests, oldest first.
@@ -329,7 +333,7 @@ impl ClusterState {
         self.restore_points.iter()
     }
 
-    /// What the next backup of an item is compared with: its newest restore point in the same storage unit.
+    /// What the next backup of an item is compared with: its last restore point in the same storage unit.
     #[must_use]
     pub fn parent_of(
         &self,
@@ -347,7 +351,7 @@ impl ClusterState {
                 .get(id)
                 .is_some_and(|p| p.storage_unit == *unit)
         };
-        points.iter().rev().map(|(_, id)| *id).find(in_unit)
+        points.iter().rev().map(|(.., id)| *id).find(in_unit)
     }
 
     /// Changes a job and keeps the indexes true. The job's version rises.
@@ -403,7 +407,8 @@ impl Indexes {
 
     fn add_restore_point(&mut self, id: SnapshotId, point: &RestorePoint) {
         let item = (point.client.clone(), point.policy.clone(), point.item.clone());
-        self.by_item.entry(item).or_default().insert((point.time, id));
+        let place = (point.committed, point.time, id);
+        self.by_item.entry(item).or_default().insert(place);
         self.by_job_item.insert((point.job, point.item_number), id);
     }
 }

@@ -22,6 +22,7 @@ impl Cluster for Api {
         let registry = self.registry_if_leading();
         let old = registry.map(Registry::without_nonces).unwrap_or_default();
         let storage = registry.map(Registry::storage_problems).unwrap_or_default();
+        let clocks = registry.map(Registry::wrong_clocks).unwrap_or_default();
         let state = self.brain.read();
         Ok(Response::new(ClusterStatus {
             cluster_id: state
@@ -46,7 +47,7 @@ impl Cluster for Api {
                 Some(StopReason::Excluded(exclusion)) => rejoin::of_exclusion(&exclusion, &self.config),
                 _ => String::new(),
             },
-            alarms: view::alarm::all(&state, &old, &storage),
+            alarms: view::alarm::all(&state, &old, &storage, &clocks),
         }))
     }
 

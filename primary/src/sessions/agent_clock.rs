@@ -1,6 +1,6 @@
 //! What the clock of an agent is off by, as far as its session shows. Times are only ever shown: nothing is decided by them.
 
-use outlast_core::JournalEvent;
+use outlast_core::{EventKind, JournalEvent};
 use outlast_proto::words::Timestamp;
 
 /// Clocks run apart by less than one part in so many.
@@ -26,11 +26,30 @@ impl AgentClock {
         off
     }
 
+    /// By how much the clock is ahead, as far as what arrives now shows; negative: behind. A message that waited tells too little of how
+    /// far it is ahead, and nothing of whether it is behind.
+    pub(super) fn ahead(&mut self, sent_at: Timestamp, now: Timestamp) -> i64 {
+        let behind = self.off(sent_at, now).max(0);
+        match sent_at.0.saturating_sub(now.0) {
+            ahead @ 1.. => ahead,
+            _ => -behind,
+        }
+    }
+
     /// Moves the times of events that were sent at `sent_at`.
     pub(super) fn set_right(&mut self, events: &mut [JournalEvent], sent_at: Timestamp, now: Timestamp) {
         let off = self.off(sent_at, now);
         for event in events {
             event.at = Timestamp(event.at.0.saturating_add(off));
+            // One that was found may be another agent's.
+            if let EventKind::ItemEnded {
+                snapshot: Some((_, made)),
+                adopted: false,
+                ..
+            } = &mut event.what
+            {
+                *made = Timestamp(made.0.saturating_add(off));
+            }
         }
     }
 }
@@ -38,7 +57,7 @@ impl AgentClock {
 #[cfg(test)]
 mod tests {
     use outlast_core::{EventKind, JournalEvent};
-    use outlast_proto::words::{Attempt, JobId, Timestamp};
+    use outlast_proto::words::{Attempt, Counters, ItemNumber, ItemOutcome, JobId, SnapshotId, Timestamp};
 
     use super::AgentClock;
 
@@ -54,6 +73,56 @@ mod tests {
             },
             nonce: outlast_proto::words::JobNonce(5),
             writer: 0,
+        }
+    }
+
+    #[test]
+    fn t90_b09_a_wrong_clock_is_told_from_a_message_that_waited() {
+        // What is sent at and arrives at, one after the other, and by how much the clock is ahead then.
+        type Row<'a> = (&'a str, &'a [(i64, i64, i64)]);
+        let rows: [Row<'_>; 4] = [
+            (
+                "waited",
+                &[(1_000, 1_000, 0), (1_001, 9_000, -8), (9_000, 9_001, -1)],
+            ),
+            (
+                "behind",
+                &[(1_000, 5_000, -4_000), (1_010, 5_020, -4_000), (5_030, 5_030, 0)],
+            ),
+            (
+                "ahead",
+                &[(5_000, 1_000, 4_000), (5_010, 1_020, 3_990), (1_030, 1_030, 0)],
+            ),
+            ("far", &[(i64::MIN, 0, -i64::MAX), (i64::MAX, 0, i64::MAX)]),
+        ];
+        for (case, messages) in rows {
+            let mut clock = AgentClock::default();
+            for (sent_at, now, expected) in messages {
+                let ahead = clock.ahead(Timestamp(*sent_at), Timestamp(*now));
+                assert_eq!(ahead, *expected, "{case}: sent at {sent_at}");
+            }
+        }
+    }
+
+    #[test]
+    fn t90_b09_the_time_of_a_snapshot_is_set_right_unless_it_was_found() {
+        for (adopted, right) in [(false, 400), (true, 4_400)] {
+            let mut event = event(4_400);
+            event.what = EventKind::ItemEnded {
+                item: ItemNumber(0),
+                outcome: ItemOutcome::Done,
+                counters: Counters::default(),
+                snapshot: Some((SnapshotId([1; 32]), Timestamp(4_400))),
+                error: None,
+                adopted,
+                tree: None,
+            };
+            let mut events = [event];
+            AgentClock::default().set_right(&mut events, Timestamp(5_000), Timestamp(1_000));
+            let EventKind::ItemEnded { snapshot, .. } = &events[0].what else {
+                panic!("it is what it was")
+            };
+            assert_eq!(snapshot.unwrap().1, Timestamp(right), "{adopted}");
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use outlast_core::clocks;
 use outlast_core::dispatch::Presence;
 use outlast_kit::shutdown::Shutdown;
 use outlast_proto::v1::{Answer, PrimaryMessage, Question, answer, primary_message, question};
@@ -25,6 +26,8 @@ struct Entry {
     free_bytes: Option<u64>,
     /// Why its storage unit cannot be used; empty: nothing is known against it.
     storage_problem: String,
+    /// By so many microseconds its clock was ahead of ours when it was heard last.
+    clock_ahead: i64,
     questions: BTreeMap<u64, Asker>,
 }
 
@@ -113,6 +116,7 @@ impl Registry {
             was_heard: true,
             free_bytes: None,
             storage_problem: String::new(),
+            clock_ahead: 0,
             questions: BTreeMap::new(),
         };
         if let Some(old) = inner.sessions.insert(agent.clone(), entry) {
@@ -171,6 +175,15 @@ impl Registry {
         let inner = self.lock();
         let sick = (inner.sessions.iter()).filter(|(_, entry)| !entry.storage_problem.is_empty());
         sick.map(|(name, entry)| (name.clone(), entry.storage_problem.clone()))
+            .collect()
+    }
+
+    /// Agents whose clocks disagree with ours, and by how many microseconds they are ahead.
+    pub(crate) fn wrong_clocks(&self) -> Vec<(AgentName, i64)> {
+        let inner = self.lock();
+        let wrong = (inner.sessions.iter()).filter(|(_, entry)| !clocks::agrees(entry.clock_ahead));
+        wrong
+            .map(|(name, entry)| (name.clone(), entry.clock_ahead))
             .collect()
     }
 
@@ -244,6 +257,22 @@ impl Place {
             entry.free_bytes = free.or(entry.free_bytes);
             entry.storage_problem = problem;
         });
+    }
+
+    /// The agent's clock is ahead of ours by so many microseconds.
+    pub(crate) fn report_clock(&self, ahead: i64) {
+        let before = self.with(|entry| std::mem::replace(&mut entry.clock_ahead, ahead));
+        let agreed = before.is_none_or(clocks::agrees);
+        if agreed != clocks::agrees(ahead) {
+            let seconds = ahead / 1_000_000;
+            match agreed {
+                true => tracing::warn!(
+                    agent = %self.agent, ahead_seconds = seconds,
+                    "the clock of this agent is wrong, or this primary's; set it right: what it stamps is corrected here, but not in its storage unit"
+                ),
+                false => tracing::info!(agent = %self.agent, "the clock of this agent is right again"),
+            }
+        }
     }
 
     /// Hands an answer to whoever asked. An asker that does not read gets no more: the session goes on without it.

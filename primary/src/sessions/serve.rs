@@ -158,7 +158,13 @@ impl Serve {
         })
     }
 
-    fn take_presence(&self, presence: Presence) {
+    fn take_presence(&mut self, presence: Presence) {
+        if let Some(sent_at) = &presence.sent_at {
+            let ahead = self
+                .clock
+                .ahead(Timestamp::from(sent_at), self.brain.clock().now());
+            self.place.report_clock(ahead);
+        }
         self.place
             .report_storage(presence.free_bytes, events::text(presence.storage_problem));
         for progress in presence.attempts {

@@ -68,6 +68,7 @@ pub fn issue(state: &ClusterState, job: &Job, running: &Running) -> Option<Signe
         primary_version: running.primary_version.clone(),
         // An attempt ends when its agent comes with another journal, so this is the one it was dispatched to.
         journal_id: media.journal.id.0.clone(),
+        begun_at: Some(running.started_at.into()),
     };
     let ticket = ticket.encode_to_vec();
     let signature = key_pair(cluster)?.sign(&ticket).as_ref().to_vec();

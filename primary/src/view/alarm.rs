@@ -11,13 +11,16 @@ pub(crate) fn all(
     state: &ClusterState,
     without_nonces: &[AgentName],
     storage: &[(AgentName, String)],
+    clocks: &[(AgentName, i64)],
 ) -> Vec<v1::Alarm> {
     let kept = state.open_alarms().map(|(number, alarm)| set_back(number, alarm));
     let old = without_nonces.iter().filter(|_| state.has_nonces());
     let units = storage
         .iter()
         .map(|(agent, problem)| storage_unit(agent, problem));
-    kept.chain(old.map(old_agent)).chain(units).collect()
+    let clocks = clocks.iter().map(|(agent, ahead)| wrong_clock(agent, *ahead));
+    let of_agents = old.map(old_agent).chain(units).chain(clocks);
+    kept.chain(of_agents).collect()
 }
 
 fn set_back(number: u32, alarm: &Alarm) -> v1::Alarm {
@@ -70,6 +73,21 @@ fn storage_unit(agent: &AgentName, problem: &str) -> v1::Alarm {
         since: None,
         text: format!(
             "media agent {agent} cannot use its storage unit, and jobs that run there fail until it can: {problem}; `outlast help code 2106`"
+        ),
+        said_by: vec![agent.to_string()],
+    }
+}
+
+fn wrong_clock(agent: &AgentName, ahead: i64) -> v1::Alarm {
+    let side = if ahead > 0 { "ahead of" } else { "behind" };
+    v1::Alarm {
+        number: 0,
+        kind: "clock".to_owned(),
+        since: None,
+        text: format!(
+            "the clock of agent {agent} is {} s {side} the leader's: set the one right that is wrong; what agents stamp is corrected here, but \
+             snapshots in a storage unit keep the time of their media agent, and restic's `latest` goes by that",
+            ahead.unsigned_abs() / 1_000_000
         ),
         said_by: vec![agent.to_string()],
     }

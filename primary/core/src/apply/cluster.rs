@@ -14,8 +14,9 @@ use crate::state::ClusterState;
 ///
 /// 2: jobs have nonces (S-12b), and their exceptions survive a change of attempt (S-02). 3: jobs say who submitted them, and how
 /// many files a restore left alone. 4: reigns of leaders and alarms, by which the group notices that it was set back (S-12b). 5: restore points name
-/// the tree of their snapshot. 6: numbers say how much the policy's patterns left out.
-pub const CLUSTER_VERSION: u32 = 6;
+/// the tree of their snapshot. 6: numbers say how much the policy's patterns left out. 7: times of restore points lie between their attempt's begin
+/// and their entry, and which one is the last that was committed is kept (B-09).
+pub const CLUSTER_VERSION: u32 = 7;
 
 /// From this version on jobs say who submitted them, and numbers what was left alone.
 pub const JOBS_SAY_BY_WHOM: u32 = 3;
@@ -33,6 +34,9 @@ const TREES: u32 = 5;
 
 /// From this version on numbers say how much the policy's patterns left out.
 const EXCLUDED: u32 = 6;
+
+/// From this version on no clock of an agent sets restore points in another order.
+const ORDERED_RESTORE_POINTS: u32 = 7;
 
 /// Of a cluster that was founded by a program that did not say what it speaks.
 pub(super) const FOUNDING_VERSION: u32 = 1;
@@ -102,6 +106,12 @@ impl ClusterState {
     /// Whether restore points name the tree of their snapshot, in this cluster version.
     pub(super) fn names_trees(&self) -> bool {
         self.cluster().is_some_and(|cluster| cluster.version >= TREES)
+    }
+
+    /// Whether restore points keep the order in which they were committed, in this cluster version.
+    pub(super) fn orders_restore_points(&self) -> bool {
+        let version = self.cluster().map(|cluster| cluster.version);
+        version.is_some_and(|version| version >= ORDERED_RESTORE_POINTS)
     }
 
     /// Whether the group notices that it was set back, in this cluster version.

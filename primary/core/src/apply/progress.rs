@@ -147,7 +147,7 @@ impl ClusterState {
         let of_item = self.known_numbers(*counters);
         let left = snapshot.as_ref().map(|(id, time)| Left {
             id: *id,
-            time: *time,
+            time: self.time_of_snapshot(event, *time, at),
             tree: tree.filter(|_| self.names_trees()),
         });
         let committed = left.and_then(|left| self.commit_restore_point(event, *item, left, counters));
@@ -183,6 +183,17 @@ impl ClusterState {
             text.push_str(", found finished in the storage unit");
         }
         self.say(event.job, at, severity, host, text);
+    }
+
+    /// When a snapshot was made, by the clock of its agent: not before its attempt, or its job if it was found, and not later than it was
+    /// told (B-09).
+    fn time_of_snapshot(&self, event: &JournalEvent, said: Timestamp, at: Timestamp) -> Timestamp {
+        let job = self.jobs.get(&event.job).filter(|_| self.orders_restore_points());
+        let Some(job) = job else { return said };
+        let is_found = matches!(event.what, EventKind::ItemEnded { adopted: true, .. });
+        let running = job.running.as_ref().filter(|_| !is_found);
+        let begun = running.map_or(job.created_at, |running| running.started_at);
+        said.max(begun).min(at)
     }
 
     /// Makes a snapshot official. A second one for the same item of a job is refused: the first stays.
@@ -221,6 +232,10 @@ impl ClusterState {
             bytes: counters.bytes,
             storage_unit: unit,
             tree: left.tree,
+            committed: match self.orders_restore_points() {
+                true => self.cluster().map_or(0, |cluster| cluster.entries),
+                false => 0,
+            },
         };
         self.add_restore_point(id, point);
         Some(id)

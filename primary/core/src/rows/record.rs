@@ -69,7 +69,7 @@ pub struct RestorePoint {
     pub item_number: ItemNumber,
     /// The item's path.
     pub item: String,
-    /// The snapshot's time.
+    /// The snapshot's time, as its agent said; from cluster version 7 on between the attempt's begin and the entry.
     pub time: Timestamp,
     /// Files in it.
     pub files: u64,
@@ -80,6 +80,17 @@ pub struct RestorePoint {
     /// The root tree of its snapshot, which tells it from whatever somebody puts in its place; none for one of before this was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tree: Option<TreeId>,
+    /// How many entries were applied when it was committed; 0: one of before this was kept.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub committed: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A time-stamped line about a job.

@@ -4,7 +4,7 @@ use outlast_core::entry::Asker;
 use outlast_core::{Command, Entry, EventKind, Refusal, Reply};
 use outlast_proto::words::{Counters, ItemNumber, ItemOutcome, StatusCode, Timestamp};
 
-use crate::world::{World, backup, item_ended, marked};
+use crate::world::{World, backup, ended, item_ended, marked};
 
 /// A member that speaks this version; none: it has not introduced itself.
 fn member(world: &mut World, node_id: u64, speaks: Option<u32>) {
@@ -198,4 +198,86 @@ fn t90_a_restore_point_names_the_tree_of_its_snapshot_from_the_version_on_that_k
         let is_named = (rows.iter()).any(|(_, row)| names(row.as_deref().unwrap_or_default()));
         assert_eq!(is_named, is_kept, "version {version}");
     }
+}
+
+/// B-09. Media agents' clocks, by which their snapshots are stamped, are days off in either direction.
+#[test]
+fn t90_b09_no_clock_of_an_agent_sets_restore_points_in_another_order() {
+    const DAY: i64 = 24 * 3600 * 1_000_000;
+    let offs = [0, -DAY, 10 * DAY, -5 * DAY, i64::MIN, i64::MAX];
+    for (version, is_kept) in [(6, false), (7, true)] {
+        let mut world = World::speaking(version);
+        let (mut committed, mut parents) = (Vec::new(), Vec::new());
+        for off in offs {
+            let (job, attempt, media) = world.running_job();
+            let begun = world.state.job(job).unwrap().running.as_ref().unwrap().started_at;
+            let unit = (world.state.agent(&media).unwrap().media.as_ref().unwrap())
+                .storage_unit
+                .clone();
+            let mut what = item_ended(job, ItemNumber(0), ItemOutcome::Done);
+            if let EventKind::ItemEnded {
+                snapshot: Some((id, time)),
+                ..
+            } = &mut what
+            {
+                *time = Timestamp(world.now.saturating_add(off));
+                committed.push((*id, begun));
+            }
+            world.event(&media, job, attempt, what);
+            let told = Timestamp(world.now);
+            world.event(&media, job, attempt, ended(StatusCode::SUCCESSFUL));
+            let (id, begun) = *committed.last().unwrap();
+            let point = world.state.restore_point(&id).unwrap();
+            let parent = world
+                .state
+                .parent_of(&point.client, &point.policy, &point.item, &unit);
+            parents.push(parent == Some(id));
+            let is_within = begun <= point.time && point.time <= told;
+            assert!(
+                is_within || !is_kept,
+                "{off}: {begun:?} {:?} {told:?}",
+                point.time
+            );
+        }
+        assert_eq!(
+            parents.iter().all(|is_last| *is_last),
+            is_kept,
+            "the last one is the parent: {parents:?}"
+        );
+        let times = committed
+            .iter()
+            .map(|(id, _)| world.state.restore_point(id).unwrap().time);
+        assert_eq!(times.is_sorted(), is_kept, "version {version}");
+    }
+}
+
+/// Those of before keep their times; whatever these are, the next one is the parent of what follows.
+#[test]
+fn t90_b09_restore_points_of_before_are_parents_no_more_once_there_is_another() {
+    let mut world = World::speaking(6);
+    let (job, attempt, media) = world.running_job();
+    let mut what = item_ended(job, ItemNumber(0), ItemOutcome::Done);
+    if let EventKind::ItemEnded {
+        snapshot: Some((_, time)),
+        ..
+    } = &mut what
+    {
+        *time = Timestamp(i64::MAX);
+    }
+    world.event(&media, job, attempt, what);
+    world.event(&media, job, attempt, ended(StatusCode::SUCCESSFUL));
+    member(&mut world, 1, Some(7));
+    assert_eq!(world.apply(Command::RaiseClusterVersion { to: 7 }), Reply::Done);
+    let job = world.submit();
+    world.dispatch();
+    world.finish(job, &[ItemOutcome::Done], StatusCode::SUCCESSFUL);
+    let unit = (world.state.agent(&media).unwrap().media.as_ref().unwrap())
+        .storage_unit
+        .clone();
+    let id = crate::world::snapshot(job, ItemNumber(0), 0);
+    let point = world.state.restore_point(&id).unwrap();
+    let parent = world
+        .state
+        .parent_of(&point.client, &point.policy, &point.item, &unit);
+    assert_eq!(parent, Some(id));
 }
