@@ -6,7 +6,7 @@ use outlast_core::ClusterState;
 use outlast_core::event::JobError;
 use outlast_core::rows::{History, HistoryItem, Job, Running};
 use outlast_proto::v1;
-use outlast_proto::words::{Attempt, Exception, ItemNumber, ItemOutcome, MAX_EXCEPTIONS};
+use outlast_proto::words::{Attempt, Exception, ItemNumber, ItemOutcome, JobKind, MAX_EXCEPTIONS};
 
 use super::history;
 
@@ -83,8 +83,8 @@ fn exception(exception: &Exception) -> v1::FileException {
     }
 }
 
-/// Those of finished items that this attempt did not begin, by the attempt that met them, the first attempt first; and how many there
-/// are that have no name (S-02).
+/// Those of finished items that this attempt did not begin, and of a restore all, by the attempt that met them, the first attempt first;
+/// and how many there are that have no name (S-02).
 fn earlier_exceptions(
     state: &ClusterState,
     job: &Job,
@@ -93,6 +93,14 @@ fn earlier_exceptions(
 ) -> (Vec<v1::EarlierExceptions>, u64) {
     let mut earlier: BTreeMap<Attempt, Vec<v1::FileException>> = BTreeMap::new();
     let (mut room, mut not_listed) = (MAX_EXCEPTIONS, 0);
+    if job.kind() == JobKind::Restore {
+        for (before, history) in state.histories_of(job.id).filter(|(before, _)| *before < attempt) {
+            let named: Vec<_> = history.exceptions.iter().take(room).map(exception).collect();
+            room -= named.len();
+            not_listed += history.counters.exceptions.saturating_sub(named.len() as u64);
+            earlier.insert(before, named);
+        }
+    }
     for (number, item) in (0..).map(ItemNumber).zip(items) {
         // What was begun here was met here; what is not finished will be met again.
         if item.outcome != ItemOutcome::DoneWithExceptions || item.started_at.is_some() {

@@ -15,7 +15,7 @@ use crate::state::ClusterState;
 /// 2: jobs have nonces (S-12b), and their exceptions survive a change of attempt (S-02). 3: jobs say who submitted them, and how
 /// many files a restore left alone. 4: reigns of leaders and alarms, by which the group notices that it was set back (S-12b). 5: restore points name
 /// the tree of their snapshot. 6: numbers say how much the policy's patterns left out. 7: times of restore points lie between their attempt's begin
-/// and their entry, and which one is the last that was committed is kept (B-09).
+/// and their entry, and which one is the last that was committed is kept (B-09); what an earlier attempt of a restore met counts for it (S-02).
 pub const CLUSTER_VERSION: u32 = 7;
 
 /// From this version on jobs say who submitted them, and numbers what was left alone.
@@ -37,6 +37,8 @@ const EXCLUDED: u32 = 6;
 
 /// From this version on no clock of an agent sets restore points in another order.
 const ORDERED_RESTORE_POINTS: u32 = 7;
+/// From this version on exceptions of each attempt of a restore count for it.
+const EXCEPTIONS_OF_RESTORES: u32 = 7;
 
 /// Of a cluster that was founded by a program that did not say what it speaks.
 pub(super) const FOUNDING_VERSION: u32 = 1;
@@ -101,6 +103,12 @@ impl ClusterState {
     pub(crate) fn keeps_exceptions(&self) -> bool {
         let version = self.cluster().map(|cluster| cluster.version);
         version.is_some_and(|version| version >= EXCEPTIONS_OF_ITEMS)
+    }
+
+    /// Whether what an earlier attempt of a restore met counts for it, in this cluster version.
+    pub(super) fn keeps_exceptions_of_restores(&self) -> bool {
+        let version = self.cluster().map(|cluster| cluster.version);
+        version.is_some_and(|version| version >= EXCEPTIONS_OF_RESTORES)
     }
 
     /// Whether restore points name the tree of their snapshot, in this cluster version.

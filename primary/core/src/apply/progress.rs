@@ -2,7 +2,7 @@
 
 use outlast_proto::words::{
     AgentName, Attempt, CompletionStatus, Counters, Exception, ItemNumber, ItemOutcome, JobEvent, JobId,
-    JobState, MAX_EXCEPTIONS, Severity, SnapshotId, StatusCode, Stopped, Timestamp, TreeId,
+    JobKind, JobState, MAX_EXCEPTIONS, Severity, SnapshotId, StatusCode, Stopped, Timestamp, TreeId,
 };
 
 use crate::event::{EventKind, JobError, JournalEvent};
@@ -249,13 +249,16 @@ impl ClusterState {
         });
     }
 
-    /// The attempt that ends a job earns its status over all items, whichever attempt finished them (S-02).
+    /// The attempt that ends a job earns its status over all items, whichever attempt finished them (S-02). A restore leaves alone what an
+    /// earlier attempt of it has made: what that one met it does not meet again.
     fn over_all_items(&self, job: JobId, code: StatusCode) -> StatusCode {
         let has_exceptions = |row: &ItemRow| row.outcome == ItemOutcome::DoneWithExceptions;
-        let any = self
-            .jobs
-            .get(&job)
-            .is_some_and(|job| job.items.iter().any(has_exceptions));
+        let any = self.jobs.get(&job).is_some_and(|row| {
+            let goes_on = row.kind() == JobKind::Restore && self.keeps_exceptions_of_restores();
+            let mut histories = self.histories_of(job);
+            row.items.iter().any(has_exceptions)
+                || goes_on && histories.any(|(_, history)| !history.exceptions.is_empty())
+        });
         if code == StatusCode::SUCCESSFUL && any && self.keeps_exceptions() {
             return StatusCode::EXCEPTIONS;
         }

@@ -1,8 +1,9 @@
 //! S-01, S-02, S-02a, S-05 to S-07, S-10, S-12, S-13: what an attempt's end does to its job.
 
-use outlast_core::EventKind;
+use outlast_core::entry::RestoreRequest;
+use outlast_core::{CLUSTER_VERSION, Command, EventKind, Reply};
 use outlast_proto::words::{
-    Attempt, CompletionStatus, Counters, ItemNumber, ItemOutcome, JobState, StatusCode,
+    Attempt, CompletionStatus, Counters, ItemNumber, ItemOutcome, JobNonce, JobState, Overwrite, StatusCode,
 };
 
 use crate::world::{World, ended, item_ended, marked, snapshot};
@@ -462,5 +463,59 @@ fn t90_s02_exceptions_survive_a_change_of_attempt() {
         let (_, first_history) = world.state.histories_of(job).next().unwrap();
         let named = first_history.exceptions[0].item;
         assert_eq!(named, (code == StatusCode::EXCEPTIONS).then_some(first));
+    }
+}
+
+/// A restore leaves alone what its first attempt has made, and says nothing of it: what that one met counts.
+#[test]
+fn t90_s02_exceptions_of_each_attempt_of_a_restore_count() {
+    for (version, code) in [
+        (CLUSTER_VERSION, StatusCode::EXCEPTIONS),
+        (6, StatusCode::SUCCESSFUL),
+    ] {
+        let mut world = World::speaking(version);
+        let (backup, ..) = world.running_job();
+        let both = [ItemOutcome::Done, ItemOutcome::Done];
+        world.finish(backup, &both, StatusCode::SUCCESSFUL);
+        let request = RestoreRequest {
+            restore_point: snapshot(backup, ItemNumber(0), 0),
+            paths: vec![],
+            to: "/restored".into(),
+            client: None,
+            overwrite: Overwrite::Never,
+        };
+        let nonce = JobNonce(1);
+        let Reply::Submitted { jobs } = world.apply(Command::SubmitRestore { request, nonce }) else {
+            panic!()
+        };
+        let (job, item) = (jobs[0], ItemNumber(0));
+        let met = EventKind::ExceptionsFound {
+            item,
+            exceptions: vec![outlast_proto::words::Exception {
+                path: "/home/letter".into(),
+                reason: "its owner could not be set".into(),
+                item: None,
+            }],
+        };
+        let killed = EventKind::Interrupted {
+            counters: Counters::default(),
+            reason: "killed".into(),
+        };
+        world.dispatch();
+        let (attempt, media) = world.running(job);
+        for what in [marked(), EventKind::ItemStarted { item }, met, killed] {
+            world.event(&media, job, attempt, what);
+        }
+        world.dispatch();
+        let (attempt, media) = world.running(job);
+        for what in [
+            marked(),
+            EventKind::ItemStarted { item },
+            ended(StatusCode::SUCCESSFUL),
+        ] {
+            world.event(&media, job, attempt, what);
+        }
+        let status = world.state.job(job).unwrap().status;
+        assert_eq!(status.map(|(_, code)| code), Some(code), "{version}");
     }
 }
