@@ -25,11 +25,13 @@ const STOP_PATIENCE: Duration = Duration::from_secs(20);
 /// How long threads may take to notice that the attempt is over; one may hang in a read.
 pub(crate) const THREADS_PATIENCE: Duration = Duration::from_secs(10);
 
-/// The two ways to end an attempt from this side.
+/// The ways to end an attempt from this side.
 #[derive(Clone, Debug, Default)]
 pub struct Ends {
     /// Everything ends at once: fenced, superseded, or the process is going down.
     pub now: Shutdown,
+    /// It is the process that ends: the media agent is told.
+    pub shutdown: Shutdown,
     /// Reading and writing ends; the stream waits for the media agent's last word.
     pub work: Shutdown,
 }

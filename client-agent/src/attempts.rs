@@ -160,6 +160,7 @@ impl Attempts {
     /// Ends everything at once: the process is going down.
     pub(crate) fn end_all(&self) {
         for known in self.inner.lock().known.values() {
+            known.ends.shutdown.begin();
             known.ends.now.begin();
         }
     }

@@ -277,20 +277,21 @@ async fn f04_streams_without_right_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn f09_a_client_that_goes_away_or_comes_anew_ends_its_attempt() {
+async fn f09_s11a_a_client_that_goes_away_or_comes_anew_ends_its_attempt() {
     let (world, agent, _) = with_backup().await;
     let laptop = world.credentials(Kind::ClientAgent, "laptop");
-    let ticket = world.ticket(2, 1, &[Path::new(ITEM)]);
-    let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
-    stream.welcome().await;
-    stream.begin(0, &home(), "home").await;
-    stream
-        .send_as(0, backup_up::Body::Goodbye(StreamGoodbye {}))
-        .await;
-    let What::Ended(ended) = world.primary.end_of(2, 1).await else {
-        panic!()
-    };
-    assert_eq!(ended.status_code, 40, "{}", ended.text);
+    for (job, is_shutdown, code) in [(2, false, 40), (4, true, 50)] {
+        let ticket = world.ticket(job, 1, &[Path::new(ITEM)]);
+        let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;
+        stream.welcome().await;
+        stream.begin(0, &home(), "home").await;
+        let goodbye = StreamGoodbye { is_shutdown };
+        stream.send_as(0, backup_up::Body::Goodbye(goodbye)).await;
+        let What::Ended(ended) = world.primary.end_of(job, 1).await else {
+            panic!()
+        };
+        assert_eq!(ended.status_code, code, "{}", ended.text);
+    }
 
     let ticket = world.ticket(3, 1, &[Path::new(ITEM)]);
     let mut stream = BackupStream::open(&laptop, &agent.address, world.hello(&ticket)).await;

@@ -379,7 +379,7 @@ async fn a_hostile_client_harms_only_its_own_jobs() {
     assert_eq!(as_another.over().await.code, 59);
     let stream = mallory.stream(&job, &order, &mallory.credentials).await;
     // Goodbye in the middle of its work.
-    let body = Some(backup_up::Body::Goodbye(StreamGoodbye {}));
+    let body = Some(backup_up::Body::Goodbye(StreamGoodbye::default()));
     let goodbye = BackupUp {
         body,
         ..BackupUp::default()

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use outlast_kit::resume::{GettingOn, Incoming, MEDIA_AGENT_KEEPS, Misnumbered, Outgoing, SIGN_OF_LIFE};
-use outlast_proto::v1::{StreamHello, StreamWelcome};
+use outlast_kit::shutdown::Shutdown;
+use outlast_proto::v1::{StreamGoodbye, StreamHello, StreamWelcome};
 use outlast_proto::words::{Attempt, JobId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -46,6 +47,8 @@ pub(crate) struct Line<P: Protocol> {
     /// As the first stream says it.
     hello: StreamHello,
     reconnect_for: Duration,
+    /// The process ends.
+    shutdown: Shutdown,
     progress: Arc<Progress>,
     link: Option<Link<P>>,
     /// The media agent's process, once it has welcomed a stream.
@@ -91,6 +94,7 @@ impl<P: Protocol> Line<P> {
                 ..StreamHello::default()
             },
             reconnect_for: around.reconnect_for,
+            shutdown: around.ends.shutdown.clone(),
             progress: Arc::clone(&around.progress),
             link: None,
             peer_start: None,
@@ -134,7 +138,8 @@ impl<P: Protocol> Line<P> {
     /// Ends the stream in order: the media agent need not wait for another.
     pub(crate) async fn close(&mut self) {
         if let Some(link) = self.link.take() {
-            link.close().await;
+            let is_shutdown = self.shutdown.has_begun();
+            link.close(StreamGoodbye { is_shutdown }).await;
         }
     }
 

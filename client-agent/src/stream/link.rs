@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use outlast_proto::v1::data_client::DataClient;
-use outlast_proto::v1::{AttemptOver, StreamHello, StreamWelcome};
+use outlast_proto::v1::{AttemptOver, StreamGoodbye, StreamHello, StreamWelcome};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -82,8 +82,8 @@ impl<P: Protocol> Door<P> {
 
 impl<P: Protocol> Link<P> {
     /// Tells the media agent that nobody will go on with this: unlike a break, nothing is to be waited for.
-    pub(super) async fn close(mut self) {
-        let goodbye = P::join(0, 0, Some(P::goodbye()));
+    pub(super) async fn close(mut self, goodbye: StreamGoodbye) {
+        let goodbye = P::join(0, 0, Some(P::goodbye(goodbye)));
         let rest = async {
             // One that cannot be said is a break, and the media agent finds out in time.
             let _ = self.up.send(goodbye).await;

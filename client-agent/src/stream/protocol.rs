@@ -31,7 +31,7 @@ pub(crate) trait Protocol: Sized + Send + 'static {
     fn up_bytes(body: &Self::UpBody) -> usize;
     fn down_bytes(body: &Self::DownBody) -> usize;
     fn hello(hello: StreamHello) -> Self::UpBody;
-    fn goodbye() -> Self::UpBody;
+    fn goodbye(goodbye: v1::StreamGoodbye) -> Self::UpBody;
     fn first(body: Self::DownBody) -> First<Self::DownBody>;
     fn over(over: AttemptOver) -> Self::DownBody;
     fn is_over(body: &Self::DownBody) -> bool;
@@ -73,8 +73,8 @@ macro_rules! protocol {
             fn hello(hello: StreamHello) -> Self::UpBody {
                 v1::$up_mod::Body::Hello(hello)
             }
-            fn goodbye() -> Self::UpBody {
-                v1::$up_mod::Body::Goodbye(v1::StreamGoodbye {})
+            fn goodbye(goodbye: v1::StreamGoodbye) -> Self::UpBody {
+                v1::$up_mod::Body::Goodbye(goodbye)
             }
             fn first(body: Self::DownBody) -> First<Self::DownBody> {
                 match body {

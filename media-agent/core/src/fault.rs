@@ -2,7 +2,7 @@
 //!
 //! Which error of a repository or a journal has which code is the media agent's `fault`.
 
-use outlast_proto::v1::{AttemptOver, JobError};
+use outlast_proto::v1::{AttemptOver, JobError, StreamGoodbye};
 use outlast_proto::words::StatusCode;
 
 /// Longest text of an end: it is journalled and goes through Raft, and a part of it may be a client's.
@@ -57,6 +57,16 @@ impl Fault {
         let error = told_by_client(error);
         let code = u16::try_from(error.code).map_or(StatusCode::ACCESS_NOT_ALLOWED, StatusCode);
         Self::new(code, error.text)
+    }
+
+    /// The client has said that it will not go on (S-11a).
+    #[must_use]
+    pub fn goodbye(goodbye: &StreamGoodbye) -> Self {
+        if goodbye.is_shutdown {
+            let text = "the client agent, or its host, was shut down in order while the job ran; run the policy again when it is back";
+            return Self::new(StatusCode::CLIENT_PROCESS_ABORTED, text);
+        }
+        Self::broken("the client closed the stream before its work was done")
     }
 
     /// The stream with the client broke.

@@ -296,10 +296,8 @@ impl<P: Protocol> Line<P> {
             }
             Err(status) => return self.broken(status.message()),
         };
-        if body.as_ref().is_some_and(P::is_goodbye) {
-            return self.halt(Fault::broken(
-                "the client closed the stream before its work was done",
-            ));
+        if let Some(goodbye) = body.as_ref().and_then(P::goodbye) {
+            return self.halt(Fault::goodbye(goodbye));
         }
         let taken = self.outgoing.confirm(received).and_then(|()| match body {
             None if sequence == 0 => Ok(()),

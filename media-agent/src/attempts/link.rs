@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use outlast_kit::resume::{CLIENT_KEEPS, RESTORING_CLIENT_KEEPS};
 use outlast_media_core::Greeting;
-use outlast_proto::v1::{self, AttemptOver, StreamHello, StreamWelcome};
+use outlast_proto::v1::{self, AttemptOver, StreamGoodbye, StreamHello, StreamWelcome};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
@@ -30,7 +30,7 @@ pub(crate) trait Protocol: Sized + Send + 'static {
     fn up_bytes(body: &Self::UpBody) -> usize;
     fn down_bytes(body: &Self::DownBody) -> usize;
     fn hello(body: Self::UpBody) -> Option<StreamHello>;
-    fn is_goodbye(body: &Self::UpBody) -> bool;
+    fn goodbye(body: &Self::UpBody) -> Option<&StreamGoodbye>;
     fn welcome(welcome: StreamWelcome) -> Self::DownBody;
     fn over(over: AttemptOver) -> Self::DownBody;
     fn wrap(link: Link<Self>) -> AnyLink;
@@ -73,8 +73,11 @@ macro_rules! protocol {
                     _ => None,
                 }
             }
-            fn is_goodbye(body: &Self::UpBody) -> bool {
-                matches!(body, v1::$up_mod::Body::Goodbye(_))
+            fn goodbye(body: &Self::UpBody) -> Option<&StreamGoodbye> {
+                match body {
+                    v1::$up_mod::Body::Goodbye(goodbye) => Some(goodbye),
+                    _ => None,
+                }
             }
             fn welcome(welcome: StreamWelcome) -> Self::DownBody {
                 v1::$down_mod::Body::Welcome(welcome)

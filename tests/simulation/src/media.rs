@@ -319,9 +319,8 @@ impl Media {
         else {
             return;
         };
-        if matches!(body, Some(backup_up::Body::Goodbye(_))) {
-            let fault = Fault::broken("the client closed the stream before its work was done");
-            return self.halt(cx, id, Halt::Fault(fault));
+        if let Some(backup_up::Body::Goodbye(goodbye)) = &body {
+            return self.halt(cx, id, Halt::Fault(Fault::goodbye(goodbye)));
         }
         match run.line.take(sequence, received, body) {
             Ok(()) => self.work(cx, id),
