@@ -11,9 +11,11 @@ use crate::id::BlobId;
 use crate::password::{Password, wipe};
 use crate::time::Timestamp;
 
-/// scrypt is asked for at most this much memory, and to fill at most this much in all its rounds, however large the
-/// numbers in a key file are.
+/// scrypt is asked for at most this much memory, however large the numbers in a key file are.
 const MEMORY_LIMIT: u64 = 1 << 30;
+/// And to fill at most this much in all its rounds: half a minute, about. restic chooses the numbers by what its host did in half a second,
+/// and a measurement gone wrong makes `p` large.
+const WORK_LIMIT: u64 = 16 << 30;
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct KeyFile {
@@ -80,17 +82,22 @@ impl KeyFile {
         }
     }
 
-    /// Bytes that a derivation fills.
+    /// Bytes that a derivation fills at most.
     fn work(&self) -> Option<u64> {
-        let blocks = self.n.checked_mul(u64::from(self.r))?;
-        blocks.checked_mul(128)?.checked_mul(u64::from(self.p))
+        self.memory()?.checked_mul(u64::from(self.p))
+    }
+
+    /// Bytes that it holds at once, without what it begins and ends with: as much for each `p` as for each `N`.
+    fn memory(&self) -> Option<u64> {
+        let blocks = self.n.max(u64::from(self.p)).checked_mul(u64::from(self.r))?;
+        blocks.checked_mul(128)
     }
 
     /// Whether it is opened in a moment.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn is_cheap(&self) -> bool {
         self.work()
-            .is_none_or(|work| work <= 1 << 16 || work > MEMORY_LIMIT)
+            .is_none_or(|work| work <= 1 << 16 || work > WORK_LIMIT)
     }
 
     fn derive(&self, password: &Password, salt: &[u8]) -> Result<MasterKey, Damage> {
@@ -101,8 +108,9 @@ impl KeyFile {
             )));
         }
         let unusable = || Damage::malformed("unusable scrypt parameters");
-        let limited = self.work().is_some_and(|work| work <= MEMORY_LIMIT);
-        if !limited || !(1..=16).contains(&self.p) || !self.n.is_power_of_two() || self.n < 2 {
+        let limited = self.memory().is_some_and(|memory| memory <= MEMORY_LIMIT)
+            && self.work().is_some_and(|work| work <= WORK_LIMIT);
+        if !limited || self.p == 0 || !self.n.is_power_of_two() || self.n < 2 {
             return Err(unusable());
         }
         let log_n = u8::try_from(self.n.trailing_zeros()).map_err(|_| unusable())?;
@@ -131,8 +139,11 @@ mod tests {
         for (n, r, p) in [
             (1 << 40, 8, 1),
             (u64::MAX, u32::MAX, 1),
-            (16, 8, 1000),
-            (1 << 20, 8, 2),
+            (16, 8, 0),
+            (16, 8, u32::MAX),
+            (2, 1, 1 << 24),
+            (1 << 21, 8, 1),
+            (1 << 20, 8, 17),
             (0, 8, 1),
             (17, 8, 1),
             (16, 0, 1),
@@ -140,6 +151,18 @@ mod tests {
             let mut file: KeyFile = serde_json::from_slice(&bytes).unwrap();
             (file.n, file.r, file.p) = (n, r, p);
             assert!(file.open(&password).is_err(), "{n} {r} {p}");
+        }
+    }
+
+    #[test]
+    fn t90_a_key_that_was_made_by_an_odd_measurement_is_opened() {
+        let password = Password::new("p".to_owned());
+        let (_, bytes) = KeyFile::create(&MasterKey::generate().unwrap(), &password, 4).unwrap();
+        for (n, r, p) in [(16, 8, 17), (2, 8, 1000), (16, 1, 500)] {
+            let mut file: KeyFile = serde_json::from_slice(&bytes).unwrap();
+            (file.n, file.r, file.p) = (n, r, p);
+            // Another key comes out of them, and nothing is wrong with the file.
+            assert!(matches!(file.open(&password), Ok(None)), "{n} {r} {p}");
         }
     }
 }
