@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
 mod dispatching;
+mod exceptions;
 mod identity;
 mod journals;
 mod persistence;
