@@ -18,5 +18,3 @@ mod view;
 
 pub use config::{Config, ConfigProblem, MemberConfig};
 pub use node::{Nature, RunError, run, run_with};
-// What the simulation's leader says and hears is written and read as here.
-pub use sessions::{issue_ticket, parse_event};

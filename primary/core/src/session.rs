@@ -1,5 +1,14 @@
 //! What a leader decides in its session with an agent: whether the agent is known just so, whether its journal can go on, which
-//! orders are still to be said, what is acknowledged. Called by `primary/src/sessions` and by the simulation.
+//! orders are still to be said, what is acknowledged; what its clock is off by, whose turn it is, what its
+//! messages mean. Called by `primary/src/sessions` and by the simulation.
+
+pub mod agent_clock;
+pub mod events;
+mod order_message;
+pub mod ticket;
+pub mod turns;
+
+pub use order_message::order_message;
 
 use std::collections::BTreeSet;
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use outlast_core::rows::RestorePoint as RestorePointRow;
+use outlast_core::session::ticket::content;
 use outlast_kit::errors::status;
 use outlast_proto::v1::restore_points_server::RestorePoints;
 use outlast_proto::v1::{
@@ -120,7 +121,7 @@ impl Api {
         let asked = ListFilesQuestion {
             snapshot: id.to_wire(),
             path: if path.is_empty() { point.item.clone() } else { path },
-            content: Some(view::job::content(&state, point)),
+            content: Some(content(&state, point)),
         };
         let agents = state
             .storage_unit(&point.storage_unit)

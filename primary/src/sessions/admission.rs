@@ -158,7 +158,7 @@ pub(super) fn welcome(brain: &Brain, hello: &AgentHello, said: &Hello) -> Option
     let open = open_attempts(&state, &hello.name).map(AttemptId::to_ref);
     Some(Welcome {
         cluster_id: cluster.id.clone(),
-        ticket_key: super::ticket::public_key(cluster).into(),
+        ticket_key: super::key::public_key(cluster).into(),
         primaries: brain
             .raft()
             .status()

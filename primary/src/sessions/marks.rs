@@ -9,7 +9,7 @@ use outlast_proto::words::{JobId, Timestamp};
 use prost::Message as _;
 use ring::signature::{ED25519, UnparsedPublicKey};
 
-use super::ticket::{key_pair, public_key};
+use super::key::{key_pair, public_key};
 
 /// The key signs tickets, too: neither is ever taken for the other.
 const CONTEXT: &[u8] = b"outlast mark";

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use outlast_core::clocks;
 use outlast_core::dispatch::Presence;
+use outlast_core::session::turns::Turns;
 use outlast_kit::shutdown::Shutdown;
 use outlast_proto::v1::{Answer, PrimaryMessage, Question, answer, primary_message, question};
 use outlast_proto::words::{AgentName, StartId, Timestamp};
 use tokio::sync::{mpsc, watch};
 
 use super::questions::{Asked, Asker};
-use super::turns::Turns;
 
 /// One agent's session.
 struct Entry {

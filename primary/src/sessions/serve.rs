@@ -5,20 +5,21 @@ use std::time::Duration;
 
 use outlast_core::orders::Order;
 use outlast_core::rows::Job;
+use outlast_core::session::agent_clock::AgentClock;
+use outlast_core::session::events;
 use outlast_core::session::{Said, acknowledgement, lost_by};
 use outlast_core::{Command, Reply};
 use outlast_kit::errors;
 use outlast_proto::v1::{
-    AdmitAttempt, AgentMessage, AttemptRef, JournalAck, JournalEvents, Presence, PrimaryMessage,
-    StartAttempt, StopAttempt, Stopped, agent_message, primary_message,
+    AgentMessage, AttemptRef, JournalAck, JournalEvents, Presence, PrimaryMessage, StopAttempt,
+    agent_message, primary_message,
 };
 use outlast_proto::words::{AgentName, AttemptId, JournalId, Timestamp};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
-use super::agent_clock::AgentClock;
 use super::registry::Place;
-use super::{events, marks, ticket};
+use super::{key, marks};
 use crate::brain::{Brain, BrainError};
 use crate::live::Live;
 use crate::view;
@@ -216,7 +217,7 @@ impl Serve {
             let state = self.brain.read();
             let due = self.said.due(&state, &self.agent).into_iter();
             due.filter_map(|order| {
-                let body = message_of(&state, &order)?;
+                let body = key::order_message(&state, &order)?;
                 Some((order, body))
             })
             .collect()
@@ -241,7 +242,7 @@ impl Serve {
             let state = self.brain.read();
             let lost = lost_by(&state, &self.agent, &self.known, is_awaited);
             lost.into_iter()
-                .filter_map(|(id, order)| Some((id, message_of(&state, &order)?)))
+                .filter_map(|(id, order)| Some((id, key::order_message(&state, &order)?)))
                 .collect()
         };
         for (id, body) in lost {
@@ -304,30 +305,6 @@ impl Serve {
             .await
             .map_err(|_| End::Gone)
     }
-}
-
-fn message_of(state: &outlast_core::ClusterState, order: &Order) -> Option<primary_message::Body> {
-    let (Order::Admit { job, .. } | Order::Start { job, .. } | Order::Cancel { job, .. }) = order;
-    let job = state.job(*job)?;
-    let running = job.running.as_ref()?;
-    let ticket = Some(ticket::issue(state, job, running)?);
-    Some(match order {
-        Order::Cancel { attempt, .. } => primary_message::Body::Stop(StopAttempt {
-            attempt: Some(job.key().attempt(*attempt).to_ref()),
-            how: Stopped::Unspecified.into(),
-            cancel: true,
-            fault: None,
-        }),
-        Order::Start { .. } => primary_message::Body::Start(StartAttempt { ticket }),
-        Order::Admit { .. } => {
-            let media = state.agent(&running.media_agent)?.media.as_ref()?;
-            let data_addresses = media.data_addresses.clone();
-            primary_message::Body::Admit(AdmitAttempt {
-                ticket,
-                data_addresses,
-            })
-        }
-    })
 }
 
 fn invalid(error: outlast_proto::convert::InvalidField) -> End {

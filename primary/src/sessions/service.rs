@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use outlast_core::session::agent_clock::AgentClock;
 use outlast_kit::errors::not_leader;
 use outlast_kit::identity::Identity;
 use outlast_kit::tasks::Tasks;
@@ -12,7 +13,6 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::agent_clock::AgentClock;
 use super::registry::Registry;
 use super::{admission, serve};
 use crate::brain::Brain;

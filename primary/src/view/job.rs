@@ -4,7 +4,7 @@ use outlast_core::dispatch::{Presence, is_too_old, why_waiting};
 use outlast_core::rows::{Detail, ItemRow, Job, JobTask, Running};
 use outlast_core::{ClusterState, rows::RestorePoint};
 use outlast_proto::v1;
-use outlast_proto::words::{JobState, SnapshotId, TreeId};
+use outlast_proto::words::{JobState, SnapshotId};
 
 use super::history;
 use crate::live::Live;
@@ -217,29 +217,6 @@ pub(crate) fn detail(detail: &Detail) -> v1::Detail {
         host: detail.host.clone(),
         text: detail.text.clone(),
     }
-}
-
-/// What a restore point was when it was committed, and who wrote it.
-pub(crate) fn content(state: &ClusterState, point: &RestorePoint) -> v1::Content {
-    let origin = state.cluster().zip(written_by(state, point));
-    v1::Content {
-        tree: point.tree.map(TreeId::to_wire).unwrap_or_default(),
-        files: point.files,
-        bytes: point.bytes,
-        origin: origin.map(|(cluster, attempt)| v1::Origin {
-            cluster_id: cluster.id.clone(),
-            attempt: Some(attempt),
-            item: point.item_number.0,
-            client: point.client.to_string(),
-            path: point.item.clone(),
-        }),
-    }
-}
-
-/// The attempt that wrote a restore point, as its tags say it.
-pub(crate) fn written_by(state: &ClusterState, point: &RestorePoint) -> Option<v1::AttemptRef> {
-    let job = state.job(point.job)?;
-    Some(job.key().attempt(point.attempt).to_ref())
 }
 
 /// A restore point.

@@ -1,27 +1,19 @@
-//! Tickets: the signed right of one attempt to run without a primary (DESIGN 3).
+//! Tickets: the right of one attempt to run without a primary (DESIGN 3), before it is signed. The key is the daemon's to use.
+//!
+//! Pure. Called for the orders of a session, and for questions about restore points.
 
-use outlast_core::ClusterState;
-use outlast_core::rows::{Cluster, Job, JobTask, Running};
-use outlast_proto::v1::{Policy, RestoreOrder, SignedTicket, Ticket, TicketItem};
-use outlast_proto::words::{ItemOutcome, JobKind, Seconds, SnapshotId};
-use prost::Message as _;
-use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use outlast_proto::v1::{self, Policy, RestoreOrder, Ticket, TicketItem};
+use outlast_proto::words::{ItemOutcome, JobKind, Seconds, SnapshotId, TreeId};
 
-use crate::view;
+use crate::rows::{Job, JobTask, RestorePoint, Running};
+use crate::state::ClusterState;
 
 /// How long a ticket may be shown for the first time.
 const GOOD_FOR: Seconds = Seconds(24 * 3600);
 
-/// The public half of the cluster's ticket key; empty if there is none yet.
-pub(crate) fn public_key(cluster: &Cluster) -> Vec<u8> {
-    key_pair(cluster)
-        .map(|pair| pair.public_key().as_ref().to_vec())
-        .unwrap_or_default()
-}
-
 /// The ticket of a job's running attempt.
 #[must_use]
-pub fn issue(state: &ClusterState, job: &Job, running: &Running) -> Option<SignedTicket> {
+pub fn ticket(state: &ClusterState, job: &Job, running: &Running) -> Option<Ticket> {
     let cluster = state.cluster()?;
     let media = state.agent(&running.media_agent)?.media.as_ref()?;
     let unit = &media.storage_unit;
@@ -36,7 +28,7 @@ pub fn issue(state: &ClusterState, job: &Job, running: &Running) -> Option<Signe
             finished: item.outcome.is_finished(),
             with_exceptions: item.outcome == ItemOutcome::DoneWithExceptions,
             parent_snapshot: parent.map(SnapshotId::to_wire).unwrap_or_default(),
-            parent_attempt: point.and_then(|point| view::job::written_by(state, point)),
+            parent_attempt: point.and_then(|point| written_by(state, point)),
             parent_item: point.map(|point| point.item_number.0).unwrap_or_default(),
         }
     });
@@ -49,10 +41,10 @@ pub fn issue(state: &ClusterState, job: &Job, running: &Running) -> Option<Signe
             overwrite: request.overwrite.to_wire(),
             content: state
                 .restore_point(&request.restore_point)
-                .map(|point| view::job::content(state, point)),
+                .map(|point| content(state, point)),
         }),
     };
-    let ticket = Ticket {
+    Some(Ticket {
         cluster_id: cluster.id.clone(),
         attempt: Some(job.key().attempt(running.attempt).to_ref()),
         client: job.client.to_string(),
@@ -69,19 +61,29 @@ pub fn issue(state: &ClusterState, job: &Job, running: &Running) -> Option<Signe
         // An attempt ends when its agent comes with another journal, so this is the one it was dispatched to.
         journal_id: media.journal.id.0.clone(),
         begun_at: Some(running.started_at.into()),
-    };
-    let ticket = ticket.encode_to_vec();
-    let signature = key_pair(cluster)?.sign(&ticket).as_ref().to_vec();
-    Some(SignedTicket {
-        ticket: ticket.into(),
-        signature: signature.into(),
     })
 }
 
-pub(super) fn key_pair(cluster: &Cluster) -> Option<Ed25519KeyPair> {
-    Ed25519KeyPair::from_pkcs8(&cluster.ticket_key)
-        .inspect_err(
-            |error| tracing::error!(%error, "the cluster's ticket key cannot be read; no attempt can start"),
-        )
-        .ok()
+/// What a restore point was when it was committed, and who wrote it.
+#[must_use]
+pub fn content(state: &ClusterState, point: &RestorePoint) -> v1::Content {
+    let origin = state.cluster().zip(written_by(state, point));
+    v1::Content {
+        tree: point.tree.map(TreeId::to_wire).unwrap_or_default(),
+        files: point.files,
+        bytes: point.bytes,
+        origin: origin.map(|(cluster, attempt)| v1::Origin {
+            cluster_id: cluster.id.clone(),
+            attempt: Some(attempt),
+            item: point.item_number.0,
+            client: point.client.to_string(),
+            path: point.item.clone(),
+        }),
+    }
+}
+
+/// The attempt that wrote a restore point, as its tags say it.
+fn written_by(state: &ClusterState, point: &RestorePoint) -> Option<v1::AttemptRef> {
+    let job = state.job(point.job)?;
+    Some(job.key().attempt(point.attempt).to_ref())
 }

@@ -1,14 +1,15 @@
-//! What the clock of an agent is off by, as far as its session shows. Times are only ever shown: nothing is decided by them.
+//! Pure. What the clock of an agent is off by, as far as its session shows. Times are only ever shown: nothing is decided by them.
 
-use outlast_core::{EventKind, JournalEvent};
 use outlast_proto::words::Timestamp;
+
+use crate::{EventKind, JournalEvent};
 
 /// Clocks run apart by less than one part in so many.
 const DRIFT: i64 = 1_000;
 
 /// The clock of one session's agent.
 #[derive(Default)]
-pub(super) struct AgentClock {
+pub struct AgentClock {
     /// What it was off by, and when by our clock that was seen.
     seen: Option<(i64, Timestamp)>,
 }
@@ -16,7 +17,7 @@ pub(super) struct AgentClock {
 impl AgentClock {
     /// It showed `sent_at` when the agent sent what arrives at `now`: what it is off by. A message that waited on its way (its leader did
     /// not run) looks as if sent by a clock that is behind, so what was seen earlier in the session counts if it is less.
-    pub(super) fn off(&mut self, sent_at: Timestamp, now: Timestamp) -> i64 {
+    pub fn off(&mut self, sent_at: Timestamp, now: Timestamp) -> i64 {
         let off = now.0.saturating_sub(sent_at.0);
         let off = self.seen.map_or(off, |(before, at)| {
             let drift = now.0.saturating_sub(at.0).max(0) / DRIFT;
@@ -28,7 +29,7 @@ impl AgentClock {
 
     /// By how much the clock is ahead, as far as what arrives now shows; negative: behind. A message that waited tells too little of how
     /// far it is ahead, and nothing of whether it is behind.
-    pub(super) fn ahead(&mut self, sent_at: Timestamp, now: Timestamp) -> i64 {
+    pub fn ahead(&mut self, sent_at: Timestamp, now: Timestamp) -> i64 {
         let behind = self.off(sent_at, now).max(0);
         match sent_at.0.saturating_sub(now.0) {
             ahead @ 1.. => ahead,
@@ -37,7 +38,7 @@ impl AgentClock {
     }
 
     /// Moves the times of events that were sent at `sent_at`.
-    pub(super) fn set_right(&mut self, events: &mut [JournalEvent], sent_at: Timestamp, now: Timestamp) {
+    pub fn set_right(&mut self, events: &mut [JournalEvent], sent_at: Timestamp, now: Timestamp) {
         let off = self.off(sent_at, now);
         for event in events {
             event.at = Timestamp(event.at.0.saturating_add(off));
@@ -56,10 +57,10 @@ impl AgentClock {
 
 #[cfg(test)]
 mod tests {
-    use outlast_core::{EventKind, JournalEvent};
     use outlast_proto::words::{Attempt, Counters, ItemNumber, ItemOutcome, JobId, SnapshotId, Timestamp};
 
     use super::AgentClock;
+    use crate::{EventKind, JournalEvent};
 
     fn event(at: i64) -> JournalEvent {
         JournalEvent {

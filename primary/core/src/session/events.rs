@@ -1,12 +1,13 @@
-//! Journal events from the wire to the brain's words.
+//! Journal events from the wire to the brain's words. Called by `primary/src/sessions` and by the simulation.
 
-use outlast_core::{EventKind, JobError, JournalEvent};
 use outlast_proto::convert::InvalidField;
 use outlast_proto::v1::{self, journal_event::What};
 use outlast_proto::words::{
     AttemptId, Counters, Exception, ItemNumber, ItemOutcome, Severity, SnapshotId, StartId, StatusCode,
     Stopped, Timestamp, TreeId,
 };
+
+use crate::{EventKind, JobError, JournalEvent};
 
 /// Longest text taken over from an agent; the rest is cut off.
 const MAX_TEXT: usize = 4096;
@@ -118,7 +119,7 @@ fn code(field: &'static str, number: u32) -> Result<StatusCode, InvalidField> {
 }
 
 /// A text of an agent, within the limit.
-pub(super) fn text(mut text: String) -> String {
+pub fn text(mut text: String) -> String {
     if text.len() > MAX_TEXT {
         let end = (0..=MAX_TEXT)
             .rev()

@@ -13,7 +13,7 @@ const TOLD_FOR: Seconds = Seconds(600);
 
 /// The processes that came for each agent.
 #[derive(Debug, Default)]
-pub(super) struct Turns(BTreeMap<AgentName, Came>);
+pub struct Turns(BTreeMap<AgentName, Came>);
 
 #[derive(Debug, Default)]
 struct Came {
@@ -24,7 +24,7 @@ struct Came {
 
 impl Turns {
     /// A session of this process was opened; whether it has come back after another.
-    pub(super) fn came(&mut self, agent: &AgentName, start: &StartId, now: Timestamp) -> bool {
+    pub fn came(&mut self, agent: &AgentName, start: &StartId, now: Timestamp) -> bool {
         let came = self.0.entry(agent.clone()).or_default();
         if came.starts.back() == Some(start) {
             return false;
@@ -41,7 +41,7 @@ impl Turns {
     }
 
     /// When processes of this agent took turns last, if that was lately.
-    pub(super) fn taken(&self, agent: &AgentName, now: Timestamp) -> Option<Timestamp> {
+    pub fn taken(&self, agent: &AgentName, now: Timestamp) -> Option<Timestamp> {
         let at = self.0.get(agent)?.taken_turns?;
         (now <= at.plus(TOLD_FOR)).then_some(at)
     }

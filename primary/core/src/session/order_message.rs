@@ -1,0 +1,40 @@
+//! Orders as they are said to agents: with the ticket of the attempt, which the caller signs.
+//!
+//! Pure. Called by `primary/src/sessions` and by the simulation.
+
+use outlast_proto::v1::{
+    AdmitAttempt, SignedTicket, StartAttempt, StopAttempt, Stopped, Ticket, primary_message,
+};
+
+use super::ticket::ticket;
+use crate::orders::Order;
+use crate::state::ClusterState;
+
+/// The message of an order; none if the order is no longer owed, or its ticket cannot be signed.
+pub fn order_message(
+    state: &ClusterState,
+    order: &Order,
+    sign: impl FnOnce(&Ticket) -> Option<SignedTicket>,
+) -> Option<primary_message::Body> {
+    let (Order::Admit { job, .. } | Order::Start { job, .. } | Order::Cancel { job, .. }) = order;
+    let job = state.job(*job)?;
+    let running = job.running.as_ref()?;
+    let ticket = Some(sign(&ticket(state, job, running)?)?);
+    Some(match order {
+        Order::Cancel { attempt, .. } => primary_message::Body::Stop(StopAttempt {
+            attempt: Some(job.key().attempt(*attempt).to_ref()),
+            how: Stopped::Unspecified.into(),
+            cancel: true,
+            fault: None,
+        }),
+        Order::Start { .. } => primary_message::Body::Start(StartAttempt { ticket }),
+        Order::Admit { .. } => {
+            let media = state.agent(&running.media_agent)?.media.as_ref()?;
+            let data_addresses = media.data_addresses.clone();
+            primary_message::Body::Admit(AdmitAttempt {
+                ticket,
+                data_addresses,
+            })
+        }
+    })
+}
