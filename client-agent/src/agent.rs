@@ -70,16 +70,20 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let recollection = Recollection::open(config.data_dir.join("group.toml"));
     let primaries = Arc::new(Primaries::new(credentials.clone(), &config.primaries)?);
     let tasks = Tasks::new(shutdown.clone());
+    let tickets = Arc::new(Mutex::new(tickets));
     let attempts = Attempts::new(
         Arc::new(credentials),
         start_id.clone(),
         SystemClock::shared(),
         tasks.clone(),
-        left_by_earlier_processes(&config.data_dir).await,
+        (
+            left_by_earlier_processes(&config.data_dir).await,
+            Arc::clone(&tickets),
+        ),
     );
     let orders = Orders {
         name: config.name.clone(),
-        tickets: Arc::new(Mutex::new(tickets)),
+        tickets,
         attempts: attempts.clone(),
         shutdown: shutdown.clone(),
         recollection: recollection.clone(),

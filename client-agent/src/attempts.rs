@@ -10,15 +10,17 @@ use outlast_kit::memory::give_back;
 use outlast_kit::shutdown::Shutdown;
 use outlast_kit::tasks::Tasks;
 use outlast_kit::tls::Credentials;
-use outlast_proto::v1::streams_seen::Stream;
-use outlast_proto::v1::{AttemptProgress, AttemptRef};
+use outlast_proto::v1::streams_seen::{Ended, Stream};
+use outlast_proto::v1::{AttemptProgress, AttemptRef, StreamsSeen};
 use outlast_proto::words::{AgentName, Attempt, AttemptId, JobKey, StartId};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::admission::Admission;
 use crate::attempt::{AttemptError, Ends, MadeFolders, Outcome, Surroundings, TARGET_PATIENCE, run};
 use crate::connect::{Addresses, Road};
 use crate::progress::Progress;
+use crate::tickets::TicketStore;
 
 /// If the leader does not say (F-10).
 const RECONNECT_FOR: Duration = Duration::from_secs(300);
@@ -33,6 +35,9 @@ pub(crate) struct Attempts {
     clock: SharedClock,
     tasks: Tasks,
     made: MadeFolders,
+    tickets: Arc<Mutex<TicketStore>>,
+    /// A stream came or went, or an attempt ended.
+    changed: Arc<Notify>,
 }
 
 /// Which attempts there are, the core says; here are the tasks and what they share.
@@ -59,16 +64,22 @@ impl Attempts {
         start_id: StartId,
         clock: SharedClock,
         tasks: Tasks,
-        made: MadeFolders,
+        (made, tickets): (MadeFolders, Arc<Mutex<TicketStore>>),
     ) -> Self {
+        let mut inner = Inner::default();
+        for (id, code) in tickets.lock().ended() {
+            inner.attempts.ended_before(id, code);
+        }
         Self {
-            inner: Arc::default(),
+            inner: Arc::new(Mutex::new(inner)),
             credentials,
             start_id,
             reconnect_for: Arc::new(Mutex::new(RECONNECT_FOR)),
             clock,
             tasks,
             made,
+            tickets,
+            changed: Arc::default(),
         }
     }
 
@@ -82,7 +93,8 @@ impl Attempts {
     pub(crate) fn start(&self, admission: Admission, addresses: Vec<String>) {
         let id = admission.id;
         let job = id.key();
-        let progress = Arc::new(Progress::new(Arc::clone(&self.clock)));
+        let progress = Progress::telling(Arc::clone(&self.clock), Arc::clone(&self.changed));
+        let progress = Arc::new(progress);
         let ends = Ends::default();
         let addresses = Arc::new(Mutex::new(addresses));
         let gone = Shutdown::new();
@@ -132,10 +144,23 @@ impl Attempts {
                     before.gone.begun().await;
                 }
                 let state = conduct(road, &admission, around).await;
-                this.inner.lock().attempts.over(id, state);
+                this.over(id, state).await;
                 // What this one took shall not come on top of what the next one takes.
                 tokio::task::spawn_blocking(give_back);
             });
+    }
+
+    /// Nothing of it runs any more. The last word is kept before anybody is told of it.
+    async fn over(&self, id: AttemptId, state: State) {
+        if let State::Ended(Some(code)) = state {
+            let tickets = Arc::clone(&self.tickets);
+            let kept = tokio::task::spawn_blocking(move || tickets.lock().end(id, code)).await;
+            if let Ok(Err(error)) = kept {
+                tracing::warn!(attempt = %id, %error, "how an attempt ended is not kept over a restart");
+            }
+        }
+        self.inner.lock().attempts.over(id, state);
+        self.changed.notify_one();
     }
 
     /// Stops the work of an attempt; the media agent says how it ends.
@@ -193,19 +218,41 @@ impl Attempts {
         })
     }
 
-    /// What the streams to media agents look like from here (C-08).
-    pub(crate) fn streams(&self) -> Vec<Stream> {
+    /// What the streams to media agents look like from here, and what has ended (C-08).
+    pub(crate) fn streams(&self) -> StreamsSeen {
         let inner = self.inner.lock();
-        let state = |job| inner.attempts.get(job).map_or(State::Ended, |(_, state)| state);
+        let state = |job| inner.attempts.get(job).map(|(_, state)| state);
         let seen = inner.known.iter().map(|(job, known)| (job, known, state(*job)));
-        let seen = seen.filter(|(.., state)| *state != State::Ended);
-        seen.map(|(job, known, state)| Stream {
-            attempt: Some(job.attempt(known.attempt).to_ref()),
-            media_agent: known.media_agent.to_string(),
-            last_acknowledged_ms_ago: u64::try_from(known.progress.silence().as_millis()).unwrap_or(u64::MAX),
-            broken: state != State::Running || known.progress.is_broken(),
-        })
-        .collect()
+        let seen = seen.filter(|(.., state)| !matches!(state, None | Some(State::Ended(_))));
+        let streams = seen.map(|(job, known, state)| {
+            let stream = known.progress.stream();
+            Stream {
+                attempt: Some(job.attempt(known.attempt).to_ref()),
+                media_agent: known.media_agent.to_string(),
+                last_acknowledged_ms_ago: millis(stream.silence),
+                broken: state != Some(State::Running) || !stream.is_open,
+                since_ms: millis(stream.since),
+                unwelcomed: !stream.was_welcomed,
+            }
+        });
+        let ended = inner.attempts.ended().map(|(id, code)| Ended {
+            attempt: Some(id.to_ref()),
+            code,
+        });
+        StreamsSeen {
+            streams: streams.collect(),
+            ended: ended.collect(),
+        }
+    }
+
+    /// Returns when the leader is to hear of the streams without waiting for the next presence.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// The leader knows that these are over.
+    pub(crate) fn closed(&self, ids: &BTreeSet<AttemptId>) {
+        self.inner.lock().attempts.closed(ids);
     }
 
     fn of_running<T>(&self, of: impl Fn(JobKey, &Known) -> T) -> Vec<T> {
@@ -215,6 +262,10 @@ impl Attempts {
             .filter_map(|id| Some(of(id.key(), inner.known.get(&id.key())?)))
             .collect()
     }
+}
+
+fn millis(age: Duration) -> u64 {
+    u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Begins when the attempt's task has ended, also when it panicked.
@@ -233,11 +284,11 @@ async fn conduct(road: Road, admission: &Admission, around: Surroundings) -> Sta
     match run(road, admission, around).await {
         Ok(Outcome::Over { code, text }) => {
             tracing::info!(%job, %attempt, code, text, "attempt is over");
-            State::Ended
+            State::Ended(Some(code))
         }
         Ok(Outcome::Stopped) => {
             tracing::info!(%job, %attempt, "attempt was stopped");
-            State::Ended
+            State::Ended(None)
         }
         Err(error @ (AttemptError::Threads(_) | AttemptError::ThreadFailed)) => {
             tracing::error!(%job, %attempt, %error, "attempt failed");

@@ -1,18 +1,40 @@
-//! How far an attempt is (L-02) and when its media agent was last heard: written by its threads, read by the session.
+//! How far an attempt is (L-02) and what its stream looks like (C-08): written by its threads, read by the session.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use outlast_kit::clock::SharedClock;
 use outlast_proto::v1::Counters;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::host::paths::shown;
 use crate::places::{Hung, Place, Places};
 
 /// The rate is that of the last so many seconds.
 const RATE_OVER: Duration = Duration::from_secs(10);
+
+/// What an attempt's stream looks like from here, by the monotonic clock (C-08).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    /// The last message of the media agent; before the first, the begin.
+    heard: Duration,
+    is_open: bool,
+    /// Since when it is open, or does not get on.
+    since: Duration,
+    was_welcomed: bool,
+}
+
+/// As [`Seen`], in ages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamAges {
+    pub(crate) silence: Duration,
+    pub(crate) is_open: bool,
+    pub(crate) since: Duration,
+    pub(crate) was_welcomed: bool,
+}
 
 /// An attempt's running numbers.
 pub struct Progress {
@@ -23,16 +45,23 @@ pub struct Progress {
     bytes_read: AtomicU64,
     exceptions: AtomicU64,
     path: Mutex<Vec<u8>>,
-    heard: Mutex<Duration>,
-    broken: AtomicBool,
+    stream: Mutex<Seen>,
+    /// What the leader is to hear at once.
+    changed: Arc<Notify>,
     samples: Mutex<VecDeque<(Duration, u64)>>,
     places: Places,
 }
 
 impl Progress {
-    /// Everything at zero; the media agent counts as heard now.
+    /// Everything at zero, and no stream yet.
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
+        Self::telling(clock, Arc::default())
+    }
+
+    /// As [`Progress::new`]; `changed` is told when the stream comes or goes.
+    #[must_use]
+    pub(crate) fn telling(clock: SharedClock, changed: Arc<Notify>) -> Self {
         let now = clock.monotonic();
         Self {
             clock,
@@ -42,8 +71,13 @@ impl Progress {
             bytes_read: AtomicU64::new(0),
             exceptions: AtomicU64::new(0),
             path: Mutex::default(),
-            heard: Mutex::new(now),
-            broken: AtomicBool::new(false),
+            stream: Mutex::new(Seen {
+                heard: now,
+                is_open: false,
+                since: now,
+                was_welcomed: false,
+            }),
+            changed,
             samples: Mutex::new(VecDeque::from([(now, 0)])),
             places: Places::default(),
         }
@@ -106,21 +140,40 @@ impl Progress {
 
     /// The media agent sent something.
     pub(crate) fn heard(&self) {
-        *self.heard.lock() = self.clock.monotonic();
+        self.stream.lock().heard = self.clock.monotonic();
     }
 
-    /// How long ago it did.
-    pub(crate) fn silence(&self) -> Duration {
-        self.clock.monotonic().saturating_sub(*self.heard.lock())
+    /// It welcomed a stream.
+    pub(crate) fn opened(&self) {
+        let now = self.clock.monotonic();
+        *self.stream.lock() = Seen {
+            heard: now,
+            is_open: true,
+            since: now,
+            was_welcomed: true,
+        };
+        self.changed.notify_one();
     }
 
-    /// Whether the stream broke and another is tried.
-    pub(crate) fn set_broken(&self, is_broken: bool) {
-        self.broken.store(is_broken, Ordering::Relaxed);
+    /// The stream broke; it has not got on for so long.
+    pub(crate) fn broken(&self, since: Duration) {
+        let mut stream = self.stream.lock();
+        stream.is_open = false;
+        stream.since = self.clock.monotonic().saturating_sub(since);
+        drop(stream);
+        self.changed.notify_one();
     }
 
-    pub(crate) fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::Relaxed)
+    /// What the stream looks like now.
+    pub(crate) fn stream(&self) -> StreamAges {
+        let now = self.clock.monotonic();
+        let seen = *self.stream.lock();
+        StreamAges {
+            silence: now.saturating_sub(seen.heard),
+            is_open: seen.is_open,
+            since: now.saturating_sub(seen.since),
+            was_welcomed: seen.was_welcomed,
+        }
     }
 
     pub(crate) fn set_path(&self, path: &[u8]) {
@@ -161,7 +214,7 @@ mod tests {
     use outlast_proto::words::Timestamp;
     use parking_lot::Mutex;
 
-    use super::{Place, Progress};
+    use super::{Place, Progress, StreamAges};
 
     #[derive(Default)]
     struct Hand(Mutex<Duration>);
@@ -245,8 +298,45 @@ mod tests {
             progress.read(read);
             assert_eq!(progress.rate(), rate, "after {second} s");
         }
-        assert_eq!(progress.silence(), Duration::from_secs(16));
-        progress.heard();
-        assert_eq!(progress.silence(), Duration::ZERO);
+    }
+
+    /// The ages are those of the second witness: of the last message, and since when the stream is open or does not get on.
+    #[test]
+    fn c08_a_stream_is_as_old_as_its_last_change() {
+        enum Happens {
+            Opened,
+            Heard,
+            Broken(u64),
+            Nothing,
+        }
+        use Happens::{Broken, Heard, Nothing, Opened};
+        let clock = Arc::new(Hand::default());
+        let progress = Progress::new(clock.clone());
+        // Second, what happens; silence, open, since, welcomed.
+        for (second, happens, (silence, is_open, since, was_welcomed)) in [
+            (2, Nothing, (2, false, 2, false)),
+            (3, Opened, (0, true, 0, true)),
+            (5, Heard, (0, true, 2, true)),
+            (9, Broken(0), (4, false, 0, true)),
+            (11, Nothing, (6, false, 2, true)),
+            (12, Opened, (0, true, 0, true)),
+            // It did not get on: the break is the one before.
+            (13, Broken(4), (1, false, 4, true)),
+        ] {
+            *clock.0.lock() = Duration::from_secs(second);
+            match happens {
+                Opened => progress.opened(),
+                Heard => progress.heard(),
+                Broken(since) => progress.broken(Duration::from_secs(since)),
+                Nothing => {}
+            }
+            let expected = StreamAges {
+                silence: Duration::from_secs(silence),
+                is_open,
+                since: Duration::from_secs(since),
+                was_welcomed,
+            };
+            assert_eq!(progress.stream(), expected, "after {second} s");
+        }
     }
 }

@@ -15,8 +15,7 @@ use outlast_proto::v1::agent_message::Body as Up;
 use outlast_proto::v1::primary_message::Body as Down;
 use outlast_proto::v1::{
     AdmissionRefused, AdmitAttempt, Admitted, AgentMessage, Answer, AttemptProgress, AttemptRef, JobError,
-    Presence, PrimaryMessage, Question, SignedTicket, Stopped, StreamsSeen, Ticket, Welcome, answer,
-    question,
+    Presence, PrimaryMessage, Question, SignedTicket, Stopped, Ticket, Welcome, answer, question,
 };
 use outlast_proto::words::{AgentName, Attempt, AttemptId, JobKey, StatusCode};
 use parking_lot::Mutex;
@@ -91,6 +90,7 @@ impl Orders {
                     }
                 },
                 _ = tick.tick() => self.presence(&up).await,
+                () = self.attempts.changed() => self.streams(&up).await,
             };
             if went_on.is_err() {
                 tracing::info!("the session with the leader is over");
@@ -145,6 +145,10 @@ impl Orders {
             Some(Down::Mark(mark)) => self.remember(move |known| known.take_mark(&mark)).await,
             Some(Down::Question(question)) => return asked(question, up, dry_runs).await,
             Some(Down::Answering(said)) => dry_runs.heard(&said),
+            Some(Down::Closed(closed)) => {
+                self.attempts
+                    .closed(&closed.attempts.iter().filter_map(parsed).collect());
+            }
             Some(Down::Refused(refused)) => {
                 tracing::warn!(
                     code = refused.code,
@@ -246,11 +250,12 @@ impl Orders {
             ..Presence::default()
         };
         say(up, Up::Presence(presence)).await?;
-        let streams = self.attempts.streams();
-        if streams.is_empty() {
-            return Ok(());
-        }
-        say(up, Up::Streams(StreamsSeen { streams })).await
+        self.streams(up).await
+    }
+
+    /// The second witness (C-08).
+    async fn streams(&self, up: &mpsc::Sender<AgentMessage>) -> Result<(), Gone> {
+        say(up, Up::Streams(self.attempts.streams())).await
     }
 
     /// Waits for the disk, too.

@@ -133,6 +133,19 @@ impl TicketStore {
         }
     }
 
+    /// The media agent spoke the last word of this attempt: durable, so that a later process can tell it (C-08).
+    pub(crate) fn end(&mut self, id: AttemptId, code: u32) -> Result<(), TicketError> {
+        match self.book.end(id, code) {
+            Some(record) => self.write(record),
+            None => Ok(()),
+        }
+    }
+
+    /// The attempts whose last word was heard, by this process or an earlier one, with its code.
+    pub(crate) fn ended(&self) -> Vec<(AttemptId, u32)> {
+        self.book.ended().collect()
+    }
+
     /// Forgets the jobs that are neither in `open` nor in `running`.
     pub(crate) fn retain(
         &mut self,

@@ -31,6 +31,9 @@ pub struct Record {
     /// The job's nonce; 0: of before there were nonces.
     #[prost(fixed64, tag = "7")]
     pub nonce: u64,
+    /// The code of its media agent's last word; none: that was not heard, or by a process of before this was kept.
+    #[prost(uint32, optional, tag = "8")]
+    pub ended: Option<u32>,
 }
 
 impl Record {
@@ -100,7 +103,7 @@ impl Book {
     ) -> Result<Option<Record>, Refusal> {
         let (job, attempt) = (id.key(), id.attempt);
         self.usable(job)?;
-        let mut fenced = 0;
+        let (mut fenced, mut ended) = (0, None);
         if let Some(record) = self.records.get(&job) {
             let highest = Attempt(record.attempt);
             if attempt < highest {
@@ -114,6 +117,7 @@ impl Book {
                 return Ok(None);
             }
             fenced = record.fenced;
+            ended = record.ended.filter(|_| attempt == highest);
         }
         Ok(Some(Record {
             job: id.job.0,
@@ -123,7 +127,29 @@ impl Book {
             start_id: self.start_id.0.clone(),
             ticket: Some(ticket.clone()),
             addresses: addresses.to_vec(),
+            ended,
         }))
+    }
+
+    /// The media agent spoke the last word of an attempt: what is to be kept, so that a later process can tell it (C-08); none if that is
+    /// kept already, or is nobody's business any more.
+    #[must_use]
+    pub fn end(&self, id: AttemptId, code: u32) -> Option<Record> {
+        let record = self.records.get(&id.key())?;
+        let is_of_use = record.attempt == id.attempt.0 && record.attempt > record.fenced;
+        let is_kept = record.ended == Some(code);
+        (is_of_use && !is_kept).then(|| Record {
+            ended: Some(code),
+            ..record.clone()
+        })
+    }
+
+    /// The attempts whose last word was heard, with its code.
+    pub fn ended(&self) -> impl Iterator<Item = (AttemptId, u32)> {
+        self.records.values().filter_map(|record| {
+            let id = record.key().attempt(Attempt(record.attempt));
+            Some((id, record.ended?))
+        })
     }
 
     /// Refuses this attempt and lower ones from now on: what is to be kept; none if that is kept already.
@@ -142,6 +168,7 @@ impl Book {
         if record.attempt <= attempt.0 {
             record.attempt = attempt.0;
             record.ticket = None;
+            record.ended = None;
         }
         Ok(Some(record))
     }
@@ -151,6 +178,7 @@ impl Book {
         self.records.iter().filter_map(|(job, record)| {
             let is_earlier = open.get(job) == Some(&Attempt(record.attempt))
                 && record.attempt > record.fenced
+                && record.ended.is_none()
                 && record.start_id != self.start_id.0;
             is_earlier.then_some(record)
         })

@@ -127,10 +127,10 @@ impl<P: Protocol> Line<P> {
                 Lost::Broken(why) => why,
             };
             self.link = None;
-            self.progress.set_broken(true);
             tracing::info!(job = %self.job, attempt = %self.attempt, why, "the data stream is broken and is opened again");
             let span = (opened - began, began.elapsed());
             broken_since = began + getting_on.broken(span, &self.outgoing, &self.incoming);
+            self.progress.broken(broken_since.elapsed());
             tokio::time::sleep_until(opened + SHORTEST_PAUSE).await;
         }
     }
@@ -188,7 +188,7 @@ impl<P: Protocol> Line<P> {
             let broken_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
             tracing::warn!(job = %self.job, attempt = %self.attempt, broken_ms, "the data stream was broken and goes on");
         }
-        self.progress.set_broken(false);
+        self.progress.opened();
     }
 
     /// Reaches the media agent.
@@ -210,7 +210,6 @@ impl<P: Protocol> Line<P> {
     /// there, and waits for its storage unit or for somebody's lock on it, for as long as it wants. A connection that dies breaks
     /// the stream.
     async fn wait_at(&mut self, door: Door<P>, deadline: &mut Instant) -> Result<Option<Link<P>>, Lost> {
-        self.progress.heard();
         let opened = Instant::now();
         let first = if self.peer_start.is_some() {
             match tokio::time::timeout_at(*deadline, door.wait()).await {

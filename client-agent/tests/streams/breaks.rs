@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use outlast_client_agent::attempt::{AttemptError, Ends, MadeFolders};
-use outlast_proto::v1::agent_message::Body as Up;
 
 use crate::media_agent::{MediaAgent, Script, backup_ticket};
 use crate::proxy::Proxy;
@@ -55,42 +54,6 @@ async fn f10_a_backup_goes_on_over_every_break() {
         let expected = noise(names(node).parse().unwrap(), 1 << 20);
         assert!(told.content(0, node.number) == expected, "{}", names(node));
     }
-    process.end().await;
-}
-
-/// While it is broken the attempt runs, and the leader is told that its stream is.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c08_a_stream_counts_as_broken_until_it_is_back() {
-    let world = World::new().await;
-    let agent = MediaAgent::new(Script {
-        items: 1,
-        answers_from: Some((u64::MAX, Box::new(|| {}))),
-        ..Script::default()
-    });
-    let proxy = Proxy::start();
-    proxy.lead_to(&world.media_agent(&agent).await.to_string());
-    let process = world.start();
-    let mut session = world.session().await;
-    session.welcome(&[]).await;
-    session
-        .admit(&ticket(&world.tree(), 1), proxy.address().parse().unwrap())
-        .await;
-    while agent.told().offers == 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    proxy.close();
-    for is_broken in [true, false] {
-        session
-            .hear(|body| match body {
-                Up::Streams(seen) => seen.streams.into_iter().find(|stream| stream.broken == is_broken),
-                _ => None,
-            })
-            .await;
-        session.running(&[attempt(1)]).await;
-        proxy.open();
-    }
-    // Whatever it waits for, the end of the process ends it.
-    proxy.close();
     process.end().await;
 }
 

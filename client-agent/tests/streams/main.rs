@@ -24,3 +24,4 @@ mod sizes;
 mod strays;
 mod targets;
 mod trees;
+mod witness;

@@ -67,7 +67,7 @@ async fn obey(server: &SessionServer, body: Body, up: &mpsc::Sender<AgentMessage
             );
             return false;
         }
-        Body::Welcome(_) | Body::Admit(_) | Body::Answering(_) => {
+        Body::Welcome(_) | Body::Admit(_) | Body::Answering(_) | Body::Closed(_) => {
             tracing::warn!("the primary sent a message that is not for a media agent");
         }
     }

@@ -72,10 +72,14 @@ impl Client {
         for record in self.disk.values() {
             book.keep(record.clone());
         }
+        let mut attempts = Attempts::default();
+        for (id, code) in book.ended() {
+            attempts.ended_before(id, code);
+        }
         self.process = Some(Process {
             start_id,
             book,
-            attempts: Attempts::default(),
+            attempts,
             works: BTreeMap::new(),
             streams: BTreeMap::new(),
             session: None,
@@ -263,7 +267,7 @@ impl Client {
         if let Some(before) = before
             && before != id
         {
-            self.end(cx, before, State::Ended);
+            self.end(cx, before, State::Ended(None));
         } else if before.is_some() {
             return;
         }
@@ -313,6 +317,16 @@ impl Client {
     fn gone(&mut self, cx: &mut Cx, id: AttemptId) {
         let me = self.proc();
         let Some(process) = &mut self.process else { return };
+        let ending = process.works.get(&id).and_then(|work| work.ending);
+        if let Some(State::Ended(Some(code))) = ending
+            && let Some(record) = process.book.end(id, code)
+        {
+            if process.writing.is_some() {
+                return cx.timer(me, 10 * MS, Timer::Gone(id));
+            }
+            self.disk.insert(record.key(), record.clone());
+            process.book.keep(record);
+        }
         if let Some(state) = process.works.remove(&id).and_then(|work| work.ending) {
             process.attempts.over(id, state);
         }
@@ -384,7 +398,7 @@ impl Client {
             return;
         };
         match body {
-            Some(backup_down::Body::Over(_)) => return self.end(cx, id, State::Ended),
+            Some(backup_down::Body::Over(over)) => return self.end(cx, id, State::Ended(Some(over.code))),
             Some(backup_down::Body::Welcome(welcome)) => {
                 if !work.peer_start.is_empty() && work.peer_start != welcome.start_id {
                     return self.end(cx, id, State::Broken);
