@@ -192,10 +192,9 @@ fn usable_agents(
 fn unit_of(state: &ClusterState, job: &Job) -> Option<StorageUnitName> {
     match &job.task {
         JobTask::Restore { storage_unit, .. } => Some(storage_unit.clone()),
-        JobTask::Backup { .. } => job
-            .items
-            .iter()
-            .find_map(|item| {
+        JobTask::Backup { .. } => state
+            .items_of(job.id)
+            .find_map(|(_, item)| {
                 item.restore_point
                     .filter(|_| item.outcome != ItemOutcome::NotStarted)
             })

@@ -99,8 +99,8 @@ fn check_job(state: &ClusterState, row: &Job, found: &mut Vec<Violation>) {
         found.push(Violation::PolicyLost { job });
     }
     for attempt in (1..=row.last_attempt.0).map(Attempt) {
-        let running = row.running_attempt(attempt).is_some();
-        match (running, state.history(job, attempt).is_some()) {
+        let open = state.open_attempt(job, attempt).is_some();
+        match (open, state.history(job, attempt).is_some()) {
             (true, true) => found.push(Violation::RunningWithHistory { job, attempt }),
             (false, false) => found.push(Violation::AttemptWithoutHistory { job, attempt }),
             _ => {}
@@ -113,7 +113,7 @@ fn check_job(state: &ClusterState, row: &Job, found: &mut Vec<Violation>) {
             attempts: row.last_attempt.0,
         });
     }
-    for id in row.items.iter().filter_map(|item| item.restore_point) {
+    for id in state.items_of(job).filter_map(|(_, item)| item.restore_point) {
         if state.restore_point(&id).is_none_or(|point| point.job != job) {
             found.push(Violation::ForeignRestorePoint { job, id });
         }

@@ -10,6 +10,7 @@ mod eligibility;
 pub mod entry;
 pub mod event;
 pub mod invariants;
+mod joined;
 pub mod orders;
 pub mod reply;
 pub mod rows;

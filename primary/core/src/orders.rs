@@ -46,7 +46,7 @@ pub fn owed_to(state: &ClusterState, agent: &AgentName) -> Vec<Order> {
 }
 
 fn order_for(state: &ClusterState, job: &Job, kind: AgentKind) -> Option<Order> {
-    let running = job.running.as_ref()?;
+    let running = state.running_of(job)?;
     let is_stopping = job.state == JobState::Stopping;
     let (job, attempt) = (job.id, running.attempt);
     match kind {

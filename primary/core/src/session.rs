@@ -69,7 +69,7 @@ pub fn lost_by(
     is_awaited: impl Fn(AttemptId) -> bool,
 ) -> Vec<(AttemptId, Order)> {
     let lost = state.running_on(client).filter_map(|job| {
-        let running = job.running.as_ref().filter(|running| running.marked)?;
+        let running = state.running_of(job).filter(|running| running.marked)?;
         let id = job.running_id()?;
         let is_lost = job.client == *client
             && job.state != JobState::Stopping

@@ -6,14 +6,15 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use outlast_proto::words::{
-    AgentKind, AgentName, Attempt, ItemNumber, JobId, Policy, PolicyName, PoolName, RequestId, SnapshotId,
-    StorageUnitName, Timestamp,
+    AgentKind, AgentName, Attempt, Exception, ItemNumber, JobId, Policy, PolicyName, PoolName, RequestId,
+    SnapshotId, StorageUnitName, Timestamp,
 };
 
+use crate::joined;
 use crate::reply::Reply;
 use crate::rows::{
-    Agent, Alarm, Cluster, Detail, History, Job, Member, PolicyRow, Pool, Reign, RestorePoint, Settings,
-    StorageUnit,
+    Agent, Alarm, Cluster, Detail, Fence, History, ItemRow, Job, Member, OpenAttempt, PolicyRow, Pool, Reign,
+    RestorePoint, Settings, StorageUnit,
 };
 use crate::table::{DamagedRow, RowChange, Table};
 
@@ -31,6 +32,11 @@ pub struct ClusterState {
     pub(crate) storage_units: Table<StorageUnitName, StorageUnit>,
     pub(crate) agents: Table<AgentName, Agent>,
     pub(crate) jobs: Table<JobId, Job>,
+    pub(crate) items: Table<(JobId, ItemNumber), ItemRow>,
+    pub(crate) open: Table<(JobId, Attempt), OpenAttempt>,
+    /// Exceptions of open attempts, in order; those of ended ones are in their histories.
+    pub(crate) exceptions: Table<(JobId, Attempt, u32), Exception>,
+    pub(crate) fences: Table<(AgentName, JobId), Fence>,
     pub(crate) histories: Table<(JobId, Attempt), History>,
     pub(crate) restore_points: Table<SnapshotId, RestorePoint>,
     pub(crate) details: Table<(JobId, u32), Detail>,
@@ -69,7 +75,11 @@ impl Default for ClusterState {
             pools: Table::new(b'o'),
             storage_units: Table::new(b's'),
             agents: Table::new(b'a'),
-            jobs: Table::new(b'j'),
+            jobs: Table::new(b'j').in_format(joined::SPLIT),
+            items: Table::new(b'i'),
+            open: Table::new(b'O'),
+            exceptions: Table::new(b'x'),
+            fences: Table::new(b'F'),
             histories: Table::new(b'h'),
             restore_points: Table::new(b'r'),
             details: Table::new(b'd'),
@@ -117,6 +127,22 @@ macro_rules! on_all_tables {
             $call
         }
         {
+            let $table = &mut $state.items;
+            $call
+        }
+        {
+            let $table = &mut $state.open;
+            $call
+        }
+        {
+            let $table = &mut $state.exceptions;
+            $call
+        }
+        {
+            let $table = &mut $state.fences;
+            $call
+        }
+        {
             let $table = &mut $state.histories;
             $call
         }
@@ -158,6 +184,9 @@ impl ClusterState {
     }
 
     fn load_row(&mut self, key: &[u8], row: &[u8]) -> Result<(), DamagedRow> {
+        if joined::load(self, key, row)? {
+            return Ok(());
+        }
         on_all_tables!(self, |table| if table.load(key, row)? {
             return Ok(());
         });
@@ -171,6 +200,9 @@ impl ClusterState {
     /// The rows that changed since the last call, for the store.
     pub fn take_changes(&mut self) -> Vec<RowChange> {
         let mut changes = Vec::new();
+        if !self.splits_jobs() {
+            joined::take_changes(self, &mut changes);
+        }
         on_all_tables!(self, |table| table.take_changes(&mut changes));
         changes
     }
@@ -178,8 +210,11 @@ impl ClusterState {
     /// The indexes as the tables say; equal to those kept, if `apply` is right.
     pub(crate) fn derive_indexes(&self) -> Indexes {
         let mut indexes = Indexes::default();
-        for job in self.jobs.iter().map(|(_, job)| job) {
+        for (_, job) in self.jobs.iter() {
             indexes.add_job(job);
+            if let Some(running) = self.running_of(job) {
+                indexes.add_running(job, &running.media_agent);
+            }
         }
         for (id, point) in self.restore_points.iter() {
             indexes.add_restore_point(*id, point);
@@ -294,6 +329,53 @@ impl ClusterState {
         ids.filter_map(|id| self.jobs.get(id))
     }
 
+    /// The items of a job, in order.
+    pub fn items_of(&self, job: JobId) -> impl Iterator<Item = (ItemNumber, &ItemRow)> {
+        let all = (job, ItemNumber(0))..=(job, ItemNumber(u32::MAX));
+        self.items.range(all).map(|((_, number), row)| (*number, row))
+    }
+
+    /// An item of a job.
+    #[must_use]
+    pub fn item(&self, job: JobId, number: ItemNumber) -> Option<&ItemRow> {
+        self.items.get(&(job, number))
+    }
+
+    /// The attempts of a job that have no history yet, first attempt first.
+    pub fn open_of(&self, job: JobId) -> impl Iterator<Item = &OpenAttempt> {
+        let all = (job, Attempt(0))..=(job, Attempt(u32::MAX));
+        self.open.range(all).map(|(_, row)| row)
+    }
+
+    /// Every attempt without a history, by job and attempt.
+    pub fn open_attempts(&self) -> impl Iterator<Item = (JobId, &OpenAttempt)> {
+        self.open.iter().map(|((job, _), row)| (*job, row))
+    }
+
+    /// The attempt of a job that is under way.
+    #[must_use]
+    pub fn running_of(&self, job: &Job) -> Option<&OpenAttempt> {
+        self.open.get(&(job.id, job.running?))
+    }
+
+    /// An attempt of a job that has no history yet.
+    #[must_use]
+    pub fn open_attempt(&self, job: JobId, attempt: Attempt) -> Option<&OpenAttempt> {
+        self.open.get(&(job, attempt))
+    }
+
+    /// Exceptions of an attempt that has no history yet, those kept by name.
+    pub fn exceptions_of(&self, job: JobId, attempt: Attempt) -> impl Iterator<Item = &Exception> {
+        let all = (job, attempt, 0)..=(job, attempt, u32::MAX);
+        self.exceptions.range(all).map(|(_, exception)| exception)
+    }
+
+    /// What this agent has still to be told.
+    pub fn fences_of(&self, agent: &AgentName) -> impl Iterator<Item = (JobId, &Fence)> {
+        let all = (agent.clone(), JobId(0))..=(agent.clone(), JobId(u64::MAX));
+        self.fences.range(all).map(|((_, job), fence)| (*job, fence))
+    }
+
     /// A history.
     #[must_use]
     pub fn history(&self, job: JobId, attempt: Attempt) -> Option<&History> {
@@ -369,6 +451,35 @@ impl ClusterState {
         self.jobs.insert(job.id, job);
     }
 
+    /// The running attempt of a job, to be changed; its media agent stays.
+    pub(crate) fn running_mut(&mut self, job: JobId) -> Option<&mut OpenAttempt> {
+        let attempt = self.jobs.get(&job)?.running?;
+        self.open.get_mut(&(job, attempt))
+    }
+
+    /// Something of a job changed that has a row of its own.
+    pub(crate) fn touch_job(&mut self, id: JobId) {
+        self.change_job(id, |_| ());
+    }
+
+    /// The attempt begins to run.
+    pub(crate) fn open_attempt_of(&mut self, id: JobId, attempt: OpenAttempt) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.running = Some(attempt.attempt);
+        self.indexes.add_running(job, &attempt.media_agent);
+        self.open.insert((id, attempt.attempt), attempt);
+    }
+
+    /// The running attempt of a job runs no more; its row stays.
+    pub(crate) fn stop_running(&mut self, id: JobId) -> Option<Attempt> {
+        let job = self.jobs.get_mut(&id)?;
+        let attempt = job.running.take()?;
+        if let Some(open) = self.open.get(&(id, attempt)) {
+            self.indexes.remove_running(job, &open.media_agent);
+        }
+        Some(attempt)
+    }
+
     pub(crate) fn add_restore_point(&mut self, id: SnapshotId, point: RestorePoint) {
         self.indexes.add_restore_point(id, &point);
         self.restore_points.insert(id, point);
@@ -381,21 +492,21 @@ impl Indexes {
             self.waiting
                 .insert((Reverse(job.priority), job.created_at, job.id));
         }
-        if let Some(running) = &job.running {
-            for agent in [&running.media_agent, &job.client] {
-                self.running.entry(agent.clone()).or_default().insert(job.id);
-            }
-        }
     }
 
     fn remove_job(&mut self, job: &Job) {
         self.waiting
             .remove(&(Reverse(job.priority), job.created_at, job.id));
-        let agents = job
-            .running
-            .iter()
-            .flat_map(|running| [&running.media_agent, &job.client]);
-        for agent in agents {
+    }
+
+    fn add_running(&mut self, job: &Job, media_agent: &AgentName) {
+        for agent in [media_agent, &job.client] {
+            self.running.entry(agent.clone()).or_default().insert(job.id);
+        }
+    }
+
+    fn remove_running(&mut self, job: &Job, media_agent: &AgentName) {
+        for agent in [media_agent, &job.client] {
             if let Some(jobs) = self.running.get_mut(agent) {
                 jobs.remove(&job.id);
                 if jobs.is_empty() {

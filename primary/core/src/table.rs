@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The version byte before every stored row. A new layout of a row gets a new number and a reader for the old one.
-const ROW_FORMAT: u8 = 1;
+pub(crate) const ROW_FORMAT: u8 = 1;
 
 /// A row that cannot be read back: the store is damaged or newer than this program.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -26,6 +26,7 @@ pub type RowChange = (Vec<u8>, Option<Vec<u8>>);
 #[derive(Clone, Debug)]
 pub struct Table<K, V> {
     letter: u8,
+    format: u8,
     rows: BTreeMap<K, V>,
     changed: BTreeSet<K>,
 }
@@ -40,9 +41,17 @@ where
     pub const fn new(letter: u8) -> Self {
         Self {
             letter,
+            format: ROW_FORMAT,
             rows: BTreeMap::new(),
             changed: BTreeSet::new(),
         }
+    }
+
+    /// Whose rows have this layout.
+    #[must_use]
+    pub const fn in_format(mut self, format: u8) -> Self {
+        self.format = format;
+        self
     }
 
     /// The row of `key`.
@@ -93,12 +102,27 @@ where
         self.rows.is_empty()
     }
 
+    /// Every row counts as changed.
+    pub(crate) fn touch_all(&mut self) {
+        self.changed = self.rows.keys().cloned().collect();
+    }
+
+    /// The keys of what changed since the last call, which are not told again.
+    pub(crate) fn take_changed(&mut self) -> BTreeSet<K> {
+        std::mem::take(&mut self.changed)
+    }
+
     /// Moves the changes since the last call into `out`.
     pub(crate) fn take_changes(&mut self, out: &mut Vec<RowChange>) {
         for key in std::mem::take(&mut self.changed) {
-            let row = self.rows.get(&key).map(|row| encode_row(row));
+            let row = self.rows.get(&key).map(|row| encode_row(self.format, row));
             out.push((self.store_key(&key), row));
         }
+    }
+
+    /// Puts a row that is stored already.
+    pub(crate) fn load_row(&mut self, key: K, row: V) {
+        self.rows.insert(key, row);
     }
 
     /// Takes up a stored row if it is of this table.
@@ -110,26 +134,31 @@ where
             return Ok(false);
         }
         let row = match row.split_first() {
-            Some((&ROW_FORMAT, row)) => row,
+            Some((&format, row)) if format == self.format => row,
             Some((format, _)) => {
-                return Err(self.damaged(format!("row format {format} is newer than this version")));
+                return Err(self.damaged(format!("row format {format} is not known to this version")));
             }
             None => return Err(self.damaged("empty row")),
         };
-        let key = rmp_serde::from_slice(key).map_err(|e| self.damaged(e))?;
+        let key = self.read_key(key)?;
         let row = rmp_serde::from_slice(row).map_err(|e| self.damaged(e))?;
         self.rows.insert(key, row);
         Ok(true)
     }
 
-    fn store_key(&self, key: &K) -> Vec<u8> {
+    /// The key, without its letter.
+    pub(crate) fn read_key(&self, key: &[u8]) -> Result<K, DamagedRow> {
+        rmp_serde::from_slice(key).map_err(|e| self.damaged(e))
+    }
+
+    pub(crate) fn store_key(&self, key: &K) -> Vec<u8> {
         let mut bytes = vec![self.letter];
         rmp_serde::encode::write(&mut bytes, key)
             .expect("keys are plain data and writing to memory cannot fail");
         bytes
     }
 
-    fn damaged(&self, reason: impl ToString) -> DamagedRow {
+    pub(crate) fn damaged(&self, reason: impl ToString) -> DamagedRow {
         DamagedRow {
             table: self.letter.into(),
             reason: reason.to_string(),
@@ -137,8 +166,9 @@ where
     }
 }
 
-fn encode_row<V: Serialize>(row: &V) -> Vec<u8> {
-    let mut bytes = vec![ROW_FORMAT];
+/// A row as it is stored in this layout.
+pub(crate) fn encode_row<V: Serialize>(format: u8, row: &V) -> Vec<u8> {
+    let mut bytes = vec![format];
     rmp_serde::encode::write_named(&mut bytes, row)
         .expect("rows are plain data and writing to memory cannot fail");
     bytes

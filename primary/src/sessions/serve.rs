@@ -152,7 +152,7 @@ impl Serve {
     fn is_witness(&self, id: AttemptId) -> bool {
         let state = self.brain.read();
         let job = state.job(id.job).filter(|row| row.running_id() == Some(id));
-        let running = job.and_then(|job| Some((job, job.running.as_ref()?)));
+        let running = job.and_then(|job| Some((job, state.running_of(job)?)));
         running.is_some_and(|(job, running)| match running.client_admitted {
             true => running.media_agent == self.agent,
             false => job.client == self.agent,
@@ -275,7 +275,7 @@ impl Serve {
             on_it
                 .filter_map(|job| {
                     let id = job.running_id()?;
-                    let is_media_agents = job.running.as_ref()?.media_agent == self.agent;
+                    let is_media_agents = state.running_of(job)?.media_agent == self.agent;
                     let fault = is_media_agents.then(|| self.live.refusal(id.job, id.attempt))??;
                     Some((id, fault))
                 })

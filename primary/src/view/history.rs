@@ -2,7 +2,7 @@
 
 use outlast_core::ClusterState;
 use outlast_core::event::JobError;
-use outlast_core::rows::{History, Job, Running};
+use outlast_core::rows::{History, Job, OpenAttempt};
 use outlast_proto::v1;
 use outlast_proto::words::{Attempt, CompletionStatus, Counters, ItemOutcome, JobId};
 
@@ -43,26 +43,25 @@ pub(crate) fn message(state: &ClusterState, job: JobId, attempt: Attempt, histor
     }
 }
 
-/// The attempt under way, as the last of a job's attempts: its status unset.
-pub(crate) fn running(state: &ClusterState, job: &Job, running: &Running) -> v1::History {
-    let not_started = job
-        .items
-        .iter()
-        .filter(|item| item.outcome == ItemOutcome::NotStarted)
+/// An attempt that has no history yet: its status unset.
+pub(crate) fn open(state: &ClusterState, job: &Job, open: &OpenAttempt) -> v1::History {
+    let not_started = state
+        .items_of(job.id)
+        .filter(|(_, item)| item.outcome == ItemOutcome::NotStarted)
         .count();
     let mut counters = Counters::default();
-    for item in &running.items {
-        counters.add(&item.counters);
+    for (_, item) in state.items_of(job.id) {
+        counters.add(&item.made_by(open.attempt).counters);
     }
-    let (resumed_from, _) = links(state, job.id, running.attempt);
+    let (resumed_from, _) = links(state, job.id, open.attempt);
     v1::History {
-        id: id(job.id, running.attempt),
+        id: id(job.id, open.attempt),
         job: job.id.to_string(),
-        attempt: running.attempt.0,
-        media_agent: running.media_agent.to_string(),
+        attempt: open.attempt.0,
+        media_agent: open.media_agent.to_string(),
         client: job.client.to_string(),
         items_not_started: u32::try_from(not_started).unwrap_or(u32::MAX),
-        started_at: Some(running.started_at.into()),
+        started_at: Some(open.started_at.into()),
         counters: Some(counters.into()),
         resumed_from,
         ..Default::default()

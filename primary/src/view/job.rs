@@ -1,7 +1,7 @@
 //! Jobs as messages.
 
 use outlast_core::dispatch::{Presence, is_too_old, why_waiting};
-use outlast_core::rows::{Detail, ItemRow, Job, JobTask, Running};
+use outlast_core::rows::{Detail, ItemRow, Job, JobTask, OpenAttempt};
 use outlast_core::{ClusterState, rows::RestorePoint};
 use outlast_proto::v1;
 use outlast_proto::words::{JobState, SnapshotId};
@@ -15,12 +15,9 @@ pub(crate) fn message(state: &ClusterState, presence: &Presence, live: &Live, jo
         .histories_of(job.id)
         .map(|(attempt, row)| history::message(state, job.id, attempt, row))
         .collect();
-    attempts.extend(
-        job.running
-            .as_ref()
-            .map(|running| history::running(state, job, running)),
-    );
-    let items = job.items.iter().map(|item| v1::Item {
+    attempts.extend(state.open_of(job.id).map(|open| history::open(state, job, open)));
+    attempts.sort_by_key(|attempt| attempt.attempt);
+    let items = state.items_of(job.id).map(|(_, item)| v1::Item {
         path: item.path.clone(),
         outcome: item.outcome.to_wire(),
         restore_point: item.restore_point.map(|id| id.to_string()).unwrap_or_default(),
@@ -40,9 +37,8 @@ pub(crate) fn message(state: &ClusterState, presence: &Presence, live: &Live, jo
         ended_at: job.ended_at.map(Into::into),
         waiting: waiting(state, presence, live, job),
         actions: actions(job),
-        progress: job
-            .running
-            .as_ref()
+        progress: state
+            .running_of(job)
             .map(|running| progress(state, live, job, running)),
         items: items.collect(),
         attempts,
@@ -64,7 +60,7 @@ pub(crate) fn by(job: &Job) -> Option<v1::Submitter> {
 
 /// What a restore was asked for, and what it has left alone: in its last attempt, or so far.
 fn restore(state: &ClusterState, live: &Live, job: &Job) -> Option<v1::RestoreOfJob> {
-    let left_alone = match &job.running {
+    let left_alone = match state.running_of(job) {
         Some(running) => {
             let report = live.of(job.id, running.attempt);
             report.and_then(|report| report.counters)
@@ -99,10 +95,10 @@ fn actions(job: &Job) -> Vec<String> {
 
 fn waiting(state: &ClusterState, presence: &Presence, live: &Live, job: &Job) -> Option<v1::Waiting> {
     if job.state == JobState::Stopping {
-        return waiting_for_stop(presence, job).or_else(|| standing_still(live, job));
+        return waiting_for_stop(state, presence, job).or_else(|| standing_still(state, live, job));
     }
     if job.state != JobState::Queued {
-        return waiting_for_client(state, presence, job).or_else(|| standing_still(live, job));
+        return waiting_for_client(state, presence, job).or_else(|| standing_still(state, live, job));
     }
     let waiting = why_waiting(state, presence, job);
     Some(waiting.map_or_else(
@@ -119,8 +115,8 @@ fn waiting(state: &ClusterState, presence: &Presence, live: &Live, job: &Job) ->
 }
 
 /// A job that is to end and whose media agent cannot be told.
-fn waiting_for_stop(presence: &Presence, job: &Job) -> Option<v1::Waiting> {
-    let media_agent = &job.running.as_ref()?.media_agent;
+fn waiting_for_stop(state: &ClusterState, presence: &Presence, job: &Job) -> Option<v1::Waiting> {
+    let media_agent = &state.running_of(job)?.media_agent;
     (!presence.connected.contains_key(media_agent)).then(|| v1::Waiting {
         reason: format!("media agent {media_agent} is not connected; it ends the attempt when it is back"),
         r#for: media_agent.to_string(),
@@ -130,7 +126,7 @@ fn waiting_for_stop(presence: &Presence, job: &Job) -> Option<v1::Waiting> {
 
 /// An attempt that begins when its client has answered, and a client that cannot.
 fn waiting_for_client(state: &ClusterState, presence: &Presence, job: &Job) -> Option<v1::Waiting> {
-    let running = job.running.as_ref().filter(|running| !running.client_admitted)?;
+    let running = state.running_of(job).filter(|running| !running.client_admitted)?;
     let (client, attempt) = (&job.client, running.attempt);
     let reason = if !presence.connected.contains_key(client) {
         format!("client {client} is not connected; attempt {attempt} begins when it is back")
@@ -150,8 +146,8 @@ fn waiting_for_client(state: &ClusterState, presence: &Presence, job: &Job) -> O
 }
 
 /// What the media agent says that it waits for while the attempt is active; before, its client.
-fn standing_still(live: &Live, job: &Job) -> Option<v1::Waiting> {
-    let running = job.running.as_ref()?;
+fn standing_still(state: &ClusterState, live: &Live, job: &Job) -> Option<v1::Waiting> {
+    let running = state.running_of(job)?;
     let report = live.of(job.id, running.attempt)?;
     (!report.waiting.is_empty()).then(|| v1::Waiting {
         reason: report.waiting,
@@ -164,7 +160,7 @@ fn standing_still(live: &Live, job: &Job) -> Option<v1::Waiting> {
     })
 }
 
-fn progress(state: &ClusterState, live: &Live, job: &Job, running: &Running) -> v1::Progress {
+fn progress(state: &ClusterState, live: &Live, job: &Job, running: &OpenAttempt) -> v1::Progress {
     let report = live.of(job.id, running.attempt).unwrap_or_default();
     let counters = report.counters.unwrap_or_default();
     v1::Progress {
@@ -178,13 +174,13 @@ fn progress(state: &ClusterState, live: &Live, job: &Job, running: &Running) -> 
             .or_else(|| eta(expected_bytes(state, job, running)?, counters.bytes, report.rate)),
         checkpoint_at: report
             .checkpoint_at
-            .or(running.checkpoint.map(|(_, at)| at.into())),
+            .or(running.checkpoint.as_ref().map(|checkpoint| checkpoint.at.into())),
     }
 }
 
 /// What the job will have processed when it is done, judged by what is known of it: for a backup the last restore points of
 /// its items, for a restore the restore point it reads. None for a first backup and for single paths.
-fn expected_bytes(state: &ClusterState, job: &Job, running: &Running) -> Option<u64> {
+fn expected_bytes(state: &ClusterState, job: &Job, running: &OpenAttempt) -> Option<u64> {
     match &job.task {
         JobTask::Restore { request, .. } => {
             let point = state.restore_point(&request.restore_point)?;
@@ -196,7 +192,7 @@ fn expected_bytes(state: &ClusterState, job: &Job, running: &Running) -> Option<
                 let id = state.parent_of(&job.client, &job.policy, &item.path, unit)?;
                 Some(state.restore_point(&id)?.bytes)
             };
-            job.items.iter().map(bytes_of).sum()
+            state.items_of(job.id).map(|(_, item)| bytes_of(item)).sum()
         }
     }
 }

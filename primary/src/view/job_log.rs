@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use outlast_core::ClusterState;
 use outlast_core::event::JobError;
-use outlast_core::rows::{History, HistoryItem, Job, Running};
+use outlast_core::rows::{History, HistoryItem, Job, OpenAttempt};
 use outlast_proto::v1;
 use outlast_proto::words::{Attempt, Exception, ItemNumber, ItemOutcome, JobKind, MAX_EXCEPTIONS};
 
@@ -12,8 +12,8 @@ use super::history;
 
 /// The log of an attempt; none if there is no such attempt.
 pub(crate) fn message(state: &ClusterState, job: &Job, attempt: Attempt) -> Option<v1::JobLog> {
-    if let Some(running) = job.running_attempt(attempt) {
-        return Some(of_running(state, job, running));
+    if let Some(open) = state.open_attempt(job.id, attempt) {
+        return Some(of_open(state, job, open));
     }
     let row = state.history(job.id, attempt)?;
     let listed = row.exceptions.len() as u64;
@@ -33,24 +33,24 @@ pub(crate) fn message(state: &ClusterState, job: &Job, attempt: Attempt) -> Opti
     Some(log)
 }
 
-fn of_running(state: &ClusterState, job: &Job, running: &Running) -> v1::JobLog {
-    let mut log = head(job, history::running(state, job, running), &running.exceptions);
+fn of_open(state: &ClusterState, job: &Job, open: &OpenAttempt) -> v1::JobLog {
+    let exceptions: Vec<_> = state.exceptions_of(job.id, open.attempt).cloned().collect();
+    let mut log = head(job, history::open(state, job, open), &exceptions);
     log.running = true;
-    let items = job
-        .items
-        .iter()
-        .zip(&running.items)
-        .map(|(row, run)| HistoryItem {
+    let items = state.items_of(job.id).map(|(_, row)| {
+        let made = row.made_by(open.attempt);
+        HistoryItem {
             path: row.path.clone(),
             outcome: row.outcome,
             restore_point: row.restore_point,
-            started_at: run.started_at,
-            ended_at: run.ended_at,
-            counters: run.counters,
-            error: run.error.clone(),
-        });
+            started_at: made.started_at,
+            ended_at: made.ended_at,
+            counters: made.counters,
+            error: made.error,
+        }
+    });
     let items: Vec<HistoryItem> = items.collect();
-    let (earlier, not_listed) = earlier_exceptions(state, job, running.attempt, &items);
+    let (earlier, not_listed) = earlier_exceptions(state, job, open.attempt, &items);
     (log.earlier_exceptions, log.exceptions_not_listed) = (earlier, not_listed);
     log.items = items.iter().map(item).collect();
     log.errors = log

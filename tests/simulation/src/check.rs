@@ -234,10 +234,13 @@ impl Oracle {
     /// F-05: what is recorded as a checkpoint is one of the running attempt, whole, unless its job has ended where it ran.
     fn look_at_checkpoints(&mut self, state: &ClusterState, unit: &Unit) {
         for job in state.jobs_before(None) {
-            let Some(running) = &job.running else { continue };
-            let Some((snapshot, _)) = &running.checkpoint else {
+            let Some(running) = state.running_of(job) else {
                 continue;
             };
+            let Some(checkpoint) = &running.checkpoint else {
+                continue;
+            };
+            let snapshot = &checkpoint.snapshot;
             let of = job.key().attempt(running.attempt);
             if let Some(wrong) = unit.what_is_wrong_with_checkpoint(snapshot, of) {
                 self.contradict("F-05", format!("checkpoint {snapshot} of {of} {wrong}"));

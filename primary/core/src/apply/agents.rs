@@ -142,8 +142,7 @@ impl ClusterState {
         let jobs: Vec<JobId> = self
             .running_on(agent)
             .filter(|job| {
-                job.running
-                    .as_ref()
+                self.running_of(job)
                     .is_some_and(|running| running.media_agent == *agent)
             })
             .map(|job| job.id)

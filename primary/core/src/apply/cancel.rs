@@ -22,7 +22,7 @@ impl ClusterState {
                 Attempt(0) => Attempt(0),
                 last => last.next(),
             };
-            let history = unstarted(job, context.at);
+            let history = self.unstarted(job, context.at);
             self.say(id, context.at, Severity::Info, context.by, text);
             self.change_job(id, |job| {
                 job.state = state;
@@ -38,30 +38,29 @@ impl ClusterState {
         }
         Ok(Reply::Done)
     }
-}
-
-/// The history of an attempt that nobody began.
-fn unstarted(job: &Job, at: Timestamp) -> History {
-    let items = job.items.iter().map(|row| HistoryItem {
-        path: row.path.clone(),
-        outcome: row.outcome,
-        restore_point: row.restore_point,
-        started_at: None,
-        ended_at: None,
-        counters: Counters::default(),
-        error: None,
-    });
-    History {
-        media_agent: None,
-        client: job.client.clone(),
-        status: CompletionStatus::Canceled,
-        code: StatusCode::CANCELED,
-        stopped: None,
-        error: None,
-        started_at: None,
-        ended_at: at,
-        counters: Counters::default(),
-        items: items.collect(),
-        exceptions: Vec::new(),
+    /// The history of an attempt that nobody began.
+    fn unstarted(&self, job: &Job, at: Timestamp) -> History {
+        let items = self.items_of(job.id).map(|(_, row)| HistoryItem {
+            path: row.path.clone(),
+            outcome: row.outcome,
+            restore_point: row.restore_point,
+            started_at: None,
+            ended_at: None,
+            counters: Counters::default(),
+            error: None,
+        });
+        History {
+            media_agent: None,
+            client: job.client.clone(),
+            status: CompletionStatus::Canceled,
+            code: StatusCode::CANCELED,
+            stopped: None,
+            error: None,
+            started_at: None,
+            ended_at: at,
+            counters: Counters::default(),
+            items: items.collect(),
+            exceptions: Vec::new(),
+        }
     }
 }

@@ -15,8 +15,9 @@ use crate::state::ClusterState;
 /// 2: jobs have nonces (S-12b), and their exceptions survive a change of attempt (S-02). 3: jobs say who submitted them, and how
 /// many files a restore left alone. 4: reigns of leaders and alarms, by which the group notices that it was set back (S-12b). 5: restore points name
 /// the tree of their snapshot. 6: numbers say how much the policy's patterns left out. 7: times of restore points lie between their attempt's begin
-/// and their entry, and which one is the last that was committed is kept (B-09); what an earlier attempt of a restore met counts for it (S-02).
-pub const CLUSTER_VERSION: u32 = 7;
+/// and their entry, and which one is the last that was committed is kept (B-09); what an earlier attempt of a restore met counts for it (S-02). 8: items, open attempts
+/// and their exceptions have rows of their own; attempts are superseded, and fences owed until they are acknowledged (F-04).
+pub const CLUSTER_VERSION: u32 = 8;
 
 /// From this version on jobs say who submitted them, and numbers what was left alone.
 pub const JOBS_SAY_BY_WHOM: u32 = 3;
@@ -39,6 +40,9 @@ const EXCLUDED: u32 = 6;
 const ORDERED_RESTORE_POINTS: u32 = 7;
 /// From this version on exceptions of each attempt of a restore count for it.
 const EXCEPTIONS_OF_RESTORES: u32 = 7;
+
+/// From this version on items, open attempts and their exceptions have rows of their own, and attempts can be superseded.
+const SPLIT_JOBS: u32 = 8;
 
 /// Of a cluster that was founded by a program that did not say what it speaks.
 pub(super) const FOUNDING_VERSION: u32 = 1;
@@ -122,6 +126,13 @@ impl ClusterState {
         version.is_some_and(|version| version >= ORDERED_RESTORE_POINTS)
     }
 
+    /// Whether items and open attempts of jobs have rows of their own, and attempts can be superseded, in this cluster version.
+    #[must_use]
+    pub fn splits_jobs(&self) -> bool {
+        self.cluster()
+            .is_some_and(|cluster| cluster.version >= SPLIT_JOBS)
+    }
+
     /// Whether the group notices that it was set back, in this cluster version.
     #[must_use]
     pub fn knows_set_backs(&self) -> bool {
@@ -157,8 +168,15 @@ impl ClusterState {
                 reason: format!("not all members speak version {to}, or it is in force"),
             });
         }
+        let was_split = self.splits_jobs();
         if let Some(cluster) = self.cluster.get_mut(&()) {
             cluster.version = to;
+        }
+        if self.splits_jobs() && !was_split {
+            self.jobs.touch_all();
+            self.items.touch_all();
+            self.open.touch_all();
+            self.exceptions.touch_all();
         }
         Ok(Reply::Done)
     }

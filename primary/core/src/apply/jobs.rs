@@ -1,14 +1,13 @@
 //! Jobs from submission to dispatch.
 
 use outlast_proto::words::{
-    AgentName, Attempt, AttemptId, ItemOutcome, JobEvent, JobId, JobNonce, JobState, PolicyName, Severity,
-    Timestamp,
+    AgentName, Attempt, AttemptId, ItemNumber, JobEvent, JobId, JobNonce, JobState, PolicyName, Severity,
 };
 
 use super::{Context, JOBS_SAY_BY_WHOM, Outcome};
 use crate::entry::RestoreRequest;
 use crate::reply::{Refusal, Reply};
-use crate::rows::{ItemRow, Job, JobTask, Running, RunningItem};
+use crate::rows::{ItemRow, Job, JobTask, OpenAttempt, Phase};
 use crate::state::ClusterState;
 
 /// The priority of a job nobody gave one (T-06).
@@ -114,11 +113,9 @@ impl ClusterState {
         } else {
             JobNonce::NONE
         };
-        let items = new.items.into_iter().map(|path| ItemRow {
-            path,
-            outcome: ItemOutcome::NotStarted,
-            restore_point: None,
-        });
+        for (number, path) in (0..).map(ItemNumber).zip(new.items) {
+            self.items.insert((id, number), ItemRow::new(path));
+        }
         self.add_job(Job {
             id,
             nonce,
@@ -134,7 +131,6 @@ impl ClusterState {
             state: JobState::Queued,
             version: 1,
             status: None,
-            items: items.collect(),
             last_attempt: Attempt(0),
             resilient: None,
             running: None,
@@ -204,13 +200,20 @@ impl ClusterState {
             job.last_attempt = attempt;
             job.resilient = (!reasons.is_empty()).then_some(false);
             job.started_at.get_or_insert(context.at);
-            let running = new_attempt(attempt, media_agent, context.at, job.items.len());
-            job.running = Some(Running {
-                resilient: reasons.is_empty(),
-                primary_version,
-                ..running
-            });
         });
+        let open = OpenAttempt {
+            attempt,
+            media_agent: media_agent.clone(),
+            started_at: context.at,
+            resilient: reasons.is_empty(),
+            primary_version,
+            client_admitted: false,
+            marked: false,
+            checkpoint: None,
+            exceptions: 0,
+            phase: Phase::Running,
+        };
+        self.open_attempt_of(id, open);
         let text = format!("attempt {attempt} was given to media agent {media_agent}");
         self.say(id, context.at, Severity::Info, context.by, text);
         if !reasons.is_empty() {
@@ -225,13 +228,12 @@ impl ClusterState {
         if !self.is_same(job, id.nonce) {
             return Err(Refusal::Outdated);
         }
-        let running = job.running_attempt(id.attempt).ok_or(Refusal::Outdated)?;
-        if !running.client_admitted {
-            self.change_job(id.job, |job| {
-                if let Some(running) = &mut job.running {
-                    running.client_admitted = true;
-                }
-            });
+        let running = self.running_of(job).filter(|open| open.attempt == id.attempt);
+        if !running.ok_or(Refusal::Outdated)?.client_admitted {
+            if let Some(running) = self.running_mut(id.job) {
+                running.client_admitted = true;
+            }
+            self.touch_job(id.job);
         }
         Ok(Reply::Done)
     }
@@ -246,19 +248,4 @@ struct NewJob {
     task: JobTask,
     nonce: JobNonce,
     items: Vec<String>,
-}
-
-fn new_attempt(attempt: Attempt, media_agent: &AgentName, at: Timestamp, items: usize) -> Running {
-    Running {
-        attempt,
-        media_agent: media_agent.clone(),
-        started_at: at,
-        resilient: false,
-        primary_version: String::new(),
-        client_admitted: false,
-        marked: false,
-        items: vec![RunningItem::default(); items],
-        exceptions: Vec::new(),
-        checkpoint: None,
-    }
 }

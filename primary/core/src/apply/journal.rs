@@ -45,7 +45,7 @@ impl ClusterState {
     fn time_of(&self, event: &JournalEvent, now: Timestamp) -> Timestamp {
         let job = self.jobs.get(&event.job);
         let begun = job
-            .and_then(|job| job.running.as_ref())
+            .and_then(|job| self.running_of(job))
             .map(|running| running.started_at);
         let said = job
             .and_then(|job| job.details.checked_sub(1))

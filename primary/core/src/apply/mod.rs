@@ -1,6 +1,7 @@
 //! `apply`: the only way state changes. Total and deterministic; one file for each family of commands.
 
 mod agents;
+mod attempts;
 mod cancel;
 mod cluster;
 mod jobs;

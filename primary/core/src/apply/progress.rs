@@ -1,25 +1,14 @@
 //! What an attempt's events do to its job. Events of an attempt that is not the running one change nothing (F-04, C-07).
 
 use outlast_proto::words::{
-    AgentName, Attempt, CompletionStatus, Counters, Exception, ItemNumber, ItemOutcome, JobEvent, JobId,
-    JobKind, JobState, MAX_EXCEPTIONS, Severity, SnapshotId, StatusCode, Stopped, Timestamp, TreeId,
+    AgentName, Counters, Exception, ItemNumber, ItemOutcome, JobId, MAX_EXCEPTIONS, Severity, SnapshotId,
+    Timestamp, TreeId,
 };
 
-use crate::event::{EventKind, JobError, JournalEvent};
-use crate::rows::{History, HistoryItem, ItemRow, Job, JobTask, RestorePoint};
+use super::attempts::end_of;
+use crate::event::{EventKind, JournalEvent};
+use crate::rows::{Checkpoint, ItemCheckpoint, Job, JobTask, RestorePoint};
 use crate::state::ClusterState;
-
-/// After so many interrupted attempts a job is given up: something about it takes its media agents down (E-05).
-const MAX_INTERRUPTIONS: usize = 5;
-
-/// How an attempt ended.
-struct End {
-    status: CompletionStatus,
-    code: StatusCode,
-    error: Option<JobError>,
-    counters: Counters,
-    stopped: Option<Stopped>,
-}
 
 /// The snapshot that an item left.
 struct Left {
@@ -37,8 +26,8 @@ impl ClusterState {
             return;
         }
         let ours = |job: &Job| {
-            job.running_attempt(event.attempt)
-                .is_some_and(|r| r.media_agent == *agent)
+            let running = self.running_of(job).filter(|open| open.attempt == event.attempt);
+            running.is_some_and(|open| open.media_agent == *agent)
         };
         if !self.jobs.get(&job).is_some_and(ours) {
             if let EventKind::Ended { code, .. } = &event.what {
@@ -56,7 +45,7 @@ impl ClusterState {
             EventKind::MarkLost { from, to } => self.lose_mark(job, [from.as_str(), to.as_str()], host, at),
             EventKind::ItemStarted { item } => self.start_item(job, *item, host, at),
             EventKind::ItemEnded { .. } => self.end_item(event, host, at),
-            EventKind::CheckpointMade { snapshot, .. } => self.note_checkpoint(job, *snapshot, at),
+            EventKind::CheckpointMade { .. } => self.note_checkpoint(event, at),
             EventKind::ExceptionsFound { item, exceptions } => self.add_exceptions(job, *item, exceptions),
             EventKind::DetailSaid { severity, text } => self.say(job, at, *severity, host, text.clone()),
             EventKind::Interrupted { counters, reason } => {
@@ -81,14 +70,12 @@ impl ClusterState {
         if resilient {
             self.say(job, at, Severity::Info, host, "job is resilient".into());
         }
-        self.change_job(job, |job| {
-            job.resilient = Some(resilient);
-            if let Some(running) = &mut job.running {
-                running.marked = true;
-                // The ticket was shown: the client has it, whether or not its answer arrived.
-                running.client_admitted = true;
-            }
-        });
+        if let Some(running) = self.running_mut(job) {
+            running.marked = true;
+            // The ticket was shown: the client has it, whether or not its answer arrived.
+            running.client_admitted = true;
+        }
+        self.change_job(job, |job| job.resilient = Some(resilient));
     }
 
     /// The attempt goes on, as one that was never resilient.
@@ -98,28 +85,22 @@ impl ClusterState {
         }
         let text = format!("job is not resilient: the primary's version changed from {from} to {to}");
         self.say(job, at, Severity::Warning, host, text);
-        self.change_job(job, |job| {
-            job.resilient = Some(false);
-            if let Some(running) = &mut job.running {
-                running.resilient = false;
-            }
-        });
+        if let Some(running) = self.running_mut(job) {
+            running.resilient = false;
+        }
+        self.change_job(job, |job| job.resilient = Some(false));
     }
 
     fn start_item(&mut self, job: JobId, item: ItemNumber, host: &str, at: Timestamp) {
-        let path = self.change_job(job, |job| {
-            let row = job.items.get_mut(item.0 as usize)?;
+        let running = self.jobs.get(&job).and_then(|job| job.running);
+        let row = self.items.get_mut(&(job, item)).zip(running);
+        let path = row.map(|(row, running)| {
             row.outcome = ItemOutcome::InProgress;
-            if let Some(running) = job
-                .running
-                .as_mut()
-                .and_then(|r| r.items.get_mut(item.0 as usize))
-            {
-                running.started_at = Some(at);
-            }
-            Some(row.path.clone())
+            row.make(running).started_at = Some(at);
+            row.path.clone()
         });
-        if let Some(path) = path.flatten() {
+        self.touch_job(job);
+        if let Some(path) = path {
             self.say(job, at, Severity::Info, host, format!("item {path}: started"));
         }
     }
@@ -137,10 +118,7 @@ impl ClusterState {
         else {
             return;
         };
-        let Some(job) = self.jobs.get(&event.job) else {
-            return;
-        };
-        let Some(row) = job.items.get(item.0 as usize) else {
+        let Some(row) = self.item(event.job, *item) else {
             return;
         };
         let path = row.path.clone();
@@ -151,21 +129,16 @@ impl ClusterState {
             tree: tree.filter(|_| self.names_trees()),
         });
         let committed = left.and_then(|left| self.commit_restore_point(event, *item, left, counters));
-        self.change_job(event.job, |job| {
-            if let Some(row) = job.items.get_mut(item.0 as usize) {
-                row.outcome = *outcome;
-                row.restore_point = committed.or(row.restore_point);
-            }
-            if let Some(running) = job
-                .running
-                .as_mut()
-                .and_then(|r| r.items.get_mut(item.0 as usize))
-            {
-                running.ended_at = Some(at);
-                running.counters = of_item;
-                running.error = error.clone();
-            }
-        });
+        if let Some(row) = self.items.get_mut(&(event.job, *item)) {
+            row.outcome = *outcome;
+            row.restore_point = committed.or(row.restore_point);
+            row.checkpoint = None;
+            let made = row.make(event.attempt);
+            made.ended_at = Some(at);
+            made.counters = of_item;
+            made.error = error.clone();
+        }
+        self.touch_job(event.job);
         let (severity, mut text) = match error {
             Some(error) => (
                 Severity::Error,
@@ -191,7 +164,7 @@ impl ClusterState {
         let job = self.jobs.get(&event.job).filter(|_| self.orders_restore_points());
         let Some(job) = job else { return said };
         let is_found = matches!(event.what, EventKind::ItemEnded { adopted: true, .. });
-        let running = job.running.as_ref().filter(|_| !is_found);
+        let running = self.running_of(job).filter(|_| !is_found);
         let begun = running.map_or(job.created_at, |running| running.started_at);
         said.max(begun).min(at)
     }
@@ -209,7 +182,7 @@ impl ClusterState {
             return Some(*first);
         }
         let job = self.jobs.get(&event.job)?;
-        let running = job.running_attempt(event.attempt)?;
+        let running = self.running_of(job)?;
         let unit = self
             .agents
             .get(&running.media_agent)?
@@ -226,7 +199,7 @@ impl ClusterState {
             policy: job.policy.clone(),
             client: job.client.clone(),
             item_number: item,
-            item: job.items.get(item.0 as usize)?.path.clone(),
+            item: self.item(event.job, item)?.path.clone(),
             time: left.time,
             files: counters.files,
             bytes: counters.bytes,
@@ -241,193 +214,46 @@ impl ClusterState {
         Some(id)
     }
 
-    fn note_checkpoint(&mut self, job: JobId, snapshot: SnapshotId, at: Timestamp) {
-        self.change_job(job, |job| {
-            if let Some(running) = &mut job.running {
-                running.checkpoint = Some((snapshot, at));
-            }
-        });
-    }
-
-    /// The attempt that ends a job earns its status over all items, whichever attempt finished them (S-02). A restore leaves alone what an
-    /// earlier attempt of it has made: what that one met it does not meet again.
-    fn over_all_items(&self, job: JobId, code: StatusCode) -> StatusCode {
-        let has_exceptions = |row: &ItemRow| row.outcome == ItemOutcome::DoneWithExceptions;
-        let any = self.jobs.get(&job).is_some_and(|row| {
-            let goes_on = row.kind() == JobKind::Restore && self.keeps_exceptions_of_restores();
-            let mut histories = self.histories_of(job);
-            row.items.iter().any(has_exceptions)
-                || goes_on && histories.any(|(_, history)| !history.exceptions.is_empty())
-        });
-        if code == StatusCode::SUCCESSFUL && any && self.keeps_exceptions() {
-            return StatusCode::EXCEPTIONS;
-        }
-        code
-    }
-
-    fn add_exceptions(&mut self, job: JobId, item: ItemNumber, exceptions: &[Exception]) {
-        let item = self.keeps_exceptions().then_some(item);
-        self.change_job(job, |job| {
-            if let Some(running) = &mut job.running {
-                let room = MAX_EXCEPTIONS.saturating_sub(running.exceptions.len());
-                let found = exceptions.iter().take(room).cloned();
-                let found = found.map(|exception| Exception { item, ..exception });
-                running.exceptions.extend(found);
-            }
-        });
-    }
-
-    fn say_end(&mut self, event: &JournalEvent, end: &End, host: &str, at: Timestamp) {
-        let (severity, text) = match &end.error {
-            Some(error) => (
-                Severity::Error,
-                format!(
-                    "attempt {} ended: {} ({}), {}",
-                    event.attempt, end.status, error.code, error.text
-                ),
-            ),
-            None => (
-                Severity::Info,
-                format!("attempt {} ended: {}", event.attempt, end.status),
-            ),
+    fn note_checkpoint(&mut self, event: &JournalEvent, at: Timestamp) {
+        let EventKind::CheckpointMade {
+            snapshot,
+            item,
+            counters,
+        } = &event.what
+        else {
+            return;
         };
-        self.say(event.job, at, severity, host, text);
-    }
-
-    /// Ends the running attempt as one that goes on in another (S-03), or for good if that happened too often.
-    pub(super) fn interrupt_attempt(
-        &mut self,
-        job: JobId,
-        counters: Option<Counters>,
-        reason: String,
-        at: Timestamp,
-    ) {
-        if self
-            .jobs
-            .get(&job)
-            .is_some_and(|job| job.state == JobState::Stopping)
-        {
-            let text = "the attempt ended: canceled; the job does not go on in another".to_owned();
-            self.say(job, at, Severity::Info, "primary", text);
-            let end = end_of(StatusCode::CANCELED, "", counters.unwrap_or_default(), None);
-            return self.close_attempt(job, end, at);
-        }
-        let before = self
-            .histories_of(job)
-            .filter(|(_, history)| history.status.goes_on())
-            .count();
-        let end = if before + 1 < MAX_INTERRUPTIONS {
-            End {
-                status: CompletionStatus::FailedOver,
-                code: StatusCode::FAILED_OVER,
-                error: Some(JobError {
-                    code: StatusCode::FAILED_OVER,
-                    text: reason,
-                }),
-                counters: counters.unwrap_or_default(),
-                stopped: None,
-            }
-        } else {
-            let text = format!("given up after {MAX_INTERRUPTIONS} interrupted attempts; the last: {reason}");
-            self.say(job, at, Severity::Error, "primary", text.clone());
-            end_of(
-                StatusCode::CONNECTION_BROKEN,
-                &text,
-                counters.unwrap_or_default(),
-                None,
-            )
-        };
-        self.close_attempt(job, end, at);
-    }
-
-    /// Writes the one history of the running attempt (S-12) and moves the job on.
-    fn close_attempt(&mut self, id: JobId, end: End, at: Timestamp) {
-        let event = if end.status.goes_on() {
-            JobEvent::AttemptMovedOn
-        } else {
-            JobEvent::AttemptEnded
-        };
-        let closed = self.change_job(id, |job| {
-            let next = job.state.next(event).ok()?;
-            let running = job.running.take()?;
-            // What the item in progress was in this attempt, and what it is for the job from now on.
-            let cut_short = if end.status == CompletionStatus::Failed && end.stopped.is_none() {
-                ItemOutcome::Failed
-            } else {
-                ItemOutcome::Stopped
-            };
-            let unfinished = match next {
-                JobState::Done => cut_short,
-                _ => ItemOutcome::NotStarted,
-            };
-            job.state = next;
-            if next == JobState::Done {
-                job.status = Some((end.status, end.code));
-                job.ended_at = Some(at);
-            }
-            let items = job.items.iter().zip(running.items).map(|(row, run)| HistoryItem {
-                path: row.path.clone(),
-                outcome: match row.outcome {
-                    ItemOutcome::InProgress => cut_short,
-                    outcome => outcome,
-                },
-                restore_point: row.restore_point,
-                started_at: run.started_at,
-                ended_at: run.ended_at,
-                counters: run.counters,
-                error: run.error,
+        let is_kept = self.splits_jobs();
+        if let Some(running) = self.running_mut(event.job) {
+            running.checkpoint = Some(Checkpoint {
+                snapshot: *snapshot,
+                at,
+                counters: is_kept.then_some(*counters),
             });
-            let history = History {
-                media_agent: Some(running.media_agent),
-                client: job.client.clone(),
-                status: end.status,
-                code: end.code,
-                stopped: end.stopped,
-                error: end.error,
-                started_at: Some(running.started_at),
-                ended_at: at,
-                counters: end.counters,
-                items: items.collect(),
-                exceptions: running.exceptions,
-            };
-            let in_progress = |row: &&mut ItemRow| row.outcome == ItemOutcome::InProgress;
-            for row in job.items.iter_mut().filter(in_progress) {
-                row.outcome = unfinished;
-            }
-            Some((running.attempt, history))
-        });
-        if let Some((attempt, history)) = closed.flatten() {
-            self.add_history(id, attempt, history);
         }
+        if is_kept && let Some(row) = self.items.get_mut(&(event.job, *item)) {
+            row.checkpoint = Some(ItemCheckpoint {
+                snapshot: *snapshot,
+                by: event.attempt,
+                counters: *counters,
+            });
+        }
+        self.touch_job(event.job);
     }
 
-    fn add_history(&mut self, job: JobId, attempt: Attempt, history: History) {
-        self.histories.insert((job, attempt), history);
-    }
-}
-
-/// The status a code stands for (S-01, S-02, S-05, S-06, S-07).
-fn end_of(code: StatusCode, text: &str, counters: Counters, stopped: Option<Stopped>) -> End {
-    let status = match code {
-        StatusCode::SUCCESSFUL => CompletionStatus::Successful,
-        StatusCode::EXCEPTIONS => CompletionStatus::CompletedWithExceptions,
-        StatusCode::CANCELED => CompletionStatus::Canceled,
-        StatusCode::CANCELED_TIMED_OUT => CompletionStatus::CanceledTimedOut,
-        _ => CompletionStatus::Failed,
-    };
-    let error = (status == CompletionStatus::Failed).then(|| JobError {
-        code,
-        text: if text.is_empty() {
-            code.text().to_owned()
-        } else {
-            text.to_owned()
-        },
-    });
-    End {
-        status,
-        code,
-        error,
-        counters,
-        stopped,
+    fn add_exceptions(&mut self, job: JobId, item: ItemNumber, found: &[Exception]) {
+        let item = self.keeps_exceptions().then_some(item);
+        self.touch_job(job);
+        let Some(running) = self.running_mut(job) else {
+            return;
+        };
+        let (attempt, kept) = (running.attempt, running.exceptions);
+        let room = MAX_EXCEPTIONS.saturating_sub(kept as usize);
+        let found = &found[..found.len().min(room)];
+        running.exceptions += u32::try_from(found.len()).unwrap_or_default();
+        for (number, exception) in (kept..).zip(found.iter().cloned()) {
+            let exception = Exception { item, ..exception };
+            self.exceptions.insert((job, attempt, number), exception);
+        }
     }
 }

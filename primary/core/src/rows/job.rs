@@ -1,13 +1,12 @@
-//! Jobs and their running attempt.
+//! Jobs. Their items and open attempts have rows of their own.
 
 use outlast_proto::words::{
-    AgentName, Attempt, AttemptId, CompletionStatus, Counters, Exception, ItemOutcome, JobId, JobKey,
-    JobKind, JobNonce, JobState, PolicyName, PoolName, SnapshotId, StatusCode, StorageUnitName, Timestamp,
+    AgentName, Attempt, AttemptId, CompletionStatus, JobId, JobKey, JobKind, JobNonce, JobState, PolicyName,
+    PoolName, StatusCode, StorageUnitName, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::entry::{Asker, RestoreRequest};
-use crate::event::JobError;
 
 /// What a job is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,57 +23,6 @@ pub enum JobTask {
         /// Where the restore point lies.
         storage_unit: StorageUnitName,
     },
-}
-
-/// An item of a job, over all its attempts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ItemRow {
-    /// As in the policy.
-    pub path: String,
-    /// What became of it.
-    pub outcome: ItemOutcome,
-    /// What it left.
-    pub restore_point: Option<SnapshotId>,
-}
-
-/// What the running attempt has made of an item so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunningItem {
-    /// When this attempt began it.
-    pub started_at: Option<Timestamp>,
-    /// When this attempt ended it.
-    pub ended_at: Option<Timestamp>,
-    /// Its numbers, once ended.
-    pub counters: Counters,
-    /// Why it failed.
-    pub error: Option<JobError>,
-}
-
-/// The attempt under way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Running {
-    /// Its number.
-    pub attempt: Attempt,
-    /// On which media agent.
-    pub media_agent: AgentName,
-    /// When it was dispatched.
-    pub started_at: Timestamp,
-    /// Whether it may go on without a primary, as its ticket says.
-    #[serde(default)]
-    pub resilient: bool,
-    /// The version of the primary that dispatched it; empty: it had not said.
-    #[serde(default)]
-    pub primary_version: String,
-    /// Whether the client has it on disk (F-04a).
-    pub client_admitted: bool,
-    /// Whether the media agent has admitted it.
-    pub marked: bool,
-    /// One for each item of the job.
-    pub items: Vec<RunningItem>,
-    /// Those kept by name.
-    pub exceptions: Vec<Exception>,
-    /// Last checkpoint.
-    pub checkpoint: Option<(SnapshotId, Timestamp)>,
 }
 
 /// One run of a policy on a client, or one restore.
@@ -110,14 +58,12 @@ pub struct Job {
     pub version: u64,
     /// How it ended.
     pub status: Option<(CompletionStatus, StatusCode)>,
-    /// Its items, in order.
-    pub items: Vec<ItemRow>,
     /// The number of the last attempt.
     pub last_attempt: Attempt,
     /// Whether the last attempt is resilient, once that is decided.
     pub resilient: Option<bool>,
-    /// The attempt under way.
-    pub running: Option<Running>,
+    /// The attempt under way, if there is one; superseded ones may be open beside it.
+    pub running: Option<Attempt>,
     /// How many lines of details there are.
     pub details: u32,
     /// Who submitted it; none: not known. From cluster version [`crate::apply::JOBS_SAY_BY_WHOM`] on.
@@ -147,12 +93,6 @@ impl Job {
     /// Which attempt runs.
     #[must_use]
     pub fn running_id(&self) -> Option<AttemptId> {
-        Some(self.key().attempt(self.running.as_ref()?.attempt))
-    }
-
-    /// The running attempt, if it has this number.
-    #[must_use]
-    pub fn running_attempt(&self, attempt: Attempt) -> Option<&Running> {
-        self.running.as_ref().filter(|running| running.attempt == attempt)
+        Some(self.key().attempt(self.running?))
     }
 }

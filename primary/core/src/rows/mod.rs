@@ -2,7 +2,9 @@
 
 mod agent;
 mod alarm;
+mod attempt;
 mod cluster;
+mod item;
 mod job;
 mod member;
 mod policy;
@@ -10,8 +12,10 @@ mod record;
 
 pub use agent::{Agent, JournalCursor, MediaRole, Pool, StorageUnit};
 pub use alarm::{Alarm, Mark, Recollection, Reign};
+pub use attempt::{Checkpoint, Fence, OpenAttempt, Phase, Superseded};
 pub use cluster::{Cluster, Settings};
-pub use job::{ItemRow, Job, JobTask, Running, RunningItem};
+pub use item::{ItemCheckpoint, ItemRow, Made};
+pub use job::{Job, JobTask};
 pub use member::{Member, MemberFacts};
 pub use policy::PolicyRow;
 pub use record::{Detail, History, HistoryItem, RestorePoint};

@@ -18,7 +18,7 @@ pub fn order_message(
 ) -> Option<primary_message::Body> {
     let (Order::Admit { job, .. } | Order::Start { job, .. } | Order::Cancel { job, .. }) = order;
     let job = state.job(*job)?;
-    let running = job.running.as_ref()?;
+    let running = state.running_of(job)?;
     let ticket = Some(sign(&ticket(state, job, running)?)?);
     Some(match order {
         Order::Cancel { attempt, .. } => primary_message::Body::Stop(StopAttempt {

@@ -5,7 +5,7 @@
 use outlast_proto::v1::{self, Policy, RestoreOrder, Ticket, TicketItem};
 use outlast_proto::words::{ItemOutcome, JobKind, Seconds, SnapshotId, TreeId};
 
-use crate::rows::{Job, JobTask, RestorePoint, Running};
+use crate::rows::{Job, JobTask, OpenAttempt, RestorePoint};
 use crate::state::ClusterState;
 
 /// How long a ticket may be shown for the first time.
@@ -13,12 +13,12 @@ const GOOD_FOR: Seconds = Seconds(24 * 3600);
 
 /// The ticket of a job's running attempt.
 #[must_use]
-pub fn ticket(state: &ClusterState, job: &Job, running: &Running) -> Option<Ticket> {
+pub fn ticket(state: &ClusterState, job: &Job, running: &OpenAttempt) -> Option<Ticket> {
     let cluster = state.cluster()?;
     let media = state.agent(&running.media_agent)?.media.as_ref()?;
     let unit = &media.storage_unit;
     let full = matches!(job.task, JobTask::Backup { full: true });
-    let items = job.items.iter().map(|item| {
+    let items = state.items_of(job.id).map(|(_, item)| {
         let parent = state
             .parent_of(&job.client, &job.policy, &item.path, unit)
             .filter(|_| !full && job.kind() == JobKind::Backup);

@@ -193,16 +193,7 @@ fn an_admission_of_another_attempt_is_refused() {
     world.dispatch();
     let reply = world.admit(job, Attempt(2));
     assert!(matches!(reply, outlast_core::Reply::Refused(_)));
-    assert!(
-        !world
-            .state
-            .job(job)
-            .unwrap()
-            .running
-            .as_ref()
-            .unwrap()
-            .client_admitted
-    );
+    assert!(!world.open(job).client_admitted);
 }
 
 fn cancel_of(job: JobId) -> Command {

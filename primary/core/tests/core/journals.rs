@@ -149,7 +149,7 @@ fn t90_r05_times_are_those_of_the_witness_also_when_the_primary_hears_late() {
         let mut world = World::new();
         let (job, attempt, media) = world.running_job();
         let nonce = world.nonce(job);
-        let begun = world.state.job(job).unwrap().running.as_ref().unwrap().started_at;
+        let begun = world.open(job).started_at;
         // What the details said last: of an event that was stamped one second after the dispatch.
         let event = |sequence, after, what| JournalEvent {
             sequence,

@@ -6,6 +6,7 @@ mod dispatching;
 mod exceptions;
 mod identity;
 mod journals;
+mod migration;
 mod persistence;
 mod random_walk;
 mod resilience;

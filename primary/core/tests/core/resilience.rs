@@ -1,6 +1,6 @@
 //! what members say of themselves, and what it means for attempts.
 
-use outlast_core::rows::{MemberFacts, Running};
+use outlast_core::rows::{MemberFacts, OpenAttempt};
 use outlast_core::{Command, EventKind, Refusal, Reply};
 use outlast_proto::words::{AgentName, Attempt, CompletionStatus, JobId, StartId, StatusCode, Timestamp};
 
@@ -38,8 +38,8 @@ fn lines(world: &World, job: JobId) -> Vec<String> {
         .collect()
 }
 
-fn running(world: &World, job: JobId) -> &Running {
-    world.state.job(job).unwrap().running.as_ref().unwrap()
+fn running(world: &World, job: JobId) -> &OpenAttempt {
+    world.open(job)
 }
 
 #[test]

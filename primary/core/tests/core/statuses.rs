@@ -102,7 +102,7 @@ fn s01_s02_s05_s06_s07_an_end_gives_one_status() {
         assert_eq!(history.error.is_some(), row.has_error, "{}", row.name);
         assert_eq!(state.restore_points().count(), row.restore_points, "{}", row.name);
         assert_eq!(state.histories_of(job).count(), 1, "{}", row.name);
-        let outcomes: Vec<_> = done.items.iter().map(|item| item.outcome).collect();
+        let outcomes: Vec<_> = state.items_of(job).map(|(_, item)| item.outcome).collect();
         assert_eq!(outcomes, row.outcomes, "{}", row.name);
     }
 }
@@ -122,7 +122,7 @@ fn s12_an_item_in_progress_is_not_left_in_progress() {
             EventKind::ItemStarted { item: ItemNumber(0) },
         );
         world.event(&media, job, attempt, ended(code));
-        assert_eq!(world.state.job(job).unwrap().items[0].outcome, expected, "{code}");
+        assert_eq!(world.item(job, 0).outcome, expected, "{code}");
     }
 }
 
@@ -148,8 +148,8 @@ fn t90_x05_an_interrupted_attempt_tells_which_items_it_had_begun() {
     let history = world.state.history(job, attempt).unwrap();
     let outcomes: Vec<_> = history.items.iter().map(|item| item.outcome).collect();
     assert_eq!(outcomes, [ItemOutcome::Stopped, ItemOutcome::NotStarted]);
-    let items = &world.state.job(job).unwrap().items;
-    assert!(items.iter().all(|item| item.outcome == ItemOutcome::NotStarted));
+    let mut items = world.state.items_of(job);
+    assert!(items.all(|(_, item)| item.outcome == ItemOutcome::NotStarted));
 }
 
 #[test]
@@ -260,10 +260,7 @@ fn f04_a_second_restore_point_of_an_item_is_refused() {
     world.event(&media, job, first, second);
     let points: Vec<_> = world.state.restore_points().map(|(id, _)| *id).collect();
     assert_eq!(points, [snapshot(job, ItemNumber(0), 0)]);
-    assert_eq!(
-        world.state.job(job).unwrap().items[0].restore_point,
-        Some(points[0])
-    );
+    assert_eq!(world.item(job, 0).restore_point, Some(points[0]));
 }
 
 #[test]
@@ -276,12 +273,11 @@ fn f04_a_superseded_attempt_changes_nothing() {
     };
     world.event(&media, job, first, interrupted);
     world.dispatch();
-    let before = world.state.job(job).unwrap().clone();
+    let before = (world.open(job).clone(), world.item(job, 0).clone());
     for what in [item_ended(job, ItemNumber(0), ItemOutcome::Done), marked()] {
         world.event(&media, job, first, what);
     }
-    let after = world.state.job(job).unwrap();
-    assert_eq!((&before.items, &before.running), (&after.items, &after.running));
+    assert_eq!(before, (world.open(job).clone(), world.item(job, 0).clone()));
     assert_eq!(world.state.restore_points().count(), 0);
 }
 
@@ -311,7 +307,7 @@ fn e05_a_job_that_takes_its_media_agents_down_is_given_up() {
 fn events_that_make_no_sense_change_nothing() {
     let mut world = World::new();
     let (job, attempt, media) = world.running_job();
-    let before = world.state.job(job).unwrap().items.clone();
+    let before: Vec<_> = world.state.items_of(job).map(|(_, item)| item.clone()).collect();
     let nonsense = [
         (job, attempt, EventKind::ItemStarted { item: ItemNumber(77) }),
         (job, attempt, item_ended(job, ItemNumber(77), ItemOutcome::Done)),
@@ -326,7 +322,7 @@ fn events_that_make_no_sense_change_nothing() {
     for (job, attempt, what) in nonsense {
         world.event(&media, job, attempt, what);
     }
-    assert_eq!(world.state.job(job).unwrap().items, before);
+    assert!(world.state.items_of(job).map(|(_, item)| item).eq(&before));
     assert_eq!(world.state.histories().count(), 0);
 }
 
@@ -342,10 +338,7 @@ fn r02_the_mark_decides_and_the_details_say_so() {
             "not before the media agent's record"
         );
         let (attempt, media) = world.running(job);
-        assert!(
-            world.state.job(job).unwrap().running.as_ref().unwrap().resilient,
-            "the ticket says so"
-        );
+        assert!(world.open(job).resilient, "the ticket says so");
         let start = outlast_proto::words::StartId("start".into());
         world.event(
             &media,

@@ -210,7 +210,7 @@ fn t90_b09_no_clock_of_an_agent_sets_restore_points_in_another_order() {
         let (mut committed, mut parents) = (Vec::new(), Vec::new());
         for off in offs {
             let (job, attempt, media) = world.running_job();
-            let begun = world.state.job(job).unwrap().running.as_ref().unwrap().started_at;
+            let begun = world.open(job).started_at;
             let unit = (world.state.agent(&media).unwrap().media.as_ref().unwrap())
                 .storage_unit
                 .clone();

@@ -3,6 +3,7 @@
 use outlast_core::dispatch::{Presence, plan};
 use outlast_core::entry::MediaHello;
 use outlast_core::invariants::violations;
+use outlast_core::rows::{ItemRow, OpenAttempt};
 use outlast_core::{AgentHello, ClusterState, Command, Entry, EventKind, JournalEvent, Reply};
 use outlast_proto::words::{
     AgentKind, AgentName, Attempt, Counters, ItemNumber, ItemOutcome, JobId, JobNonce, JournalId, Policy,
@@ -177,8 +178,17 @@ impl World {
     }
 
     pub(crate) fn running(&self, job: JobId) -> (Attempt, AgentName) {
-        let running = self.state.job(job).unwrap().running.as_ref().unwrap();
+        let running = self.open(job);
         (running.attempt, running.media_agent.clone())
+    }
+
+    /// The attempt under way.
+    pub(crate) fn open(&self, job: JobId) -> &OpenAttempt {
+        self.state.running_of(self.state.job(job).unwrap()).unwrap()
+    }
+
+    pub(crate) fn item(&self, job: JobId, number: u32) -> &ItemRow {
+        self.state.item(job, ItemNumber(number)).unwrap()
     }
 
     pub(crate) fn admit(&mut self, job: JobId, attempt: Attempt) -> Reply {

@@ -1,0 +1,91 @@
+//! Attempts that have no history yet, and what is still to be done about ended ones.
+
+use outlast_proto::words::{AgentName, Attempt, Counters, JobNonce, SnapshotId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::event::JobError;
+
+/// An attempt without a history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenAttempt {
+    /// Its number.
+    pub attempt: Attempt,
+    /// On which media agent.
+    pub media_agent: AgentName,
+    /// When it was dispatched.
+    pub started_at: Timestamp,
+    /// Whether it may go on without a primary, as its ticket says.
+    pub resilient: bool,
+    /// The version of the primary that dispatched it; empty: it had not said.
+    pub primary_version: String,
+    /// Whether the client has it on disk (F-04a).
+    pub client_admitted: bool,
+    /// Whether the media agent has admitted it.
+    pub marked: bool,
+    /// Last checkpoint.
+    pub checkpoint: Option<Checkpoint>,
+    /// How many exceptions are kept by name, each in a row of its own.
+    pub exceptions: u32,
+    /// Whether it runs.
+    pub phase: Phase,
+}
+
+/// A checkpoint, and the attempt's numbers when it was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Its partial snapshot.
+    pub snapshot: SnapshotId,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// None: not kept before cluster version 8.
+    pub counters: Option<Counters>,
+}
+
+/// Where an attempt without a history is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Its events count.
+    Running,
+    /// Nothing that it reports counts any more; what it left in the storage unit is still to be surveyed (F-14).
+    Superseded(Superseded),
+    /// It has no process; whether it is resumed is to be decided (T-10a).
+    Suspended,
+}
+
+/// Why an attempt was superseded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Superseded {
+    /// When.
+    pub at: Timestamp,
+    /// What for; its history says so.
+    pub why: JobError,
+    /// Its last known numbers; none: not known.
+    pub counters: Option<Counters>,
+}
+
+impl OpenAttempt {
+    /// Whether its events count.
+    #[must_use]
+    pub const fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running)
+    }
+
+    /// Why it was superseded, if it was.
+    #[must_use]
+    pub const fn superseded(&self) -> Option<&Superseded> {
+        match &self.phase {
+            Phase::Superseded(superseded) => Some(superseded),
+            Phase::Running | Phase::Suspended => None,
+        }
+    }
+}
+
+/// What a media agent has still to be told: nothing of this job up to this attempt has a right any more (F-04). The row goes when the agent has
+/// acknowledged it. Its key is agent and job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fence {
+    /// Of which job, whatever becomes of its number (S-12b).
+    pub nonce: JobNonce,
+    /// This attempt and lower ones.
+    pub through: Attempt,
+}
