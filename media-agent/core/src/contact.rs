@@ -1,12 +1,6 @@
-//! how long an attempt that is not resilient, or not marked yet, still does without a primary.
+//! what an attempt ends with that is not resilient, or not marked yet, and has no primary. When, `attempt` says.
 
 use std::time::Duration;
-
-/// What is left of the grace, with the contact lost at `lost_at` (monotonic; none: there is contact, and nothing runs out).
-#[must_use]
-pub fn left(lost_at: Option<Duration>, grace: Duration, now: Duration) -> Option<Duration> {
-    lost_at.map(|at| (at + grace).saturating_sub(now))
-}
 
 /// The fault of an attempt that has no mark when its grace is over; `may_get_mark`: it was dispatched as resilient.
 #[must_use]

@@ -2,9 +2,10 @@
 //!
 //! [`Ledger`] is the journal without its disk, [`Known`] what its records say of attempts, [`Fold`] what
 //! is left out of one that grows too large; [`Roster`] says which attempt may
-//! run, [`Ending`] how one ends, [`survey`] what the storage unit's word makes of one that was left open, [`session`] how the
+//! run, [`attempt`] in which order one lives, [`Ending`] how one ends, [`survey`] what the storage unit's word makes of one that was left open, [`session`] how the
 //! journal goes to a leader. Called by `outlast-media-agent`, which does what is decided here, and by the simulation.
 
+pub mod attempt;
 pub mod contact;
 mod ending;
 mod fault;

@@ -1,53 +1,53 @@
-//! How an attempt is told to end. The first reason wins.
+//! How an attempt is told to end. What counts of it, the core's `Told` says.
 //!
-//! Held by the desk, the attempt's task and its engine.
-
-use std::sync::atomic::{AtomicBool, Ordering};
+//! Held by the manager, the attempt's task, its stream and its engine.
 
 use outlast_media_core::Halt;
+use outlast_media_core::attempt::Told;
 use tokio::sync::watch;
 
 #[derive(Debug)]
 pub(crate) struct Control {
-    halt: watch::Sender<Option<Halt>>,
-    graceful: AtomicBool,
+    told: watch::Sender<Told>,
 }
 
 impl Control {
     pub(crate) fn new() -> Self {
         Self {
-            halt: watch::Sender::new(None),
-            graceful: AtomicBool::new(false),
+            told: watch::Sender::new(Told::default()),
         }
     }
 
     /// Ends the attempt for this reason, unless it has one already.
     pub(crate) fn halt(&self, why: Halt) {
-        self.halt.send_if_modified(|halt| {
-            let first = halt.is_none();
-            if first {
-                *halt = Some(why);
-            }
-            first
-        });
+        self.told.send_if_modified(|told| told.halt(why));
     }
 
     pub(crate) fn halted(&self) -> Option<Halt> {
-        self.halt.borrow().clone()
+        self.told.borrow().halted().cloned()
     }
 
     /// Returns when there is a reason.
     pub(crate) async fn wait(&self) {
         // The sender is ours, so it cannot be gone.
-        let _ = self.halt.subscribe().wait_for(Option::is_some).await;
+        let _ = self
+            .told
+            .subscribe()
+            .wait_for(|told| told.halted().is_some())
+            .await;
     }
 
     /// No further item is begun.
     pub(crate) fn stop_gracefully(&self) {
-        self.graceful.store(true, Ordering::Relaxed);
+        self.told.send_modify(Told::stop_gracefully);
     }
 
     pub(crate) fn is_stopping_gracefully(&self) -> bool {
-        self.graceful.load(Ordering::Relaxed)
+        self.told.borrow().is_stopping_gracefully()
+    }
+
+    /// For who follows what is told.
+    pub(super) fn subscribe(&self) -> watch::Receiver<Told> {
+        self.told.subscribe()
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::conduct::{self, Assignment};
 use super::control::Control;
-use super::ending::{LastEvents, journal_end, remove_checkpoints};
+use super::ending::{journal_end, remove_checkpoints};
 use super::entrance::Entrance;
 use super::link::AnyLink;
 use super::progress::Progress;
@@ -305,12 +305,12 @@ impl Owner {
     }
 
     /// Halts attempts that have no right any more; what begins when each has ended.
-    fn halt_fenced(&self, ids: &[AttemptId]) -> Vec<Shutdown> {
-        let entries = ids.iter().filter_map(|id| self.entries.get(id));
+    fn halt_fenced(&self, ids: &[AttemptId]) -> Vec<(AttemptId, Shutdown)> {
+        let entries = ids.iter().filter_map(|id| self.entries.get_key_value(id));
         entries
-            .map(|entry| {
+            .map(|(id, entry)| {
                 entry.control.halt(Halt::Fenced);
-                entry.ended.clone()
+                (*id, entry.ended.clone())
             })
             .collect()
     }
@@ -361,8 +361,8 @@ impl Owner {
             }
         }
         self.context.tasks.spawn(format!("fence of {id}"), async move {
-            for entry in ended {
-                entry.begun().await;
+            for (_, ended) in ended {
+                ended.begun().await;
             }
             let _ = reply.send(());
         });
@@ -389,14 +389,8 @@ impl Owner {
         let (context, over) = (self.context.clone(), self.over.clone());
         self.context.tasks.spawn(format!("end of {id}"), async move {
             let _over = OnDrop(over, id);
-            let last = LastEvents {
-                id,
-                ending: &ending,
-                counters: Default::default(),
-                unwritten: Vec::new(),
-                progress: None,
-            };
-            journal_end(&context, last).await;
+            let last = ending.event(&Default::default()).into_iter().collect();
+            journal_end(&context, id, last, None).await;
         });
     }
 

@@ -1,4 +1,5 @@
-//! The one end of an attempt is journalled (S-12), and before it goes what was kept for another. What it is, the core says.
+//! The one end of an attempt is journalled (S-12), and before it goes what was kept for another. What it is, and what comes before what,
+//! the core says.
 //!
 //! Used by `conduct`, `desk` and `survey`.
 
@@ -6,7 +7,7 @@ use std::sync::Arc;
 
 use outlast_media_core::{AttemptId, Ending};
 use outlast_proto::v1::journal_event::What;
-use outlast_proto::words::{Counters, StatusCode};
+use outlast_proto::words::StatusCode;
 use outlast_repository::{Repository, RepositoryError};
 
 use super::progress::Progress;
@@ -74,30 +75,19 @@ pub(super) async fn remember_damage(id: AttemptId, repository: Repository) {
     }
 }
 
-/// The end of an attempt.
-pub(super) struct LastEvents<'a> {
-    pub(super) id: AttemptId,
-    pub(super) ending: &'a Ending,
-    pub(super) counters: Counters,
-    /// What happened before and found no room; it is journalled in one piece with the end.
-    pub(super) unwritten: Vec<What>,
-    /// Where it is said that it waits for room, if somebody looks.
-    pub(super) progress: Option<&'a Progress>,
-}
-
-/// Journals the end. While the journal's disk is full it tries on: an attempt without an end would be run again.
-/// Whether it is durable; if not, the attempt stays open and is surveyed at the next start.
-pub(super) async fn journal_end(context: &Context, last: LastEvents<'_>) -> bool {
-    let id = last.id;
-    let Some(what) = last.ending.event(&last.counters) else {
+/// Journals the last events of an attempt, in one piece. While the journal's disk is full it tries on, and says so in `progress`, if
+/// somebody looks: an attempt without an end would be run again. Whether it is durable; if not, the attempt stays open and is surveyed
+/// at the next start.
+pub(super) async fn journal_end(
+    context: &Context,
+    id: AttemptId,
+    events: Vec<What>,
+    progress: Option<&Progress>,
+) -> bool {
+    if events.is_empty() {
         return true;
-    };
-    let records: Vec<NewRecord> = last
-        .unwritten
-        .into_iter()
-        .chain([what])
-        .map(|what| context.event(id, what))
-        .collect();
+    }
+    let records: Vec<NewRecord> = events.into_iter().map(|what| context.event(id, what)).collect();
     let mut pauses = Pauses::new();
     loop {
         match context.journal.append(records.clone()).await {
@@ -106,7 +96,7 @@ pub(super) async fn journal_end(context: &Context, last: LastEvents<'_>) -> bool
                 if pauses.is_first() {
                     tracing::error!(attempt = %id, %error, "the end of an attempt cannot be journalled; trying on");
                 }
-                if let Some(progress) = last.progress {
+                if let Some(progress) = progress {
                     progress.waits(waits_for_room("the end of the attempt", &error));
                 }
                 tokio::select! {

@@ -1,6 +1,7 @@
 //! The attempts that run here: who may start, who is told to end, how each comes to its one end.
 //!
-//! `desk` is the owner of the list; `conduct` is the life of one attempt, `preparing` what it needs before it begins; `link` one stream with its client, `line`
+//! `desk` is the owner of the list; `conduct` does what the core's machine says of one attempt, `preparing` gets what it needs before it begins,
+//! `working` is its mark and its work; `link` one stream with its client, `line`
 //! the conversation over one stream after another, `entrance` where they come in; `wire` what the blocking engines (`backup`, `restore`) see of it; `control` how an attempt is told to end; `progress` what
 //! it has done so far; `record` journals what happens, `ending` the last events. `survey` settles what an earlier process left open.
 
@@ -16,6 +17,7 @@ mod progress;
 mod record;
 mod survey;
 mod wire;
+mod working;
 
 pub(crate) use control::Control;
 pub(crate) use desk::Desk;

@@ -1,64 +1,22 @@
-//! What an attempt needs of the storage unit before it begins. While somebody else has the repository for himself, as a prune or a
-//! check has, the attempt waits, and says for whom.
+//! What an attempt needs of the storage unit before it begins. How long it waits while somebody else has the repository for himself, as
+//! a prune or a check has, is the machine's to say.
 //!
 //! Used by `conduct`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use outlast_media_core::contact::lost;
-use outlast_media_core::{End, Halt};
-use outlast_proto::v1::Stopped;
 use outlast_proto::words::StatusCode;
-use outlast_repository::{Repository, RepositoryError};
-use tokio::time::Instant;
+use outlast_repository::RepositoryError;
 
-use super::conduct::Assignment;
+use super::conduct::Outcome;
+use crate::context::Context;
 use crate::fault::Fault;
-use crate::storage::AttemptLock;
 use crate::tickets::Work;
 
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// What it needs, or why there is nothing more to be waited for.
-pub(super) async fn prepare(assignment: &Assignment) -> Result<(Repository, AttemptLock), End> {
-    let context = &assignment.context;
-    let until = Instant::now() + context.timing.lock_wait;
-    let mut pause = FIRST_PAUSE;
-    let mut waits_for = None;
-    loop {
-        let error = match once(assignment).await? {
-            Ok(prepared) => {
-                if waits_for.is_some() {
-                    assignment.progress.goes_on();
-                    tracing::info!(attempt = %assignment.ticket.id, "the lock that was waited for is gone");
-                }
-                return Ok(prepared);
-            }
-            Err(error) => error,
-        };
-        let by = match &error {
-            RepositoryError::Locked { by, .. } if Instant::now() < until => by.to_string(),
-            _ => return Err(crate::fault::unavailable(&context.unit.name, &error).into()),
-        };
-        // Who holds a lock long writes it anew every few minutes, under another name.
-        if waits_for.as_ref() != Some(&by) {
-            tracing::info!(attempt = %assignment.ticket.id, by, "an attempt waits for the lock of somebody else");
-            let unit = &context.unit.name;
-            assignment
-                .progress
-                .waits(format!("storage unit \"{unit}\" is locked: there is {by}"));
-            waits_for = Some(by);
-        }
-        wait(assignment, pause).await?;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-async fn once(assignment: &Assignment) -> Result<Result<(Repository, AttemptLock), RepositoryError>, End> {
-    let unit = Arc::clone(&assignment.context.unit);
-    let reads_only = matches!(assignment.ticket.work, Work::Restore { .. });
+/// Tries once to get what it needs.
+pub(super) async fn prepare(context: &Context, work: &Work) -> Outcome {
+    let unit = Arc::clone(&context.unit);
+    let reads_only = matches!(work, Work::Restore { .. });
     let prepared = tokio::task::spawn_blocking(move || {
         unit.tidy();
         if reads_only {
@@ -68,26 +26,20 @@ async fn once(assignment: &Assignment) -> Result<Result<(Repository, AttemptLock
         repository.look_for_packs()?;
         Ok((repository, lock))
     });
-    prepared.await.map_err(|error| {
-        let code = StatusCode::STORAGE_UNIT_NOT_AVAILABLE;
-        Fault::new(code, error.to_string()).into()
-    })
-}
-
-/// For a while, unless the attempt is to end.
-async fn wait(assignment: &Assignment, pause: Duration) -> Result<(), End> {
-    let context = &assignment.context;
-    let lost_contact = crate::contact::lost_too_long(context.contact.clone(), Arc::clone(&context.clock));
-    tokio::select! {
-        biased;
-        () = assignment.control.wait() => return Err(End::Halted),
-        grace = lost_contact => return Err(End::Fault(lost(grace, assignment.ticket.resilient))),
-        () = tokio::time::sleep(pause) => {}
+    let error = match prepared.await {
+        Ok(Ok(held)) => return Outcome::Prepared(held),
+        Ok(Err(error)) => error,
+        Err(error) => {
+            let code = StatusCode::STORAGE_UNIT_NOT_AVAILABLE;
+            return Outcome::NotPrepared(Fault::new(code, error.to_string()));
+        }
+    };
+    let fault = crate::fault::unavailable(&context.unit.name, &error);
+    match error {
+        RepositoryError::Locked { by, .. } => Outcome::Locked {
+            by: by.to_string(),
+            fault,
+        },
+        _ => Outcome::NotPrepared(fault),
     }
-    // No item has begun, and none is to begin.
-    if assignment.control.is_stopping_gracefully() {
-        assignment.control.halt(Halt::Stopped(Stopped::Graceful));
-        return Err(End::Halted);
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Journals what happens to one attempt. While the disk of the journal is full it waits for room, says so, and tries on: an
 //! attempt does not end because of it, and what the storage unit holds already is never left out.
 //!
-//! Only the attempt's end is journalled by `ending`, together with what was left unwritten here. Used by `conduct` and the
+//! Only the attempt's end is journalled by `ending`, together with what was left unwritten here. Used by `working` and the
 //! engines.
 
 use std::sync::Arc;

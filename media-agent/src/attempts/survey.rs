@@ -11,7 +11,7 @@ use outlast_media_core::survey::settle;
 use outlast_proto::v1::{ItemEnded, SignedTicket};
 use outlast_proto::words::{Counters, StatusCode};
 
-use super::ending::{LastEvents, journal_end, log_end, remove_checkpoints};
+use super::ending::{journal_end, log_end, remove_checkpoints};
 use crate::backup::adopt;
 use crate::context::Context;
 use crate::fault::Fault;
@@ -33,14 +33,8 @@ pub(crate) async fn settle_open_attempts(context: Context, open: Vec<OpenAttempt
         };
         tracing::info!(job = %id.job, attempt = %id.attempt, "an attempt of an earlier run is settled");
         log_end(id, &ending);
-        let last = LastEvents {
-            id,
-            ending: &ending,
-            counters,
-            unwritten: Vec::new(),
-            progress: None,
-        };
-        journal_end(&context, last).await;
+        let last = ending.event(&counters).into_iter().collect();
+        journal_end(&context, id, last, None).await;
     }
 }
 

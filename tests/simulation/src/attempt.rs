@@ -1,36 +1,40 @@
-//! The steps of one attempt at its media agent, in the order of the product's `conduct` and its backup engine: prepare, wait for the
-//! client, mark, take over what earlier attempts finished, item by item pack, index, snapshot, journal; then the one end. A kill can
-//! come between any two.
+//! One attempt at its media agent: the machines of `outlast-media-core` over this world's disks. A kill can come between any two steps.
+//!
+//! `life` does what the attempt's machine says; here is the work, in the order of the product's backup engine: take over what earlier
+//! attempts finished, then item by item pack, index, snapshot, journal.
 
-use outlast_media_core::{AttemptId, Done, End, Ending, Fault, Greeting, Halt, NewRecord, Tally};
+use std::time::Duration;
+
+use outlast_media_core::attempt::{Attempt, Event, Terms, Worked};
+use outlast_media_core::{AttemptId, Done, End, Greeting, Tally};
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{self, backup_down, backup_up};
-use outlast_proto::words::{Counters, SnapshotId, StatusCode};
+use outlast_proto::words::{Counters, SnapshotId};
 
 use crate::journal::Then;
 use crate::line::Line;
 use crate::media::{Media, Ticket};
-use crate::net::{ConnId, Cx, MS, Msg, Proc, S, Time, Timer};
+use crate::net::{ConnId, Cx, MS, S, Time, Timer};
 use crate::storage::Snap;
 
 mod checkpoint;
 mod commit;
 mod items;
+mod life;
 mod stream;
 
 use checkpoint::Stage;
 pub(crate) use items::{adopted, found};
+use life::UnderWay;
+pub(crate) use life::{LOCK_WAIT, at};
 
 const RECONNECT_FOR: Time = 300 * S;
 
-/// Where an attempt is.
+/// Where the work of an attempt is.
 #[derive(Clone, Debug)]
 enum Phase {
-    /// Lower attempts of the job are still ending.
-    After,
-    Preparing,
-    Client,
-    Marking,
+    /// It has not begun, or is over.
+    None,
     /// For what earlier attempts finished.
     Looking,
     Adopting {
@@ -72,57 +76,53 @@ enum Phase {
     Committing {
         item: u32,
     },
-    Ending(Ending),
 }
 
 /// An attempt under way.
 pub(crate) struct Run {
     ticket: Ticket,
+    attempt: Attempt,
+    /// What takes time at the moment, of the attempt's life.
+    under_way: Option<UnderWay>,
+    /// For when it was last to be woken.
+    wakes_at: Option<Duration>,
     phase: Phase,
-    halt: Option<Halt>,
-    client_wait: Option<Time>,
-    after: Vec<AttemptId>,
     /// A stream that waits to be taken up; dead if it broke meanwhile.
     entrance: Option<(ConnId, Greeting)>,
+    /// The stream with which the work begins.
+    first: Option<ConnId>,
     pub(crate) line: Line<backup_down::Body, backup_up::Body>,
     has_line: bool,
     tally: Tally,
     done: Vec<u32>,
+    made_checkpoints: bool,
 }
 
 impl Run {
-    pub(crate) fn new(ticket: Ticket, client_wait: Option<Time>, after: Vec<AttemptId>) -> Self {
+    pub(crate) fn new(ticket: Ticket, terms: Terms, lost_at: Option<Duration>) -> Self {
         Self {
             ticket,
-            phase: Phase::After,
-            halt: None,
-            client_wait,
-            after,
+            attempt: Attempt::new(terms, lost_at, life::grace()),
+            under_way: None,
+            wakes_at: None,
+            phase: Phase::None,
             entrance: None,
+            first: None,
             line: Line::new(),
             has_line: false,
             tally: Tally::default(),
             done: Vec::new(),
+            made_checkpoints: false,
         }
-    }
-
-    pub(crate) fn waits_for_client(&self) -> bool {
-        matches!(self.phase, Phase::Client) && self.client_wait.is_some()
-    }
-
-    /// It is resilient as soon as its client comes.
-    pub(crate) fn may_get_mark(&self) -> bool {
-        self.waits_for_client() && self.ticket.resilient
     }
 
     /// It goes on although it may not do without a primary.
     pub(crate) fn outstays(&self) -> bool {
-        self.is_marked() && !self.ticket.resilient && self.halt.is_none()
+        self.attempt.works() && !self.ticket.resilient && self.attempt.told().halted().is_none()
     }
 
-    /// Its mark is durable and its end is not decided.
-    pub(crate) fn is_marked(&self) -> bool {
-        self.has_line && !matches!(self.phase, Phase::Marking | Phase::Ending(_))
+    fn is_halted(&self) -> bool {
+        self.attempt.told().halted().is_some()
     }
 }
 
@@ -140,19 +140,7 @@ impl Media {
     pub(crate) fn advance(&mut self, cx: &mut Cx, id: AttemptId) {
         let Some(run) = self.run(id) else { return };
         match run.phase.clone() {
-            Phase::After => {
-                if run.after.is_empty() {
-                    run.phase = Phase::Preparing;
-                    self.step(cx, id, MS, 300 * MS);
-                }
-            }
-            Phase::Preparing => self.wait_for_client(cx, id),
-            Phase::Client | Phase::Receiving { .. } => {}
-            Phase::Marking => {
-                run.phase = Phase::Looking;
-                self.step(cx, id, MS, 50 * MS);
-                self.may_do_without_primary(cx, id);
-            }
+            Phase::None | Phase::Receiving { .. } => {}
             Phase::Looking => self.look(cx, id),
             Phase::Adopting { left, adopted } => self.adopt(cx, id, left, adopted),
             Phase::Starting { item } => self.receive(cx, id, item),
@@ -186,7 +174,6 @@ impl Media {
                 self.pump(cx, id);
                 self.next_item(cx, id);
             }
-            Phase::Ending(ending) => self.end(cx, id, &ending),
         }
     }
 
@@ -197,61 +184,17 @@ impl Media {
         self.step(cx, id, MS, 100 * MS);
     }
 
-    fn wait_for_client(&mut self, cx: &mut Cx, id: AttemptId) {
-        let Some(run) = self.run(id) else { return };
-        run.phase = Phase::Client;
-        if run.entrance.is_some() {
-            return self.mark(cx, id);
-        }
-        if run.halt.is_some() {
-            return self.finish(cx, id, Err(End::Halted));
-        }
-        if let Some(wait) = run.client_wait {
-            cx.timer(self.proc(), wait, Timer::ClientWait(id));
-        }
-        self.may_do_without_primary(cx, id);
+    /// The work begins.
+    fn begin_work(&mut self, cx: &mut Cx, id: AttemptId) {
+        self.go_to(cx, id, Phase::Looking);
     }
 
-    pub(crate) fn client_wait_is_over(&mut self, cx: &mut Cx, id: AttemptId) {
-        if self.run(id).is_some_and(|run| run.waits_for_client()) {
-            let fault = Fault::new(
-                StatusCode::CANNOT_CONNECT_TO_CLIENT,
-                "the client did not open its stream",
-            );
-            self.finish(cx, id, Err(End::Fault(fault)));
-        }
-    }
-
-    /// The client is here.
-    fn mark(&mut self, cx: &mut Cx, id: AttemptId) {
-        let number = cx.fresh();
-        let Some(run) = self.run(id) else { return };
-        let Some((conn, greeting)) = run.entrance.take() else {
-            return;
-        };
-        run.phase = Phase::Marking;
-        run.has_line = true;
-        let marked = What::Marked(v1::AttemptMarked {
-            resilient: run.ticket.resilient,
-            client_start_id: greeting.client_start,
-            ..Default::default()
-        });
-        let admitted = NewRecord::Admitted(run.ticket.signed.clone());
-        // Says for everybody to see whether an event counted twice.
-        let token = What::Detail(v1::DetailSaid {
-            severity: v1::Severity::Info.into(),
-            text: format!("token {number}"),
-        });
-        let records = vec![admitted, self.event(cx, id, marked), self.event(cx, id, token)];
-        self.append(cx, records, Then::Advance(id));
-        self.switch_to(cx, id, conn);
-    }
-
-    /// Ends the attempt for this reason, unless it has one already.
-    pub(crate) fn halt(&mut self, cx: &mut Cx, id: AttemptId, why: Halt) {
-        let Some(run) = self.run(id) else { return };
-        run.halt.get_or_insert(why);
-        if matches!(run.phase, Phase::Client | Phase::Receiving { .. }) {
+    /// What can be left at once is; everything else first comes to its end.
+    fn halt_work(&mut self, cx: &mut Cx, id: AttemptId) {
+        if self
+            .run(id)
+            .is_some_and(|run| matches!(run.phase, Phase::Receiving { .. }))
+        {
             self.finish(cx, id, Err(End::Halted));
         }
     }
@@ -324,7 +267,7 @@ impl Media {
     fn receive(&mut self, cx: &mut Cx, id: AttemptId, item: u32) {
         let Some(run) = self.run(id) else { return };
         run.phase = Phase::Receiving { item, exceptions: 0 };
-        if run.halt.is_some() {
+        if run.is_halted() {
             return self.finish(cx, id, Err(End::Halted));
         }
         run.line.say(backup_down::Body::BeginItem(v1::BeginItem {
@@ -368,55 +311,16 @@ impl Media {
         self.pump(cx, id);
     }
 
+    /// The work is over.
     fn finish(&mut self, cx: &mut Cx, id: AttemptId, outcome: Result<Done, End>) {
         let Some(run) = self.run(id) else { return };
-        let ending = Ending::of(outcome, run.halt.clone());
-        let counters = run.tally.counters;
-        run.phase = Phase::Ending(ending.clone());
-        if let Ending::Ended(_) = ending {
-            cx.unit.remove_checkpoints(id);
-        }
-        match ending.event(&counters) {
-            Some(what) => {
-                let end = self.event(cx, id, what);
-                self.append(cx, vec![end], Then::Advance(id));
-            }
-            None => self.end(cx, id, &ending),
-        }
-    }
-
-    /// The end is durable: the client is told, and attempts that waited go on.
-    fn end(&mut self, cx: &mut Cx, id: AttemptId, ending: &Ending) {
-        let over = ending.over(true).expect("it is durable");
-        self.pump(cx, id);
-        let Some(process) = &mut self.process else { return };
-        process.roster.over(id, Some(over.clone()));
-        let Some(run) = process.runs.remove(&id) else {
-            return;
+        run.phase = Phase::None;
+        let worked = Worked {
+            outcome,
+            counters: run.tally.counters,
+            unwritten: Vec::new(),
+            made_checkpoints: run.made_checkpoints,
         };
-        let streams = run
-            .line
-            .conn
-            .into_iter()
-            .chain(run.entrance.map(|(conn, _)| conn));
-        let mut waiting = Vec::new();
-        for (other, later) in &mut process.runs {
-            if later.after.contains(&id) {
-                later.after.retain(|after| *after != id);
-                waiting.push(*other);
-            }
-        }
-        for conn in streams {
-            process.streams.remove(&conn);
-            cx.send(
-                Proc::Media(self.n),
-                conn,
-                Msg::StreamDown(0, 0, Some(backup_down::Body::Over(over.clone()))),
-            );
-            cx.close(Proc::Media(self.n), conn);
-        }
-        for id in waiting {
-            self.advance(cx, id);
-        }
+        self.happens(cx, id, Event::Worked(worked));
     }
 }

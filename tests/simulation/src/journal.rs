@@ -22,8 +22,12 @@ pub(crate) struct Disk {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
     Nothing,
-    /// The attempt's next step.
+    /// The next step of the attempt's work.
     Advance(AttemptId),
+    /// The attempt's mark is durable.
+    Marked(AttemptId),
+    /// Its end is.
+    Ended(AttemptId),
     /// An attempt that never began has its end.
     Unstarted(AttemptId),
     /// The journal is a new one.

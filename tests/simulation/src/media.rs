@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use outlast_media_core::attempt::{Event, Terms};
 use outlast_media_core::kept::OpenAttempt;
 use outlast_media_core::session::Delivery;
 use outlast_media_core::survey::Ticketed;
@@ -14,7 +15,7 @@ use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{self, backup_up};
 use prost::Message as _;
 
-use crate::attempt::Run;
+use crate::attempt::{LOCK_WAIT, Run, at};
 use crate::journal::{Disk, Journal, Then};
 use crate::net::{ConnId, Cx, Input, MS, Msg, Proc, S, Time, Timer};
 
@@ -40,9 +41,9 @@ pub(crate) struct Process {
     /// Streams by attempt.
     pub(crate) streams: BTreeMap<ConnId, AttemptId>,
     session: Option<Session>,
-    pub(crate) lost_at: Option<Time>,
+    lost_at: Option<Time>,
     losses: u64,
-    /// The grace without a primary is over.
+    /// The grace without a primary is over, for who looks at R-03.
     is_alone: bool,
     /// Open attempts of earlier processes; the first is being settled, and its items were looked for.
     survey: VecDeque<OpenAttempt>,
@@ -174,11 +175,12 @@ impl Media {
                 self.deliver(cx);
             }
             Timer::Flush => Journal::flush(&mut self.disk, cx),
-            Timer::Grace(losses) => self.grace_is_over(cx, losses),
+            Timer::Grace(losses) => self.grace_is_over(losses),
             Timer::Survey => self.survey(cx),
             Timer::Step(id) => self.advance(cx, id),
             Timer::Work(id) => self.work(cx, id),
-            Timer::ClientWait(id) => self.client_wait_is_over(cx, id),
+            Timer::Life(id) => self.live_on(cx, id),
+            Timer::Woken(id) => self.happens(cx, id, Event::Woken),
             Timer::Broken(id, breaks) => self.broken_too_long(cx, id, breaks),
             _ => {}
         }
@@ -188,6 +190,8 @@ impl Media {
         match then {
             Then::Nothing => {}
             Then::Advance(id) => self.advance(cx, id),
+            Then::Marked(id) => self.marked(cx, id),
+            Then::Ended(id) => self.happens(cx, id, Event::EndJournalled(true)),
             Then::Unstarted(id) => {
                 if let Some(process) = &mut self.process {
                     process.roster.over(id, None);
@@ -253,7 +257,7 @@ impl Media {
         };
         let how = v1::Stopped::Unspecified;
         if process.roster.is_running(id) {
-            return self.halt(cx, id, Halt::Stopped(how));
+            return self.happens(cx, id, Event::Halt(Halt::Stopped(how)));
         }
         let standing = process.journal.ledger.known().standing(id);
         let ending = process
@@ -285,16 +289,22 @@ impl Media {
     fn begin(&mut self, cx: &mut Cx, ticket: Ticket, client_wait: Option<Time>, lower: &[AttemptId]) {
         let id = ticket.id;
         for lower in lower {
-            self.halt(cx, *lower, Halt::Fenced);
+            self.happens(cx, *lower, Event::Halt(Halt::Fenced));
         }
         let Some(process) = &mut self.process else { return };
-        let after = lower
-            .iter()
-            .copied()
-            .filter(|id| process.runs.contains_key(id))
-            .collect();
-        process.runs.insert(id, Run::new(ticket, client_wait, after));
-        self.advance(cx, id);
+        let lower = lower.iter().filter(|id| process.runs.contains_key(id));
+        let terms = Terms {
+            id,
+            client: String::new(),
+            resilient: ticket.resilient,
+            is_backup: true,
+            client_wait: client_wait.map(at),
+            lock_wait: at(LOCK_WAIT),
+            predecessors: lower.copied().collect(),
+        };
+        let lost_at = process.lost_at.map(at);
+        process.runs.insert(id, Run::new(ticket, terms, lost_at));
+        self.begin_life(cx, id);
     }
 
     fn client_said(
@@ -320,7 +330,7 @@ impl Media {
             return;
         };
         if let Some(backup_up::Body::Goodbye(goodbye)) = &body {
-            return self.halt(cx, id, Halt::Fault(Fault::goodbye(goodbye)));
+            return self.happens(cx, id, Event::Halt(Halt::Fault(Fault::goodbye(goodbye))));
         }
         match run.line.take(sequence, received, body) {
             Ok(()) => self.work(cx, id),
@@ -345,7 +355,7 @@ impl Media {
             Stream::Enter => self.enter(cx, id, conn, greeting),
             Stream::Over(over) => self.tell(cx, conn, over),
             Stream::Halt(fault) => {
-                self.halt(cx, id, Halt::Fault(fault.clone()));
+                self.happens(cx, id, Event::Halt(Halt::Fault(fault.clone())));
                 self.tell(cx, conn, fault.over());
             }
             Stream::Judge => {
@@ -377,7 +387,7 @@ impl Media {
         let all: Vec<AttemptId> = process.runs.keys().copied().collect();
         for id in all {
             let why = "the media agent's journal was set back and a new one was begun";
-            self.halt(cx, id, Halt::Interrupted(why.to_owned()));
+            self.happens(cx, id, Event::Halt(Halt::Interrupted(why.to_owned())));
         }
     }
 

@@ -62,6 +62,9 @@ impl Media {
             Stage::Snapping { pack } => {
                 let number = cx.fresh();
                 self.sync(cx);
+                if let Some(run) = self.run(id) {
+                    run.made_checkpoints = true;
+                }
                 let snap = Snap {
                     id,
                     item,
@@ -115,7 +118,7 @@ impl Media {
     fn resume(&mut self, cx: &mut Cx, id: AttemptId, item: u32, exceptions: u64) {
         let Some(run) = self.run(id) else { return };
         run.phase = Phase::Receiving { item, exceptions };
-        if run.halt.is_some() {
+        if run.is_halted() {
             return self.finish(cx, id, Err(End::Halted));
         }
         self.work(cx, id);

@@ -1,9 +1,10 @@
 //! The streams of an attempt's client, one after another.
 
+use outlast_media_core::attempt::Event;
 use outlast_media_core::{AttemptId, Fault, Greeting, Halt};
 use outlast_proto::v1::{self, backup_down};
 
-use super::{Phase, RECONNECT_FOR, Run};
+use super::{RECONNECT_FOR, Run};
 use crate::media::Media;
 use crate::net::{ConnId, Cx, Msg, Timer};
 
@@ -41,13 +42,18 @@ impl Media {
         let Some(run) = process.runs.get_mut(&id) else {
             return;
         };
-        if !run.has_line {
-            run.entrance = Some((conn, greeting));
-            if matches!(run.phase, Phase::Client) {
-                self.mark(cx, id);
-            }
-            return;
+        if run.has_line {
+            return self.newcomer(cx, id, conn, &greeting);
         }
+        run.entrance = Some((conn, greeting));
+        if run.attempt.waits_for_client() {
+            self.happens(cx, id, Event::ClientCame);
+        }
+    }
+
+    /// A further stream of the same client process.
+    pub(super) fn newcomer(&mut self, cx: &mut Cx, id: AttemptId, conn: ConnId, greeting: &Greeting) {
+        let Some(run) = self.run(id) else { return };
         match run.line.outgoing.resume(greeting.received) {
             Ok(()) => self.switch_to(cx, id, conn),
             Err(error) => cx
@@ -69,7 +75,7 @@ impl Media {
         let is_so = |run: &mut Run| run.line.conn.is_none() && run.line.breaks == breaks;
         if self.run(id).is_some_and(is_so) {
             let fault = Fault::broken("the stream with the client broke and did not come back");
-            self.halt(cx, id, Halt::Fault(fault));
+            self.happens(cx, id, Event::Halt(Halt::Fault(fault)));
         }
     }
 

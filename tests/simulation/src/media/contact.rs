@@ -1,14 +1,12 @@
 //! A media agent and its leader: sessions, delivery of the journal, and attempts that may not do without.
 
-use std::time::Duration;
-
+use outlast_media_core::AttemptId;
 use outlast_media_core::session::{Next, Opening, Recorded, open};
-use outlast_media_core::{AttemptId, Halt};
 use outlast_proto::v1::{self, agent_message::Body as Up, primary_message::Body as Down};
 
 use super::{GRACE, Media, Session, VERSION};
 use crate::journal::Then;
-use crate::net::{ConnId, Cx, MS, Msg, Proc, S, Time, Timer};
+use crate::net::{ConnId, Cx, MS, Msg, Proc, S, Timer};
 use crate::raft::NODES;
 
 impl Media {
@@ -77,6 +75,8 @@ impl Media {
         }
         process.lost_at = None;
         process.losses += 1;
+        self.contact_is(cx, None);
+        let Some(process) = &mut self.process else { return };
         let status = process.journal.status(&self.disk);
         let recorded = Recorded {
             acknowledged: welcome.journal_acknowledged,
@@ -123,6 +123,7 @@ impl Media {
             process.losses += 1;
             process.lost_at = Some(cx.now);
             cx.timer(me, GRACE, Timer::Grace(process.losses));
+            self.contact_is(cx, Some(cx.now));
         }
         let pause = cx.rng.range(100 * MS, 2 * S);
         cx.timer(me, pause, Timer::Connect);
@@ -166,31 +167,10 @@ impl Media {
         self.session_is_over(cx);
     }
 
-    ///
-    pub(super) fn grace_is_over(&mut self, cx: &mut Cx, losses: u64) {
-        let Some(process) = &mut self.process else { return };
-        if process.losses != losses {
-            return;
-        }
-        process.is_alone = true;
-        let all: Vec<AttemptId> = process.runs.keys().copied().collect();
-        for id in all {
-            self.may_do_without_primary(cx, id);
-        }
-    }
-
-    /// Ends the attempt if it has no primary for too long and may not do without.
-    pub(crate) fn may_do_without_primary(&mut self, cx: &mut Cx, id: AttemptId) {
-        let Some(process) = &self.process else { return };
-        let at = |time: Time| Duration::from_micros(time);
-        let grace = at(GRACE);
-        let left = outlast_media_core::contact::left(process.lost_at.map(at), grace, at(cx.now));
-        let resilient =
-            process.journal.ledger.known().is_resilient(id) && !cx.mistakes.give_up_without_primary;
-        let Some(run) = process.runs.get(&id) else { return };
-        if left == Some(Duration::ZERO) && (run.waits_for_client() || run.is_marked() && !resilient) {
-            let fault = outlast_media_core::contact::lost(grace, run.may_get_mark());
-            self.halt(cx, id, Halt::Fault(fault));
+    /// whoever may not do without a primary has been told to end by now.
+    pub(super) fn grace_is_over(&mut self, losses: u64) {
+        if let Some(process) = &mut self.process {
+            process.is_alone |= process.losses == losses;
         }
     }
 }
