@@ -226,7 +226,7 @@ fn serve_data(
         let shutdown = context.shutdown.clone();
         let serving = data::local_server(service.clone())
             .serve_with_incoming_shutdown(callers, async move { shutdown.begun().await });
-        context.tasks.spawn_vital("local data server", serving);
+        context.tasks.vital("local data server", serving);
     }
     let router = data::server(service, credentials).map_err(|error| RunError::Server {
         address,
@@ -237,7 +237,7 @@ fn serve_data(
     let serving = router.serve_with_incoming_shutdown(incoming, async move {
         shutdown.begun().await;
     });
-    context.tasks.spawn_vital("data server", serving);
+    context.tasks.vital("data server", serving);
     Ok(())
 }
 

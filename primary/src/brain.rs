@@ -11,6 +11,7 @@ use outlast_raft::{ProposeError, RaftNode};
 use tokio::sync::watch;
 
 use crate::machine::SharedState;
+use crate::wakes::Wakes;
 
 /// A handle to the replicated brain.
 #[derive(Clone)]
@@ -93,7 +94,12 @@ impl Brain {
         Ok(self.raft.ensure_linearizable().await?)
     }
 
-    /// Wakes with every applied entry.
+    /// Who is woken for what.
+    pub(crate) fn wakes(&self) -> &Wakes {
+        self.state.wakes()
+    }
+
+    /// Changes with every applied entry.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.state.changes()
     }

@@ -4,15 +4,17 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use outlast_core::touched::Rows;
 use outlast_core::{Command, Reply};
 use outlast_kit::leader::Primaries;
-use outlast_kit::shutdown::Shutdown;
 use outlast_kit::tls::Credentials;
 use outlast_proto::v1::DescribeMemberRequest;
 use outlast_proto::v1::members_client::MembersClient;
 
 use crate::brain::{Brain, Me};
+use crate::reconcilers::{Reconciler, Trouble};
+use crate::wakes::Cause;
 
 /// How long one search for the leader takes.
 const SEARCH: Duration = Duration::from_secs(2);
@@ -53,51 +55,60 @@ pub(crate) async fn by_leader(brain: &Brain) -> bool {
     }
 }
 
-/// Introduces this node to the leader whenever the state says something else of it than it does itself; until shutdown.
-pub(crate) async fn keep(brain: Brain, credentials: Credentials, shutdown: Shutdown) {
-    let mut changes = brain.changes();
-    while !shutdown.has_begun() {
-        changes.mark_unchanged();
-        if standing(&brain) == Standing::Unknown {
-            tokio::select! {
-                () = introduce(&brain, &credentials) => continue,
-                () = shutdown.begun() => return,
-            }
-        }
-        tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return },
-            () = shutdown.begun() => return,
+/// Introduces this node to the leader whenever the state says something else of it than it does itself.
+pub(crate) struct Introduction {
+    brain: Brain,
+    credentials: Credentials,
+    pauses: ExponentialBackoff,
+    /// Until the next try; none: the state says what is true.
+    pause: Option<Duration>,
+}
+
+impl Introduction {
+    pub(crate) fn new(brain: Brain, credentials: Credentials) -> Self {
+        Self {
+            brain,
+            credentials,
+            pauses: pauses(),
+            pause: None,
         }
     }
 }
 
-/// Tells the leader, again and again, until this node's own state shows it.
-async fn introduce(brain: &Brain, credentials: &Credentials) {
-    let mut pauses = ExponentialBuilder::default()
+impl Reconciler for Introduction {
+    const NAME: &'static str = "introduction";
+    const WAKES: &'static [Cause] = &[Cause::Rows(Rows::Members)];
+
+    fn period(&self) -> Option<Duration> {
+        self.pause
+    }
+
+    async fn look(&mut self) -> Result<Vec<Command>, Trouble> {
+        if standing(&self.brain) != Standing::Unknown {
+            (self.pauses, self.pause) = (pauses(), None);
+            return Ok(Vec::new());
+        }
+        self.pause = Some(self.pauses.next().unwrap_or(LONGEST_PAUSE));
+        // Whoever leads has done it before it decided anything. What was told counts when this node's own state shows it.
+        if !self.brain.leads() {
+            let told = tell(&self.brain, &self.credentials).await;
+            told.map_err(|error| {
+                Trouble(format!(
+                    "the leader was not told where this node runs yet: {error}"
+                ))
+            })?;
+        }
+        Ok(Vec::new())
+    }
+}
+
+fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::default()
         .with_min_delay(FIRST_PAUSE)
         .with_max_delay(LONGEST_PAUSE)
         .with_jitter()
         .without_max_times()
-        .build();
-    let mut said = String::new();
-    while standing(brain) == Standing::Unknown {
-        // Whoever leads has done it before it decided anything.
-        if !brain.leads()
-            && let Err(error) = tell(brain, credentials).await
-            && error != said
-        {
-            tracing::info!(
-                error,
-                "the leader was not told where this node runs yet; trying on"
-            );
-            said = error;
-        }
-        let mut changes = brain.changes();
-        let shown =
-            async { while standing(brain) == Standing::Unknown && changes.changed().await.is_ok() {} };
-        let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
-        let _ = tokio::time::timeout(pause, shown).await;
-    }
+        .build()
 }
 
 async fn tell(brain: &Brain, credentials: &Credentials) -> Result<(), String> {

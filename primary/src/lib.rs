@@ -1,6 +1,6 @@
 //! One node of the primary: it replicates decisions, and while it leads, makes them.
 //!
-//! `brain` proposes and reads; `leader` runs what only the leader may; `sessions` talks to agents; `api` to people and programs;
+//! `brain` proposes and reads; `reconcilers` drives what looks at the state; `leader` has what only the leader does; `sessions` talks to agents; `api` to people and programs;
 //! `view` shapes answers. Decisions themselves are in `primary/core`, replication in `primary/raft`. Called by the binary.
 
 mod api;
@@ -11,10 +11,12 @@ mod leader;
 mod live;
 mod machine;
 mod node;
+mod reconcilers;
 mod rejoin;
 mod sessions;
 mod timing;
 mod view;
+mod wakes;
 
 pub use config::{Config, ConfigProblem, MemberConfig};
 pub use node::{Nature, RunError, run, run_with};

@@ -6,12 +6,15 @@ use outlast_core::{ClusterState, Command, Entry};
 use outlast_raft::{Applied, Machine, MachineError};
 use tokio::sync::watch;
 
+use crate::wakes::Wakes;
+
 /// The state, shared by the one that applies and those that read.
 #[derive(Clone)]
 pub(crate) struct SharedState {
     state: Arc<RwLock<ClusterState>>,
     /// The index of the last applied entry: a wake-up that says "look", never "what".
     applied: watch::Sender<u64>,
+    wakes: Wakes,
     /// The newest cluster version this node speaks.
     speaks: u32,
 }
@@ -21,6 +24,7 @@ impl SharedState {
         Self {
             state: Arc::default(),
             applied: watch::Sender::new(0),
+            wakes: Wakes::default(),
             speaks,
         }
     }
@@ -51,6 +55,11 @@ impl SharedState {
         self.applied.subscribe()
     }
 
+    /// Who is woken for what.
+    pub(crate) fn wakes(&self) -> &Wakes {
+        &self.wakes
+    }
+
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, ClusterState> {
         self.state
             .write()
@@ -67,6 +76,7 @@ impl Machine for SharedState {
         self.check_version(state.cluster().map_or(0, |cluster| cluster.version))?;
         *self.write() = state;
         self.applied.send_replace(applied);
+        self.wakes.everything();
         Ok(())
     }
 
@@ -77,15 +87,16 @@ impl Machine for SharedState {
         {
             self.check_version(*version)?;
         }
-        let (reply, changes) = {
+        let (reply, changes, touched) = {
             let mut state = self.write();
             let reply = state.apply(&entry);
-            (reply, state.take_changes())
+            (reply, state.take_changes(), state.take_touched())
         };
         let reply = rmp_serde::to_vec_named(&reply).map_err(|error| MachineError::Corrupt {
             what: error.to_string(),
         })?;
         self.applied.send_replace(index);
+        self.wakes.touched(&touched);
         Ok(Applied { reply, changes })
     }
 }

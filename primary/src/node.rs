@@ -1,5 +1,6 @@
 //! One primary node from start to stop.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,13 +28,14 @@ use tonic::transport::{Channel, Server};
 use crate::api::{Api, MemberService, only};
 use crate::brain::{Brain, Me};
 use crate::config::{Config, ConfigProblem};
-use crate::introduction;
-use crate::leader::{self, Office};
+use crate::introduction::Introduction;
+use crate::leader::{self, Leader};
 use crate::live::Live;
 use crate::machine::SharedState;
+use crate::reconcilers::{Accounts, Of, Reconcilers};
 use crate::rejoin;
 use crate::sessions::{Registry, SessionService};
-use crate::timing;
+use crate::timing::{self, TimingKept};
 
 /// How long tasks may take to end before they are named as stragglers.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
@@ -168,29 +170,36 @@ pub async fn run_with(
             timing: config.timing,
         },
     );
-    let (registry, live) = (Registry::new(), Live::new());
+    let (registry, live) = (Registry::new(brain.wakes().clone()), Live::new());
+    let accounts = Accounts::default();
 
-    let routes = routes(&brain, &registry, &live, &tasks, &config).await?;
+    let routes = routes(Api {
+        brain: brain.clone(),
+        registry: registry.clone(),
+        live: live.clone(),
+        tasks: tasks.clone(),
+        accounts: accounts.clone(),
+        config: config.clone(),
+    })
+    .await?;
     // The others need our answers until leadership is handed over.
     let serving_over = Shutdown::new();
     let server = serve(listener, routes, &credentials, serving_over.clone())?;
-    tasks.spawn_vital("grpc server", server);
-    tasks.spawn(
-        "timing",
-        timing::keep(brain.clone(), config.data_dir.clone(), shutdown.clone()),
-    );
-    tasks.spawn(
-        "introduction",
-        introduction::keep(brain.clone(), credentials.clone(), shutdown.clone()),
-    );
-    let office = Office {
+    tasks.vital("grpc server", server);
+    start_reconcilers(&brain, &accounts, (&tasks, &shutdown), (&config, &credentials));
+    let leader = Leader {
         brain,
         registry,
         live,
         tasks: tasks.clone(),
         credentials,
+        accounts,
     };
-    tasks.spawn("leader", leader::follow(office, shutdown.clone()));
+    let following = leader::follow(leader, shutdown.clone());
+    tasks.vital("leader", async move {
+        following.await;
+        Ok::<(), Infallible>(())
+    });
     tracing::info!(node = %config.name, listen = %config.listen, "primary is up");
 
     let ended = tokio::select! {
@@ -206,6 +215,26 @@ pub async fn run_with(
     }
     raft.shutdown().await;
     ended
+}
+
+/// What every node sees to.
+fn start_reconcilers(
+    brain: &Brain,
+    accounts: &Accounts,
+    (tasks, over): (&Tasks, &Shutdown),
+    (config, credentials): (&Config, &Credentials),
+) {
+    let reconcilers = Reconcilers {
+        brain: brain.clone(),
+        accounts: accounts.clone(),
+        tasks: tasks.clone(),
+        of: Of::Node,
+        over: over.clone(),
+    };
+    let (keeping, folder) = (brain.clone(), config.data_dir.clone());
+    reconcilers.start(move || TimingKept::new(keeping.clone(), folder.clone()));
+    let (introducing, credentials) = (brain.clone(), credentials.clone());
+    reconcilers.start(move || Introduction::new(introducing.clone(), credentials.clone()));
 }
 
 /// Takes the data folder, so that it is known whose it is.
@@ -320,32 +349,22 @@ fn serve(
     })
 }
 
-async fn routes(
-    brain: &Brain,
-    registry: &Registry,
-    live: &Live,
-    tasks: &Tasks,
-    config: &Config,
-) -> Result<tonic::service::Routes, RunError> {
+async fn routes(api: Api) -> Result<tonic::service::Routes, RunError> {
     let mut routes = RoutesBuilder::default();
     let primaries = only(&[Kind::Primary]);
-    routes.add_service(InterceptedService::new(brain.raft().service(), primaries.clone()));
-    let members = MemberService::new(brain.clone()).server();
+    routes.add_service(InterceptedService::new(
+        api.brain.raft().service(),
+        primaries.clone(),
+    ));
+    let members = MemberService::new(api.brain.clone()).server();
     routes.add_service(InterceptedService::new(members, primaries));
     let sessions = SessionService {
-        brain: brain.clone(),
-        registry: registry.clone(),
-        live: live.clone(),
-        tasks: tasks.clone(),
+        brain: api.brain.clone(),
+        registry: api.registry.clone(),
+        live: api.live.clone(),
+        tasks: api.tasks.clone(),
     };
     routes.add_service(AgentSessionServer::new(sessions).max_decoding_message_size(MAX_AGENT_MESSAGE));
-    let api = Api {
-        brain: brain.clone(),
-        registry: registry.clone(),
-        live: live.clone(),
-        tasks: tasks.clone(),
-        config: config.clone(),
-    };
     api.add_to(&mut routes);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)

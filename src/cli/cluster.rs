@@ -13,10 +13,10 @@ use super::{Desk, parse};
 use crate::connection::{Connection, request_id, rpc};
 use crate::documents::{
     AcknowledgedDocument, AlarmDocument, ClusterDocument, InitDocument, MemberDocument, NodeDocument,
-    SettingsDocument,
+    ReconcilerDocument, SettingsDocument,
 };
 use crate::error::CliError;
-use crate::human::{clean, or_dash};
+use crate::human::{self, clean, or_dash};
 use crate::table::{facts, left, right, table};
 
 #[derive(Debug, Subcommand)]
@@ -254,7 +254,30 @@ fn view(status: &ClusterDocument) -> String {
         ("As seen by", or_dash(status.answered_by.as_ref())),
     ]);
     let alarms: String = status.alarms.iter().map(alarm_view).collect();
-    format!("{alarms}{head}\n{}", members_view(&status.members))
+    let troubled = reconcilers_view(&status.reconcilers);
+    format!("{alarms}{head}\n{}{troubled}", members_view(&status.members))
+}
+
+/// Those that do not get on, or had to begin again.
+fn reconcilers_view(reconcilers: &[ReconcilerDocument]) -> String {
+    let troubled = reconcilers
+        .iter()
+        .filter(|reconciler| reconciler.error.is_some() || reconciler.restarts > 0);
+    let rows: Vec<_> = troubled
+        .map(|reconciler| {
+            [
+                reconciler.name.clone(),
+                human::time(reconciler.last_run),
+                reconciler.restarts.to_string(),
+                or_dash(reconciler.error.as_ref()),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let columns = [left("PART"), left("LAST LOOK"), right("PANICS"), left("TROUBLE")];
+    format!("\n{}", table(columns, rows))
 }
 
 fn alarm_view(alarm: &AlarmDocument) -> String {

@@ -19,6 +19,31 @@ pub(crate) struct ClusterDocument {
     pub(crate) notice: Option<String>,
     /// That nobody has acknowledged.
     pub(crate) alarms: Vec<AlarmDocument>,
+    /// What the one that answered sees to.
+    pub(crate) reconcilers: Vec<ReconcilerDocument>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ReconcilerDocument {
+    pub(crate) name: String,
+    pub(crate) last_run: Option<Timestamp>,
+    pub(crate) duration_ms: Option<u64>,
+    pub(crate) error: Option<String>,
+    pub(crate) runs: u64,
+    pub(crate) restarts: u32,
+}
+
+impl From<&v1::Reconciler> for ReconcilerDocument {
+    fn from(reconciler: &v1::Reconciler) -> Self {
+        Self {
+            name: reconciler.name.clone(),
+            last_run: time(reconciler.last_run.as_ref()),
+            duration_ms: reconciler.last_run.map(|_| reconciler.duration_ms),
+            error: text(&reconciler.error),
+            runs: reconciler.runs,
+            restarts: reconciler.restarts,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -78,6 +103,7 @@ impl From<&v1::ClusterStatus> for ClusterDocument {
             answered_by: text(&status.answered_by),
             notice: text(&status.notice),
             alarms: status.alarms.iter().map(AlarmDocument::from).collect(),
+            reconcilers: status.reconcilers.iter().map(ReconcilerDocument::from).collect(),
         }
     }
 }

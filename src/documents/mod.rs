@@ -14,7 +14,7 @@ mod restore_point;
 pub(crate) use agent::AgentDocument;
 pub(crate) use cluster::{
     AcknowledgedDocument, AlarmDocument, ClusterDocument, InitDocument, MemberDocument, NodeDocument,
-    SettingsDocument,
+    ReconcilerDocument, SettingsDocument,
 };
 pub(crate) use dry_run::{EntryDocument, TestedItemDocument};
 pub(crate) use history::{ErrorOfHistory, HistoryDocument};

@@ -49,7 +49,7 @@ impl Journal {
             requests: received,
             status,
         };
-        tasks.spawn_vital("journal", async move {
+        tasks.vital("journal", async move {
             tokio::task::spawn_blocking(move || worker.run())
                 .await
                 .unwrap_or(Err(JournalError::Closed))

@@ -373,7 +373,7 @@ async fn appends_of_many_are_all_durable_and_in_order() {
         })
         .collect();
     for writer in writers {
-        writer.await.unwrap().unwrap();
+        writer.await.unwrap().unwrap().unwrap();
     }
     assert_eq!(journal.status().last, 50);
     let status = journal.status();

@@ -18,6 +18,7 @@ pub mod session;
 pub mod silence;
 pub mod state;
 pub mod table;
+pub mod touched;
 
 pub use apply::CLUSTER_VERSION;
 pub use entry::{AgentHello, Command, Entry};

@@ -17,6 +17,7 @@ use crate::rows::{
     RestorePoint, Settings, StorageUnit,
 };
 use crate::table::{DamagedRow, RowChange, Table};
+use crate::touched::Touched;
 
 /// An answer that a repeated submission gets again.
 pub(crate) type KnownRequest = (Timestamp, Reply);
@@ -44,6 +45,7 @@ pub struct ClusterState {
     pub(crate) reigns: Table<u64, Reign>,
     pub(crate) alarms: Table<u32, Alarm>,
     pub(crate) indexes: Indexes,
+    pub(crate) touched: Touched,
 }
 
 /// A restore point in the order of committing: entries applied before, its time, its id.
@@ -87,6 +89,7 @@ impl Default for ClusterState {
             reigns: Table::new(b'R'),
             alarms: Table::new(b'A'),
             indexes: Indexes::default(),
+            touched: Touched::default(),
         }
     }
 }
@@ -439,15 +442,18 @@ impl ClusterState {
     /// Changes a job and keeps the indexes true. The job's version rises.
     pub(crate) fn change_job<T>(&mut self, id: JobId, change: impl FnOnce(&mut Job) -> T) -> Option<T> {
         let job = self.jobs.get_mut(&id)?;
-        self.indexes.remove_job(job);
+        let waited = self.indexes.remove_job(job);
         let result = change(job);
         job.version += 1;
-        self.indexes.add_job(job);
+        let waits = self.indexes.add_job(job);
+        self.touched.job(waited != waits);
+        self.touch_agents_of(id);
         Some(result)
     }
 
     pub(crate) fn add_job(&mut self, job: Job) {
         self.indexes.add_job(&job);
+        self.touched.job(true);
         self.jobs.insert(job.id, job);
     }
 
@@ -467,6 +473,7 @@ impl ClusterState {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.running = Some(attempt.attempt);
         self.indexes.add_running(job, &attempt.media_agent);
+        self.touched.begins_or_ends([&attempt.media_agent, &job.client]);
         self.open.insert((id, attempt.attempt), attempt);
     }
 
@@ -476,6 +483,7 @@ impl ClusterState {
         let attempt = job.running.take()?;
         if let Some(open) = self.open.get(&(id, attempt)) {
             self.indexes.remove_running(job, &open.media_agent);
+            self.touched.begins_or_ends([&open.media_agent, &job.client]);
         }
         Some(attempt)
     }
@@ -487,16 +495,18 @@ impl ClusterState {
 }
 
 impl Indexes {
-    fn add_job(&mut self, job: &Job) {
-        if job.state == outlast_proto::words::JobState::Queued {
-            self.waiting
-                .insert((Reverse(job.priority), job.created_at, job.id));
-        }
+    /// Whether it waits.
+    fn add_job(&mut self, job: &Job) -> bool {
+        job.state == outlast_proto::words::JobState::Queued
+            && self
+                .waiting
+                .insert((Reverse(job.priority), job.created_at, job.id))
     }
 
-    fn remove_job(&mut self, job: &Job) {
+    /// Whether it waited.
+    fn remove_job(&mut self, job: &Job) -> bool {
         self.waiting
-            .remove(&(Reverse(job.priority), job.created_at, job.id));
+            .remove(&(Reverse(job.priority), job.created_at, job.id))
     }
 
     fn add_running(&mut self, job: &Job, media_agent: &AgentName) {

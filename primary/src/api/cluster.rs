@@ -48,6 +48,7 @@ impl Cluster for Api {
                 _ => String::new(),
             },
             alarms: view::alarm::all(&state, &old, &storage, &clocks),
+            reconcilers: self.accounts.told(self.brain.leads()),
         }))
     }
 

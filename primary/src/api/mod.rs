@@ -30,6 +30,7 @@ use tonic::service::RoutesBuilder;
 use crate::brain::Brain;
 use crate::config::{Config, MemberConfig};
 use crate::live::Live;
+use crate::reconcilers::Accounts;
 use crate::sessions::Registry;
 use crate::view::errors;
 
@@ -46,6 +47,7 @@ pub(crate) struct Api {
     pub(crate) registry: Registry,
     pub(crate) live: Live,
     pub(crate) tasks: Tasks,
+    pub(crate) accounts: Accounts,
     pub(crate) config: Config,
 }
 

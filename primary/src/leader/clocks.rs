@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use outlast_core::Command;
 use outlast_core::clocks::{Verdict, agrees, judge};
-use outlast_kit::shutdown::Shutdown;
 use outlast_kit::tls::{ANY_PRIMARY, Credentials};
 use outlast_proto::v1::ReadClockRequest;
 use outlast_proto::v1::members_client::MembersClient;
@@ -13,33 +13,16 @@ use outlast_raft::Member;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
+use super::Leader;
 use crate::brain::Brain;
+use crate::reconcilers::{Reconciler, Trouble};
+use crate::wakes::Cause;
 
 const EVERY: Duration = Duration::from_secs(10);
 /// For one answer. It is taken to be of the middle of this time.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Looks until the term is over.
-pub(crate) async fn run(brain: Brain, credentials: Credentials, term_over: Shutdown) {
-    let mut clocks = Clocks {
-        brain,
-        credentials,
-        channels: BTreeMap::new(),
-        off: BTreeSet::new(),
-    };
-    loop {
-        let look = async {
-            clocks.look().await;
-            tokio::time::sleep(EVERY).await;
-        };
-        tokio::select! {
-            () = look => {}
-            () = term_over.begun() => return,
-        }
-    }
-}
-
-struct Clocks {
+pub(super) struct Clocks {
     brain: Brain,
     credentials: Credentials,
     /// By address.
@@ -49,13 +32,12 @@ struct Clocks {
 }
 
 impl Clocks {
-    async fn look(&mut self) {
-        let members = self.brain.raft().status().members.into_iter();
-        let voters: Vec<Member> = members.filter(|member| member.voter).collect();
-        let ahead = self.read(&voters).await;
-        match judge(&ahead, voters.len()) {
-            Verdict::Stays => self.tell(&voters, &ahead),
-            Verdict::HandsOver { to, ahead } => self.hand_over(&voters, to, ahead).await,
+    pub(super) fn new(leader: &Leader) -> Self {
+        Self {
+            brain: leader.brain.clone(),
+            credentials: leader.credentials.clone(),
+            channels: BTreeMap::new(),
+            off: BTreeSet::new(),
         }
     }
 
@@ -107,7 +89,7 @@ impl Clocks {
         }
     }
 
-    async fn hand_over(&self, voters: &[Member], to: u64, ahead: i64) {
+    async fn hand_over(&self, voters: &[Member], to: u64, ahead: i64) -> Result<(), Trouble> {
         let successor = voters.iter().find(|member| member.id == to);
         let name = successor.map_or("", |member| &member.peer.name);
         tracing::warn!(
@@ -115,8 +97,29 @@ impl Clocks {
             seconds_behind = ahead / 1_000_000,
             "this node's clock is off those of the other members; leadership goes to one whose clock is not; see to this node's time service"
         );
-        if let Err(error) = self.brain.raft().transfer_leader(Some(to)).await {
-            tracing::warn!(%error, "leadership was not handed over; trying again");
+        let given = self.brain.raft().transfer_leader(Some(to)).await;
+        given
+            .map(drop)
+            .map_err(|error| Trouble(format!("leadership was not handed over: {error}")))
+    }
+}
+
+impl Reconciler for Clocks {
+    const NAME: &'static str = "clocks";
+    const WAKES: &'static [Cause] = &[];
+
+    fn period(&self) -> Option<Duration> {
+        Some(EVERY)
+    }
+
+    async fn look(&mut self) -> Result<Vec<Command>, Trouble> {
+        let members = self.brain.raft().status().members.into_iter();
+        let voters: Vec<Member> = members.filter(|member| member.voter).collect();
+        let ahead = self.read(&voters).await;
+        match judge(&ahead, voters.len()) {
+            Verdict::Stays => self.tell(&voters, &ahead),
+            Verdict::HandsOver { to, ahead } => self.hand_over(&voters, to, ahead).await?,
         }
+        Ok(Vec::new())
     }
 }

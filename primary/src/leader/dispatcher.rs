@@ -1,41 +1,67 @@
-//! The dispatcher's loop: looks at the state whenever something changed and proposes what is missing.
+//! The dispatcher: gives waiting jobs to media agents, as the core plans it.
 
 use std::time::{Duration, Instant};
 
-use outlast_core::{Reply, dispatch};
-use outlast_kit::shutdown::Shutdown;
+use outlast_core::touched::Rows;
+use outlast_core::{Command, dispatch};
 
-use crate::brain::Brain;
-use crate::live::Live;
-use crate::sessions::Registry;
+use super::Leader;
+use crate::reconcilers::{Reconciler, Trouble};
+use crate::wakes::Cause;
 
-/// Changes that come in a burst are looked at together.
-const GATHER: Duration = Duration::from_millis(5);
 /// Without any change it looks this often all the same.
 const AT_LEAST: Duration = Duration::from_secs(10);
 /// How long jobs wait for a member to say on which host it runs: an attempt that begins before is not resilient. Members of a new
 /// group, and one that joins, say it within a second; one that is down is not waited for.
 const INTRODUCTIONS: Duration = Duration::from_secs(5);
 
-pub(crate) async fn run(brain: Brain, registry: Registry, live: Live, term_over: Shutdown) {
-    let (mut state, mut presence) = (brain.changes(), registry.changes());
-    // Since when a member has been missing.
-    let mut silent_since = None;
-    loop {
-        state.mark_unchanged();
-        presence.mark_unchanged();
+pub(super) struct Dispatcher {
+    leader: Leader,
+    /// Since when a member has been missing.
+    silent_since: Option<Instant>,
+    /// For how long still.
+    wait: Option<Duration>,
+}
+
+impl Dispatcher {
+    pub(super) const fn new(leader: Leader) -> Self {
+        Self {
+            leader,
+            silent_since: None,
+            wait: None,
+        }
+    }
+}
+
+impl Reconciler for Dispatcher {
+    const NAME: &'static str = "dispatcher";
+    const WAKES: &'static [Cause] = &[
+        Cause::Rows(Rows::Queue),
+        Cause::Rows(Rows::Agents),
+        Cause::Rows(Rows::Members),
+        Cause::Rows(Rows::Settings),
+        Cause::Presence,
+    ];
+
+    fn period(&self) -> Option<Duration> {
+        Some(self.wait.unwrap_or(AT_LEAST))
+    }
+
+    async fn look(&mut self) -> Result<Vec<Command>, Trouble> {
+        let Leader {
+            brain,
+            registry,
+            live,
+            ..
+        } = &self.leader;
         let awaited = brain.read().awaits_introductions();
-        let wait = patience(awaited, &mut silent_since, Instant::now());
-        if wait.is_none() {
-            look(&brain, &registry, &live, &term_over).await;
+        self.wait = patience(awaited, &mut self.silent_since, Instant::now());
+        if self.wait.is_some() {
+            return Ok(Vec::new());
         }
-        tokio::select! {
-            _ = state.changed() => {}
-            _ = presence.changed() => {}
-            () = tokio::time::sleep(wait.unwrap_or(AT_LEAST)) => {}
-            () = term_over.begun() => return,
-        }
-        tokio::time::sleep(GATHER).await;
+        let state = brain.read();
+        live.retain(|job| state.job(job).is_some_and(|job| job.running.is_some()));
+        Ok(dispatch::plan(&state, &registry.presence()))
     }
 }
 
@@ -47,28 +73,6 @@ fn patience(awaited: bool, silent_since: &mut Option<Instant>, now: Instant) -> 
     }
     let waited = now.duration_since(*silent_since.get_or_insert(now));
     INTRODUCTIONS.checked_sub(waited).filter(|left| !left.is_zero())
-}
-
-async fn look(brain: &Brain, registry: &Registry, live: &Live, term_over: &Shutdown) {
-    let commands = {
-        let state = brain.read();
-        live.retain(|job| state.job(job).is_some_and(|job| job.running.is_some()));
-        dispatch::plan(&state, &registry.presence())
-    };
-    for command in commands {
-        if term_over.has_begun() {
-            return;
-        }
-        match brain.propose(command).await {
-            // Refused means the state moved on; the next look sees why.
-            Ok(Reply::Refused(refusal)) => tracing::debug!(%refusal, "a dispatch was refused"),
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(%error, "a job could not be dispatched; trying again");
-                return;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

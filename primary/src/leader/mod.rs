@@ -1,50 +1,59 @@
-//! What only the leader runs. `establish` and `revoke` are neighbours over one list of tasks.
+//! What only the leader runs. `establish` and `revoke` are neighbours over one list of reconcilers.
 
 mod clocks;
 mod dispatcher;
+mod members;
+mod version;
 mod watchdog;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use outlast_core::{Command, Reply};
+use outlast_core::Command;
 use outlast_kit::shutdown::Shutdown;
 use outlast_kit::tasks::Tasks;
 use outlast_kit::tls::Credentials;
 use ring::rand::SystemRandom;
 use ring::signature::Ed25519KeyPair;
 
-use crate::brain::{Brain, draw_nonce};
+use clocks::Clocks;
+use dispatcher::Dispatcher;
+use members::Members;
+use version::{Version, begin_reign};
+use watchdog::Watchdog;
+
+use crate::brain::Brain;
 use crate::introduction;
 use crate::live::Live;
+use crate::reconcilers::{Accounts, Of, Reconcilers};
 use crate::sessions::Registry;
 
 /// Between two tries to take up leadership.
 const RETRY: Duration = Duration::from_millis(50);
-/// Between two tries to bind members to their data directories.
-const BIND_AGAIN: Duration = Duration::from_secs(5);
 
 /// What a leader works with.
-pub(crate) struct Office {
+#[derive(Clone)]
+pub(crate) struct Leader {
     pub(crate) brain: Brain,
     pub(crate) registry: Registry,
     pub(crate) live: Live,
     pub(crate) tasks: Tasks,
     pub(crate) credentials: Credentials,
+    pub(crate) accounts: Accounts,
 }
 
 /// Takes up and lays down leadership as the Raft group decides, until shutdown.
-pub(crate) async fn follow(office: Office, shutdown: Shutdown) {
-    let mut leadership = office.brain.raft().leadership();
+pub(crate) async fn follow(leader: Leader, shutdown: Shutdown) {
+    let mut leadership = leader.brain.raft().leadership();
     loop {
         if leadership.borrow_and_update().is_me {
             let term_over = shutdown.child();
-            if establish(&office, &term_over).await {
+            if establish(&leader, &term_over).await {
                 wait_for_end(&mut leadership, &shutdown).await;
             } else {
                 tokio::time::sleep(RETRY).await;
             }
-            revoke(&office, &term_over);
+            revoke(&leader, &term_over);
         }
         if shutdown.has_begun() {
             return;
@@ -69,14 +78,8 @@ async fn wait_for_end(
 }
 
 /// Starts what only the leader runs. False: leadership was lost again before it began.
-async fn establish(office: &Office, term_over: &Shutdown) -> bool {
-    let Office {
-        brain,
-        registry,
-        live,
-        tasks,
-        credentials,
-    } = office;
+async fn establish(leader: &Leader, term_over: &Shutdown) -> bool {
+    let Leader { brain, registry, .. } = leader;
     // Decisions are made on everything that earlier leaders committed.
     let is_ready = brain.catch_up().await.is_ok()
         && found_cluster(brain).await
@@ -92,28 +95,29 @@ async fn establish(office: &Office, term_over: &Shutdown) -> bool {
         "leading"
     );
     registry.open();
-    tasks.spawn(
-        "dispatcher",
-        dispatcher::run(brain.clone(), registry.clone(), live.clone(), term_over.clone()),
-    );
-    tasks.spawn(
-        "watchdog",
-        watchdog::run(brain.clone(), registry.clone(), term_over.clone()),
-    );
-    tasks.spawn(
-        "clocks",
-        clocks::run(brain.clone(), credentials.clone(), term_over.clone()),
-    );
-    tasks.spawn("version", raise_version(brain.clone(), term_over.clone()));
-    tasks.spawn("members", bind_members(brain.clone(), term_over.clone()));
+    let reconcilers = Reconcilers {
+        brain: brain.clone(),
+        accounts: leader.accounts.clone(),
+        tasks: leader.tasks.clone(),
+        of: Of::Leader,
+        over: term_over.clone(),
+    };
+    let context = || leader.clone();
+    let (dispatching, watching, comparing) = (context(), context(), context());
+    reconcilers.start(move || Dispatcher::new(dispatching.clone()));
+    reconcilers.start(move || Watchdog::new(watching.clone()));
+    reconcilers.start(move || Clocks::new(&comparing));
+    let (raising, binding) = (brain.clone(), brain.clone());
+    reconcilers.start(move || Version(raising.clone()));
+    reconcilers.start(move || Members::new(binding.clone()));
     true
 }
 
-/// Ends what `establish` started: tasks by `term_over`, sessions by closing the registry.
-fn revoke(office: &Office, term_over: &Shutdown) {
+/// Ends what `establish` started: reconcilers by `term_over`, sessions by closing the registry.
+fn revoke(leader: &Leader, term_over: &Shutdown) {
     term_over.begin();
-    office.registry.close();
-    office.live.clear();
+    leader.registry.close();
+    leader.live.clear();
 }
 
 /// The first leader ever gives the cluster its identity and its ticket key.
@@ -132,61 +136,6 @@ async fn found_cluster(brain: &Brain) -> bool {
         version: brain.me().facts.cluster_version,
     };
     brain.propose(command).await.is_ok()
-}
-
-/// From here on marks are of this leader's reign (S-12b).
-async fn begin_reign(brain: &Brain) -> bool {
-    // What all members speak may be newer: then agents are asked right away what they remember.
-    let spoken = brain.read().version_all_speak();
-    if let Some(to) = spoken {
-        raise(brain, to).await;
-    }
-    let knows = brain.read().knows_set_backs();
-    let reign = draw_nonce().0;
-    !knows || brain.propose(Command::BeginReign { reign }).await.is_ok()
-}
-
-async fn raise(brain: &Brain, to: u32) {
-    match brain.propose(Command::RaiseClusterVersion { to }).await {
-        Ok(Reply::Done) => tracing::info!(
-            version = to,
-            "all members speak a newer cluster version: it is in force"
-        ),
-        // Somebody came who does not speak it.
-        Ok(_) => {}
-        Err(error) => tracing::debug!(%error, "the cluster version could not be raised"),
-    }
-}
-
-/// Puts a newer cluster version in force as soon as all members speak it (DESIGN 3).
-async fn raise_version(brain: Brain, term_over: Shutdown) {
-    let mut changes = brain.changes();
-    loop {
-        changes.mark_unchanged();
-        let spoken = brain.read().version_all_speak();
-        if spoken.is_some() && !begin_reign(&brain).await {
-            tracing::debug!("a reign under the new cluster version could not be begun");
-        }
-        tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return },
-            () = term_over.begun() => return,
-        }
-    }
-}
-
-/// Members from before data directories had incarnations get theirs written down, as soon as all of them can say it.
-async fn bind_members(brain: Brain, term_over: Shutdown) {
-    loop {
-        match brain.raft().bind_members().await {
-            Ok(true) => return,
-            Ok(false) => {}
-            Err(error) => tracing::info!(%error, "members are not bound to their data directories yet"),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(BIND_AGAIN) => {}
-            () = term_over.begun() => return,
-        }
-    }
 }
 
 /// Members that formed the group have numbers from the start; they are written down like those that join later.

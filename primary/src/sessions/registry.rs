@@ -9,9 +9,10 @@ use outlast_core::session::turns::Turns;
 use outlast_kit::shutdown::Shutdown;
 use outlast_proto::v1::{Answer, PrimaryMessage, Question, answer, primary_message, question};
 use outlast_proto::words::{AgentName, StartId, Timestamp};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::questions::{Asked, Asker};
+use crate::wakes::Wakes;
 
 /// One agent's session.
 struct Entry {
@@ -45,7 +46,7 @@ struct Inner {
 #[derive(Clone)]
 pub(crate) struct Registry {
     inner: Arc<Mutex<Inner>>,
-    changed: watch::Sender<u64>,
+    wakes: Wakes,
 }
 
 /// A question that got no answer.
@@ -65,10 +66,11 @@ pub(crate) struct Place {
 }
 
 impl Registry {
-    pub(crate) fn new() -> Self {
+    /// Whoever waits for agents to come and go is woken by these.
+    pub(crate) fn new(wakes: Wakes) -> Self {
         Self {
             inner: Arc::default(),
-            changed: watch::Sender::new(0),
+            wakes,
         }
     }
 
@@ -88,7 +90,7 @@ impl Registry {
             entry.over.begin();
         }
         drop(inner);
-        self.wake();
+        self.wakes.presence();
     }
 
     /// Takes a place for an agent. An older session of the same agent ends; two processes that take turns raise an alarm (C-09). None while this node does not lead.
@@ -131,7 +133,7 @@ impl Registry {
             );
         }
         drop(inner);
-        self.wake();
+        self.wakes.presence();
         Some(Place {
             registry: self.clone(),
             agent: agent.clone(),
@@ -224,15 +226,6 @@ impl Registry {
         Ok(Asked::new(id, answers, down))
     }
 
-    /// Wakes when someone comes or goes.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-
-    fn wake(&self) {
-        self.changed.send_modify(|n| *n += 1);
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner
             .lock()
@@ -315,7 +308,7 @@ impl Drop for Place {
             inner.gone.insert(self.agent.clone(), last_seen);
         }
         drop(inner);
-        self.registry.wake();
+        self.registry.wakes.presence();
     }
 }
 
@@ -325,6 +318,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::{Place, Registry};
+    use crate::wakes::Wakes;
 
     fn name() -> AgentName {
         "media-1".parse().expect("a name")
@@ -340,7 +334,7 @@ mod tests {
 
     #[tokio::test]
     async fn t90_an_agent_that_is_gone_was_last_seen_when_it_was_last_heard() {
-        let registry = Registry::new();
+        let registry = Registry::new(Wakes::default());
         registry.open();
         assert_eq!(registry.last_seen(&name()), None);
         let place = entered(&registry, 10);

@@ -86,15 +86,14 @@ impl Serve {
     }
 
     async fn serve(&mut self, up: &mut Streaming<AgentMessage>) -> Result<(), End> {
-        let mut changes = self.brain.changes();
+        let wake = self.brain.wakes().for_agent(&self.agent);
         let over = self.place.over().clone();
         let mut marks = tokio::time::interval(MARK_EVERY);
         loop {
-            changes.mark_unchanged();
             self.send_orders().await?;
             tokio::select! {
                 message = up.message() => self.take(message).await?,
-                changed = changes.changed() => changed.map_err(|_| End::Gone)?,
+                () = wake.woken() => {}
                 _ = marks.tick() => {
                     self.send_mark().await?;
                     self.send_refusals().await?;

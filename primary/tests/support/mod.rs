@@ -16,7 +16,7 @@ use outlast_kit::shutdown::Shutdown;
 use outlast_kit::tls::{ANY_PRIMARY, Credentials, TlsFiles};
 use outlast_primary::{Config, MemberConfig, Nature, RunError, run_with};
 use outlast_proto::v1::cluster_client::ClusterClient;
-use outlast_proto::v1::{ClusterStatus, ClusterStatusRequest, TransferLeaderRequest};
+use outlast_proto::v1::{ClusterStatus, ClusterStatusRequest, Reconciler, TransferLeaderRequest};
 use outlast_proto::words::{Timestamp, Timing};
 use ports::free_ports;
 use tokio::net::TcpListener;
@@ -162,6 +162,24 @@ impl Group {
         let mut client = self.nodes[node as usize - 1].client.clone();
         let answer = client.status(ClusterStatusRequest {}).await;
         answer.ok().map(tonic::Response::into_inner)
+    }
+
+    /// What a node says of its reconcilers, once it fits.
+    pub(crate) async fn reconcilers(
+        &self,
+        node: u64,
+        fits: impl Fn(&[Reconciler]) -> bool,
+    ) -> Vec<Reconciler> {
+        let began = Instant::now();
+        loop {
+            let told = self.status(node).await.map(|status| status.reconcilers);
+            let told = told.unwrap_or_default();
+            if !told.is_empty() && fits(&told) {
+                return told;
+            }
+            assert!(began.elapsed() < PATIENCE, "waited in vain: {told:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// The leader, once all nodes name the same, and it fits.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use outlast_core::dispatch::{Presence, plan};
 use outlast_core::session::{Said, acknowledgement};
+use outlast_core::touched::{Rows, Touched};
 use outlast_core::{ClusterState, Command, Entry, Reply};
 use outlast_proto::v1::agent_message::Body as Up;
 use outlast_proto::words::{AgentName, JobNonce, JournalId, RequestId};
@@ -17,6 +18,8 @@ mod sessions;
 /// How long a proposal may take before its session is given up, and how long changes are gathered.
 const PROPOSAL: Time = 5 * S;
 const GATHER: Time = 5 * MS;
+/// What the dispatcher is woken for, beside those who come and go.
+const DISPATCHING: [Rows; 3] = [Rows::Settings, Rows::Agents, Rows::Queue];
 
 /// A session of an agent.
 struct Session {
@@ -157,12 +160,27 @@ impl Node {
                     self.apply_one(cx, index, &entry);
                 }
             }
+            let touched = self.state.take_touched();
             if self.raft.leads() && !self.lead.established {
                 self.establish(cx);
             }
             if self.lead.established {
-                self.look(cx);
+                self.wake(cx, &touched);
             }
+        }
+    }
+
+    /// Those whom the entries touched look at the state, and nobody else (B-10).
+    fn wake(&mut self, cx: &mut Cx, touched: &Touched) {
+        let sessions = self.idle_sessions().into_iter().filter(|conn| {
+            let session = self.lead.sessions.get(conn);
+            session.is_some_and(|session| touched.agents.contains(&session.agent))
+        });
+        for conn in sessions.collect::<Vec<_>>() {
+            self.send_orders(cx, conn);
+        }
+        if !touched.rows.is_disjoint(&DISPATCHING.into()) {
+            self.dispatch_soon(cx);
         }
     }
 
@@ -197,12 +215,8 @@ impl Node {
         self.lead.established = true;
     }
 
-    /// The state has changed: orders may be owed, jobs may be dispatched.
-    fn look(&mut self, cx: &mut Cx) {
-        let idle: Vec<ConnId> = self.idle_sessions();
-        for conn in idle {
-            self.send_orders(cx, conn);
-        }
+    /// Somebody has come or gone.
+    fn dispatch_soon(&mut self, cx: &mut Cx) {
         if !std::mem::replace(&mut self.lead.dispatch_is_due, true) {
             cx.timer(self.proc(), GATHER, Timer::Dispatch);
         }

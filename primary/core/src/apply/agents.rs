@@ -58,6 +58,7 @@ impl ClusterState {
             media,
         };
         self.agents.insert(hello.name.clone(), agent);
+        self.touch_agent(&hello.name);
         if lost {
             self.move_on_without_journal(&hello.name, context.at);
         }
@@ -134,6 +135,7 @@ impl ClusterState {
             return Err(Refusal::Outdated);
         }
         (agent.state, agent.since) = (to, context.at);
+        self.touch_agent(name);
         Ok(Reply::Done)
     }
 

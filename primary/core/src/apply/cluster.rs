@@ -6,6 +6,7 @@ use super::{Context, Outcome};
 use crate::reply::{Refusal, Reply};
 use crate::rows::{Cluster, Settings};
 use crate::state::ClusterState;
+use crate::touched::Rows;
 
 /// The newest cluster version this program speaks: which commands it knows, and what they do (DESIGN 3).
 ///
@@ -82,6 +83,7 @@ impl ClusterState {
                 },
             };
             self.cluster.insert((), cluster);
+            self.touch(Rows::Settings);
         }
         Reply::Done
     }
@@ -178,6 +180,7 @@ impl ClusterState {
             self.open.touch_all();
             self.exceptions.touch_all();
         }
+        self.touch(Rows::Settings);
         Ok(Reply::Done)
     }
 }

@@ -4,6 +4,7 @@ use super::{Context, Outcome};
 use crate::reply::{Refusal, Reply};
 use crate::rows::{Member, MemberFacts};
 use crate::state::ClusterState;
+use crate::touched::Rows;
 
 impl ClusterState {
     /// Gives a number to a node. The same node again is fine; a number that was another's, or whose node has left, is refused:
@@ -33,6 +34,7 @@ impl ClusterState {
                     facts: None,
                 };
                 self.members.insert(node_id, row);
+                self.touch(Rows::Members);
                 Ok(Reply::Done)
             }
         }
@@ -44,6 +46,7 @@ impl ClusterState {
             .get_mut(&node_id)
             .ok_or(Refusal::NoSuchNode { node_id })?;
         row.removed_at.get_or_insert(context.at);
+        self.touch(Rows::Members);
         Ok(Reply::Done)
     }
 
@@ -59,6 +62,7 @@ impl ClusterState {
             && let Some(row) = self.members.get_mut(&node_id)
         {
             row.facts = facts;
+            self.touch(Rows::Members);
         }
         Ok(Reply::Done)
     }

@@ -6,6 +6,7 @@ use super::Outcome;
 use crate::entry::{PoolChange, SettingsChange};
 use crate::reply::{Refusal, Reply};
 use crate::state::ClusterState;
+use crate::touched::Rows;
 
 /// the grace ends at least this long before failover would take the attempt away.
 const GRACE_MARGIN: Seconds = Seconds(5);
@@ -33,6 +34,7 @@ impl ClusterState {
         if let Some(cluster) = self.cluster.get_mut(&()) {
             cluster.settings = settings;
         }
+        self.touch(Rows::Settings);
         Ok(Reply::Done)
     }
 
@@ -72,6 +74,7 @@ impl ClusterState {
             return invalid("failover_after", reason);
         }
         self.pools.insert(name.clone(), pool);
+        self.touch(Rows::Agents);
         Ok(Reply::Done)
     }
 }

@@ -14,5 +14,6 @@ mod set_back;
 mod silence;
 mod statuses;
 mod submissions;
+mod touched;
 mod versions;
 mod world;

@@ -4,11 +4,14 @@ use outlast_core::dispatch::{Presence, plan};
 use outlast_core::entry::MediaHello;
 use outlast_core::invariants::violations;
 use outlast_core::rows::{ItemRow, OpenAttempt};
+use outlast_core::touched::Touched;
 use outlast_core::{AgentHello, ClusterState, Command, Entry, EventKind, JournalEvent, Reply};
 use outlast_proto::words::{
     AgentKind, AgentName, Attempt, Counters, ItemNumber, ItemOutcome, JobId, JobNonce, JournalId, Policy,
     RequestId, SnapshotId, StartId, StatusCode, Timestamp, TreeId,
 };
+
+use crate::touched::Seen;
 
 pub(crate) const MEDIA: [&str; 2] = ["media-1", "media-2"];
 pub(crate) const CLIENTS: [&str; 2] = ["local", "other"];
@@ -19,6 +22,8 @@ pub(crate) struct World {
     /// Last sequence of each media agent's journal.
     pub(crate) sequences: std::collections::BTreeMap<AgentName, u64>,
     pub(crate) now: i64,
+    /// By the last entry.
+    pub(crate) touched: Touched,
 }
 
 impl World {
@@ -52,6 +57,7 @@ impl World {
             presence: Presence::default(),
             sequences: Default::default(),
             now: 1_000_000,
+            touched: Touched::default(),
         };
         world.apply(Command::FoundCluster {
             cluster_id: "cluster".into(),
@@ -145,8 +151,11 @@ impl World {
         };
         // What goes through the log is what is applied.
         let entry = Entry::decode(&entry.encode()).unwrap();
+        let before = Seen::of(&self.state);
         let reply = self.state.apply(&entry);
         assert_eq!(violations(&self.state), [], "after {entry:?}");
+        self.touched = self.state.take_touched();
+        before.check(&Seen::of(&self.state), &self.touched, &entry);
         reply
     }
 

@@ -115,7 +115,8 @@ impl Node {
             // An agent that has to begin a new journal comes back with it.
             return self.end(cx, conn);
         }
-        self.look(cx);
+        self.send_orders(cx, conn);
+        self.dispatch_soon(cx);
         self.work(cx, conn);
     }
 
@@ -213,7 +214,7 @@ impl Node {
         };
         if self.lead.present.get(&session.agent) == Some(&conn) {
             self.lead.present.remove(&session.agent);
-            self.look(cx);
+            self.dispatch_soon(cx);
         }
     }
 }
