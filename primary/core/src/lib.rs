@@ -9,6 +9,7 @@ pub mod dispatch;
 mod eligibility;
 pub mod entry;
 pub mod event;
+mod indexes;
 pub mod invariants;
 mod joined;
 pub mod orders;

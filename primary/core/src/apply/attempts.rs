@@ -186,7 +186,7 @@ impl ClusterState {
         for key in keys {
             self.exceptions.remove(&key);
         }
-        self.histories.insert((id, attempt), history);
+        self.add_history(id, attempt, history);
     }
 }
 

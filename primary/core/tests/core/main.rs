@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
+#[cfg(debug_assertions)]
+mod dispatch_cost;
 mod dispatching;
 mod exceptions;
 mod identity;
