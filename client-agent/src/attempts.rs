@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::admission::Admission;
-use crate::attempt::{AttemptError, Ends, MadeFolders, Outcome, Surroundings, TARGET_PATIENCE, run};
+use crate::attempt::{AttemptContext, AttemptError, Ends, MadeFolders, Outcome, TARGET_PATIENCE, run};
 use crate::connect::{Addresses, Road};
 use crate::progress::Progress;
 use crate::tickets::TicketStore;
@@ -122,7 +122,7 @@ impl Attempts {
         if let Some(before) = &before {
             before.ends.now.begin();
         }
-        let around = Surroundings {
+        let context = AttemptContext {
             start_id: self.start_id.clone(),
             progress,
             ends,
@@ -143,7 +143,7 @@ impl Attempts {
                 if let Some(before) = before {
                     before.gone.begun().await;
                 }
-                let state = conduct(road, &admission, around).await;
+                let state = conduct(road, &admission, context).await;
                 this.over(id, state).await;
                 // What this one took shall not come on top of what the next one takes.
                 tokio::task::spawn_blocking(give_back);
@@ -278,10 +278,10 @@ impl Drop for Gone {
 }
 
 /// Runs the attempt to its end on this host.
-async fn conduct(road: Road, admission: &Admission, around: Surroundings) -> State {
+async fn conduct(road: Road, admission: &Admission, context: AttemptContext) -> State {
     let AttemptId { job, attempt, .. } = admission.id;
     tracing::info!(%job, %attempt, agent = %admission.media_agent, "attempt begins");
-    match run(road, admission, around).await {
+    match run(road, admission, context).await {
         Ok(Outcome::Over { code, text }) => {
             tracing::info!(%job, %attempt, code, text, "attempt is over");
             State::Ended(Some(code))

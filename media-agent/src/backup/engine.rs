@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use outlast_kit::stream::BackupProtocol;
 use outlast_media_core::Tally;
 use outlast_proto::v1::backup_down::Body as Down;
 use outlast_proto::v1::journal_event::What;
@@ -17,7 +18,7 @@ use super::commit::{Committed, Walked};
 use super::exceptions::ExceptionLog;
 use super::item::{ItemRun, Written};
 use super::{adopt, commit, damage};
-use crate::attempts::{BackupProtocol, Done, End, Progress, Recorder, Wire, counters_message};
+use crate::attempts::{Done, End, Progress, Recorder, Wire, counters_message};
 use crate::context::Context;
 use crate::fault::{Fault, shorten};
 use crate::storage::AttemptLock;
