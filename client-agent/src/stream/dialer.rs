@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use outlast_client_core::{GaveUp, Patience};
 use outlast_kit::stream::Protocol;
 use outlast_proto::v1::{AttemptOver, StreamHello, StreamWelcome};
 use outlast_proto::words::AttemptId;
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 use super::opening::{ClientLink, Door, Lost, Opened};
 use crate::admission::Admission;
 use crate::attempt::{AttemptContext, AttemptError};
-use crate::connect::{PATIENCE, Road};
+use crate::connect::Road;
 
 /// Between two attempts to get a stream (F-10).
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -23,16 +24,16 @@ pub(super) struct Dialer<P: Protocol> {
     road: Road,
     /// As the first stream says it.
     hello: StreamHello,
-    reconnect_for: Duration,
-    /// The media agent's process, once it has welcomed a stream.
-    peer_start: Option<String>,
+    patience: Patience,
+    /// What its times count from.
+    began: Instant,
     protocol: PhantomData<fn() -> P>,
 }
 
 /// What came of it.
 pub(super) enum Found<P: Protocol> {
     /// A stream; the media agent has received so many messages.
-    Stream(ClientLink<P>, u64),
+    Stream(Box<ClientLink<P>>, u64),
     /// The media agent's last word.
     Over(AttemptOver),
 }
@@ -47,8 +48,8 @@ impl<P: Protocol> Dialer<P> {
                 start_id: context.start_id.0.clone(),
                 ..StreamHello::default()
             },
-            reconnect_for: context.reconnect_for,
-            peer_start: None,
+            patience: Patience::new(Duration::ZERO, context.reconnect_for),
+            began: Instant::now(),
             protocol: PhantomData,
         }
     }
@@ -59,18 +60,18 @@ impl<P: Protocol> Dialer<P> {
         received: u64,
         broken_since: Instant,
     ) -> Result<Found<P>, AttemptError> {
-        // One that runs and never welcomed us has given up on us by then; for one that is started later the leader asks again.
-        let patience = self.peer_start.as_ref().map_or(PATIENCE, |_| self.reconnect_for);
-        let was_welcomed = self.peer_start.is_some();
-        let mut deadline = broken_since + patience;
+        let was_welcomed = self.patience.was_welcomed();
+        self.patience
+            .broke(broken_since.saturating_duration_since(self.began));
         let mut last_reason = String::new();
         let mut pauses = pauses();
         loop {
+            let deadline = self.began + self.patience.deadline();
             let why = match tokio::time::timeout_at(deadline, self.knock(received)).await {
-                Ok(Ok(door)) => match self.wait_at(door, &mut deadline).await {
+                Ok(Ok(door)) => match self.wait_at(door).await {
                     Ok(Some(Opened::Welcome(link, welcome))) => {
                         self.tell_of_break(was_welcomed.then_some(broken_since));
-                        let received = self.welcomed(welcome)?;
+                        let received = self.welcomed(&welcome)?;
                         return Ok(Found::Stream(link, received));
                     }
                     Ok(Some(Opened::Over(over))) => return Ok(Found::Over(over)),
@@ -88,14 +89,11 @@ impl<P: Protocol> Dialer<P> {
                 last_reason = why;
             }
             let pause = tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE));
-            if tokio::time::timeout_at(deadline, pause).await.is_err() {
-                return Err(if was_welcomed {
-                    let seconds = patience.as_secs();
-                    let why = last_reason;
-                    AttemptError::Broken { seconds, why }
-                } else {
-                    AttemptError::Unwelcomed(last_reason)
-                });
+            let deadline = self.began + self.patience.deadline();
+            // Either it is over, or the deadline is.
+            let _ = tokio::time::timeout_at(deadline, pause).await;
+            if let Some(gave_up) = self.patience.given_up(self.began.elapsed()) {
+                return Err(error_of(gave_up, last_reason));
             }
         }
     }
@@ -109,42 +107,50 @@ impl<P: Protocol> Dialer<P> {
     }
 
     /// Reaches the media agent.
-    async fn knock(&mut self, received: u64) -> Result<Door<P>, Lost> {
+    async fn knock(&self, received: u64) -> Result<Door<P>, Lost> {
         let channel = self
             .road
             .travel()
             .await
             .map_err(|error| Lost::Broken(error.to_string()))?;
         let hello = StreamHello {
-            peer_start_id: self.peer_start.clone().unwrap_or_default(),
+            peer_start_id: self.patience.peer_start().to_owned(),
             received,
             ..self.hello.clone()
         };
         Door::open(channel, hello).await
     }
 
-    /// Waits to be let in; none: not until the deadline. The time before the first welcome moves the deadline: the media agent is
-    /// there, and waits for its storage unit or for somebody's lock on it, for as long as it wants. A connection that dies breaks
-    /// the stream.
-    async fn wait_at(&self, door: Door<P>, deadline: &mut Instant) -> Result<Option<Opened<P>>, Lost> {
-        if self.peer_start.is_some() {
-            return match tokio::time::timeout_at(*deadline, door.wait()).await {
+    /// Waits to be let in; none: not in time. A connection that dies breaks the stream.
+    async fn wait_at(&mut self, door: Door<P>) -> Result<Option<Opened<P>>, Lost> {
+        if let Some(by) = self.patience.welcome_by() {
+            return match tokio::time::timeout_at(self.began + by, door.wait()).await {
                 Ok(first) => first.map(Some),
                 Err(_) => Ok(None),
             };
         }
         let began = Instant::now();
         let first = door.wait().await;
-        *deadline += began.elapsed();
+        self.patience.waited(began.elapsed());
         first.map(Some)
     }
 
-    fn welcomed(&mut self, welcome: StreamWelcome) -> Result<u64, AttemptError> {
-        let start = self.peer_start.get_or_insert_with(|| welcome.start_id.clone());
-        if *start != welcome.start_id {
-            return Err(AttemptError::NewProcess);
-        }
+    fn welcomed(&mut self, welcome: &StreamWelcome) -> Result<u64, AttemptError> {
+        let welcomed = self.patience.welcomed(&welcome.start_id);
+        welcomed.map_err(|gave_up| error_of(gave_up, String::new()))?;
         Ok(welcome.received)
+    }
+}
+
+/// With the last reason there was no stream for.
+fn error_of(gave_up: GaveUp, why: String) -> AttemptError {
+    match gave_up {
+        GaveUp::Unwelcomed => AttemptError::Unwelcomed(why),
+        GaveUp::Broken(patience) => AttemptError::Broken {
+            seconds: patience.as_secs(),
+            why,
+        },
+        GaveUp::NewProcess => AttemptError::NewProcess,
     }
 }
 

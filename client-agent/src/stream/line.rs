@@ -96,7 +96,7 @@ impl<P: Protocol> Line<P> {
         match found {
             Found::Stream(link, received) => {
                 self.pump.resume(received).map_err(violation)?;
-                Ok(link)
+                Ok(*link)
             }
             Found::Over(over) => {
                 self.progress.heard();

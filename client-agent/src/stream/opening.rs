@@ -33,7 +33,7 @@ pub(super) enum Lost {
 
 /// How a stream began.
 pub(super) enum Opened<P: Protocol> {
-    Welcome(ClientLink<P>, StreamWelcome),
+    Welcome(Box<ClientLink<P>>, StreamWelcome),
     /// There is nothing to go on with.
     Over(AttemptOver),
 }
@@ -72,7 +72,7 @@ impl<P: Protocol> Door<P> {
         };
         let (sequence, _, body) = message.split();
         match body.map(P::Down::first) {
-            Some(First::Welcome(welcome)) if sequence == 0 => Ok(Opened::Welcome(link, welcome)),
+            Some(First::Welcome(welcome)) if sequence == 0 => Ok(Opened::Welcome(Box::new(link), welcome)),
             Some(First::Over(over)) => Ok(Opened::Over(over)),
             _ => {
                 let what = "the first message";
