@@ -19,7 +19,7 @@ use super::repository::OwnRepository;
 use super::slab::Slabs;
 use super::throttle::Throttle;
 use super::walker::Walker;
-use crate::attempt::{AttemptContext, AttemptError, Violation};
+use crate::attempt::{AttemptError, Surroundings, Violation};
 use crate::host::owners::Owners;
 use crate::progress::Progress;
 use crate::threads::Threads;
@@ -60,16 +60,16 @@ impl Backup {
         items: &[String],
         exclude: &[String],
         bandwidth: Option<u64>,
-        context: &AttemptContext,
+        around: &Surroundings,
     ) -> Self {
-        let stop = context.ends.now.child();
+        let stop = around.ends.now.child();
         Self {
             items: items.to_vec(),
             exclude: exclude.to_vec(),
             owners: Arc::default(),
             slabs: Arc::default(),
             throttle: Arc::new(Throttle::new(bandwidth, stop.clone())),
-            progress: Arc::clone(&context.progress),
+            progress: Arc::clone(&around.progress),
             stop,
         }
     }

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use outlast_kit::stream::BackupProtocol;
 use outlast_media_core::Tally;
 use outlast_proto::v1::backup_down::Body as Down;
 use outlast_proto::v1::journal_event::What;
@@ -18,7 +17,7 @@ use super::commit::{Committed, Walked};
 use super::exceptions::ExceptionLog;
 use super::item::{ItemRun, Written};
 use super::{adopt, commit, damage};
-use crate::attempts::{Done, End, Progress, Recorder, Wire, counters_message};
+use crate::attempts::{BackupProtocol, Done, End, Progress, Recorder, Wire, counters_message};
 use crate::context::Context;
 use crate::fault::{Fault, shorten};
 use crate::storage::AttemptLock;
@@ -131,7 +130,11 @@ pub(crate) fn run(work: BackupWork, mut wire: Wire<BackupProtocol>) -> Result<Do
 impl Engine<'_> {
     fn run_items(mut self, wire: &mut Wire<BackupProtocol>) -> Result<Done, End> {
         let damage_before = self.base.repository.damage_found();
-        let adopted = adopt::left_by_earlier_attempts(self.base)?;
+        let left = adopt::look(self.base)?;
+        if let Some(tally) = left.tell(self.base)? {
+            return Ok(tally.done(false, 0));
+        }
+        let adopted = left.take_over(self.base)?;
         for item in &adopted {
             self.tally
                 .finished(&crate::attempts::counters_of(item.counters.as_ref()));

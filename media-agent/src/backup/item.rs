@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use outlast_kit::stream::BackupProtocol;
 use outlast_media_core::Tally;
 use outlast_proto::v1::backup_down::Body as Down;
 use outlast_proto::v1::backup_up::Body as Up;
@@ -22,7 +21,7 @@ use super::engine::Base;
 use super::exceptions::ExceptionLog;
 use super::silence::Silences;
 use super::trees::WriterTrees;
-use crate::attempts::{End, Wire};
+use crate::attempts::{BackupProtocol, End, Wire};
 use crate::fault::{Fault, told_by_client};
 use crate::storage::{Content, are_young_marked, follow, owner_of};
 use crate::tickets::Item;

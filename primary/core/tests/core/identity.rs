@@ -11,9 +11,8 @@ use crate::world::{World, agent, backup, ended, item_ended, marked};
 fn events(world: &World, nonce: JobNonce, what: Vec<EventKind>) -> Command {
     let job = world
         .state
-        .jobs_before(None)
-        .filter(|job| job.state == JobState::Queued)
-        .last()
+        .waiting_jobs()
+        .next()
         .map_or(outlast_proto::words::JobId(1), |job| job.id);
     let events = (1..).zip(what).map(|(sequence, what)| JournalEvent {
         sequence,

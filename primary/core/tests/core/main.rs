@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
-#[cfg(debug_assertions)]
-mod dispatch_cost;
+mod contact;
 mod dispatching;
 mod exceptions;
 mod identity;
@@ -13,9 +12,9 @@ mod persistence;
 mod random_walk;
 mod resilience;
 mod set_back;
-mod silence;
 mod statuses;
 mod submissions;
+mod supersede;
 mod touched;
 mod versions;
 mod world;
