@@ -38,7 +38,7 @@ pub struct Ends {
 
 /// What an attempt needs beside its ticket.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct AttemptContext {
     /// Of this process.
     pub start_id: StartId,
     /// Where it says how far it is.
@@ -147,20 +147,20 @@ pub enum Violation {
 pub async fn run_on(
     channel: Channel,
     admission: &Admission,
-    around: Surroundings,
+    context: AttemptContext,
 ) -> Result<Outcome, AttemptError> {
-    run(Road::Made(channel), admission, around).await
+    run(Road::Made(channel), admission, context).await
 }
 
 /// As [`run_on`], for every way to the media agent.
 pub(crate) async fn run(
     road: Road,
     admission: &Admission,
-    around: Surroundings,
+    context: AttemptContext,
 ) -> Result<Outcome, AttemptError> {
     match &admission.work {
-        Work::Backup { .. } => backup::run(road, admission, around).await,
-        Work::Restore { .. } => restore::run(road, admission, around).await,
+        Work::Backup { .. } => backup::run(road, admission, context).await,
+        Work::Restore { .. } => restore::run(road, admission, context).await,
     }
 }
 

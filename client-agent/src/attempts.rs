@@ -1,10 +1,10 @@
 //! The attempts this process has run or is running, one for each job: started once, stopped, fenced, reported on.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use outlast_client_core::{self as core, Start, State};
+use outlast_client_core::{Client, GaveUp, Start, State};
 use outlast_kit::clock::SharedClock;
 use outlast_kit::memory::give_back;
 use outlast_kit::shutdown::Shutdown;
@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::admission::Admission;
-use crate::attempt::{AttemptError, Ends, MadeFolders, Outcome, Surroundings, TARGET_PATIENCE, run};
+use crate::attempt::{AttemptContext, AttemptError, Ends, MadeFolders, Outcome, TARGET_PATIENCE, run};
 use crate::connect::{Addresses, Road};
 use crate::progress::Progress;
 use crate::tickets::TicketStore;
@@ -41,9 +41,8 @@ pub(crate) struct Attempts {
 }
 
 /// Which attempts there are, the core says; here are the tasks and what they share.
-#[derive(Default)]
 struct Inner {
-    attempts: core::Attempts,
+    client: Arc<Mutex<Client>>,
     known: HashMap<JobKey, Known>,
 }
 
@@ -66,10 +65,10 @@ impl Attempts {
         tasks: Tasks,
         (made, tickets): (MadeFolders, Arc<Mutex<TicketStore>>),
     ) -> Self {
-        let mut inner = Inner::default();
-        for (id, code) in tickets.lock().ended() {
-            inner.attempts.ended_before(id, code);
-        }
+        let inner = Inner {
+            client: tickets.lock().client(),
+            known: HashMap::new(),
+        };
         Self {
             inner: Arc::new(Mutex::new(inner)),
             credentials,
@@ -108,7 +107,8 @@ impl Attempts {
         };
         let before = {
             let mut inner = self.inner.lock();
-            match inner.attempts.start(id) {
+            let begins = inner.client.lock().begin(id);
+            match begins {
                 Start::Outdated => return,
                 Start::Known => {
                     if let Some(known) = inner.known.get(&job) {
@@ -122,7 +122,7 @@ impl Attempts {
         if let Some(before) = &before {
             before.ends.now.begin();
         }
-        let around = Surroundings {
+        let context = AttemptContext {
             start_id: self.start_id.clone(),
             progress,
             ends,
@@ -143,7 +143,7 @@ impl Attempts {
                 if let Some(before) = before {
                     before.gone.begun().await;
                 }
-                let state = conduct(road, &admission, around).await;
+                let state = conduct(road, &admission, context).await;
                 this.over(id, state).await;
                 // What this one took shall not come on top of what the next one takes.
                 tokio::task::spawn_blocking(give_back);
@@ -159,7 +159,7 @@ impl Attempts {
                 tracing::warn!(attempt = %id, %error, "how an attempt ended is not kept over a restart");
             }
         }
-        self.inner.lock().attempts.over(id, state);
+        self.inner.lock().client.lock().gone(id, state);
         self.changed.notify_one();
     }
 
@@ -174,8 +174,8 @@ impl Attempts {
 
     /// Ends this attempt and lower ones at once.
     pub(crate) fn fence(&self, id: AttemptId) {
-        let mut inner = self.inner.lock();
-        if inner.attempts.fence(id)
+        let inner = self.inner.lock();
+        if inner.client.lock().end_fenced(id)
             && let Some(known) = inner.known.get(&id.key())
         {
             known.ends.now.begin();
@@ -190,16 +190,11 @@ impl Attempts {
         }
     }
 
-    /// Forgets ended attempts of jobs that are not in `open`.
-    pub(crate) fn retain(&self, open: &BTreeMap<JobKey, Attempt>) {
-        let inner = &mut *self.inner.lock();
-        inner.attempts.retain(open);
-        inner.known.retain(|job, _| inner.attempts.get(*job).is_some());
-    }
-
-    /// The jobs of running attempts.
-    pub(crate) fn running_jobs(&self) -> BTreeSet<JobKey> {
-        self.of_running(|job, _| job).into_iter().collect()
+    /// Forgets what is not known any more of attempts that are over.
+    pub(crate) fn forget(&self) {
+        let Inner { client, known } = &mut *self.inner.lock();
+        let client = client.lock();
+        known.retain(|job, _| client.get(*job).is_some());
     }
 
     /// The running attempts, as the leader is told.
@@ -221,7 +216,8 @@ impl Attempts {
     /// What the streams to media agents look like from here, and what has ended (C-08).
     pub(crate) fn streams(&self) -> StreamsSeen {
         let inner = self.inner.lock();
-        let state = |job| inner.attempts.get(job).map(|(_, state)| state);
+        let client = inner.client.lock();
+        let state = |job| client.get(job).map(|(_, state)| state);
         let seen = inner.known.iter().map(|(job, known)| (job, known, state(*job)));
         let seen = seen.filter(|(.., state)| !matches!(state, None | Some(State::Ended(_))));
         let streams = seen.map(|(job, known, state)| {
@@ -235,7 +231,7 @@ impl Attempts {
                 unwelcomed: !stream.was_welcomed,
             }
         });
-        let ended = inner.attempts.ended().map(|(id, code)| Ended {
+        let ended = client.ended().map(|(id, code)| Ended {
             attempt: Some(id.to_ref()),
             code,
         });
@@ -252,13 +248,14 @@ impl Attempts {
 
     /// The leader knows that these are over.
     pub(crate) fn closed(&self, ids: &BTreeSet<AttemptId>) {
-        self.inner.lock().attempts.closed(ids);
+        self.inner.lock().client.lock().closed(ids);
     }
 
     fn of_running<T>(&self, of: impl Fn(JobKey, &Known) -> T) -> Vec<T> {
         let inner = self.inner.lock();
-        let running = inner.attempts.running();
-        running
+        let client = inner.client.lock();
+        client
+            .running()
             .filter_map(|id| Some(of(id.key(), inner.known.get(&id.key())?)))
             .collect()
     }
@@ -278,10 +275,10 @@ impl Drop for Gone {
 }
 
 /// Runs the attempt to its end on this host.
-async fn conduct(road: Road, admission: &Admission, around: Surroundings) -> State {
+async fn conduct(road: Road, admission: &Admission, context: AttemptContext) -> State {
     let AttemptId { job, attempt, .. } = admission.id;
     tracing::info!(%job, %attempt, agent = %admission.media_agent, "attempt begins");
-    match run(road, admission, around).await {
+    match run(road, admission, context).await {
         Ok(Outcome::Over { code, text }) => {
             tracing::info!(%job, %attempt, code, text, "attempt is over");
             State::Ended(Some(code))
@@ -296,7 +293,7 @@ async fn conduct(road: Road, admission: &Admission, around: Surroundings) -> Sta
         }
         Err(error @ AttemptError::Unwelcomed(_)) => {
             tracing::warn!(%job, %attempt, %error, "attempt was not taken up");
-            State::Unwelcomed
+            GaveUp::Unwelcomed.state()
         }
         Err(error) => {
             tracing::warn!(%job, %attempt, %error, "attempt ended without a result");

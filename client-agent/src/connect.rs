@@ -12,9 +12,6 @@ use outlast_proto::words::AgentName;
 use parking_lot::Mutex;
 use tonic::transport::Channel;
 
-/// How long a media agent may take to be there. One that is running has given up on us by then, and for one that is started
-/// later the leader asks again.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// For one address, TLS included.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// For a way that saves some work and nothing else.

@@ -111,16 +111,10 @@ impl Orders {
         }
         let open = welcome.open.iter().filter_map(parsed);
         let open: BTreeMap<JobKey, Attempt> = open.map(|id| (id.key(), id.attempt)).collect();
-        self.attempts.retain(&open);
-        let running = self.attempts.running_jobs();
         let earlier = self
-            .with_tickets(move |tickets| {
-                if let Err(error) = tickets.retain(&open, &running) {
-                    tracing::warn!(%error, "tickets of jobs that are over stay");
-                }
-                Ok(tickets.of_earlier_processes(&open))
-            })
+            .with_tickets(move |tickets| Ok(tickets.welcomed(&open)))
             .await;
+        self.attempts.forget();
         // Their media agents wait for a process that is gone: this one shows itself, and it is for them to say what follows (F-09).
         for (admission, addresses) in earlier.unwrap_or_default() {
             self.attempts.start(admission, addresses);

@@ -1,16 +1,18 @@
 //! The tickets this host has accepted, one file for each job, durable before anybody hears of them (F-04a).
 //!
-//! Which are accepted, the core's `Book` says. A file holds the highest attempt of its job; lower ones are refused, also by a later process. A file that cannot be read
+//! Which are accepted, the core's `Client` says; here what it wants kept is written before it is told so. A file holds the highest attempt of its job; lower ones are refused, also by a later process. A file that cannot be read
 //! blocks its job: nobody knows any more which attempts are to be refused.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use outlast_client_core::{Book, Record, Refusal};
+use outlast_client_core::{Client, Record, Refusal};
 use outlast_kit::files::{create_folder, remove_durably, sync_folder, write_durably};
 use outlast_proto::words::{Attempt, AttemptId, JobId, JobKey, StartId};
+use parking_lot::Mutex;
 use prost::Message as _;
 
 use crate::admission::Admission;
@@ -23,7 +25,8 @@ const HEADER: usize = MAGIC.len() + 4;
 /// The accepted tickets.
 pub(crate) struct TicketStore {
     folder: PathBuf,
-    book: Book,
+    /// Never held while the disk is waited for.
+    client: Arc<Mutex<Client>>,
 }
 
 /// A ticket that was not accepted, or cannot be kept.
@@ -76,10 +79,7 @@ impl TicketStore {
         create_folder(&folder, 0o700).map_err(failed)?;
         // A ticket whose name an earlier process did not come to sync counts from here on.
         sync_folder(&folder).map_err(failed)?;
-        let mut store = Self {
-            folder: folder.clone(),
-            book: Book::new(start_id),
-        };
+        let mut client = Client::new(start_id);
         for entry in fs::read_dir(&folder).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             let Some(job) = path.file_name().and_then(|name| name.to_str()?.parse().ok()) else {
@@ -90,43 +90,38 @@ impl TicketStore {
                 continue;
             };
             match read(&path, job) {
-                Ok(record) => store.book.keep(record),
+                Ok(record) => client.found(record),
                 Err(error @ TicketError::Corrupt { .. }) => {
                     tracing::error!(%job, %error, "a ticket file is damaged");
-                    store.book.keep_unreadable(job);
+                    client.found_unreadable(job);
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(store)
+        Ok(Self {
+            folder,
+            client: Arc::new(Mutex::new(client)),
+        })
+    }
+
+    /// What decides, for whoever runs the attempts.
+    pub(crate) fn client(&self) -> Arc<Mutex<Client>> {
+        Arc::clone(&self.client)
     }
 
     /// Accepts an attempt, durably, whose media agent is at one of `addresses`. The same one again is fine.
     pub(crate) fn admit(&mut self, admission: &Admission, addresses: &[String]) -> Result<(), TicketError> {
         let id = admission.id;
-        let admitted = self.book.admit(id, &admission.signed, addresses);
+        let admitted = self.client.lock().admit(id, &admission.signed, addresses);
         match admitted.map_err(|refusal| self.refused(id, refusal))? {
             Some(record) => self.write(record),
             None => Ok(()),
         }
     }
 
-    /// Those of `open` that an earlier process accepted, with the addresses of their media agents.
-    pub(crate) fn of_earlier_processes(
-        &self,
-        open: &BTreeMap<JobKey, Attempt>,
-    ) -> Vec<(Admission, Vec<String>)> {
-        let admission = |record: &Record| {
-            let admission = Admission::of_ticket(record.ticket.clone()?).ok()?;
-            Some((admission, record.addresses.clone()))
-        };
-        let earlier = self.book.of_earlier_processes(open);
-        earlier.filter_map(admission).collect()
-    }
-
     /// Refuses this attempt and lower ones from now on, durably.
     pub(crate) fn fence(&mut self, id: AttemptId) -> Result<(), TicketError> {
-        let fenced = self.book.fence(id);
+        let fenced = self.client.lock().fence(id);
         match fenced.map_err(|refusal| self.refused(id, refusal))? {
             Some(record) => self.write(record),
             None => Ok(()),
@@ -135,29 +130,26 @@ impl TicketStore {
 
     /// The media agent spoke the last word of this attempt: durable, so that a later process can tell it (C-08).
     pub(crate) fn end(&mut self, id: AttemptId, code: u32) -> Result<(), TicketError> {
-        match self.book.end(id, code) {
-            Some(record) => self.write(record),
-            None => Ok(()),
-        }
+        let record = self.client.lock().last_word(id, code);
+        record.map_or(Ok(()), |record| self.write(record))
     }
 
-    /// The attempts whose last word was heard, by this process or an earlier one, with its code.
-    pub(crate) fn ended(&self) -> Vec<(AttemptId, u32)> {
-        self.book.ended().collect()
-    }
-
-    /// Forgets the jobs that are neither in `open` nor in `running`.
-    pub(crate) fn retain(
-        &mut self,
-        open: &BTreeMap<JobKey, Attempt>,
-        running: &BTreeSet<JobKey>,
-    ) -> Result<(), TicketError> {
-        for job in self.book.over(open, running) {
-            let path = self.path(job);
-            remove_durably(&path).map_err(|source| TicketError::Io { path, source })?;
-            self.book.forget(job);
+    /// The leader says what is open: forgets the jobs that are over. Those of earlier processes that begin, with the addresses of
+    /// their media agents.
+    pub(crate) fn welcomed(&mut self, open: &BTreeMap<JobKey, Attempt>) -> Vec<(Admission, Vec<String>)> {
+        let welcomed = self.client.lock().welcomed(open);
+        for job in welcomed.over {
+            match remove_durably(&self.path(job)) {
+                Ok(()) => self.client.lock().forgotten(job),
+                Err(error) => tracing::warn!(%job, %error, "the ticket of a job that is over stays"),
+            }
         }
-        Ok(())
+        let earlier = welcomed.earlier.into_iter();
+        let earlier = earlier.filter_map(|record| {
+            let admission = Admission::of_ticket(record.ticket?).ok()?;
+            Some((admission, record.addresses))
+        });
+        earlier.collect()
     }
 
     fn refused(&self, id: AttemptId, refusal: Refusal) -> TicketError {
@@ -184,7 +176,7 @@ impl TicketStore {
         bytes.extend_from_slice(&body);
         let path = self.path(record.key());
         write_durably(&path, &bytes, 0o600).map_err(|source| TicketError::Io { path, source })?;
-        self.book.keep(record);
+        self.client.lock().kept(record);
         Ok(())
     }
 
@@ -219,7 +211,7 @@ fn read(path: &Path, job: JobKey) -> Result<Record, TicketError> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
     use std::path::Path;
 
     use outlast_proto::v1::{JobKind, SignedTicket, Ticket};
@@ -304,7 +296,7 @@ mod tests {
         second.admit(&admission(4, 2), &addresses(4)).unwrap();
         // Job 2 is over, 3 has come to another attempt, 4 is this process's, 5 was fenced.
         let open = [id(1, 2), id(3, 3), id(4, 2), id(5, 2)].map(|id| (id.key(), id.attempt));
-        let earlier = second.of_earlier_processes(&BTreeMap::from(open));
+        let earlier = second.welcomed(&BTreeMap::from(open));
         let [(only, its)] = earlier.as_slice() else {
             panic!("{earlier:?}")
         };
@@ -350,10 +342,10 @@ mod tests {
         // The one that is over goes, and no other.
         let mut third = store(temp.path(), "c");
         let open = BTreeMap::from([(of(3, new, 1).key(), Attempt(1))]);
-        third.retain(&open, &BTreeSet::new()).unwrap();
+        let earlier = third.welcomed(&open);
         let left: Vec<_> = std::fs::read_dir(temp.path().join("tickets")).unwrap().collect();
         assert_eq!(left.len(), 1);
-        assert_eq!(third.of_earlier_processes(&open).len(), 1);
+        assert_eq!(earlier.len(), 1);
     }
 
     #[test]
@@ -402,9 +394,7 @@ mod tests {
         }
         // Once the job is over, so is its file.
         let mut third = store(temp.path(), "c");
-        third
-            .retain(&BTreeMap::from([(id(8, 1).key(), Attempt(1))]), &BTreeSet::new())
-            .unwrap();
+        third.welcomed(&BTreeMap::from([(id(8, 1).key(), Attempt(1))]));
         assert!(!path.exists());
         assert!(temp.path().join("tickets/8-0000000000c0ffee").exists());
         third.admit(&admission(7, 4), &[]).unwrap();

@@ -19,6 +19,7 @@ pub mod recollection;
 pub mod resume;
 pub mod session;
 pub mod shutdown;
+pub mod stream;
 pub mod tasks;
 pub mod telemetry;
 pub mod tls;

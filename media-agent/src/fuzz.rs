@@ -5,13 +5,13 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use outlast_kit::stream::{Frame as _, FromClient as _};
 use outlast_proto::v1::backup_up::Body;
 use outlast_proto::v1::{self, BackupUp};
 use outlast_repository::{BlobId, BlobKind, Node, NodeKind, RepositoryError, Tree, TreeEncoder, TreeReader};
 use prost::Message as _;
 use ring::signature::Ed25519KeyPair;
 
-use crate::attempts::{BackupProtocol, Protocol as _};
 use crate::cluster::Cluster;
 use crate::journal::fuzz::{journal, journals};
 use crate::known_chunks::fuzz::{chunk_cache, chunk_caches};
@@ -56,8 +56,8 @@ static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
 /// The first message of a data stream; and its ticket as if the primary had signed whatever it is.
 fn hello(input: &[u8]) {
     if let Ok(first) = BackupUp::decode(input)
-        && let (_, _, Some(body)) = BackupProtocol::split(first)
-        && let Some(hello) = BackupProtocol::hello(body)
+        && let (_, _, Some(body)) = first.split()
+        && let Some(hello) = BackupUp::into_hello(body)
     {
         let signed = hello.ticket.unwrap_or_default();
         assert!(VERIFIER.verify(&signed).is_err());

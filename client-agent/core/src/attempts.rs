@@ -36,7 +36,7 @@ const TOLD: usize = 64;
 
 /// The highest attempt of each job that this process has run.
 #[derive(Clone, Debug, Default)]
-pub struct Attempts {
+pub(crate) struct Attempts {
     known: BTreeMap<JobKey, (Attempt, State)>,
     /// Those that ended and that the leader may hold for open, the newest last.
     ended: Vec<(AttemptId, Option<u32>)>,
@@ -44,7 +44,7 @@ pub struct Attempts {
 
 impl Attempts {
     /// An attempt was admitted.
-    pub fn start(&mut self, id: AttemptId) -> Start {
+    pub(crate) fn start(&mut self, id: AttemptId) -> Start {
         let (job, attempt) = (id.key(), id.attempt);
         let before = self.known.get(&job).copied();
         match before {
@@ -60,7 +60,7 @@ impl Attempts {
     }
 
     /// An attempt runs no more.
-    pub fn over(&mut self, id: AttemptId, state: State) {
+    pub(crate) fn over(&mut self, id: AttemptId, state: State) {
         let known = self.known.get_mut(&id.key());
         let Some(known) = known.filter(|known| known.0 == id.attempt) else {
             return;
@@ -72,19 +72,19 @@ impl Attempts {
     }
 
     /// An earlier process heard the last word of this attempt: it never begins again.
-    pub fn ended_before(&mut self, id: AttemptId, code: u32) {
+    pub(crate) fn ended_before(&mut self, id: AttemptId, code: u32) {
         self.known
             .insert(id.key(), (id.attempt, State::Ended(Some(code))));
         self.tell_of(id, Some(code));
     }
 
     /// Those that have ended, with the code of the last word, as far as the leader may not know it (C-08).
-    pub fn ended(&self) -> impl Iterator<Item = (AttemptId, Option<u32>)> {
+    pub(crate) fn ended(&self) -> impl Iterator<Item = (AttemptId, Option<u32>)> {
         self.ended.iter().copied()
     }
 
     /// The leader knows that these are over.
-    pub fn closed(&mut self, ids: &BTreeSet<AttemptId>) {
+    pub(crate) fn closed(&mut self, ids: &BTreeSet<AttemptId>) {
         self.ended.retain(|(id, _)| !ids.contains(id));
     }
 
@@ -96,7 +96,7 @@ impl Attempts {
     }
 
     /// Whether this attempt and lower ones, which have no right any more, include the one known: it ends at once.
-    pub fn fence(&mut self, id: AttemptId) -> bool {
+    pub(crate) fn fence(&mut self, id: AttemptId) -> bool {
         let Some(known) = self
             .known
             .get_mut(&id.key())
@@ -111,7 +111,7 @@ impl Attempts {
     }
 
     /// Forgets ended attempts of jobs that are not in `open`.
-    pub fn retain(&mut self, open: &BTreeMap<JobKey, Attempt>) {
+    pub(crate) fn retain(&mut self, open: &BTreeMap<JobKey, Attempt>) {
         self.known
             .retain(|job, (_, state)| *state == State::Running || open.contains_key(job));
         self.ended
@@ -120,12 +120,12 @@ impl Attempts {
 
     /// The highest attempt of a job, and how it stands.
     #[must_use]
-    pub fn get(&self, job: JobKey) -> Option<(Attempt, State)> {
+    pub(crate) fn get(&self, job: JobKey) -> Option<(Attempt, State)> {
         self.known.get(&job).copied()
     }
 
     /// Those that run.
-    pub fn running(&self) -> impl Iterator<Item = AttemptId> {
+    pub(crate) fn running(&self) -> impl Iterator<Item = AttemptId> {
         let running = self.known.iter().filter(|(_, known)| known.1 == State::Running);
         running.map(|(job, known)| job.attempt(known.0))
     }

@@ -63,7 +63,7 @@ pub enum Refusal {
 
 /// What this host has accepted.
 #[derive(Clone, Debug)]
-pub struct Book {
+pub(crate) struct Book {
     start_id: StartId,
     records: BTreeMap<JobKey, Record>,
     unreadable: BTreeSet<JobKey>,
@@ -72,7 +72,7 @@ pub struct Book {
 impl Book {
     /// An empty one, of the process with this start id.
     #[must_use]
-    pub fn new(start_id: StartId) -> Self {
+    pub(crate) fn new(start_id: StartId) -> Self {
         Self {
             start_id,
             records: BTreeMap::new(),
@@ -81,12 +81,12 @@ impl Book {
     }
 
     /// This record is durable.
-    pub fn keep(&mut self, record: Record) {
+    pub(crate) fn keep(&mut self, record: Record) {
         self.records.insert(record.key(), record);
     }
 
     /// The job's record cannot be read.
-    pub fn keep_unreadable(&mut self, job: JobKey) {
+    pub(crate) fn keep_unreadable(&mut self, job: JobKey) {
         self.unreadable.insert(job);
     }
 
@@ -95,7 +95,7 @@ impl Book {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub fn admit(
+    pub(crate) fn admit(
         &self,
         id: AttemptId,
         ticket: &SignedTicket,
@@ -134,7 +134,7 @@ impl Book {
     /// The media agent spoke the last word of an attempt: what is to be kept, so that a later process can tell it (C-08); none if that is
     /// kept already, or is nobody's business any more.
     #[must_use]
-    pub fn end(&self, id: AttemptId, code: u32) -> Option<Record> {
+    pub(crate) fn end(&self, id: AttemptId, code: u32) -> Option<Record> {
         let record = self.records.get(&id.key())?;
         let is_of_use = record.attempt == id.attempt.0 && record.attempt > record.fenced;
         let is_kept = record.ended == Some(code);
@@ -144,19 +144,11 @@ impl Book {
         })
     }
 
-    /// The attempts whose last word was heard, with its code.
-    pub fn ended(&self) -> impl Iterator<Item = (AttemptId, u32)> {
-        self.records.values().filter_map(|record| {
-            let id = record.key().attempt(Attempt(record.attempt));
-            Some((id, record.ended?))
-        })
-    }
-
     /// Refuses this attempt and lower ones from now on: what is to be kept; none if that is kept already.
     ///
     /// # Errors
     /// [`Refusal::Unreadable`].
-    pub fn fence(&self, id: AttemptId) -> Result<Option<Record>, Refusal> {
+    pub(crate) fn fence(&self, id: AttemptId) -> Result<Option<Record>, Refusal> {
         let (job, attempt) = (id.key(), id.attempt);
         self.usable(job)?;
         let mut record = self.records.get(&job).cloned().unwrap_or_default();
@@ -174,7 +166,10 @@ impl Book {
     }
 
     /// Those of `open` that an earlier process accepted: they are shown to their media agents again, who say what follows (F-09).
-    pub fn of_earlier_processes(&self, open: &BTreeMap<JobKey, Attempt>) -> impl Iterator<Item = &Record> {
+    pub(crate) fn of_earlier_processes(
+        &self,
+        open: &BTreeMap<JobKey, Attempt>,
+    ) -> impl Iterator<Item = &Record> {
         self.records.iter().filter_map(|(job, record)| {
             let is_earlier = open.get(job) == Some(&Attempt(record.attempt))
                 && record.attempt > record.fenced
@@ -186,7 +181,7 @@ impl Book {
 
     /// The jobs that are neither in `open` nor in `running`: they can be forgotten.
     #[must_use]
-    pub fn over(&self, open: &BTreeMap<JobKey, Attempt>, running: &BTreeSet<JobKey>) -> Vec<JobKey> {
+    pub(crate) fn over(&self, open: &BTreeMap<JobKey, Attempt>, running: &BTreeSet<JobKey>) -> Vec<JobKey> {
         let known = self.records.keys().chain(&self.unreadable);
         known
             .filter(|job| !open.contains_key(job) && !running.contains(job))
@@ -195,7 +190,7 @@ impl Book {
     }
 
     /// Nothing is kept of the job any more.
-    pub fn forget(&mut self, job: JobKey) {
+    pub(crate) fn forget(&mut self, job: JobKey) {
         self.records.remove(&job);
         self.unreadable.remove(&job);
     }

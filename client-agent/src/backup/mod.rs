@@ -32,6 +32,7 @@ use std::future::pending;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
+use outlast_kit::stream::BackupProtocol;
 use outlast_proto::v1::backup_down::Body as Down;
 use outlast_proto::v1::backup_up::Body as Up;
 use outlast_proto::v1::{AttemptOver, BeginItem, CurrentPath, ItemBegin};
@@ -43,10 +44,10 @@ use self::item::Outgoing;
 use self::repository::OwnRepository;
 use self::work::{Backup, Working};
 use crate::admission::{Admission, Work};
-use crate::attempt::{AttemptError, Outcome, Surroundings, THREADS_PATIENCE, Violation};
+use crate::attempt::{AttemptContext, AttemptError, Outcome, THREADS_PATIENCE, Violation};
 use crate::connect::Road;
 use crate::host::paths::shown;
-use crate::stream::{BackupProtocol, Line, Wire};
+use crate::stream::{Line, Wire};
 
 /// Events taken up before the stream is looked at again.
 const EVENTS_AT_ONCE: usize = 64;
@@ -57,7 +58,7 @@ const PATH_EVERY: Duration = Duration::from_secs(1);
 pub(crate) async fn run(
     road: Road,
     admission: &Admission,
-    around: Surroundings,
+    context: AttemptContext,
 ) -> Result<Outcome, AttemptError> {
     let Work::Backup {
         items,
@@ -67,10 +68,10 @@ pub(crate) async fn run(
     else {
         return Err(Violation::OutOfTurn { what: "a backup" }.into());
     };
-    let (mut line, wire) = Line::new(road, admission, &around);
+    let (mut line, wire) = Line::<BackupProtocol>::new(road, admission, &context);
     let mut stream = Stream {
-        backup: Backup::new(items, exclude, *bandwidth, &around),
-        around,
+        backup: Backup::new(items, exclude, *bandwidth, &context),
+        context,
         wire,
         out: VecDeque::new(),
         working: None,
@@ -88,7 +89,7 @@ pub(crate) async fn run(
 /// One conversation.
 struct Stream {
     backup: Backup,
-    around: Surroundings,
+    context: AttemptContext,
     wire: Wire<BackupProtocol>,
     /// Messages ready to be sent.
     out: VecDeque<Outgoing>,
@@ -109,7 +110,7 @@ enum Wake {
 
 impl Stream {
     async fn run(&mut self) -> Result<Outcome, AttemptError> {
-        let ends = self.around.ends.clone();
+        let ends = self.context.ends.clone();
         let mut reached = pin!(ends.reached());
         let mut tick = tokio::time::interval(PATH_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -136,7 +137,7 @@ impl Stream {
         tick: &mut tokio::time::Interval,
     ) -> Wake {
         let Self {
-            around,
+            context,
             wire,
             out,
             working,
@@ -153,9 +154,9 @@ impl Stream {
         tokio::select! {
             biased;
             () = reached => Wake::End,
-            () = around.ends.work.begun(), if has_work => Wake::WorkEnd,
-            Ok(permit) = wire.up.clone().reserve_owned(), if !out.is_empty() => Wake::Room(permit),
-            Some(message) = wire.down.recv() => Wake::Message(message),
+            () = context.ends.work.begun(), if has_work => Wake::WorkEnd,
+            Ok(permit) = wire.outbox.clone().reserve_owned(), if !out.is_empty() => Wake::Room(permit),
+            Some(message) = wire.inbox.recv() => Wake::Message(message),
             event = event => Wake::Event(event),
             _ = tick.tick(), if has_work => Wake::Tick,
         }
@@ -186,7 +187,7 @@ impl Stream {
         match message {
             Down::Over(over) => return Ok(Some(over)),
             // Nothing else matters any more.
-            _ if self.around.ends.work_has_ended() => return Ok(None),
+            _ if self.context.ends.work_has_ended() => return Ok(None),
             Down::BeginItem(begin) => self.begin(begin).await?,
             Down::Verdicts(verdicts) => self.current("verdicts")?.item.judged(verdicts)?,
             Down::Needed(needed) => self.current("needed")?.item.needed(&needed)?,
@@ -233,7 +234,7 @@ impl Stream {
         if !is_running {
             return;
         }
-        for hung in self.around.progress.hung() {
+        for hung in self.context.progress.hung() {
             let path = CurrentPath {
                 path: shown(&hung.path),
                 waits_for: hung.doing.to_owned(),
@@ -243,7 +244,7 @@ impl Stream {
             tracing::warn!(path = %path.path, call = hung.doing, seconds = path.seconds, "the file system does not answer");
             self.out.push_back(Up::Path(path).into());
         }
-        let path = self.around.progress.path();
+        let path = self.context.progress.path();
         if path == self.last_path {
             return;
         }

@@ -19,7 +19,7 @@ use super::repository::OwnRepository;
 use super::slab::Slabs;
 use super::throttle::Throttle;
 use super::walker::Walker;
-use crate::attempt::{AttemptError, Surroundings, Violation};
+use crate::attempt::{AttemptContext, AttemptError, Violation};
 use crate::host::owners::Owners;
 use crate::progress::Progress;
 use crate::threads::Threads;
@@ -60,16 +60,16 @@ impl Backup {
         items: &[String],
         exclude: &[String],
         bandwidth: Option<u64>,
-        around: &Surroundings,
+        context: &AttemptContext,
     ) -> Self {
-        let stop = around.ends.now.child();
+        let stop = context.ends.now.child();
         Self {
             items: items.to_vec(),
             exclude: exclude.to_vec(),
             owners: Arc::default(),
             slabs: Arc::default(),
             throttle: Arc::new(Throttle::new(bandwidth, stop.clone())),
-            progress: Arc::clone(&around.progress),
+            progress: Arc::clone(&context.progress),
             stop,
         }
     }

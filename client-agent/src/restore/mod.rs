@@ -28,6 +28,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use outlast_kit::stream::RestoreProtocol;
 use outlast_proto::v1::restore_down::Body as Down;
 use outlast_proto::v1::restore_up::Body as Up;
 use outlast_proto::v1::{JobError, RestoreEnd, RestoreProgress};
@@ -37,9 +38,9 @@ use tokio::sync::mpsc;
 use self::pulse::Pulse;
 use self::restorer::{Order, Restorer};
 use crate::admission::{Admission, Work};
-use crate::attempt::{AttemptError, Outcome, Surroundings, THREADS_PATIENCE, Violation};
+use crate::attempt::{AttemptContext, AttemptError, Outcome, THREADS_PATIENCE, Violation};
 use crate::connect::Road;
-use crate::stream::{Line, RestoreProtocol, Wire};
+use crate::stream::{Line, Wire};
 use crate::threads::Threads;
 
 /// Messages of up to 1 MiB between the stream and the thread.
@@ -63,7 +64,7 @@ pub(super) enum Said {
 pub(crate) async fn run(
     road: Road,
     admission: &Admission,
-    around: Surroundings,
+    context: AttemptContext,
 ) -> Result<Outcome, AttemptError> {
     let Work::Restore { to, overwrite } = &admission.work else {
         return Err(Violation::OutOfTurn { what: "a restore" }.into());
@@ -73,21 +74,21 @@ pub(crate) async fn run(
         job: admission.id.key(),
         to: to.clone(),
         overwrite: *overwrite,
-        progress: Arc::clone(&around.progress),
-        made: around.made.clone(),
-        ends: around.ends.clone(),
+        progress: Arc::clone(&context.progress),
+        made: context.made.clone(),
+        ends: context.ends.clone(),
         pulse: Arc::clone(&pulse),
     };
-    let threads = Threads::new(around.ends.now.child());
+    let threads = Threads::new(context.ends.now.child());
     let (to_thread, work) = mpsc::channel(DOWN_MESSAGES);
     let (say, said) = mpsc::channel(UP_MESSAGES);
     threads
         .spawn("restore", move || Restorer::new(order, say).work(work))
         .map_err(AttemptError::Threads)?;
-    let (mut line, wire) = Line::new(road, admission, &around);
+    let (mut line, wire) = Line::<RestoreProtocol>::new(road, admission, &context);
     let mut stream = Stream {
         to: to.clone(),
-        around,
+        context,
         wire,
         pulse,
         told: None,
@@ -114,7 +115,7 @@ pub(crate) async fn run(
 /// One open stream.
 struct Stream {
     to: String,
-    around: Surroundings,
+    context: AttemptContext,
     wire: Wire<RestoreProtocol>,
     pulse: Arc<Pulse>,
     /// The beginning of the step that people were told of, since it does not end.
@@ -146,7 +147,7 @@ enum Wake {
 
 impl Stream {
     async fn run(&mut self) -> Result<Outcome, AttemptError> {
-        let ends = self.around.ends.clone();
+        let ends = self.context.ends.clone();
         let mut reached = pin!(ends.reached());
         loop {
             match self.wake(reached.as_mut()).await {
@@ -180,7 +181,7 @@ impl Stream {
 
     async fn wake(&mut self, reached: Pin<&mut impl Future<Output = ()>>) -> Wake {
         let Self {
-            around,
+            context,
             wire,
             to_thread,
             said,
@@ -199,12 +200,12 @@ impl Stream {
         tokio::select! {
             biased;
             () = reached => Wake::End,
-            () = around.ends.work.begun(), if has_thread => Wake::WorkEnd,
-            Ok(permit) = wire.up.clone().reserve_owned(), if self.for_peer.is_some() => Wake::RoomUp(permit),
+            () = context.ends.work.begun(), if has_thread => Wake::WorkEnd,
+            Ok(permit) = wire.outbox.clone().reserve_owned(), if self.for_peer.is_some() => Wake::RoomUp(permit),
             said = said.recv(), if self.for_peer.is_none() && has_thread => Wake::Said(said),
-            () = pulse.has_stopped(*told, around.target_patience), if self.for_peer.is_none() && has_thread => Wake::Silence,
+            () = pulse.has_stopped(*told, context.target_patience), if self.for_peer.is_none() && has_thread => Wake::Silence,
             room = room_down, if self.for_thread.is_some() => Wake::RoomDown(room),
-            Some(message) = wire.down.recv(), if self.for_thread.is_none() => Wake::Message(message),
+            Some(message) = wire.inbox.recv(), if self.for_thread.is_none() => Wake::Message(message),
         }
     }
 
@@ -213,12 +214,12 @@ impl Stream {
         let Some(began) = self.pulse.step_began() else {
             return;
         };
-        let (lasts, patience) = (began.elapsed(), self.around.target_patience);
+        let (lasts, patience) = (began.elapsed(), self.context.target_patience);
         if lasts >= patience {
             return self.give_up();
         }
         self.told = Some(began);
-        let mut path = self.around.progress.path();
+        let mut path = self.context.progress.path();
         if path.is_empty() {
             path.clone_from(&self.to);
         }
@@ -236,9 +237,9 @@ impl Stream {
     fn give_up(&mut self) {
         (self.to_thread, self.for_thread) = (None, None);
         self.has_ended = true;
-        let seconds = self.around.target_patience.as_secs();
+        let seconds = self.context.target_patience.as_secs();
         let mut text = format!("the target {} has not answered for {seconds} s", self.to);
-        let path = self.around.progress.path();
+        let path = self.context.progress.path();
         if !path.is_empty() {
             text += &format!("; the last file was {path}");
         }

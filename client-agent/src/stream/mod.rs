@@ -1,12 +1,11 @@
 //! The conversation with a media agent over one stream after another (F-10): breaks are not the business of backup and
 //! restore.
 //!
-//! [`line`] numbers, keeps and repeats messages and connects again; [`link`] is one stream; [`protocol`] the two kinds of
-//! streams. What the messages mean lives in `backup` and `restore`, which hold the other end of the [`Wire`].
+//! The kit's pump moves the messages; [`line`] is its client's end and says what becomes of a break; [`dialer`] finds the next stream and gives up;
+//! [`opening`] is one stream up to its first word. What the messages mean lives in `backup` and `restore`, which hold the user's end.
 
+mod dialer;
 mod line;
-mod link;
-mod protocol;
+mod opening;
 
 pub(crate) use line::{Line, Wire};
-pub(crate) use protocol::{BackupProtocol, RestoreProtocol};

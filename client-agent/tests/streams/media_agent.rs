@@ -10,7 +10,7 @@ use self::backup::Backup;
 use outlast_client_agent::Progress;
 use outlast_client_agent::admission::Admission;
 use outlast_client_agent::attempt::{
-    AttemptError, Ends, MadeFolders, Outcome, Surroundings, TARGET_PATIENCE, run_on,
+    AttemptContext, AttemptError, Ends, MadeFolders, Outcome, TARGET_PATIENCE, run_on,
 };
 use outlast_kit::clock::SystemClock;
 use outlast_kit::identity::Identity;
@@ -168,7 +168,7 @@ impl MediaAgent {
         ends: Ends,
     ) -> Result<Outcome, AttemptError> {
         let admission = Admission::of_ticket(signed(ticket)).unwrap();
-        let around = Surroundings {
+        let context = AttemptContext {
             start_id: StartId("start".to_owned()),
             progress: Arc::new(Progress::new(SystemClock::shared())),
             ends,
@@ -177,7 +177,7 @@ impl MediaAgent {
             target_patience: self.script.target_patience.unwrap_or(TARGET_PATIENCE),
         };
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-        run_on(endpoint.connect().await.unwrap(), &admission, around).await
+        run_on(endpoint.connect().await.unwrap(), &admission, context).await
     }
 }
 

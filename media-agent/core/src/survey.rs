@@ -1,12 +1,16 @@
 //! What the storage unit's word makes of an attempt: which finished items are taken over, how one that was left open ends
 //! (F-08, F-14, F-16).
 
+mod machine;
+
 use std::collections::BTreeMap;
 
 use outlast_proto::v1::{ItemEnded, ItemOutcome, Stopped};
 use outlast_proto::words::{Attempt, Counters, StatusCode};
 
 use crate::ending::{Done, Ending};
+
+pub use machine::{Came, Step, Survey};
 
 /// Of the finished items that lie in the storage unit, by number and attempt: for each the newest of `attempt` and those
 /// before it.

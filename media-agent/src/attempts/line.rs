@@ -1,21 +1,19 @@
-//! The conversation of an engine with its client over one stream after another (F-10): breaks are not the engine's business.
+//! The media agent's end of a conversation (F-10): the client's streams come in, one after another, and breaks are not the engine's business.
 //!
-//! Numbers, keeps and repeats messages; what they mean is the engine's. Ends the attempt when no stream came for too long
+//! The kit's pump moves the messages; what they mean is the engine's. Ends the attempt when no stream came for too long
 //! or the client breaks the rules. Used by `conduct`.
 
-use std::future::{Future, pending};
+use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use outlast_kit::clock::SharedClock;
-use outlast_kit::resume::{GettingOn, Incoming, MEDIA_AGENT_KEEPS, Misnumbered, Outgoing, SIGN_OF_LIFE};
+use outlast_kit::resume::{MEDIA_AGENT_KEEPS, Misnumbered};
+use outlast_kit::stream::{Event, Frame as _, FromClient as _, Pump, Terms};
 use outlast_kit::tasks::Tasks;
-use outlast_media_core::Halt;
-use outlast_proto::words::StatusCode;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
-use tonic::Status;
+use outlast_media_core::{Greeting, Halt};
+use outlast_proto::words::{AttemptId, StatusCode};
 
 use super::control::Control;
 use super::entrance::Entrance;
@@ -23,13 +21,9 @@ use super::link::{AnyLink, GOODBYE, Link, Protocol};
 use super::progress::Progress;
 use super::wire::{ANSWERS, MESSAGES, Wire};
 use crate::fault::Fault;
-use outlast_proto::words::AttemptId;
-
-/// How long a confirmation may wait for a message to go with.
-const CONFIRM_WITHIN: Duration = Duration::from_millis(200);
 
 /// What a line has to do with the rest of the attempt.
-pub(super) struct Around {
+pub(super) struct LineContext {
     pub(super) attempt: AttemptId,
     /// For people.
     pub(super) client: String,
@@ -46,61 +40,33 @@ pub(super) struct Around {
 }
 
 pub(super) struct Line<P: Protocol> {
-    around: Around,
-    /// None while it is broken.
-    link: Option<Link<P>>,
-    broken_since: Instant,
-    began: Instant,
-    /// When the present stream came, since `began`.
-    opened: Duration,
-    getting_on: GettingOn,
-    outgoing: Outgoing<P::DownBody>,
-    incoming: Incoming<P::UpBody>,
-    /// A confirmation is due, with a message or without.
-    must_confirm: bool,
-    /// The last time the client said something, or was not listened to.
-    heard: Instant,
-    /// The last time it was told something.
-    told: Instant,
-}
-
-/// The line's ends of the engine's wire.
-struct Inner<P: Protocol> {
-    to_engine: mpsc::Sender<P::UpBody>,
-    from_engine: mpsc::Receiver<P::DownBody>,
+    context: LineContext,
+    pump: Pump<P::Down, P::Up>,
+    /// The engine's.
+    wire: Option<Wire<P>>,
 }
 
 /// What the loop woke up for.
-enum Event<P: Protocol> {
+enum Wake<P: Protocol> {
     Halted,
     NewStream(Box<AnyLink>),
-    /// The engine's message; none: it has ended.
-    Said(Option<P::DownBody>),
-    Room(Option<mpsc::OwnedPermit<Result<P::Down, Status>>>),
-    Came(Result<Option<P::Up>, Status>),
-    /// None: the engine wants no more.
-    EngineReady(Option<mpsc::OwnedPermit<P::UpBody>>),
-    ConfirmNow,
     BrokenTooLong,
-    SilentTooLong,
+    Pump(Event<P::Up>),
 }
 
 impl<P: Protocol> Line<P> {
     /// A line whose first stream is `link`.
-    pub(super) fn open(around: Around, link: Link<P>) -> Self {
-        let mut line = Self {
-            around,
-            link: None,
-            broken_since: Instant::now(),
-            began: Instant::now(),
-            opened: Duration::ZERO,
-            getting_on: GettingOn::begin(Duration::ZERO),
-            outgoing: Outgoing::new(MEDIA_AGENT_KEEPS),
-            incoming: Incoming::default(),
-            must_confirm: false,
-            heard: Instant::now(),
-            told: Instant::now(),
+    pub(super) fn open(context: LineContext, link: Link<P>) -> Self {
+        let terms = Terms {
+            keeps: MEDIA_AGENT_KEEPS,
+            holds: P::MEDIA_AGENT_HOLDS,
+            silence: Some(context.silence),
+            // A newer client may say more than we know; it must not rely on it, and here it would.
+            takes_unknown: false,
         };
+        let (pump, user) = Pump::new(terms, (ANSWERS, MESSAGES));
+        let wire = Some(Wire::new(user, Arc::clone(&context.control)));
+        let mut line = Self { context, pump, wire };
         line.switch_to(link);
         line
     }
@@ -110,21 +76,14 @@ impl<P: Protocol> Line<P> {
     where
         F: Future<Output = T>,
     {
-        let (to_engine, inbox) = mpsc::channel(MESSAGES);
-        let (outbox, from_engine) = mpsc::channel(ANSWERS);
-        let wire = Wire {
-            inbox,
-            outbox,
-            control: Arc::clone(&self.around.control),
-        };
-        let inner = Inner {
-            to_engine,
-            from_engine,
-        };
-        let (outcome, ()) = tokio::join!(engine(wire), self.run(inner));
-        self.flush().await;
-        let (sent, received) = (self.outgoing.written(), self.incoming.tell());
-        let link = self.link.map(|mut link| {
+        let wire = self.wire.take().expect("a line carries one engine");
+        let (outcome, ()) = tokio::join!(engine(wire), self.run());
+        if self.context.control.halted().is_none() {
+            // What the engine said last goes before the last word, if the client takes it.
+            self.pump.flush(GOODBYE).await;
+        }
+        let link = self.pump.take_link().map(|(ends, (sent, received))| {
+            let mut link = Link::new(ends, Greeting::default());
             (link.sent, link.received) = (sent, received);
             P::wrap(link)
         });
@@ -132,94 +91,41 @@ impl<P: Protocol> Line<P> {
     }
 
     /// Until the engine has ended, by itself or because of the control.
-    async fn run(&mut self, mut inner: Inner<P>) {
-        let control = Arc::clone(&self.around.control);
+    async fn run(&mut self) {
+        let control = Arc::clone(&self.context.control);
         let mut halted = pin!(control.wait());
-        let mut tick = tokio::time::interval(CONFIRM_WITHIN);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let done = match self.wake(&mut inner, halted.as_mut(), &mut tick).await {
-                Event::Halted => true,
-                Event::NewStream(link) => self.newcomer(*link),
-                Event::Said(Some(body)) => {
-                    let bytes = P::down_bytes(&body);
-                    self.outgoing.push(body, bytes);
-                    false
+            let is_over = match self.wake(halted.as_mut()).await {
+                Wake::Halted => true,
+                Wake::NewStream(link) => self.newcomer(*link),
+                Wake::BrokenTooLong => self.give_up(),
+                Wake::Pump(Event::Came(message)) => self.came(message),
+                // A client that goes away for good says so. A connection that was lost may look like an end, too.
+                Wake::Pump(Event::Broke(why)) => self.broke(&why),
+                Wake::Pump(Event::TooLarge) => {
+                    self.halt(Fault::access("the client sent a message that is too large"))
                 }
-                Event::Said(None) => return,
-                Event::Room(Some(permit)) => self.write(permit),
-                Event::Room(None) => self.broken("the connection is gone"),
-                Event::Came(came) => self.came(came),
-                Event::EngineReady(Some(permit)) => {
-                    if let Some(body) = self.incoming.process() {
-                        permit.send(body);
-                    }
-                    false
-                }
+                Wake::Pump(Event::Silent) => self.stalled(),
+                Wake::Pump(Event::UserEnded) => return,
                 // Its last messages are still to be taken.
-                Event::EngineReady(None) => true,
-                Event::ConfirmNow => {
-                    self.must_confirm = true;
-                    false
-                }
-                Event::BrokenTooLong => self.give_up(),
-                Event::SilentTooLong => self.stalled(),
+                Wake::Pump(Event::UserGone) => true,
             };
-            if done {
+            if is_over {
                 break;
             }
         }
         // The engine sees the end when it has taken what was under way. What it still says nobody needs after a halt.
-        drop(inner.to_engine);
-        while let Some(body) = inner.from_engine.recv().await {
-            if control.halted().is_none() && self.outgoing.has_room() {
-                let bytes = P::down_bytes(&body);
-                self.outgoing.push(body, bytes);
-            }
-        }
+        self.pump.hear_user_out(|| control.halted().is_none()).await;
     }
 
-    async fn wake(
-        &mut self,
-        inner: &mut Inner<P>,
-        halted: Pin<&mut impl Future<Output = ()>>,
-        tick: &mut Interval,
-    ) -> Event<P> {
-        let is_open = self.link.is_some();
-        let is_listening = is_open && self.incoming.bytes() < P::HOLDS;
-        if !is_listening {
-            self.heard = Instant::now();
-        }
-        let must_write = self.outgoing.has_unwritten() || self.must_confirm || self.incoming.should_tell();
-        let (up, down) = match &mut self.link {
-            Some(link) => (Some(&mut link.up), Some(link.down.clone())),
-            None => (None, None),
-        };
-        let room = async {
-            match down {
-                Some(down) => down.reserve_owned().await.ok(),
-                None => pending().await,
-            }
-        };
-        let message = async {
-            match up {
-                Some(up) => up.message().await,
-                None => pending().await,
-            }
-        };
-        let deadline = self.broken_since + self.around.reconnect_for;
-        let to_engine = inner.to_engine.clone();
+    async fn wake(&mut self, halted: Pin<&mut impl Future<Output = ()>>) -> Wake<P> {
+        let deadline = self.pump.broken_since() + self.context.reconnect_for;
+        let is_open = self.pump.is_open();
         tokio::select! {
-            () = halted => Event::Halted,
-            link = self.around.entrance.take() => Event::NewStream(Box::new(link)),
-            said = inner.from_engine.recv(), if self.outgoing.has_room() => Event::Said(said),
-            permit = room, if must_write => Event::Room(permit),
-            came = message, if is_listening => Event::Came(came),
-            permit = to_engine.reserve_owned(), if self.incoming.has_waiting() => Event::EngineReady(permit.ok()),
-            _ = tick.tick(), if is_open && self.incoming.has_untold() => Event::ConfirmNow,
-            () = tokio::time::sleep_until(self.told + SIGN_OF_LIFE), if is_open && !must_write => Event::ConfirmNow,
-            () = tokio::time::sleep_until(self.heard + self.around.silence), if is_listening => Event::SilentTooLong,
-            () = tokio::time::sleep_until(deadline), if !is_open => Event::BrokenTooLong,
+            () = halted => Wake::Halted,
+            link = self.context.entrance.take() => Wake::NewStream(Box::new(link)),
+            () = tokio::time::sleep_until(deadline), if !is_open => Wake::BrokenTooLong,
+            event = self.pump.event() => Wake::Pump(event),
         }
     }
 
@@ -233,12 +139,13 @@ impl<P: Protocol> Line<P> {
                 return false;
             }
         };
-        match self.outgoing.resume(link.greeting.received) {
+        match self.pump.resume(link.greeting.received) {
             Ok(()) => {
-                if self.link.is_some() {
-                    self.broken("a newer one has come");
+                if self.pump.is_open() {
+                    self.pump.lose();
+                    self.broke("a newer one has come");
                 }
-                let is_hopeless = self.broken_since.elapsed() > self.around.reconnect_for;
+                let is_hopeless = self.pump.broken_since().elapsed() > self.context.reconnect_for;
                 self.switch_to(link);
                 is_hopeless && self.give_up()
             }
@@ -251,115 +158,79 @@ impl<P: Protocol> Line<P> {
             Err(error) => {
                 let fault = violation(error);
                 // It is told how the attempt has ended when that is durable.
-                let _ = self.around.entrance.put(P::wrap(link));
+                let _ = self.context.entrance.put(P::wrap(link));
                 self.halt(fault)
             }
         }
     }
 
-    /// Takes the stream into use; the one before is dropped, half-open as it may be.
+    /// Takes the stream into use.
     fn switch_to(&mut self, link: Link<P>) {
-        let received = self.incoming.resume();
-        link.welcome(&self.around.start_id, received);
-        if self.link.is_none() && !link.greeting.peer_start.is_empty() {
-            let id = self.around.attempt;
-            let broken_ms = u64::try_from(self.broken_since.elapsed().as_millis()).unwrap_or(u64::MAX);
-            tracing::warn!(job = %id.job, attempt = %id.attempt, client = %self.around.client, broken_ms,
+        let received = self.pump.received();
+        link.welcome(&self.context.start_id, received);
+        if !link.greeting.peer_start.is_empty() {
+            let id = self.context.attempt;
+            let broken_ms = self.pump.broken_since().elapsed().as_millis();
+            let broken_ms = u64::try_from(broken_ms).unwrap_or(u64::MAX);
+            tracing::warn!(job = %id.job, attempt = %id.attempt, client = %self.context.client, broken_ms,
                 "the stream with the client was broken and goes on");
         }
-        self.must_confirm = false;
-        (self.heard, self.told) = (Instant::now(), Instant::now());
-        self.opened = self.began.elapsed();
-        self.around.progress.has_client();
-        self.link = Some(link);
+        self.context.progress.has_client();
+        self.pump.open(link.ends);
     }
 
-    fn write(&mut self, permit: mpsc::OwnedPermit<Result<P::Down, Status>>) -> bool {
-        self.must_confirm = false;
-        self.told = Instant::now();
-        let received = self.incoming.tell();
-        permit.send(Ok(match self.outgoing.write() {
-            Some((sequence, body)) => P::join(sequence, received, Some(body)),
-            None => P::join(0, received, None),
-        }));
-        false
-    }
-
-    fn came(&mut self, came: Result<Option<P::Up>, Status>) -> bool {
-        self.heard = Instant::now();
-        let (sequence, received, body) = match came {
-            Ok(Some(message)) => P::split(message),
-            // A client that goes away for good says so. A connection that was lost may look like an end, too.
-            Ok(None) => return self.broken("it ended without a word"),
-            Err(status) if status.code() == tonic::Code::OutOfRange => {
-                return self.halt(Fault::access("the client sent a message that is too large"));
-            }
-            Err(status) => return self.broken(status.message()),
-        };
-        if let Some(goodbye) = body.as_ref().and_then(P::goodbye) {
+    fn came(&mut self, message: P::Up) -> bool {
+        let message = message.split();
+        if let Some(goodbye) = message.2.as_ref().and_then(P::Up::as_goodbye) {
             return self.halt(Fault::goodbye(goodbye));
         }
-        let taken = self.outgoing.confirm(received).and_then(|()| match body {
-            None if sequence == 0 => Ok(()),
-            // A newer client may say more than we know; it must not rely on it, and here it would.
-            None => Err(Misnumbered::Sequence {
-                last: sequence,
-                got: sequence,
-            }),
-            Some(body) => {
-                let bytes = P::up_bytes(&body);
-                self.incoming.take(sequence, body, bytes)
-            }
-        });
+        let taken = self.pump.take(message, false);
         taken.is_err_and(|error| self.halt(violation(error)))
     }
 
-    fn broken(&mut self, why: &str) -> bool {
-        let id = self.around.attempt;
-        tracing::info!(job = %id.job, attempt = %id.attempt, client = %self.around.client, why,
+    fn broke(&mut self, why: &str) -> bool {
+        let id = self.context.attempt;
+        tracing::info!(job = %id.job, attempt = %id.attempt, client = %self.context.client, why,
             "the stream with the client is broken; waiting for the client");
-        self.link = None;
-        let span = (self.opened, self.began.elapsed());
-        self.broken_since = self.began + self.getting_on.broken(span, &self.outgoing, &self.incoming);
         self.say_awaited();
         false
     }
 
     /// For whoever looks at the job.
     fn say_awaited(&self) {
-        let Around {
+        let LineContext {
             client,
             reconnect_for,
             ..
-        } = &self.around;
-        let left = reconnect_for.saturating_sub(self.broken_since.elapsed());
+        } = &self.context;
+        let left = reconnect_for.saturating_sub(self.pump.broken_since().elapsed());
         let reason = format!(
             "the stream with client {client} is broken; if it does not come back the attempt ends with 40"
         );
-        let until = crate::stamps::after(self.around.clock.now(), left);
-        self.around.progress.awaits_client(reason, until);
+        let until = crate::stamps::after(self.context.clock.now(), left);
+        self.context.progress.awaits_client(reason, until);
     }
 
     fn give_up(&mut self) -> bool {
         self.halt(Fault::broken(format!(
             "the stream with client \"{}\" broke and did not come back within {} s; check the network between the client \
              and this media agent, and that the client agent runs",
-            self.around.client,
-            self.around.reconnect_for.as_secs()
+            self.context.client,
+            self.context.reconnect_for.as_secs()
         )))
     }
 
     fn stalled(&mut self) -> bool {
         let text = format!(
             "client \"{}\" said nothing for {} s although its stream is open; its agent stands still",
-            self.around.client,
-            self.around.silence.as_secs()
+            self.context.client,
+            self.context.silence.as_secs()
         );
         self.halt(Fault::new(StatusCode::NETWORK_TIMED_OUT, text))
     }
 
     fn halt(&self, fault: Fault) -> bool {
-        self.around.control.halt(Halt::Fault(fault));
+        self.context.control.halt(Halt::Fault(fault));
         true
     }
 
@@ -369,23 +240,7 @@ impl<P: Protocol> Line<P> {
             text = fault.text,
             "a client's stream is refused"
         );
-        self.around.tasks.spawn("refusal", link.finish(fault.over()));
-    }
-
-    /// What the engine said last goes before the last word, if the client takes it.
-    async fn flush(&mut self) {
-        if self.around.control.halted().is_some() {
-            return;
-        }
-        let deadline = Instant::now() + GOODBYE;
-        while self.outgoing.has_unwritten() {
-            let Some(link) = &self.link else { return };
-            let room = link.down.clone().reserve_owned();
-            match tokio::time::timeout_at(deadline, room).await {
-                Ok(Ok(permit)) => drop(self.write(permit)),
-                Ok(Err(_)) | Err(_) => return,
-            }
-        }
+        self.context.tasks.spawn("refusal", link.finish(fault.over()));
     }
 }
 

@@ -21,8 +21,8 @@ mod working;
 
 pub(crate) use control::Control;
 pub(crate) use desk::Desk;
-pub(crate) use link::{AnyLink, BackupProtocol, Link, Protocol, RestoreProtocol};
-pub(crate) use progress::{Progress, counters_message, counters_of};
+pub(crate) use link::{AnyLink, Ends, Link};
+pub(crate) use progress::{Progress, counters_message};
 pub(crate) use record::Recorder;
 pub(crate) use survey::settle_open_attempts;
 pub(crate) use wire::Wire;

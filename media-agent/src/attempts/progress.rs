@@ -121,8 +121,3 @@ impl Progress {
 pub(crate) fn counters_message(counters: &Counters) -> v1::Counters {
     (*counters).into()
 }
-
-/// From a message.
-pub(crate) fn counters_of(message: Option<&v1::Counters>) -> Counters {
-    message.map(Counters::from).unwrap_or_default()
-}

@@ -5,40 +5,43 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use outlast_kit::stream::{DownBody, Protocol, UpBody, User};
 use outlast_media_core::End;
 use tokio::sync::mpsc;
 
 use super::control::Control;
-use super::link::Protocol;
 
 /// Messages between the stream and the engine; each may be 1 MiB and more.
 pub(super) const MESSAGES: usize = 4;
 pub(super) const ANSWERS: usize = 16;
 
 pub(crate) struct Wire<P: Protocol> {
-    pub(super) inbox: mpsc::Receiver<P::UpBody>,
-    pub(super) outbox: mpsc::Sender<P::DownBody>,
+    user: User<P::Down, P::Up>,
     pub(crate) control: Arc<Control>,
 }
 
 impl<P: Protocol> Wire<P> {
+    pub(super) fn new(user: User<P::Down, P::Up>, control: Arc<Control>) -> Self {
+        Self { user, control }
+    }
+
     /// The client's next message.
     ///
     /// # Errors
     /// [`End::Halted`] when the attempt is to end.
-    pub(crate) fn receive(&mut self) -> Result<P::UpBody, End> {
+    pub(crate) fn receive(&mut self) -> Result<UpBody<P>, End> {
         if self.control.halted().is_some() {
             return Err(End::Halted);
         }
-        self.inbox.blocking_recv().ok_or(End::Halted)
+        self.user.inbox.blocking_recv().ok_or(End::Halted)
     }
 
     /// The client's next message, if it comes within `patience`. Called on a thread of the runtime that may block.
-    pub(crate) fn receive_within(&mut self, patience: Duration) -> Result<Option<P::UpBody>, End> {
+    pub(crate) fn receive_within(&mut self, patience: Duration) -> Result<Option<UpBody<P>>, End> {
         if self.control.halted().is_some() {
             return Err(End::Halted);
         }
-        let next = tokio::time::timeout(patience, self.inbox.recv());
+        let next = tokio::time::timeout(patience, self.user.inbox.recv());
         match tokio::runtime::Handle::current().block_on(next) {
             Ok(Some(body)) => Ok(Some(body)),
             Ok(None) => Err(End::Halted),
@@ -47,8 +50,8 @@ impl<P: Protocol> Wire<P> {
     }
 
     /// The client's next message, if it is there already.
-    pub(crate) fn try_receive(&mut self) -> Result<Option<P::UpBody>, End> {
-        match self.inbox.try_recv() {
+    pub(crate) fn try_receive(&mut self) -> Result<Option<UpBody<P>>, End> {
+        match self.user.inbox.try_recv() {
             Ok(body) => Ok(Some(body)),
             Err(mpsc::error::TryRecvError::Empty) => Ok(None),
             Err(mpsc::error::TryRecvError::Disconnected) => Err(End::Halted),
@@ -56,7 +59,7 @@ impl<P: Protocol> Wire<P> {
     }
 
     /// A message to the client.
-    pub(crate) fn send(&self, body: P::DownBody) -> Result<(), End> {
-        self.outbox.blocking_send(body).map_err(|_| End::Halted)
+    pub(crate) fn send(&self, body: DownBody<P>) -> Result<(), End> {
+        self.user.outbox.blocking_send(body).map_err(|_| End::Halted)
     }
 }

@@ -11,7 +11,7 @@ use outlast_proto::v1::journal_event::What;
 use outlast_proto::words::StatusCode;
 
 use super::conduct::{Assignment, Held, Outcome};
-use super::line::{Around, Line};
+use super::line::{Line, LineContext};
 use super::link::{AnyLink, Link, Protocol};
 use super::record::Recorder;
 use super::wire::Wire;
@@ -101,7 +101,7 @@ async fn converse<P: Protocol>(
     engine: impl FnOnce(Wire<P>) -> Result<Done, End> + Send + 'static,
 ) -> Outcome {
     let context = &assignment.context;
-    let around = Around {
+    let line = LineContext {
         attempt: assignment.ticket.id,
         client: assignment.ticket.client.to_string(),
         start_id: context.start_id.clone(),
@@ -122,7 +122,7 @@ async fn converse<P: Protocol>(
             })
     };
     let (outcome, link) = tokio::select! {
-        ended = Line::open(around, link).carry(started) => ended,
+        ended = Line::open(line, link).carry(started) => ended,
         never = keep_lock(assignment, lock) => match never {},
     };
     Outcome::Worked(outcome, link)

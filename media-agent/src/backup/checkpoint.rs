@@ -1,30 +1,26 @@
 //! Checkpoints: what an item has come to so far, as a snapshot from which a later attempt can go on (F-05, F-06). Made with and
 //! without a primary.
 //!
-//! Decides when one is due and writes it; that no chunk is missing at that moment is `item`'s work. The format is
-//! docs/protocol.md's.
+//! Says when one is due and writes it; what comes before what is the core's to say, that no chunk is missing at that moment `item`'s work.
+//! The format is docs/protocol.md's.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use outlast_proto::v1::journal_event::What;
-use outlast_proto::v1::{CheckpointMade, FileException};
-use outlast_proto::words::Counters;
+use outlast_media_core::backup::Came;
+
+use outlast_proto::v1::FileException;
+use outlast_proto::words::{self, Counters, TreeId};
 use outlast_repository::{
     BlobId, BlobKind, Node, NodeKind, RepositoryError, Snapshot, SnapshotId, Timestamp, Writer,
     go_mode_from_st_mode,
 };
 use serde::Serialize;
 
-use super::commit::save_under_lock;
 use super::engine::Base;
-use crate::attempts::{End, counters_message};
-use crate::fault::Fault;
+use crate::attempts::End;
 use crate::storage::{CHECKPOINT_TIME, YOUNG_MARKED, checkpoint_host, checkpoint_tags};
 use crate::tree_builder::{Partial, UnderWay, show_bytes};
 
-/// One that cannot be read costs no more than the time since the one before.
-const KEPT: usize = 2;
 const MARK: &str = ".outlast-checkpoint.json";
 /// The item's root in the tree of a checkpoint, whatever its path is.
 const ITEM: &str = "item";
@@ -34,8 +30,16 @@ pub(super) struct Checkpoints<'a> {
     base: &'a Base,
     /// By the monotonic clock; none: none are made.
     due_at: Option<Duration>,
-    kept: VecDeque<SnapshotId>,
-    made: u32,
+    is_being_made: bool,
+    /// The tree that was saved last.
+    saved: Option<Saved>,
+}
+
+/// What a checkpoint's snapshot names.
+struct Saved {
+    tree: BlobId,
+    path: String,
+    marks_young: bool,
 }
 
 /// What is written down beside the tree.
@@ -92,8 +96,8 @@ impl<'a> Checkpoints<'a> {
         let mut checkpoints = Self {
             base,
             due_at: None,
-            kept: VecDeque::new(),
-            made: 0,
+            is_being_made: false,
+            saved: None,
         };
         checkpoints.put_off();
         checkpoints
@@ -104,66 +108,61 @@ impl<'a> Checkpoints<'a> {
             .is_some_and(|due| self.base.context.clock.monotonic() >= due)
     }
 
-    /// The next is due an interval from now.
-    pub(super) fn put_off(&mut self) {
+    /// One is tried.
+    pub(super) fn begin(&mut self) {
+        self.is_being_made = true;
+    }
+
+    /// The next is due an interval after this one, whatever came of it.
+    pub(super) fn put_off_after_one(&mut self) {
+        if std::mem::take(&mut self.is_being_made) {
+            self.put_off();
+        }
+    }
+
+    fn put_off(&mut self) {
         let interval = self.base.ticket.checkpoint_interval;
         let now = self.base.context.clock.monotonic();
         self.due_at = interval.map(|interval| now.saturating_add(interval));
     }
 
-    /// Makes one; journalled when it returns, or gone while the journal's disk is full. Everything that its trees refer to must be
-    /// stored.
-    pub(super) fn make(&mut self, writer: &Writer, marked: Marked<'_>) -> Result<(), End> {
+    /// Stores its trees. Everything that they refer to must be stored.
+    pub(super) fn save_tree(&mut self, writer: &Writer, marked: Marked<'_>) -> Result<Came, End> {
         let base = self.base;
-        let (item, path) = (marked.item, marked.path.to_owned());
-        let (counters, marks_young) = (marked.counters, marked.marks_young);
+        let (path, counters, marks_young) = (marked.path.to_owned(), marked.counters, marked.marks_young);
         let tree = save_tree(writer, marked, now(base)).map_err(|error| base.storage_fault(&error))?;
-        // The writer checks the lock before each index file.
-        writer.flush().map_err(|error| base.storage_fault(&error))?;
-        self.made += 1;
-        let time = Timestamp::new(CHECKPOINT_TIME + i64::from(self.made), 0);
-        let host = checkpoint_host(base.ticket.client.as_str());
-        let mut snapshot = Snapshot::new(time, tree, vec![path], host);
-        snapshot.tags = checkpoint_tags(&base.ticket, item);
-        snapshot.tags.extend(marks_young.then(|| YOUNG_MARKED.to_owned()));
-        base.progress.checkpoint_begins();
-        let id = save_under_lock(base, &snapshot)?;
-        let made = What::Checkpoint(CheckpointMade {
-            snapshot: bytes::Bytes::copy_from_slice(id.as_bytes()),
-            item,
-            counters: Some(counters_message(&counters)),
+        self.saved = Some(Saved {
+            tree,
+            path,
+            marks_young,
         });
-        match base.recorder.try_event(made) {
-            Ok(()) => {
-                base.progress.checkpoint_made(base.context.clock.now());
-                tracing::debug!(attempt = %base.ticket.id, item, snapshot = %id, "checkpoint");
-                self.keep(id);
-            }
-            // The disk may have room again before something has to be written that matters.
-            Err(error) if error.is_full() => {
-                tracing::warn!(attempt = %base.ticket.id, %error, "a checkpoint cannot be journalled and is given up");
-                self.remove(&id);
-            }
-            Err(error) => return Err(Fault::from(error).into()),
-        }
-        Ok(())
+        Ok(Came::Tree {
+            tree: TreeId(*tree.as_bytes()),
+            counters,
+        })
     }
 
-    fn keep(&mut self, id: SnapshotId) {
-        self.kept.push_back(id);
-        while self.kept.len() > KEPT {
-            let Some(old) = self.kept.pop_front() else { break };
-            self.remove(&old);
-        }
+    /// The snapshot that names the tree that was saved last; after so many before.
+    pub(super) fn snapshot(&self, item: u32, number: u32) -> Option<Snapshot> {
+        let (base, saved) = (self.base, self.saved.as_ref()?);
+        let time = Timestamp::new(CHECKPOINT_TIME + i64::from(number) + 1, 0);
+        let host = checkpoint_host(base.ticket.client.as_str());
+        let mut snapshot = Snapshot::new(time, saved.tree, vec![saved.path.clone()], host);
+        snapshot.tags = checkpoint_tags(&base.ticket, item);
+        snapshot
+            .tags
+            .extend(saved.marks_young.then(|| YOUNG_MARKED.to_owned()));
+        base.progress.checkpoint_begins();
+        Some(snapshot)
     }
 
     /// The end of the attempt removes what is left.
-    fn remove(&self, id: &SnapshotId) {
-        let base = self.base;
+    pub(super) fn remove(&self, id: words::SnapshotId) {
+        let (base, id) = (self.base, SnapshotId::from_bytes(id.0));
         let removed = base
             .lock
             .check()
-            .and_then(|()| base.repository.remove_snapshot(id));
+            .and_then(|()| base.repository.remove_snapshot(&id));
         if let Err(error) = removed {
             tracing::warn!(snapshot = %id, %error, "a checkpoint is not removed yet");
         }

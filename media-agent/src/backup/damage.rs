@@ -5,14 +5,16 @@
 
 use std::fmt::Write as _;
 
+use outlast_media_core::backup::MOST_WALKS;
+use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{FileException, Severity};
-use outlast_proto::words::{MAX_EXCEPTIONS, StatusCode};
+use outlast_proto::words::{self, MAX_EXCEPTIONS, StatusCode};
 use outlast_repository::{
     Anew, BlobId, BlobKind, IndexLook, REPAIR_INDEX, Repository, RepositoryError, SnapshotId,
 };
 use parking_lot::Mutex;
 
-use super::engine::Base;
+use super::engine::{Base, detail};
 use crate::attempts::End;
 use crate::fault::Fault;
 use crate::storage::{Content, Lack, Looked, SoundTrees, follow, show_lacks, tags_of};
@@ -197,22 +199,22 @@ pub(super) fn taken_from(base: &Base, tree: BlobId, before: u64) -> Result<Vec<L
 }
 
 /// An item is walked again: only its client has what is to be stored anew.
-pub(super) fn tell_again(base: &Base, path: &str, lacks: &[Lack]) -> Result<(), End> {
+pub(super) fn said_again(base: &Base, path: &str, lacks: &[Lack]) -> What {
     let text = format!(
         "damage came to storage unit \"{}\" while \"{path}\" was backed up ({}): it is backed up again from its beginning, so that \
          what is missing is stored anew",
         base.context.unit.name,
         show_lacks(lacks)
     );
-    base.say(Severity::Warning, text)
+    detail(Severity::Warning, text)
 }
 
 /// Damage comes faster than what it takes is stored anew.
-pub(super) fn keeps_coming(base: &Base, walks: u32, lacks: &[Lack]) -> Fault {
+pub(super) fn keeps_coming(base: &Base, lacks: &[Lack]) -> Fault {
     Fault::new(
         StatusCode::STORAGE_WRITE_ERROR,
         format!(
-            "storage unit \"{}\": {walks} times damage came that touches what this backup relies on, the last time {}; find out \
+            "storage unit \"{}\": {MOST_WALKS} times damage came that touches what this backup relies on, the last time {}; find out \
              what removes or cuts packs there, or whether the file system keeps what it takes, before the next attempt, which stores anew \
              what is missing",
             base.context.unit.name,
@@ -224,7 +226,7 @@ pub(super) fn keeps_coming(base: &Base, walks: u32, lacks: &[Lack]) -> Fault {
 /// What is missing by now of restore points that this attempt made, as exceptions: they were whole when they were written.
 pub(super) fn of_finished(
     base: &Base,
-    finished: &[(u32, SnapshotId)],
+    finished: &[(u32, words::SnapshotId)],
     before: u64,
 ) -> Vec<(u32, FileException)> {
     let found = missing_of(base, finished, before);
@@ -236,7 +238,7 @@ pub(super) fn of_finished(
 
 fn missing_of(
     base: &Base,
-    finished: &[(u32, SnapshotId)],
+    finished: &[(u32, words::SnapshotId)],
     before: u64,
 ) -> Result<Vec<(u32, FileException)>, RepositoryError> {
     let mut found = Vec::new();
@@ -248,7 +250,8 @@ fn missing_of(
     for (number, id) in finished {
         let path = ticket.items.get(*number as usize).map_or("", |item| &item.path);
         let content = Content::written_by((ticket.id, *number), ticket, path);
-        let (id, snapshot) = follow(&base.repository, id, &content)?;
+        let id = SnapshotId::from_bytes(id.0);
+        let (id, snapshot) = follow(&base.repository, &id, &content)?;
         if let Looked::Suffers(lacks) = trees.look(snapshot.tree)? {
             let item = snapshot.paths.first().cloned().unwrap_or_default();
             let exception = |Lack { path, what }| FileException {

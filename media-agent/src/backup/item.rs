@@ -6,22 +6,20 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use outlast_media_core::Tally;
+use outlast_kit::stream::BackupProtocol;
+use outlast_media_core::backup::{Backup, Came};
 use outlast_proto::v1::backup_down::Body as Down;
 use outlast_proto::v1::backup_up::Body as Up;
-use outlast_proto::v1::{
-    CurrentPath, Entries, FileException, ItemBegin, ItemEnd, JobError, Needed, Offers, Verdicts,
-};
+use outlast_proto::v1::{CurrentPath, Entries, FileException, ItemBegin, ItemEnd, Needed, Offers, Verdicts};
 use outlast_proto::words::Counters;
 use outlast_repository::{BlobId, RepositoryError, SnapshotId, Timestamp, Writer};
 
 use super::checkpoint::{Checkpoints, Marked};
 use super::chunks::{Chunks, Stored, blob_id};
 use super::engine::Base;
-use super::exceptions::ExceptionLog;
 use super::silence::Silences;
 use super::trees::WriterTrees;
-use crate::attempts::{BackupProtocol, End, Wire};
+use crate::attempts::{End, Wire};
 use crate::fault::{Fault, told_by_client};
 use crate::storage::{Content, are_young_marked, follow, owner_of};
 use crate::tickets::Item;
@@ -78,7 +76,6 @@ impl Written {
 /// A walk through an item.
 pub(super) struct ItemRun<'a> {
     pub(super) base: &'a Base,
-    pub(super) writer: &'a Writer,
     pub(super) chunks: &'a Chunks<'a>,
     pub(super) number: u32,
     pub(super) item: &'a Item,
@@ -86,6 +83,8 @@ pub(super) struct ItemRun<'a> {
     /// The parent snapshot, if it is still there.
     pub(super) parent: Option<SnapshotId>,
     written: Written,
+    /// The client has begun it.
+    begun: bool,
     held: Held,
     /// How far the item had come at the last one.
     marked_at: Counters,
@@ -129,13 +128,13 @@ impl<'a> ItemRun<'a> {
         let trust = parent.map_or(Trust::Marked, |(_, _, trust)| trust);
         Ok(Some(Self {
             base,
-            writer,
             chunks,
             number,
             item,
             builder: TreeBuilder::new(trees, path, root).trusting(trust),
             parent: parent.map(|(id, ..)| id),
             written,
+            begun: false,
             held: Held::default(),
             marked_at: Counters::default(),
             marks_young: false,
@@ -145,20 +144,19 @@ impl<'a> ItemRun<'a> {
         }))
     }
 
-    /// Follows the client through the item; the error it ended the item with, if any.
+    /// Follows the client through the item, to its end or until a checkpoint is due.
     pub(super) fn receive(
         &mut self,
         wire: &mut Wire<BackupProtocol>,
-        tally: &Tally,
-        exceptions: &mut ExceptionLog,
-        checkpoints: &mut Checkpoints<'_>,
-    ) -> Result<Option<JobError>, End> {
+        backup: &mut Backup,
+        checkpoints: &Checkpoints<'_>,
+    ) -> Result<Came, End> {
         let number = self.number;
-        let mut begun = false;
         loop {
-            if begun && checkpoints.are_due() {
-                self.checkpoint(wire, exceptions, checkpoints)?;
+            if self.begun && checkpoints.are_due() {
+                return Ok(Came::CheckpointDue);
             }
+            let begun = self.begun;
             let message = match self.held.pop() {
                 Some(message) => message,
                 None => wire.receive()?,
@@ -166,7 +164,7 @@ impl<'a> ItemRun<'a> {
             match message {
                 Up::Path(path) => self.path(path)?,
                 Up::ItemBegin(ItemBegin { item, marks_young }) if !begun && item == number => {
-                    (begun, self.marks_young) = (true, marks_young);
+                    (self.begun, self.marks_young) = (true, marks_young);
                 }
                 Up::ItemEnd(ItemEnd {
                     item,
@@ -174,7 +172,7 @@ impl<'a> ItemRun<'a> {
                     excluded,
                 }) if begun && item == number && self.held.messages.is_empty() => {
                     self.excluded = excluded;
-                    return Ok(error.map(told_by_client));
+                    return Ok(error.map_or(Came::ItemEnd, |error| Came::Failed(told_by_client(error))));
                 }
                 Up::Entries(entries) if begun => wire.send(self.entries(&entries)?)?,
                 Up::Offers(offers) if begun => wire.send(self.offers(&offers)?)?,
@@ -184,7 +182,7 @@ impl<'a> ItemRun<'a> {
                         self.builder.file_end(end).map_err(|error| self.fault(error))?;
                     }
                 }
-                Up::Exceptions(found) if begun => self.except(found.exceptions, exceptions)?,
+                Up::Exceptions(found) if begun => self.except(found.exceptions, backup)?,
                 Up::Hello(_)
                 | Up::ItemBegin(_)
                 | Up::ItemEnd(_)
@@ -200,19 +198,18 @@ impl<'a> ItemRun<'a> {
                 }
             }
             let left_out = self.builder.take_exceptions();
-            self.except(left_out, exceptions)?;
-            let mut so_far = tally.counters;
+            self.except(left_out, backup)?;
+            let mut so_far = backup.counters();
             so_far.add(&self.counters());
-            so_far.exceptions = exceptions.count();
+            so_far.exceptions = backup.exceptions().count();
             self.base.progress.set(so_far);
         }
     }
 
     /// Notes what could not be kept.
-    fn except(&self, found: Vec<FileException>, exceptions: &mut ExceptionLog) -> Result<(), End> {
+    fn except(&self, found: Vec<FileException>, backup: &mut Backup) -> Result<(), End> {
         for exception in found {
-            exceptions.add(exception);
-            let batch = exceptions.take_batch(self.number);
+            let batch = backup.except(exception);
             batch.map_or(Ok(()), |batch| self.base.journal(vec![batch]))?;
         }
         Ok(())
@@ -234,42 +231,40 @@ impl<'a> ItemRun<'a> {
         self.silences.tell(self.base, path, (waits_for, seconds), next)
     }
 
-    /// Makes a checkpoint, if the item got on since the last and everything that was asked for comes soon.
-    fn checkpoint(
+    /// Whether it did since the last checkpoint.
+    pub(super) fn got_on(&self) -> bool {
+        self.builder.counters() != self.marked_at
+    }
+
+    /// The item as it is now, for a checkpoint; none if there is nothing yet. Everything that came must be stored.
+    pub(super) fn mark<'e>(
         &mut self,
-        wire: &mut Wire<BackupProtocol>,
-        exceptions: &ExceptionLog,
-        checkpoints: &mut Checkpoints<'_>,
-    ) -> Result<(), End> {
-        let got_on = self.builder.counters() != self.marked_at;
-        if got_on && self.chunks_have_come(wire)? {
-            self.chunks.settle()?;
-            self.marked_at = self.builder.counters();
-            let partial = self.builder.partial().map_err(|error| self.fault(error))?;
-            if let Some(partial) = partial {
-                let counters = Counters {
-                    exceptions: exceptions.count_of_item(),
-                    ..self.counters()
-                };
-                let marked = Marked {
-                    item: self.number,
-                    path: &self.item.path,
-                    partial,
-                    counters,
-                    marks_young: self.marks_young,
-                    exceptions: exceptions.of_item(),
-                };
-                checkpoints.make(self.writer, marked)?;
-            }
-        }
-        checkpoints.put_off();
-        Ok(())
+        exceptions: u64,
+        named: &'e [FileException],
+    ) -> Result<Option<Marked<'e>>, Fault>
+    where
+        'a: 'e,
+    {
+        self.marked_at = self.builder.counters();
+        let partial = self.builder.partial().map_err(|error| self.fault(error))?;
+        let counters = Counters {
+            exceptions,
+            ..self.counters()
+        };
+        Ok(partial.map(|partial| Marked {
+            item: self.number,
+            path: &self.item.path,
+            partial,
+            counters,
+            marks_young: self.marks_young,
+            exceptions: named,
+        }))
     }
 
     /// Waits until no chunk is missing that was asked for. Meanwhile nothing is answered, so that nothing new is asked for; what else
     /// the client says waits. Not for ever: a client may wait for an answer before it goes on. But a large chunk may take its time on
     /// a slow line.
-    fn chunks_have_come(&mut self, wire: &mut Wire<BackupProtocol>) -> Result<bool, End> {
+    pub(super) fn chunks_have_come(&mut self, wire: &mut Wire<BackupProtocol>) -> Result<bool, End> {
         while let Some(largest) = self.chunks.largest_missing() {
             let patience = self.base.context.timing.checkpoint_wait * largest.div_ceil(MIB);
             let message = match self.held.is_enough() {

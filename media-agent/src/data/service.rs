@@ -7,6 +7,7 @@ use std::time::Duration;
 use outlast_kit::host;
 use outlast_kit::identity::{Identity, Kind};
 use outlast_kit::local::{Door, FRAME, WINDOW};
+use outlast_kit::stream::{BackupProtocol, Frame as _, FromClient as _, Protocol, RestoreProtocol};
 use outlast_kit::tls::Credentials;
 use outlast_proto::v1::data_server::{Data, DataServer};
 use outlast_proto::v1::{
@@ -14,12 +15,14 @@ use outlast_proto::v1::{
 };
 use outlast_proto::words::StatusCode;
 use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
+use tokio_stream::adapters::Map;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::attempts::{AnyLink, BackupProtocol, Desk, Greeting, Link, Protocol, RestoreProtocol};
+use crate::attempts::{AnyLink, Desk, Ends, Greeting, Link};
 use crate::context::Context;
 
 /// Larger than any chunk with its frame of other fields would need by the cutting rule plus messages of 1 MiB.
@@ -35,12 +38,7 @@ const MOST_STREAMS: u32 = 64;
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// What a client gets.
-type Answers<P> = ReceiverStream<Result<<P as Protocol>::Down, Status>>;
-/// Both ends of a stream.
-type Ends<P> = (
-    Streaming<<P as Protocol>::Up>,
-    mpsc::Sender<Result<<P as Protocol>::Down, Status>>,
-);
+type Answers<M> = Map<ReceiverStream<M>, fn(M) -> Result<M, Status>>;
 
 /// Answers clients.
 #[derive(Clone)]
@@ -82,8 +80,8 @@ fn router(server: Server, service: DataService) -> Router {
 
 #[tonic::async_trait]
 impl Data for DataService {
-    type BackupStream = ReceiverStream<Result<BackupDown, Status>>;
-    type RestoreStream = ReceiverStream<Result<RestoreDown, Status>>;
+    type BackupStream = Answers<BackupDown>;
+    type RestoreStream = Answers<RestoreDown>;
 
     async fn backup(
         &self,
@@ -116,18 +114,20 @@ impl DataService {
         &self,
         request: Request<Streaming<P::Up>>,
         wrap: fn(Link<P>) -> AnyLink,
-    ) -> Result<Response<Answers<P>>, Status> {
+    ) -> Result<Response<Answers<P::Down>>, Status> {
         let bearer =
             Identity::of_peer(&request).map_err(|error| Status::unauthenticated(error.to_string()))?;
-        let (down, answers) = mpsc::channel(DOWN_MESSAGES);
+        let (out, answers) = mpsc::channel(DOWN_MESSAGES);
         let (context, desk) = (self.context.clone(), self.desk.clone());
-        let up = request.into_inner();
+        let incoming = request.into_inner();
+        let ends = Ends::<P> { out, incoming };
         self.context
             .tasks
             .spawn(format!("stream of {}", bearer.name), async move {
-                admit(&context, &desk, &bearer, (up, down), wrap).await;
+                admit(&context, &desk, &bearer, ends, wrap).await;
             });
-        Ok(Response::new(ReceiverStream::new(answers)))
+        let answers = ReceiverStream::new(answers).map(Ok as fn(P::Down) -> Result<P::Down, Status>);
+        Ok(Response::new(answers))
     }
 }
 
@@ -136,16 +136,16 @@ async fn admit<P: Protocol>(
     context: &Context,
     desk: &Desk,
     bearer: &Identity,
-    (mut up, down): Ends<P>,
+    mut ends: Ends<P>,
     wrap: fn(Link<P>) -> AnyLink,
 ) {
     let first = tokio::select! {
-        first = tokio::time::timeout(context.timing.hello_wait, up.message()) => first,
+        first = tokio::time::timeout(context.timing.hello_wait, ends.incoming.message()) => first,
         () = context.shutdown.begun() => return,
     };
     let hello = match first {
-        Ok(Ok(Some(message))) => match P::split(message) {
-            (0, _, Some(body)) => P::hello(body),
+        Ok(Ok(Some(message))) => match message.split() {
+            (0, _, Some(body)) => P::Up::into_hello(body),
             _ => None,
         },
         // Gone before it said anything.
@@ -163,11 +163,11 @@ async fn admit<P: Protocol>(
             (greeting, hello.ticket.unwrap_or_default())
         }
         None => {
-            let link = wrap(Link::new(up, down, Greeting::default()));
+            let link = wrap(Link::new(ends, Greeting::default()));
             return refuse(link, bearer, "the stream does not begin with a hello").await;
         }
     };
-    let link = wrap(Link::new(up, down, greeting));
+    let link = wrap(Link::new(ends, greeting));
     let checked = context.verifier.verify(&signed).and_then(|ticket| {
         ticket.check_bearer(bearer)?;
         Ok(ticket)

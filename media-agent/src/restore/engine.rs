@@ -4,6 +4,8 @@
 
 use std::collections::VecDeque;
 
+use outlast_kit::stream::RestoreProtocol;
+use outlast_media_core::ExceptionLog;
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::restore_down::Body as Down;
 use outlast_proto::v1::restore_up::Body as Up;
@@ -18,8 +20,8 @@ use prost::Message as _;
 use super::content::Readers;
 use super::repeats::Repeats;
 use super::walk::{Step, Walk};
-use crate::attempts::{Done, End, RestoreProtocol, Wire, counters_message};
-use crate::backup::{Base, ExceptionLog, Silences};
+use crate::attempts::{Done, End, Wire, counters_message};
+use crate::backup::{Base, Silences};
 use crate::fault::Fault;
 use crate::storage::{Content, Found, find};
 use crate::tree_builder::{ItemPath, node_from_tree};

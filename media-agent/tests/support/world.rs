@@ -166,7 +166,6 @@ impl World {
             primary_version: String::new(),
             journal_id: String::new(),
             begun_at: None,
-            surveys: false,
         }
     }
 

@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use outlast_proto::words::{AgentName, AgentState, ItemOutcome, PoolName, SelectionMethod, StorageUnitName};
+use outlast_proto::words::{
+    AgentName, AgentState, ItemOutcome, JobId, PoolName, SelectionMethod, StorageUnitName,
+};
 
 use crate::entry::Command;
 use crate::rows::{Job, JobTask, Pool};
@@ -17,8 +19,6 @@ pub struct Presence {
     pub connected: BTreeMap<AgentName, Option<u64>>,
     /// Those of them whose programs are of before jobs had nonces: what they report of a job that has one counts for another job (S-12b).
     pub without_nonces: BTreeSet<AgentName>,
-    /// Media agents that are silent for too long, connected or not.
-    pub silent: BTreeSet<AgentName>,
 }
 
 /// Why a job is not running (T-08).
@@ -36,15 +36,36 @@ const JOBS_PER_CLIENT: usize = 1;
 /// Media agents that are named of those that cannot take a job.
 const MOST_NAMED: usize = 5;
 
-/// The jobs to dispatch now, in order of priority.
+/// The jobs to dispatch now, in order of priority. What it costs grows with the clients that are here and the jobs that can start, not
+/// with those that wait (`docs/benchmarks.md`).
 #[must_use]
 pub fn plan(state: &ClusterState, presence: &Presence) -> Vec<Command> {
+    let mut usable = BTreeMap::new();
+    let mut firsts: Vec<_> = presence
+        .connected
+        .keys()
+        .filter_map(|client| Some((client, state.indexes.queue.of(client)?)))
+        .filter(|(client, _)| why_client_waits(state, presence, client).is_none())
+        .filter_map(|(_, needs)| {
+            let able = needs.iter().filter(|(need, _)| {
+                let agents = usable
+                    .entry(*need)
+                    .or_insert_with(|| usable_agents(state, presence, &need.pool, need.unit.as_ref()));
+                !agents.is_empty()
+            });
+            able.filter_map(|(need, turns)| Some((*turns.first()?, need)))
+                .min()
+        })
+        .collect();
+    firsts.sort_unstable();
     let mut taken = Taken::default();
     let mut commands = Vec::new();
-    for job in state.waiting_jobs() {
-        if let Ok(media_agent) = choose(state, presence, &taken, job) {
-            taken.clients.insert(job.client.clone());
-            *taken.media_agents.entry(media_agent.clone()).or_default() += 1;
+    for ((.., id), need) in firsts {
+        let Some(job) = state.job(id) else { continue };
+        let mut agents = usable.get(need).cloned().unwrap_or_default();
+        prefer_others_than_last(state, job, &mut agents);
+        if let Some(media_agent) = select(state, presence, &taken, &job.pool, &agents) {
+            *taken.entry(media_agent.clone()).or_default() += 1;
             commands.push(Command::DispatchJob {
                 job: job.id,
                 version: job.version,
@@ -58,75 +79,48 @@ pub fn plan(state: &ClusterState, presence: &Presence) -> Vec<Command> {
 /// Why a queued job is not dispatched; none if it is about to be.
 #[must_use]
 pub fn why_waiting(state: &ClusterState, presence: &Presence, job: &Job) -> Option<Waiting> {
-    choose(state, presence, &Taken::default(), job).err()
-}
-
-/// Whether another media agent could take the job now, if its running attempt were given up.
-#[must_use]
-pub fn can_move(state: &ClusterState, presence: &Presence, job: &Job) -> bool {
-    let running = state.running_of(job).map(|open| &open.media_agent);
-    let unit = unit_of(state, job);
-    let others = state
-        .pool(&job.pool)
-        .map(|pool| usable_agents(state, presence, pool, unit.as_ref()));
-    others
-        .unwrap_or_default()
-        .iter()
-        .any(|name| Some(name) != running)
-}
-
-/// What this round has given away already.
-#[derive(Default)]
-struct Taken {
-    clients: BTreeSet<AgentName>,
-    media_agents: BTreeMap<AgentName, usize>,
-}
-
-fn choose(state: &ClusterState, presence: &Presence, taken: &Taken, job: &Job) -> Result<AgentName, Waiting> {
-    let waiting = |reason: String, waits_for: &str| Waiting {
-        reason,
-        waits_for: Some(waits_for.to_owned()),
-    };
-    let running = || {
-        state
-            .running_on(&job.client)
-            .filter(|other| other.client == job.client)
-    };
-    if running().count() >= JOBS_PER_CLIENT || taken.clients.contains(&job.client) {
-        let other = running()
-            .next()
-            .map_or_else(|| "another job".to_owned(), |other| format!("job {}", other.id));
-        return Err(waiting(
-            format!("{other} is running on client {}", job.client),
-            &other,
-        ));
-    }
-    let client = job.client.as_str();
-    match state.client(&job.client) {
-        None => return Err(waiting(format!("client {client} has never connected"), client)),
-        Some(agent) if agent.state == AgentState::Disabled => {
-            return Err(waiting(format!("client {client} is disabled"), client));
-        }
-        Some(_) if !presence.connected.contains_key(&job.client) => {
-            return Err(waiting(format!("client {client} is not connected"), client));
-        }
-        Some(_) if is_too_old(state, presence, &job.client) => {
-            return Err(waiting(format!("client {client} {TOO_OLD}"), client));
-        }
-        Some(_) => {}
-    }
-    let pool = state
-        .pool(&job.pool)
-        .ok_or_else(|| waiting(format!("pool {} does not exist", job.pool), job.pool.as_str()))?;
-    let unit = unit_of(state, job);
-    let mut usable = usable_agents(state, presence, pool, unit.as_ref());
-    prefer_others_than_last(state, job, &mut usable);
-    select(state, presence, taken, pool, &usable).ok_or_else(|| {
-        waiting(
-            why_none(state, presence, &job.pool, unit.as_ref()),
-            job.pool.as_str(),
-        )
+    why_client_waits(state, presence, &job.client).or_else(|| {
+        let waits_for = Some(job.pool.to_string());
+        let pool = &job.pool;
+        let Some(row) = state.pool(pool) else {
+            let reason = format!("pool {pool} does not exist");
+            return Some(Waiting { reason, waits_for });
+        };
+        let unit = unit_of(state, job);
+        let is_nobody_there = usable_agents(state, presence, pool, unit.as_ref()).is_empty();
+        is_nobody_there.then(|| Waiting {
+            reason: why_none(state, presence, (pool, row), unit.as_ref()),
+            waits_for,
+        })
     })
+}
+
+/// Jobs that this round has given to media agents.
+type Taken = BTreeMap<AgentName, usize>;
+
+/// Why no job of a client can begin (T-06).
+fn why_client_waits(state: &ClusterState, presence: &Presence, client: &AgentName) -> Option<Waiting> {
+    let waiting = |reason: String, waits_for: &str| {
+        let waits_for = Some(waits_for.to_owned());
+        Some(Waiting { reason, waits_for })
+    };
+    let running = || state.running_on(client).filter(|other| other.client == *client);
+    if let Some(other) = running().next().filter(|_| running().count() >= JOBS_PER_CLIENT) {
+        let other = format!("job {}", other.id);
+        return waiting(format!("{other} is running on client {client}"), &other);
+    }
+    let name = client.as_str();
+    match state.client(client) {
+        None => waiting(format!("client {name} has never connected"), name),
+        Some(agent) if agent.state == AgentState::Disabled => {
+            waiting(format!("client {name} is disabled"), name)
+        }
+        Some(_) if !presence.connected.contains_key(client) => {
+            waiting(format!("client {name} is not connected"), name)
+        }
+        Some(_) if is_too_old(state, presence, client) => waiting(format!("client {name} {TOO_OLD}"), name),
+        Some(_) => None,
+    }
 }
 
 /// What an agent without nonces is told to be, and what becomes of its jobs.
@@ -143,13 +137,12 @@ pub fn is_too_old(state: &ClusterState, presence: &Presence, agent: &AgentName) 
 fn why_none(
     state: &ClusterState,
     presence: &Presence,
-    name: &PoolName,
+    (name, pool): (&PoolName, &Pool),
     unit: Option<&StorageUnitName>,
 ) -> String {
-    let members = state.pool(name).map(|pool| pool.media_agents.as_slice());
-    let here = members.unwrap_or_default().iter();
+    let here = pool.media_agents.iter();
     let mut here = here
-        .filter(|agent| presence.connected.contains_key(agent) && !presence.silent.contains(agent))
+        .filter(|agent| presence.connected.contains_key(agent))
         .peekable();
     if here.peek().is_none() {
         return format!("no media agent of pool {name} is connected");
@@ -180,7 +173,6 @@ fn why_none(
 /// The media agent that a new job of this pool would go to now.
 #[must_use]
 pub fn candidate(state: &ClusterState, presence: &Presence, pool: &PoolName) -> Option<AgentName> {
-    let pool = state.pool(pool)?;
     let usable = usable_agents(state, presence, pool, None);
     select(state, presence, &Taken::default(), pool, &usable)
 }
@@ -189,16 +181,16 @@ pub fn candidate(state: &ClusterState, presence: &Presence, pool: &PoolName) -> 
 fn usable_agents(
     state: &ClusterState,
     presence: &Presence,
-    pool: &Pool,
+    pool: &PoolName,
     unit: Option<&StorageUnitName>,
 ) -> Vec<AgentName> {
-    let usable = pool.media_agents.iter().filter(|name| {
+    let members = state.pool(pool).map(|pool| pool.media_agents.as_slice());
+    let usable = members.unwrap_or_default().iter().filter(|name| {
         let media = state
             .agent(name)
             .filter(|agent| agent.state == AgentState::Enabled)
             .and_then(|a| a.media.as_ref());
         presence.connected.contains_key(name)
-            && !presence.silent.contains(name)
             && !is_too_old(state, presence, name)
             && media.is_some_and(|media| unit.is_none_or(|unit| *unit == media.storage_unit))
     });
@@ -206,7 +198,7 @@ fn usable_agents(
 }
 
 /// The only storage unit the job can use: that of what is restored, or of what its earlier attempts finished.
-fn unit_of(state: &ClusterState, job: &Job) -> Option<StorageUnitName> {
+pub(crate) fn unit_of(state: &ClusterState, job: &Job) -> Option<StorageUnitName> {
     match &job.task {
         JobTask::Restore { storage_unit, .. } => Some(storage_unit.clone()),
         JobTask::Backup { .. } => state
@@ -222,11 +214,9 @@ fn unit_of(state: &ClusterState, job: &Job) -> Option<StorageUnitName> {
 
 /// After an interrupted attempt another agent is preferred (S-03); the same one is better than none.
 fn prefer_others_than_last(state: &ClusterState, job: &Job, usable: &mut [AgentName]) {
-    let history = state.history(job.id, job.last_attempt);
-    let last = match state.open_attempt(job.id, job.last_attempt) {
-        Some(open) => Some(&open.media_agent),
-        None => history.and_then(|history| history.media_agent.as_ref()),
-    };
+    let last = state
+        .history(job.id, job.last_attempt)
+        .and_then(|history| history.media_agent.as_ref());
     if let Some(last) = last {
         usable.sort_by_key(|name| name == last);
     }
@@ -236,13 +226,11 @@ fn select(
     state: &ClusterState,
     presence: &Presence,
     taken: &Taken,
-    pool: &Pool,
+    pool: &PoolName,
     usable: &[AgentName],
 ) -> Option<AgentName> {
-    let load = |name: &AgentName| {
-        state.running_on(name).count() + taken.media_agents.get(name).copied().unwrap_or(0)
-    };
-    match pool.method {
+    let load = |name: &AgentName| state.load_of(name) + taken.get(name).copied().unwrap_or(0);
+    match state.pool(pool)?.method {
         SelectionMethod::Prioritized | SelectionMethod::Failover => usable.first().cloned(),
         SelectionMethod::RoundRobin => usable
             .iter()
@@ -259,15 +247,6 @@ fn select(
 }
 
 /// When an agent last got a job, as the id of that job: the smallest has waited longest.
-fn last_used(state: &ClusterState, taken: &Taken, name: &AgentName) -> (usize, u64) {
-    let running = state.running_on(name).map(|job| job.id.0).max();
-    let ended = state
-        .histories()
-        .rev()
-        .find(|(.., h)| h.media_agent.as_ref() == Some(name))
-        .map(|(job, ..)| job.0);
-    (
-        taken.media_agents.get(name).copied().unwrap_or(0),
-        running.max(ended).unwrap_or(0),
-    )
+fn last_used(state: &ClusterState, taken: &Taken, name: &AgentName) -> (usize, Option<JobId>) {
+    (taken.get(name).copied().unwrap_or(0), state.last_job_on(name))
 }

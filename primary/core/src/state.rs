@@ -2,14 +2,15 @@
 //!
 //! Only `apply` changes it. The store keeps the tables row by row; indexes are rebuilt when rows are loaded.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use outlast_proto::words::{
-    AgentKind, AgentName, Attempt, Exception, ItemNumber, JobId, Policy, PolicyName, PoolName, RequestId,
-    SnapshotId, StorageUnitName, Timestamp,
+    AgentKind, AgentName, Attempt, Exception, ItemNumber, JobId, JobState, Policy, PolicyName, PoolName,
+    RequestId, SnapshotId, StorageUnitName, Timestamp,
 };
 
+use crate::dispatch::unit_of;
+use crate::indexes::Indexes;
 use crate::joined;
 use crate::reply::Reply;
 use crate::rows::{
@@ -46,25 +47,6 @@ pub struct ClusterState {
     pub(crate) alarms: Table<u32, Alarm>,
     pub(crate) indexes: Indexes,
     pub(crate) touched: Touched,
-}
-
-/// A restore point in the order of committing: entries applied before, its time, its id.
-type Committed = (u64, Timestamp, SnapshotId);
-
-/// Derived from the tables: what the reconcilers need without looking at everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Indexes {
-    /// Queued jobs in the order they are to be dispatched.
-    pub(crate) waiting: BTreeSet<(Reverse<u32>, Timestamp, JobId)>,
-    /// Jobs with a running attempt, by media agent and by client.
-    pub(crate) running: BTreeMap<AgentName, BTreeSet<JobId>>,
-    /// Restore points of one client, policy and item in the order they were committed, those of before that was kept by their times: the next
-    /// backup's parent is the last.
-    pub(crate) by_item: BTreeMap<(AgentName, PolicyName, String), BTreeSet<Committed>>,
-    /// The restore point of an item of a job: there is at most one.
-    pub(crate) by_job_item: BTreeMap<(JobId, ItemNumber), SnapshotId>,
-    /// Known requests, oldest first.
-    pub(crate) request_ages: BTreeSet<(Timestamp, RequestId)>,
 }
 
 impl Default for ClusterState {
@@ -214,10 +196,15 @@ impl ClusterState {
     pub(crate) fn derive_indexes(&self) -> Indexes {
         let mut indexes = Indexes::default();
         for (_, job) in self.jobs.iter() {
-            indexes.add_job(job);
+            if job.state == JobState::Queued {
+                indexes.queue.add(job, unit_of(self, job));
+            }
             if let Some(running) = self.running_of(job) {
                 indexes.add_running(job, &running.media_agent);
             }
+        }
+        for ((id, _), history) in self.histories.iter() {
+            indexes.add_history(*id, history);
         }
         for (id, point) in self.restore_points.iter() {
             indexes.add_restore_point(*id, point);
@@ -318,18 +305,21 @@ impl ClusterState {
         self.jobs.range(..end).rev().map(|(_, job)| job)
     }
 
-    /// Queued jobs in the order they are to be dispatched.
-    pub fn waiting_jobs(&self) -> impl Iterator<Item = &Job> {
-        self.indexes
-            .waiting
-            .iter()
-            .filter_map(|(.., id)| self.jobs.get(id))
-    }
-
     /// Jobs whose running attempt uses this agent.
     pub fn running_on(&self, agent: &AgentName) -> impl Iterator<Item = &Job> {
         let ids = self.indexes.running.get(agent).into_iter().flatten();
         ids.filter_map(|id| self.jobs.get(id))
+    }
+
+    /// On how many jobs this agent is at work.
+    pub(crate) fn load_of(&self, agent: &AgentName) -> usize {
+        self.indexes.running.get(agent).map_or(0, BTreeSet::len)
+    }
+
+    /// The newest job that this media agent has run or is running.
+    pub(crate) fn last_job_on(&self, agent: &AgentName) -> Option<JobId> {
+        let running = self.indexes.running.get(agent).and_then(BTreeSet::last);
+        running.max(self.indexes.last_ended.get(agent)).copied()
     }
 
     /// The items of a job, in order.
@@ -373,13 +363,6 @@ impl ClusterState {
         self.exceptions.range(all).map(|(_, exception)| exception)
     }
 
-    /// Who has still to be told what.
-    pub fn fences(&self) -> impl Iterator<Item = (&AgentName, JobId, &Fence)> {
-        self.fences
-            .iter()
-            .map(|((agent, job), fence)| (agent, *job, fence))
-    }
-
     /// What this agent has still to be told.
     pub fn fences_of(&self, agent: &AgentName) -> impl Iterator<Item = (JobId, &Fence)> {
         let all = (agent.clone(), JobId(0))..=(agent.clone(), JobId(u64::MAX));
@@ -420,12 +403,6 @@ impl ClusterState {
         self.restore_points.get(id)
     }
 
-    /// Those a job has left.
-    pub fn restore_points_of(&self, job: JobId) -> impl Iterator<Item = SnapshotId> {
-        let all = (job, ItemNumber(0))..=(job, ItemNumber(u32::MAX));
-        self.indexes.by_job_item.range(all).map(|(_, id)| *id)
-    }
-
     /// All restore points, by id.
     pub fn restore_points(&self) -> impl Iterator<Item = (&SnapshotId, &RestorePoint)> {
         self.restore_points.iter()
@@ -455,19 +432,34 @@ impl ClusterState {
     /// Changes a job and keeps the indexes true. The job's version rises.
     pub(crate) fn change_job<T>(&mut self, id: JobId, change: impl FnOnce(&mut Job) -> T) -> Option<T> {
         let job = self.jobs.get_mut(&id)?;
-        let waited = self.indexes.remove_job(job);
+        let waited = self.indexes.queue.remove(id);
         let result = change(job);
         job.version += 1;
-        let waits = self.indexes.add_job(job);
+        let waits = self.enqueue(id);
         self.touched.job(waited != waits);
         self.touch_agents_of(id);
         Some(result)
     }
 
     pub(crate) fn add_job(&mut self, job: Job) {
-        self.indexes.add_job(&job);
+        let id = job.id;
         self.touched.job(true);
-        self.jobs.insert(job.id, job);
+        self.jobs.insert(id, job);
+        self.enqueue(id);
+    }
+
+    /// Whether the job waits.
+    fn enqueue(&mut self, id: JobId) -> bool {
+        let waits = self.jobs.get(&id).filter(|job| job.state == JobState::Queued);
+        if let Some(job) = waits {
+            self.indexes.queue.add(job, unit_of(self, job));
+        }
+        waits.is_some()
+    }
+
+    pub(crate) fn add_history(&mut self, job: JobId, attempt: Attempt, history: History) {
+        self.indexes.add_history(job, &history);
+        self.histories.insert((job, attempt), history);
     }
 
     /// The running attempt of a job, to be changed; its media agent stays.
@@ -504,45 +496,5 @@ impl ClusterState {
     pub(crate) fn add_restore_point(&mut self, id: SnapshotId, point: RestorePoint) {
         self.indexes.add_restore_point(id, &point);
         self.restore_points.insert(id, point);
-    }
-}
-
-impl Indexes {
-    /// Whether it waits.
-    fn add_job(&mut self, job: &Job) -> bool {
-        job.state == outlast_proto::words::JobState::Queued
-            && self
-                .waiting
-                .insert((Reverse(job.priority), job.created_at, job.id))
-    }
-
-    /// Whether it waited.
-    fn remove_job(&mut self, job: &Job) -> bool {
-        self.waiting
-            .remove(&(Reverse(job.priority), job.created_at, job.id))
-    }
-
-    fn add_running(&mut self, job: &Job, media_agent: &AgentName) {
-        for agent in [media_agent, &job.client] {
-            self.running.entry(agent.clone()).or_default().insert(job.id);
-        }
-    }
-
-    fn remove_running(&mut self, job: &Job, media_agent: &AgentName) {
-        for agent in [media_agent, &job.client] {
-            if let Some(jobs) = self.running.get_mut(agent) {
-                jobs.remove(&job.id);
-                if jobs.is_empty() {
-                    self.running.remove(agent);
-                }
-            }
-        }
-    }
-
-    fn add_restore_point(&mut self, id: SnapshotId, point: &RestorePoint) {
-        let item = (point.client.clone(), point.policy.clone(), point.item.clone());
-        let place = (point.committed, point.time, id);
-        self.by_item.entry(item).or_default().insert(place);
-        self.by_job_item.insert((point.job, point.item_number), id);
     }
 }

@@ -1,6 +1,6 @@
 //! A replicated table: rows in memory, and a note of which changed, so that the store writes only those.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeBounds;
 
 use serde::Serialize;
@@ -57,6 +57,7 @@ where
     /// The row of `key`.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<&V> {
+        looked::at_one();
         self.rows.get(key)
     }
 
@@ -81,13 +82,13 @@ where
     }
 
     /// All rows by rising key.
-    pub fn iter(&self) -> btree_map::Iter<'_, K, V> {
-        self.rows.iter()
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+        self.rows.iter().inspect(|_| looked::at_one())
     }
 
     /// Rows of a range of keys.
-    pub fn range(&self, range: impl RangeBounds<K>) -> btree_map::Range<'_, K, V> {
-        self.rows.range(range)
+    pub fn range(&self, range: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+        self.rows.range(range).inspect(|_| looked::at_one())
     }
 
     /// How many there are.
@@ -172,4 +173,24 @@ pub(crate) fn encode_row<V: Serialize>(format: u8, row: &V) -> Vec<u8> {
     rmp_serde::encode::write_named(&mut bytes, row)
         .expect("rows are plain data and writing to memory cannot fail");
     bytes
+}
+
+/// How many rows this thread has looked at: what a decision costs, without a clock. Only in builds with debug assertions.
+pub mod looked {
+    #[cfg(debug_assertions)]
+    std::thread_local! {
+        static ROWS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
+
+    pub(super) fn at_one() {
+        #[cfg(debug_assertions)]
+        ROWS.with(|rows| rows.set(rows.get() + 1));
+    }
+
+    /// So far.
+    #[cfg(debug_assertions)]
+    #[must_use]
+    pub fn at() -> u64 {
+        ROWS.with(std::cell::Cell::get)
+    }
 }

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use outlast_core::rows::{History, HistoryItem};
 use outlast_core::{ClusterState, Command, Entry};
 use outlast_media_core::AttemptId;
-use outlast_proto::words::{Attempt, CompletionStatus, ItemOutcome, JobId, JobNonce, StatusCode};
+use outlast_proto::words::{Attempt, CompletionStatus, ItemOutcome, JobId, JobNonce, SnapshotId, StatusCode};
 
 use crate::storage::Unit;
+
+mod media;
 
 /// What the world has seen so far, from outside of all processes.
 #[derive(Debug, Default)]
@@ -39,7 +41,13 @@ pub(crate) struct Oracle {
     /// Only primaries fail in this world.
     pub(crate) spares_agents: bool,
     /// By attempt and item: the exceptions its client has named.
-    said: BTreeMap<(AttemptId, u32), u64>,
+    said: BTreeMap<(AttemptId, u32), BTreeSet<String>>,
+    /// Checkpoints of which a journal says durably that they are there.
+    checkpoints: BTreeSet<SnapshotId>,
+    /// Items of which a journal says durably how they ended.
+    ended_items: BTreeSet<(AttemptId, u32)>,
+    /// Attempts of which a journal says durably that they are marked, resilient or not.
+    begun: BTreeSet<AttemptId>,
     /// Disks are set back in this world.
     pub(crate) sets_disks_back: bool,
     /// Attempts whose mark is durable.
@@ -91,16 +99,17 @@ impl Oracle {
         for violation in outlast_core::invariants::violations(state) {
             self.contradict("invariants", violation.to_string());
         }
-        self.look_at_histories(state);
+        self.look_at_histories(state, unit);
         self.look_at_points(state, unit);
         self.look_at_checkpoints(state, unit);
         self.look_at_details(state);
     }
 
-    fn look_at_histories(&mut self, state: &ClusterState) {
+    fn look_at_histories(&mut self, state: &ClusterState, unit: &Unit) {
         let mut found = 0;
         for (job, attempt, history) in state.histories() {
             found += 1;
+            let is_new = !self.histories.contains_key(&(job, attempt));
             let known = self
                 .histories
                 .entry((job, attempt))
@@ -126,6 +135,9 @@ impl Oracle {
             let nonce = state.job(job).map_or(JobNonce::NONE, |job| job.nonce);
             self.look_at_status(AttemptId { job, nonce, attempt }, history);
             self.look_at_items((job, attempt), history);
+            if is_new {
+                self.look_at_points_of(AttemptId { job, nonce, attempt }, history, unit);
+            }
         }
         if found < self.histories.len() {
             self.contradict("S-12", "a history is gone".to_owned());
@@ -298,47 +310,6 @@ impl Oracle {
     pub(crate) fn synced(&mut self, journal: &str, last: u64) {
         let synced = self.synced.entry(journal.to_owned()).or_default();
         *synced = (*synced).max(last);
-    }
-
-    /// A client begins to read an item: again, if the disk of its media agent was set back.
-    pub(crate) fn begins(&mut self, id: AttemptId, item: u32) {
-        self.said.remove(&(id, item));
-    }
-
-    /// A client says something of an item that counts.
-    pub(crate) fn said(&mut self, id: AttemptId, item: u32) {
-        *self.said.entry((id, item)).or_default() += 1;
-    }
-
-    /// All of an item has come to its media agent, with so much that counts (F-10).
-    pub(crate) fn received(&mut self, id: AttemptId, item: u32, count: u64) {
-        let said = self.said.get(&(id, item)).copied().unwrap_or(0);
-        if said != count {
-            let text = format!("the client of {id} said {said} exceptions of item {item}, and {count} came");
-            self.contradict("F-10", text);
-        }
-    }
-
-    /// An attempt's mark is durable.
-    pub(crate) fn mark(&mut self, id: AttemptId) {
-        self.marked.insert(id);
-    }
-
-    /// An attempt's end is durable.
-    pub(crate) fn witness(&mut self, id: AttemptId, code: StatusCode) {
-        let said = self.witnessed.insert(id, code);
-        // What a disk that was set back has forgotten may come to another end.
-        if said.is_some_and(|said| said != code) && !self.excused.contains(&id) {
-            self.contradict(
-                "S-12",
-                format!("attempt {id} has ended twice in journals: {said:?}, {code}"),
-            );
-        }
-    }
-
-    /// That an attempt was interrupted is durable.
-    pub(crate) fn interrupt(&mut self, id: AttemptId) {
-        self.interrupted.insert(id);
     }
 
     /// A disk was set back: what it said of these attempts may be lost.

@@ -1,8 +1,10 @@
-//! A client agent: the real book of tickets and list of attempts; its disk, its reading and its streams modelled.
+//! A client agent: the real machine of what is accepted, begins and is given up; its disk, its reading and its streams modelled.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
-use outlast_client_core::{Attempts, Book, Record, Start, State};
+use outlast_client_core::{Client as Machine, Patience, Record, Start, State};
+use outlast_kit::resume::GettingOn;
 use outlast_media_core::AttemptId;
 use outlast_proto::v1::{
     self, agent_message::Body as Up, backup_down, backup_up, primary_message::Body as Down,
@@ -14,9 +16,7 @@ use crate::media::Ticket;
 use crate::net::{ConnId, Cx, Input, MS, Msg, Proc, S, Time, Timer};
 use crate::raft::NODES;
 
-const RECONNECT_FOR: Time = 300 * S;
-/// So long it tries before its first welcome.
-const WELCOME_WITHIN: Time = 60 * S;
+const RECONNECT_FOR: Duration = Duration::from_secs(300);
 
 /// An attempt on this host.
 struct Work {
@@ -24,11 +24,12 @@ struct Work {
     line: Line<backup_up::Body, backup_down::Body>,
     /// The one before it has to be gone first.
     after: Option<AttemptId>,
-    /// The media agent's process that welcomed it.
-    peer_start: String,
+    patience: Patience,
+    getting_on: GettingOn,
     /// The present stream is welcomed.
     is_welcomed: bool,
-    broken_since: Time,
+    /// When it was opened, and then when it was welcomed.
+    opened: Time,
     /// The item that is read, and how many messages of it are left.
     reading: Option<(u32, u64)>,
     /// How it ended; its threads are still ending.
@@ -37,8 +38,7 @@ struct Work {
 
 struct Process {
     start_id: String,
-    book: Book,
-    attempts: Attempts,
+    machine: Machine,
     works: BTreeMap<AttemptId, Work>,
     streams: BTreeMap<ConnId, AttemptId>,
     session: Option<ConnId>,
@@ -68,18 +68,13 @@ impl Client {
 
     pub(crate) fn start(&mut self, cx: &mut Cx) {
         let start_id = format!("start-{}", cx.fresh());
-        let mut book = Book::new(StartId(start_id.clone()));
+        let mut machine = Machine::new(StartId(start_id.clone()));
         for record in self.disk.values() {
-            book.keep(record.clone());
-        }
-        let mut attempts = Attempts::default();
-        for (id, code) in book.ended() {
-            attempts.ended_before(id, code);
+            machine.found(record.clone());
         }
         self.process = Some(Process {
             start_id,
-            book,
-            attempts,
+            machine,
             works: BTreeMap::new(),
             streams: BTreeMap::new(),
             session: None,
@@ -161,19 +156,13 @@ impl Client {
             .iter()
             .filter_map(|open| AttemptId::of_message(Some(open)).ok());
         let open: BTreeMap<JobKey, Attempt> = open.map(|id| (id.key(), id.attempt)).collect();
-        process.attempts.retain(&open);
-        let running: BTreeSet<JobKey> = process.attempts.running().map(AttemptId::key).collect();
-        for job in process.book.over(&open, &running) {
-            process.book.forget(job);
+        let welcomed = process.machine.welcomed(&open);
+        for job in welcomed.over {
+            process.machine.forgotten(job);
             self.disk.remove(&job);
             cx.oracle.forgotten(self.n, job.id);
         }
-        let earlier: Vec<_> = process
-            .book
-            .of_earlier_processes(&open)
-            .filter_map(|record| record.ticket.clone())
-            .collect();
-        for signed in earlier {
+        for signed in welcomed.earlier.into_iter().filter_map(|record| record.ticket) {
             self.begin(cx, &signed);
         }
     }
@@ -192,7 +181,7 @@ impl Client {
         let Some(ticket) = Ticket::read(&signed) else {
             return;
         };
-        match process.book.admit(ticket.id, &signed, &order.data_addresses) {
+        match process.machine.admit(ticket.id, &signed, &order.data_addresses) {
             Ok(Some(record)) => {
                 let number = cx.fresh();
                 let forgets = cx.mistakes.forget_highest_attempt;
@@ -226,7 +215,7 @@ impl Client {
         };
         process.orders.pop_front();
         self.disk.insert(record.key(), record.clone());
-        process.book.keep(record.clone());
+        process.machine.kept(record.clone());
         if let Some(signed) = record.ticket.filter(|_| !was_said) {
             self.admitted(cx, &signed);
         }
@@ -258,7 +247,7 @@ impl Client {
         };
         let id = ticket.id;
         let Some(process) = &mut self.process else { return };
-        let Start::Begin { after } = process.attempts.start(id) else {
+        let Start::Begin { after } = process.machine.begin(id) else {
             return;
         };
         let before = after.map(|attempt| id.key().attempt(attempt));
@@ -276,9 +265,10 @@ impl Client {
             ticket,
             line: Line::new(),
             after: before,
-            peer_start: String::new(),
+            patience: Patience::new(at(cx.now), RECONNECT_FOR),
+            getting_on: GettingOn::begin(at(cx.now)),
             is_welcomed: false,
-            broken_since: cx.now,
+            opened: cx.now,
             reading: None,
             ending: None,
         };
@@ -319,16 +309,16 @@ impl Client {
         let Some(process) = &mut self.process else { return };
         let ending = process.works.get(&id).and_then(|work| work.ending);
         if let Some(State::Ended(Some(code))) = ending
-            && let Some(record) = process.book.end(id, code)
+            && let Some(record) = process.machine.last_word(id, code)
         {
             if process.writing.is_some() {
                 return cx.timer(me, 10 * MS, Timer::Gone(id));
             }
             self.disk.insert(record.key(), record.clone());
-            process.book.keep(record);
+            process.machine.kept(record);
         }
         if let Some(state) = process.works.remove(&id).and_then(|work| work.ending) {
-            process.attempts.over(id, state);
+            process.machine.gone(id, state);
         }
         cx.oracle.works_no_more(self.n, id);
         for (other, work) in &mut process.works {
@@ -353,13 +343,8 @@ impl Client {
         if work.ending.is_some() || work.line.conn.is_some() || work.after.is_some() {
             return;
         }
-        let (state, patience) = if work.peer_start.is_empty() {
-            (State::Unwelcomed, WELCOME_WITHIN)
-        } else {
-            (State::Broken, RECONNECT_FOR)
-        };
-        if cx.now > work.broken_since + patience {
-            return self.end(cx, id, state);
+        if let Some(gave_up) = work.patience.given_up(at(cx.now)) {
+            return self.end(cx, id, gave_up.state());
         }
         let Some(media) = crate::work::media_of(&work.ticket.media_agent) else {
             return;
@@ -368,11 +353,12 @@ impl Client {
         let conn = cx.connect(me, Proc::Media(media));
         work.line.conn = Some(conn);
         work.is_welcomed = false;
+        work.opened = cx.now;
         process.streams.insert(conn, id);
         let hello = v1::StreamHello {
             ticket: Some(work.ticket.signed.clone()),
             start_id: process.start_id.clone(),
-            peer_start_id: work.peer_start.clone(),
+            peer_start_id: work.patience.peer_start().to_owned(),
             received: work.line.incoming.resume(),
         };
         cx.send(me, conn, Msg::StreamUp(0, 0, Some(backup_up::Body::Hello(hello))));
@@ -398,13 +384,17 @@ impl Client {
             return;
         };
         match body {
-            Some(backup_down::Body::Over(over)) => return self.end(cx, id, State::Ended(Some(over.code))),
+            Some(backup_down::Body::Over(over)) => {
+                cx.oracle.told_over(id, &over);
+                return self.end(cx, id, State::Ended(Some(over.code)));
+            }
             Some(backup_down::Body::Welcome(welcome)) => {
-                if !work.peer_start.is_empty() && work.peer_start != welcome.start_id {
-                    return self.end(cx, id, State::Broken);
+                work.patience.waited(at(cx.now - work.opened));
+                if let Err(gave_up) = work.patience.welcomed(&welcome.start_id) {
+                    return self.end(cx, id, gave_up.state());
                 }
-                work.peer_start = welcome.start_id;
                 work.is_welcomed = true;
+                work.opened = cx.now;
                 if let Err(error) = work.line.outgoing.resume(welcome.received) {
                     cx.oracle
                         .contradict("F-10", format!("{id} at the client: {error}"));
@@ -416,6 +406,9 @@ impl Client {
                         .contradict("F-10", format!("{id} at the client: {error}"));
                 }
                 while let Some(body) = work.line.incoming.process() {
+                    if let backup_down::Body::ItemCommitted(committed) = &body {
+                        cx.oracle.told_item(id, committed.item);
+                    }
                     if let backup_down::Body::BeginItem(v1::BeginItem { item, .. }) = body {
                         work.line.say(backup_up::Body::ItemBegin(v1::ItemBegin {
                             item,
@@ -450,8 +443,15 @@ impl Client {
         } else {
             work.reading = Some((item, left - 1));
             let body = if cx.rng.percent(10) {
-                cx.oracle.said(id, item);
-                backup_up::Body::Exceptions(v1::Exceptions::default())
+                let path = format!("/file/{}", cx.fresh());
+                cx.oracle.said(id, item, path.clone());
+                let exception = v1::FileException {
+                    path,
+                    reason: "in use".into(),
+                };
+                backup_up::Body::Exceptions(v1::Exceptions {
+                    exceptions: vec![exception],
+                })
             } else {
                 backup_up::Body::Path(v1::CurrentPath::default())
             };
@@ -492,10 +492,21 @@ impl Client {
         else {
             return;
         };
-        if !work.peer_start.is_empty() && (work.line.breaks == 0 || cx.now > work.broken_since + 60 * S) {
-            work.broken_since = cx.now;
+        if work.is_welcomed {
+            let span = (at(work.opened), at(cx.now));
+            let line = &work.line;
+            let since = work.getting_on.broken(span, &line.outgoing, &line.incoming);
+            work.patience.broke(since);
+            work.is_welcomed = false;
+        } else {
+            work.patience.waited(at(cx.now - work.opened));
         }
         work.line.broken();
         cx.timer(me, S, Timer::Stream(id));
     }
+}
+
+/// As the machine counts time.
+fn at(time: Time) -> Duration {
+    Duration::from_micros(time)
 }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use outlast_media_core::session::Status;
 use outlast_media_core::{AttemptId, Known, Ledger, NewRecord, Record};
-use outlast_proto::v1::{JournalEvent, journal_event::What};
-use outlast_proto::words::{JournalId, StatusCode};
+use outlast_proto::v1::JournalEvent;
+use outlast_proto::words::JournalId;
 
 use crate::net::{Cx, MS, Proc, S, Timer};
 
@@ -28,6 +28,8 @@ pub(crate) enum Then {
     Marked(AttemptId),
     /// Its end is.
     Ended(AttemptId),
+    /// The next step of a survey.
+    Survey,
     /// An attempt that never began has its end.
     Unstarted(AttemptId),
     /// The journal is a new one.
@@ -64,7 +66,7 @@ impl Disk {
             for record in &frame {
                 if let Record::Event(event) = record {
                     cx.oracle.synced(&self.journal, event.sequence);
-                    witness(cx, event);
+                    cx.oracle.journalled(event, &cx.unit);
                 }
             }
             self.frames.push(frame);
@@ -212,22 +214,5 @@ impl Journal {
         }
         self.work(cx, disk, me);
         thens
-    }
-}
-
-/// What of it is a promise from now on: a mark, or an end, beside which nothing else can be said.
-fn witness(cx: &mut Cx, event: &JournalEvent) {
-    if let (Some(What::Marked(marked)), Ok(id)) = (&event.what, AttemptId::of_message(event.attempt.as_ref()))
-        && marked.resilient
-    {
-        cx.oracle.mark(id);
-    }
-    if let (Some(What::Interrupted(_)), Ok(id)) = (&event.what, AttemptId::of_message(event.attempt.as_ref()))
-    {
-        cx.oracle.interrupt(id);
-    }
-    if let (Some(What::Ended(ended)), Ok(id)) = (&event.what, AttemptId::of_message(event.attempt.as_ref())) {
-        let code = u16::try_from(ended.status_code).expect("a status code");
-        cx.oracle.witness(id, StatusCode(code));
     }
 }

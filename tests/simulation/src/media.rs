@@ -1,12 +1,10 @@
 //! A media agent: the real roster, ledger, delivery and endings; its disk, its storage unit and the steps of an attempt
 //! modelled. `attempt` has the steps.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use outlast_media_core::attempt::{Event, Terms};
-use outlast_media_core::kept::OpenAttempt;
 use outlast_media_core::session::Delivery;
-use outlast_media_core::survey::Ticketed;
 use outlast_media_core::{
     AttemptId, Ending, Fault, Greeting, Halt, Judged, Known, NewEvent, NewRecord, Roster, Showing, Standing,
     Stream,
@@ -20,6 +18,9 @@ use crate::journal::{Disk, Journal, Then};
 use crate::net::{ConnId, Cx, Input, MS, Msg, Proc, S, Time, Timer};
 
 mod contact;
+mod survey;
+
+use survey::Surveys;
 
 pub(crate) const GRACE: Time = 20 * S;
 const CLIENT_WAIT: Time = 60 * S;
@@ -45,9 +46,7 @@ pub(crate) struct Process {
     losses: u64,
     /// The grace without a primary is over, for who looks at R-03.
     is_alone: bool,
-    /// Open attempts of earlier processes; the first is being settled, and its items were looked for.
-    survey: VecDeque<OpenAttempt>,
-    looked: bool,
+    surveys: Surveys,
 }
 
 pub(crate) struct Media {
@@ -78,11 +77,7 @@ impl Media {
     pub(crate) fn start(&mut self, cx: &mut Cx) {
         let journal = Journal::open(cx, &self.disk);
         let start_id = format!("start-{}", cx.fresh());
-        let survey: VecDeque<_> = journal.ledger.known().open_attempts().into();
-        if !survey.is_empty() {
-            let takes = cx.rng.range(10 * MS, S);
-            cx.timer(self.proc(), takes, Timer::Survey);
-        }
+        let surveys = Surveys::of(journal.ledger.known().open_attempts());
         self.process = Some(Process {
             roster: Roster::new(&start_id),
             start_id,
@@ -93,9 +88,9 @@ impl Media {
             lost_at: Some(cx.now),
             losses: 0,
             is_alone: false,
-            survey,
-            looked: false,
+            surveys,
         });
+        self.survey_in(cx, S);
         cx.timer(self.proc(), MS, Timer::Connect);
         cx.timer(self.proc(), GRACE, Timer::Grace(0));
     }
@@ -129,7 +124,7 @@ impl Media {
         self.process.as_ref().is_some_and(|process| {
             let status = process.journal.status(&self.disk);
             process.runs.is_empty()
-                && process.survey.is_empty()
+                && process.surveys.is_over()
                 && process.journal.is_idle()
                 && status.acknowledged == status.last
         })
@@ -178,7 +173,7 @@ impl Media {
             Timer::Grace(losses) => self.grace_is_over(losses),
             Timer::Survey => self.survey(cx),
             Timer::Step(id) => self.advance(cx, id),
-            Timer::Work(id) => self.work(cx, id),
+            Timer::Work(id) => self.receive(cx, id),
             Timer::Life(id) => self.live_on(cx, id),
             Timer::Woken(id) => self.happens(cx, id, Event::Woken),
             Timer::Broken(id, breaks) => self.broken_too_long(cx, id, breaks),
@@ -192,6 +187,7 @@ impl Media {
             Then::Advance(id) => self.advance(cx, id),
             Then::Marked(id) => self.marked(cx, id),
             Then::Ended(id) => self.happens(cx, id, Event::EndJournalled(true)),
+            Then::Survey => self.survey(cx),
             Then::Unstarted(id) => {
                 if let Some(process) = &mut self.process {
                     process.roster.over(id, None);
@@ -267,6 +263,7 @@ impl Media {
             self.end_unstarted(cx, id, &ending);
         }
         self.end_again(cx, id, standing, Ending::canceled(how));
+        cx.unit.remove_checkpoints(id);
     }
 
     /// Journals the end of an attempt that never ran here.
@@ -333,7 +330,7 @@ impl Media {
             return self.happens(cx, id, Event::Halt(Halt::Fault(Fault::goodbye(goodbye))));
         }
         match run.line.take(sequence, received, body) {
-            Ok(()) => self.work(cx, id),
+            Ok(()) => self.receive(cx, id),
             Err(error) => cx
                 .oracle
                 .contradict("F-10", format!("{id} at the media agent: {error}")),
@@ -366,7 +363,8 @@ impl Media {
                         self.enter(cx, id, conn, greeting);
                     }
                     Judged::Refuse(fault) => self.tell(cx, conn, fault.over()),
-                    Judged::Ignore | Judged::End(_) => {}
+                    // Its client asks again.
+                    Judged::Ignore | Judged::End(_) => cx.close(self.proc(), conn),
                 }
             }
         }
@@ -389,54 +387,6 @@ impl Media {
             let why = "the media agent's journal was set back and a new one was begun";
             self.happens(cx, id, Event::Halt(Halt::Interrupted(why.to_owned())));
         }
-    }
-
-    /// Settles what an earlier process left open: first what it finished without having said so, then its end (F-14, F-16).
-    fn survey(&mut self, cx: &mut Cx) {
-        let me = self.proc();
-        let Some(process) = &mut self.process else { return };
-        let Some(open) = process.survey.front() else {
-            return;
-        };
-        let id = AttemptId::of_message(open.attempt.as_ref()).expect("it was journalled");
-        let known = process.journal.ledger.known().open_attempts();
-        // Its items as they are journalled by now.
-        let now = known.into_iter().find(|now| now.attempt == open.attempt);
-        let ticket = Ticket::read(open.ticket.as_ref().expect("it was admitted"));
-        let (Some(now), Some(ticket)) = (now, ticket) else {
-            process.survey.pop_front();
-            return cx.timer(me, MS, Timer::Survey);
-        };
-        if !std::mem::replace(&mut process.looked, true) {
-            let known: Vec<u32> = now.items.iter().map(|item| item.item).collect();
-            let found = crate::attempt::found(&cx.unit, id).into_iter();
-            let adopted = found.filter(|(item, _, snap)| snap.id == id && !known.contains(item));
-            let adopted: Vec<What> = adopted
-                .map(|(item, snapshot, snap)| crate::attempt::adopted(item, snapshot, &snap))
-                .collect();
-            let records = adopted.into_iter().map(|what| self.event(cx, id, what)).collect();
-            self.append(cx, records, Then::Nothing);
-            let takes = cx.rng.range(10 * MS, S);
-            return cx.timer(me, takes, Timer::Survey);
-        }
-        let name = crate::work::media_name(self.n);
-        let ticketed = ticket.items.iter().map(|item| Ticketed {
-            finished: item.finished,
-            with_exceptions: item.with_exceptions,
-        });
-        let ticketed: Vec<_> = ticketed.collect();
-        let (ending, counters) =
-            outlast_media_core::survey::settle(name.as_str(), true, &ticketed, &now.items);
-        process.survey.pop_front();
-        process.looked = false;
-        if let Ending::Ended(_) = ending {
-            cx.unit.remove_checkpoints(id);
-        }
-        if let Some(what) = ending.event(&counters) {
-            let end = self.event(cx, id, what);
-            self.append(cx, vec![end], Then::Nothing);
-        }
-        cx.timer(me, 20 * MS, Timer::Survey);
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use outlast_media_core::AttemptId;
-use outlast_proto::words::{Counters, SnapshotId};
+use outlast_proto::words::{Counters, ItemOutcome, SnapshotId};
 
 use crate::net::Cx;
 
@@ -20,6 +20,7 @@ pub(crate) struct Snap {
     pub(crate) id: AttemptId,
     pub(crate) item: u32,
     pub(crate) kind: Kind,
+    pub(crate) outcome: ItemOutcome,
     pub(crate) counters: Counters,
     pub(crate) packs: Vec<u64>,
 }
@@ -80,6 +81,40 @@ impl Unit {
         })
     }
 
+    pub(crate) fn snapshot(&self, id: SnapshotId) -> Option<&Snap> {
+        self.snapshots.get(&id)
+    }
+
+    /// Whether it has its name for good.
+    pub(crate) fn is_durable(&self, id: SnapshotId) -> bool {
+        self.removed.contains(&id) || self.snapshots().any(|(other, _)| other == id)
+    }
+
+    pub(crate) fn remove(&mut self, id: SnapshotId) {
+        if let Some(snap) = self.snapshots.remove(&id)
+            && snap.kind == Kind::Checkpoint
+        {
+            self.removed.insert(id);
+        }
+    }
+
+    /// The newest checkpoint of this attempt but for one.
+    pub(crate) fn newest_checkpoint_but(&self, of: AttemptId, id: SnapshotId) -> Option<SnapshotId> {
+        let is_one = |snap: &Snap| snap.id == of && snap.kind == Kind::Checkpoint;
+        let all = self
+            .snapshots()
+            .filter(|(other, snap)| *other != id && is_one(snap));
+        all.map(|(other, _)| other).max()
+    }
+
+    /// Somebody else removes what of this no snapshot refers to that he sees.
+    pub(crate) fn prune(&mut self, packs: &[u64], unseen: Option<SnapshotId>) {
+        let seen = self.snapshots.iter().filter(|(id, _)| Some(**id) != unseen);
+        let used: BTreeSet<u64> = seen.flat_map(|(_, snap)| snap.packs.iter().copied()).collect();
+        self.packs
+            .retain(|pack| used.contains(pack) || !packs.contains(pack));
+    }
+
     /// Those of this attempt and of the ones before it.
     pub(crate) fn remove_checkpoints(&mut self, id: AttemptId) {
         let removed = self.snapshots.extract_if(.., |_, snap| {
@@ -89,8 +124,9 @@ impl Unit {
         self.removed.extend(removed.map(|(snapshot, _)| snapshot));
     }
 
+    /// There is one of this attempt or of one before it.
     pub(crate) fn has_checkpoints(&self, id: AttemptId) -> bool {
-        let is_one = |snap: &Snap| snap.id == id && snap.kind == Kind::Checkpoint;
+        let is_one = |snap: &Snap| snap.id.is_through(id) && snap.kind == Kind::Checkpoint;
         self.snapshots.values().any(is_one)
     }
 

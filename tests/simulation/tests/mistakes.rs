@@ -21,7 +21,7 @@ fn r05_a_journal_that_is_not_synced_is_found() {
         no_fsync: true,
         ..Mistakes::default()
     };
-    check("no fsync of the journal", mistakes, 20, &["R-05"]);
+    check("no fsync of the journal", mistakes, 20, &["R-05", "R-02"]);
 }
 
 #[test]

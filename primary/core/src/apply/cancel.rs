@@ -23,7 +23,6 @@ impl ClusterState {
                 last => last.next(),
             };
             let history = self.unstarted(job, context.at);
-            self.close_superseded(id);
             self.say(id, context.at, Severity::Info, context.by, text);
             self.change_job(id, |job| {
                 job.state = state;
@@ -31,7 +30,7 @@ impl ClusterState {
                 job.status = Some((CompletionStatus::Canceled, StatusCode::CANCELED));
                 job.ended_at = Some(context.at);
             });
-            self.histories.insert((id, attempt), history);
+            self.add_history(id, attempt, history);
         } else if let Ok(state) = job.state.next(JobEvent::StopOrdered) {
             let text = format!("canceled by {by}; the media agent is told");
             self.say(id, context.at, Severity::Info, context.by, text);

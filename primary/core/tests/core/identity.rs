@@ -11,8 +11,9 @@ use crate::world::{World, agent, backup, ended, item_ended, marked};
 fn events(world: &World, nonce: JobNonce, what: Vec<EventKind>) -> Command {
     let job = world
         .state
-        .waiting_jobs()
-        .next()
+        .jobs_before(None)
+        .filter(|job| job.state == JobState::Queued)
+        .last()
         .map_or(outlast_proto::words::JobId(1), |job| job.id);
     let events = (1..).zip(what).map(|(sequence, what)| JournalEvent {
         sequence,

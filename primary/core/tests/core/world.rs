@@ -1,14 +1,17 @@
 //! A brain with two media agents, two clients and a policy, and short words for driving it.
 
-use outlast_core::dispatch::{Presence, plan};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use outlast_core::dispatch::{Presence, plan, why_waiting};
 use outlast_core::entry::MediaHello;
 use outlast_core::invariants::violations;
 use outlast_core::rows::{ItemRow, OpenAttempt};
 use outlast_core::touched::Touched;
 use outlast_core::{AgentHello, ClusterState, Command, Entry, EventKind, JournalEvent, Reply};
 use outlast_proto::words::{
-    AgentKind, AgentName, Attempt, Counters, ItemNumber, ItemOutcome, JobId, JobNonce, JournalId, Policy,
-    RequestId, SnapshotId, StartId, StatusCode, Timestamp, TreeId,
+    AgentKind, AgentName, Attempt, Counters, ItemNumber, ItemOutcome, JobId, JobNonce, JobState, JournalId,
+    Policy, RequestId, SnapshotId, StartId, StatusCode, Timestamp, TreeId,
 };
 
 use crate::touched::Seen;
@@ -108,7 +111,6 @@ impl World {
             version: "0.1.0".into(),
             host_id: format!("host of {name}"),
             fibre_transport: false,
-            speaks: 1,
             media: Some(MediaHello {
                 journal_id: JournalId(journal.into()),
                 pool: "default".parse().unwrap(),
@@ -130,7 +132,6 @@ impl World {
             version: "0.1.0".into(),
             host_id: format!("host of {name}"),
             fibre_transport: false,
-            speaks: 1,
             media: None,
         };
         self.apply(Command::RegisterAgent { hello })
@@ -171,6 +172,14 @@ impl World {
     /// Dispatches what can be dispatched; how many.
     pub(crate) fn dispatch(&mut self) -> usize {
         let commands = plan(&self.state, &self.presence);
+        let planned = commands.iter().map(|command| match command {
+            Command::DispatchJob { job, .. } => *job,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(
+            planned.collect::<Vec<_>>(),
+            one_by_one(&self.state, &self.presence)
+        );
         let count = commands.len();
         for command in commands {
             assert_eq!(self.apply(command), Reply::Done);
@@ -261,6 +270,20 @@ impl World {
         }
         self.event(&media, job, attempt, ended(code));
     }
+}
+
+/// The jobs that can start, as those see it that look at all that wait.
+fn one_by_one(state: &ClusterState, presence: &Presence) -> Vec<JobId> {
+    let waiting = state
+        .jobs_before(None)
+        .filter(|job| job.state == JobState::Queued);
+    let mut waiting: Vec<_> = waiting.collect();
+    waiting.sort_by_key(|job| (Reverse(job.priority), job.created_at, job.id));
+    let mut clients = BTreeSet::new();
+    let can_start = waiting
+        .into_iter()
+        .filter(|job| why_waiting(state, presence, job).is_none() && clients.insert(job.client.clone()));
+    can_start.map(|job| job.id).collect()
 }
 
 pub(crate) fn agent(name: &str) -> AgentName {

@@ -1,6 +1,6 @@
 //! Exceptions of an attempt: all counted, the first of them journalled by name, in bounded batches (S-02).
 //!
-//! Used by both engines.
+//! Used by `backup`, and by the media agent's restores.
 
 use std::collections::HashSet;
 
@@ -14,8 +14,9 @@ use crate::fault::shorten;
 /// When so many wait they are journalled before the item ends.
 const BATCH: usize = 100;
 
-#[derive(Debug, Default)]
-pub(crate) struct ExceptionLog {
+/// The exceptions of an attempt so far.
+#[derive(Clone, Debug, Default)]
+pub struct ExceptionLog {
     count: u64,
     named: usize,
     waiting: Vec<FileException>,
@@ -27,7 +28,8 @@ pub(crate) struct ExceptionLog {
 }
 
 impl ExceptionLog {
-    pub(crate) fn add(&mut self, exception: FileException) {
+    /// Another one.
+    pub fn add(&mut self, exception: FileException) {
         self.count += 1;
         let exception = FileException {
             path: shorten(exception.path, MOST_EXCEPTION_PATH),
@@ -47,14 +49,14 @@ impl ExceptionLog {
     }
 
     /// Another item begins.
-    pub(crate) fn begin_item(&mut self) {
+    pub fn begin_item(&mut self) {
         self.before_item = self.count;
         self.of_item = Vec::new();
         self.told = HashSet::new();
     }
 
     /// The item is walked again from its beginning: what is met again counts once, and is named once.
-    pub(crate) fn begin_item_again(&mut self) {
+    pub fn begin_item_again(&mut self) {
         let waiting = std::mem::take(&mut self.waiting).len();
         self.named -= waiting;
         self.count = self.before_item;
@@ -64,26 +66,30 @@ impl ExceptionLog {
     }
 
     /// How many the item has so far.
-    pub(crate) fn count_of_item(&self) -> u64 {
+    #[must_use]
+    pub fn count_of_item(&self) -> u64 {
         self.count - self.before_item
     }
 
     /// Those of the item that are named.
-    pub(crate) fn of_item(&self) -> &[FileException] {
+    #[must_use]
+    pub fn of_item(&self) -> &[FileException] {
         &self.of_item
     }
 
-    pub(crate) fn count(&self) -> u64 {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
         self.count
     }
 
     /// A full batch, if there is one.
-    pub(crate) fn take_batch(&mut self, item: u32) -> Option<What> {
+    pub fn take_batch(&mut self, item: u32) -> Option<What> {
         (self.waiting.len() >= BATCH).then(|| self.take(item)).flatten()
     }
 
     /// What waits.
-    pub(crate) fn take(&mut self, item: u32) -> Option<What> {
+    pub fn take(&mut self, item: u32) -> Option<What> {
         if self.waiting.is_empty() {
             return None;
         }
