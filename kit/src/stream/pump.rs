@@ -254,7 +254,7 @@ impl<O: Frame, I: Frame> Pump<O, I> {
                 None => pending().await,
             }
         };
-        let to_user = self.to_user.clone().filter(|_| talk.has_waiting());
+        let to_user = self.to_user.as_ref().filter(|_| talk.has_waiting()).cloned();
         let user_ready = async {
             match to_user {
                 Some(to_user) => to_user.reserve_owned().await.ok(),

@@ -50,7 +50,7 @@ impl Run {
             wakes_at: None,
             entrance: None,
             first: None,
-            line: Line::new(),
+            line: Line::new(0),
             has_line: false,
             work: Work::new(&ticket),
             ticket,

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use outlast_client_core::{Client as Machine, Patience, Record, Start, State};
-use outlast_kit::resume::GettingOn;
 use outlast_media_core::AttemptId;
 use outlast_proto::v1::{
     self, agent_message::Body as Up, backup_down, backup_up, primary_message::Body as Down,
 };
 use outlast_proto::words::{Attempt, JobKey, StartId};
 
+use crate::attempt::at;
 use crate::line::Line;
 use crate::media::Ticket;
 use crate::net::{ConnId, Cx, Input, MS, Msg, Proc, S, Time, Timer};
@@ -25,10 +25,7 @@ struct Work {
     /// The one before it has to be gone first.
     after: Option<AttemptId>,
     patience: Patience,
-    getting_on: GettingOn,
-    /// The present stream is welcomed.
-    is_welcomed: bool,
-    /// When it was opened, and then when it was welcomed.
+    /// When the present stream was opened.
     opened: Time,
     /// The item that is read, and how many messages of it are left.
     reading: Option<(u32, u64)>,
@@ -263,11 +260,9 @@ impl Client {
         let Some(process) = &mut self.process else { return };
         let work = Work {
             ticket,
-            line: Line::new(),
+            line: Line::new(cx.now),
             after: before,
             patience: Patience::new(at(cx.now), RECONNECT_FOR),
-            getting_on: GettingOn::begin(at(cx.now)),
-            is_welcomed: false,
             opened: cx.now,
             reading: None,
             ending: None,
@@ -352,14 +347,13 @@ impl Client {
         cx.oracle.works(self.n, id);
         let conn = cx.connect(me, Proc::Media(media));
         work.line.conn = Some(conn);
-        work.is_welcomed = false;
         work.opened = cx.now;
         process.streams.insert(conn, id);
         let hello = v1::StreamHello {
             ticket: Some(work.ticket.signed.clone()),
             start_id: process.start_id.clone(),
             peer_start_id: work.patience.peer_start().to_owned(),
-            received: work.line.incoming.resume(),
+            received: work.line.received(),
         };
         cx.send(me, conn, Msg::StreamUp(0, 0, Some(backup_up::Body::Hello(hello))));
     }
@@ -393,19 +387,18 @@ impl Client {
                 if let Err(gave_up) = work.patience.welcomed(&welcome.start_id) {
                     return self.end(cx, id, gave_up.state());
                 }
-                work.is_welcomed = true;
-                work.opened = cx.now;
-                if let Err(error) = work.line.outgoing.resume(welcome.received) {
+                if let Err(error) = work.line.resume(welcome.received) {
                     cx.oracle
                         .contradict("F-10", format!("{id} at the client: {error}"));
                 }
+                work.line.opened(cx.now);
             }
             body => {
-                if let Err(error) = work.line.take(sequence, received, body) {
+                if let Err(error) = work.line.take(cx.now, (sequence, received, body)) {
                     cx.oracle
                         .contradict("F-10", format!("{id} at the client: {error}"));
                 }
-                while let Some(body) = work.line.incoming.process() {
+                while let Some(body) = work.line.process() {
                     if let backup_down::Body::ItemCommitted(committed) = &body {
                         cx.oracle.told_item(id, committed.item);
                     }
@@ -465,11 +458,11 @@ impl Client {
     fn pump(&mut self, cx: &mut Cx, id: AttemptId) {
         let me = self.proc();
         let Some(process) = &mut self.process else { return };
-        let Some(work) = process.works.get_mut(&id).filter(|work| work.is_welcomed) else {
+        let Some(work) = process.works.get_mut(&id).filter(|work| work.line.is_open()) else {
             return;
         };
         let Some(conn) = work.line.conn else { return };
-        for (sequence, received, body) in work.line.due() {
+        for (sequence, received, body) in work.line.due(cx.now) {
             cx.send(me, conn, Msg::StreamUp(sequence, received, body));
         }
     }
@@ -492,21 +485,13 @@ impl Client {
         else {
             return;
         };
-        if work.is_welcomed {
-            let span = (at(work.opened), at(cx.now));
-            let line = &work.line;
-            let since = work.getting_on.broken(span, &line.outgoing, &line.incoming);
-            work.patience.broke(since);
-            work.is_welcomed = false;
+        let was_open = work.line.is_open();
+        work.line.broken(cx.now);
+        if was_open {
+            work.patience.broke(work.line.broken_since());
         } else {
             work.patience.waited(at(cx.now - work.opened));
         }
-        work.line.broken();
         cx.timer(me, S, Timer::Stream(id));
     }
-}
-
-/// As the machine counts time.
-fn at(time: Time) -> Duration {
-    Duration::from_micros(time)
 }

@@ -329,7 +329,7 @@ impl Media {
         if let Some(backup_up::Body::Goodbye(goodbye)) = &body {
             return self.happens(cx, id, Event::Halt(Halt::Fault(Fault::goodbye(goodbye))));
         }
-        match run.line.take(sequence, received, body) {
+        match run.line.take(cx.now, (sequence, received, body)) {
             Ok(()) => self.receive(cx, id),
             Err(error) => cx
                 .oracle

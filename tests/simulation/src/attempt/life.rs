@@ -10,6 +10,7 @@ use outlast_proto::v1::{AttemptOver, backup_down};
 
 use super::Run;
 use crate::journal::Then;
+use crate::line::Line;
 use crate::media::{GRACE, Media};
 use crate::net::{Cx, MS, Msg, S, Time, Timer};
 
@@ -158,6 +159,7 @@ impl Media {
 
     fn work_begins(&mut self, cx: &mut Cx, id: AttemptId) {
         let Some(run) = self.run(id) else { return };
+        run.line = Line::new(cx.now);
         run.has_line = true;
         let (first, newer) = (run.first.take(), run.entrance.take());
         self.begin_work(cx, id);

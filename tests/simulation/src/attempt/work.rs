@@ -370,7 +370,7 @@ impl Media {
     /// Takes the client's messages as far as the engine wants them.
     pub(crate) fn receive(&mut self, cx: &mut Cx, id: AttemptId) {
         while let Some(run) = self.run(id).filter(|run| run.work.is_receiving()) {
-            let is_waiting = run.line.incoming.has_waiting();
+            let is_waiting = run.line.has_waiting();
             // The engine is busy now and then, and messages wait.
             if is_waiting && cx.rng.percent(20) {
                 let takes = cx.rng.range(MS, 3 * S);
@@ -382,7 +382,7 @@ impl Media {
                 self.came(cx, id, Ok(Came::CheckpointDue));
                 break;
             }
-            let Some(body) = self.run(id).and_then(|run| run.line.incoming.process()) else {
+            let Some(body) = self.run(id).and_then(|run| run.line.process()) else {
                 break;
             };
             self.take(cx, id, body);
