@@ -104,6 +104,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
             host_id: host_id.clone(),
             running: attempts.running(),
             carries_nonces: true,
+            speaks: 0,
             ..Hello::default()
         };
         recollection.say(&mut hello);

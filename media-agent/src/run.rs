@@ -34,6 +34,8 @@ use crate::session::SessionServer;
 use crate::storage::{StorageUnit, keep_tidy, keeps_agent_down, watch};
 use crate::tickets::Verifier;
 
+/// What it understands, as docs/protocol.md counts: fences that only end and are acknowledged, surveys.
+const SPEAKS: u32 = 1;
 /// For tasks that should have ended by themselves.
 const STRAGGLERS: Duration = Duration::from_secs(5);
 
@@ -269,6 +271,7 @@ fn hold_session(
             storage_unit: config.storage.unit.to_string(),
             data_addresses: advertised,
             carries_nonces: true,
+            speaks: SPEAKS,
             ..Hello::default()
         },
         end: end.clone(),

@@ -128,7 +128,7 @@ fn kind(what: &What) -> &'static str {
         What::Exceptions(_) => "exceptions",
         What::Ended(_) => "ended",
         What::Interrupted(_) => "interrupted",
-        What::Checkpoint(_) | What::Detail(_) | What::MarkLost(_) => "other",
+        What::Checkpoint(_) | What::Detail(_) | What::MarkLost(_) | What::Surveyed(_) => "other",
     }
 }
 

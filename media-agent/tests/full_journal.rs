@@ -230,6 +230,7 @@ async fn t90_f04_a_fence_while_the_journals_disk_is_full_is_kept_and_removes_wha
     let order = FenceAttempt {
         attempt: ticket.attempt.clone(),
         keep_snapshots: Vec::new(),
+        only_end: false,
     };
     world.primary.order(Body::Fence(order)).await;
     assert_eq!(stream.over().await.code, 1101);

@@ -69,6 +69,7 @@ async fn t90_s12b_a_job_adopts_nothing_and_removes_nothing_of_another_of_its_num
         let fence = FenceAttempt {
             attempt: with_nonce(world.ticket(1, 9, &[]), nonce).attempt,
             keep_snapshots: Vec::new(),
+            only_end: false,
         };
         world.primary.order(Body::Fence(fence)).await;
         until_there_are(&world, left).await;
@@ -179,6 +180,7 @@ async fn kept_by_a_fence(is_changed_again: bool) {
     let fence = FenceAttempt {
         attempt: ticket.attempt.clone(),
         keep_snapshots: vec![kept.clone().into()],
+        only_end: false,
     };
     world.primary.order(Body::Fence(fence)).await;
     until_there_are(&world, 2).await;

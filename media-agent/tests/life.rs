@@ -397,6 +397,7 @@ async fn orders_start_stop_and_fence() {
         .order(Body::Fence(FenceAttempt {
             attempt: third.attempt.clone(),
             keep_snapshots: vec![kept.into()],
+            only_end: false,
         }))
         .await;
     assert_eq!(running.over().await.code, 1101);

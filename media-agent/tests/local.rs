@@ -175,6 +175,7 @@ async fn x01_streams_through_the_socket_end_as_others_do() {
     let fence = FenceAttempt {
         attempt: attempt(1),
         keep_snapshots: vec![],
+        only_end: false,
     };
     let stop = StopAttempt {
         attempt: attempt(2),

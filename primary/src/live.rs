@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use outlast_core::contact::Unknown;
 use outlast_proto::v1::{AttemptProgress, JobError};
-use outlast_proto::words::{Attempt, JobId};
+use outlast_proto::words::{Attempt, Counters, JobId, Timestamp};
 use tokio::sync::watch;
 
 /// Progress of attempts, as their media agents last reported it, and what clients refused.
@@ -12,6 +13,7 @@ use tokio::sync::watch;
 pub(crate) struct Live {
     progress: Arc<Mutex<BTreeMap<JobId, (Attempt, AttemptProgress)>>>,
     refusals: Arc<Mutex<BTreeMap<JobId, (Attempt, JobError)>>>,
+    unknown: Arc<Mutex<(Timestamp, BTreeMap<JobId, Unknown>)>>,
     changed: watch::Sender<u64>,
 }
 
@@ -20,6 +22,7 @@ impl Live {
         Self {
             progress: Arc::default(),
             refusals: Arc::default(),
+            unknown: Arc::default(),
             changed: watch::Sender::new(0),
         }
     }
@@ -40,6 +43,33 @@ impl Live {
             .get(&job)
             .filter(|(known, _)| *known == attempt)
             .map(|(_, progress)| progress.clone())
+    }
+
+    /// The numbers of all attempts, as they were last reported.
+    pub(crate) fn numbers(&self) -> BTreeMap<(JobId, Attempt), Counters> {
+        let all = lock(&self.progress);
+        let known = all.iter().filter_map(|(job, (attempt, report))| {
+            let counters = Counters::from(report.counters.as_ref()?);
+            Some(((*job, *attempt), counters))
+        });
+        known.collect()
+    }
+
+    /// What nobody knows of running attempts at `now` (C-08).
+    pub(crate) fn set_unknown(&self, now: Timestamp, unknown: &BTreeMap<JobId, Unknown>) {
+        let mut known = lock(&self.unknown);
+        let is_same = known.1 == *unknown;
+        *known = (now, unknown.clone());
+        drop(known);
+        if !is_same {
+            self.changed.send_modify(|n| *n += 1);
+        }
+    }
+
+    /// What nobody knows of the job's running attempt, and when that was found.
+    pub(crate) fn unknown(&self, job: JobId) -> Option<(Timestamp, Unknown)> {
+        let known = lock(&self.unknown);
+        known.1.get(&job).map(|unknown| (known.0, unknown.clone()))
     }
 
     /// The client refuses this attempt.
@@ -65,6 +95,7 @@ impl Live {
     pub(crate) fn clear(&self) {
         lock(&self.progress).clear();
         lock(&self.refusals).clear();
+        lock(&self.unknown).1.clear();
     }
 
     /// Wakes with every report.

@@ -75,8 +75,8 @@ pub(super) async fn run(command: PoolCommand, desk: &Desk<'_>) -> Result<(), Cli
                 stalled_after_seconds: whole(stalled_after),
                 no_communication_after_seconds: whole(no_communication_after),
             };
-            if failover.is_some() || failover_after.is_some() || no_communication_after.is_some() {
-                remark("warning: failover and no_communication_after are kept, not acted on yet");
+            if no_communication_after.is_some() {
+                remark("warning: no_communication_after is kept, not acted on yet");
             }
             let pool = rpc!(connection, write, PoolsClient, set, request)?;
             desk.output.one(&PoolDocument::from(&pool), view_one)

@@ -33,6 +33,19 @@ pub(crate) struct JobDocument {
     pub(crate) children: Vec<String>,
     pub(crate) by: Option<SubmitterDocument>,
     pub(crate) restore: Option<RestoreOfJob>,
+    pub(crate) unknown: Option<UnknownDocument>,
+}
+
+/// What nobody knows of the running attempt (C-08).
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct UnknownDocument {
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) media_agent_last_word: Option<Timestamp>,
+    pub(crate) client_last_word: Option<Timestamp>,
+    pub(crate) client_says: Option<String>,
+    pub(crate) rule: Option<String>,
+    pub(crate) next_step: Option<String>,
+    pub(crate) at: Option<Timestamp>,
 }
 
 /// Who submitted a job.
@@ -117,6 +130,15 @@ impl From<&v1::Job> for JobDocument {
             children: job.children.clone(),
             by: job.by.as_ref().map(SubmitterDocument::from),
             restore: job.restore.as_ref().map(RestoreOfJob::from),
+            unknown: job.unknown.as_ref().map(|unknown| UnknownDocument {
+                since: time(unknown.since.as_ref()),
+                media_agent_last_word: time(unknown.media_agent_last_word.as_ref()),
+                client_last_word: time(unknown.client_last_word.as_ref()),
+                client_says: text(&unknown.client_says),
+                rule: text(&unknown.rule),
+                next_step: text(&unknown.next_step),
+                at: time(unknown.at.as_ref()),
+            }),
         }
     }
 }

@@ -13,6 +13,7 @@ mod copies;
 mod damage;
 mod data_folders;
 mod exceptions;
+mod failover;
 mod filesystem;
 mod foreign_client;
 mod grace;

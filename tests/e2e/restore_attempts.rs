@@ -142,6 +142,22 @@ impl Scene {
     }
 }
 
+#[test]
+fn s03_f17_a_restore_whose_media_agent_stays_away_goes_on_on_another() {
+    let scene = Scene::new();
+    crate::failover::be_impatient(&scene.cluster);
+    for after in [EARLY, LATE] {
+        let (id, agent) = scene.held("never", after);
+        scene.cluster.kill(&[agent]);
+        scene.goes_on(&[]);
+        scene.assert_comes_back("the media agent is gone", &id);
+        let job = scene.show(&id);
+        assert_eq!(job["attempts"][0]["status"], "failed_over", "{job:#}");
+        assert_ne!(job["attempts"][1]["media_agent"], agent, "{job:#}");
+        scene.goes_on(&[agent]);
+    }
+}
+
 /// Earlier restores to the same place were killed and never finished; what they left is removed, and not what the client noted of it.
 #[test]
 fn t90_f17_directories_of_a_restore_that_is_interrupted_at_both_ends_come_back_whole() {

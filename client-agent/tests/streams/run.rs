@@ -395,6 +395,7 @@ async fn f04_running_attempts_are_reported_fenced_and_superseded() {
     let fence = FenceAttempt {
         attempt: Some(attempt(2)),
         keep_snapshots: Vec::new(),
+        only_end: false,
     };
     session.say(Down::Fence(fence)).await;
     session.running(&[]).await;

@@ -11,8 +11,9 @@ mod save;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
+use outlast_proto::v1::attempt_surveyed::Found;
 use outlast_proto::v1::journal_event::What;
-use outlast_proto::v1::{FileException, ItemCommitted, JobError};
+use outlast_proto::v1::{AttemptSurveyed, FileException, ItemCommitted, JobError};
 use outlast_proto::words::{Counters, ItemOutcome, SnapshotId, StatusCode, Timestamp, TreeId};
 
 use crate::ending::{Done, End};
@@ -152,6 +153,8 @@ enum Phase {
     Mending,
     Looking,
     Examining(FoundItem),
+    /// If everything is there this is what it comes to.
+    JournallingSurvey(Option<Done>),
     Adopting(FoundItem, Saving),
     JournallingAdopted,
     Item(Item, ItemStep),
@@ -170,8 +173,12 @@ pub struct Backup {
     phase: Phase,
     /// It is not to begin another item.
     is_stopping: bool,
+    /// An attempt before it has no history yet: what that left is to be told (F-14).
+    surveys: bool,
     /// What was found and not looked at yet.
     found: VecDeque<FoundItem>,
+    /// What of it is whole and not taken over yet.
+    left: VecDeque<FoundItem>,
     /// Items that are finished: taken over, or in this attempt.
     finished: Vec<(u32, SnapshotId)>,
     /// The next item to be looked at.
@@ -190,12 +197,14 @@ pub struct Backup {
 }
 
 impl Backup {
-    /// One that has not begun; `items` as the ticket has them.
+    /// One that has not begun; `items` as the ticket has them. `surveys`: an attempt before it has no history yet.
     #[must_use]
-    pub fn new(id: AttemptId, items: Vec<Ticketed>) -> Self {
+    pub fn new(id: AttemptId, items: Vec<Ticketed>, surveys: bool) -> Self {
         Self {
             id,
             items,
+            surveys,
+            left: VecDeque::new(),
             phase: Phase::Begins,
             is_stopping: false,
             found: VecDeque::new(),
@@ -276,8 +285,13 @@ impl Backup {
                 self.found = found.into_iter().filter(is_open).collect();
                 self.examine()
             }
-            (Phase::Examining(found), Came::Sound(true)) => self.adopt(found),
-            (Phase::Examining(_) | Phase::JournallingAdopted, _) => self.examine(),
+            (Phase::Examining(found), Came::Sound(true)) => {
+                self.left.push_back(found);
+                self.examine()
+            }
+            (Phase::Examining(_), _) => self.examine(),
+            (Phase::JournallingSurvey(Some(done)), _) => Step::Over(Ok(done)),
+            (Phase::JournallingSurvey(None) | Phase::JournallingAdopted, _) => self.take_over(),
             (Phase::Item(item, step), came) => self.follow_item(item, step, came),
             (Phase::Checkpoint(item, step), came) => self.follow_checkpoint(item, step, came),
             (Phase::LookingAtEnd, _) => self.look_at_finished(),
@@ -295,12 +309,60 @@ impl Backup {
         if has_predecessors(self.id.attempt) {
             return self.go_to(Phase::Looking, Step::Look);
         }
-        self.next_item()
+        self.tell_survey()
     }
 
     fn examine(&mut self) -> Step {
         match self.found.pop_front() {
             Some(found) => self.go_to(Phase::Examining(found.clone()), Step::Examine(found)),
+            None => self.tell_survey(),
+        }
+    }
+
+    /// Says what there is, if an attempt before this one has no history yet (F-14). If all items are there the one before has ended with
+    /// them, and this one does not begin: its result is what they came to.
+    fn tell_survey(&mut self) -> Step {
+        if !self.surveys {
+            return self.take_over();
+        }
+        let is_left = |number: u32| self.left.iter().any(|left| left.finished.item == number);
+        let complete = (0..)
+            .zip(&self.items)
+            .all(|(number, item)| item.finished || is_left(number));
+        let found = self.left.iter().map(|left| Found {
+            attempt: left.of.attempt.0,
+            item: Some(
+                Finished {
+                    adopted: true,
+                    ..left.finished.clone()
+                }
+                .ended(),
+            ),
+        });
+        let surveyed = What::Surveyed(AttemptSurveyed {
+            found: found.collect(),
+            complete,
+            checkpoint: bytes::Bytes::new(),
+        });
+        let done = complete.then(|| self.what_is_left());
+        let phase = Phase::JournallingSurvey(done);
+        self.go_to(phase, Step::Journal(vec![surveyed]))
+    }
+
+    fn what_is_left(&self) -> Done {
+        let mut tally = Tally::default();
+        for item in self.items.iter().filter(|item| item.finished) {
+            tally.finished_before(item.with_exceptions);
+        }
+        for left in &self.left {
+            tally.finished(&left.finished.counters);
+        }
+        tally.done(false, 0)
+    }
+
+    fn take_over(&mut self) -> Step {
+        match self.left.pop_front() {
+            Some(found) => self.adopt(found),
             None => self.next_item(),
         }
     }

@@ -68,6 +68,7 @@ impl Fold {
             | What::MarkLost(_)
             | What::ItemStarted(_)
             | What::ItemEnded(_)
+            | What::Surveyed(_)
             | What::Interrupted(_)
             | What::Ended(_) => return false,
         };

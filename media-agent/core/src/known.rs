@@ -92,7 +92,8 @@ impl Known {
                     open.resilient = false;
                 }
             }
-            Some(What::ItemStarted(_) | What::Checkpoint(_) | What::Detail(_)) | None => {}
+            Some(What::ItemStarted(_) | What::Checkpoint(_) | What::Surveyed(_) | What::Detail(_)) | None => {
+            }
         }
     }
 

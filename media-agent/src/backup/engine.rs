@@ -115,7 +115,7 @@ pub(crate) fn run(work: BackupWork, mut wire: Wire<BackupProtocol>) -> Result<Do
         .map_err(|error| base.storage_fault(&error))?;
     let control = Arc::clone(&wire.control);
     let items = base.ticket.items.iter().map(|item| item.before).collect();
-    let mut backup = Backup::new(base.ticket.id, items);
+    let mut backup = Backup::new(base.ticket.id, items, base.ticket.surveys);
     std::thread::scope(|scope| {
         let chunks = Chunks::start(scope, &base, &writer, &control);
         let mut engine = Engine {

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use outlast_proto::v1::{
-    AgentMessage, FenceAttempt, PrimaryMessage, Question, StartAttempt, StopAttempt, Ticket as TicketMessage,
-    primary_message::Body, question,
+    AgentMessage, FenceAttempt, Fenced, PrimaryMessage, Question, StartAttempt, StopAttempt,
+    Ticket as TicketMessage, agent_message, primary_message::Body, question,
 };
 use outlast_proto::words::JournalId;
 use outlast_repository::SnapshotId;
@@ -56,7 +56,7 @@ async fn obey(server: &SessionServer, body: Body, up: &mpsc::Sender<AgentMessage
         }
         Body::Start(order) => start(server, order).await,
         Body::Stop(order) => stop(server, &order).await,
-        Body::Fence(order) => fence(server, order),
+        Body::Fence(order) => fence(server, order, up.clone()),
         Body::Question(question) => answer(server, question, up.clone()),
         Body::Mark(mark) => server.context.remember(move |known| known.take_mark(&mark)).await,
         Body::Refused(refused) => {
@@ -107,7 +107,7 @@ async fn stop(server: &SessionServer, order: &StopAttempt) {
 }
 
 /// Ends what runs, then removes what is left of it; beside the session, for it may take long.
-fn fence(server: &SessionServer, order: FenceAttempt) {
+fn fence(server: &SessionServer, order: FenceAttempt, up: mpsc::Sender<AgentMessage>) {
     let Ok(id) = AttemptId::of_message(order.attempt.as_ref()) else {
         tracing::error!("an order to fence names no attempt");
         return;
@@ -127,6 +127,10 @@ fn fence(server: &SessionServer, order: FenceAttempt) {
         let Some((cluster, _)) = context.verifier.cluster.known().filter(|_| fenced) else {
             return;
         };
+        if order.only_end {
+            tracing::info!(attempt = %id, "an attempt was fenced; what it left stays until the next one has looked at it");
+            return;
+        }
         let unit = Arc::clone(&context.unit);
         let removed = tokio::task::spawn_blocking(move || {
             let removed = crate::storage::remove_snapshots(&unit, &cluster, id, &keep);
@@ -141,7 +145,18 @@ fn fence(server: &SessionServer, order: FenceAttempt) {
             removed
         });
         match removed.await {
-            Ok(Ok(removed)) => tracing::info!(attempt = %id, removed, "an attempt was fenced"),
+            Ok(Ok(removed)) => {
+                tracing::info!(attempt = %id, removed, "an attempt was fenced");
+                let fenced = Fenced {
+                    attempt: Some(id.to_ref()),
+                };
+                // If the session is over the order comes again with the next one.
+                let _ = up
+                    .send(AgentMessage {
+                        body: Some(agent_message::Body::Fenced(fenced)),
+                    })
+                    .await;
+            }
             // The order comes again with the next session, too.
             Ok(Err(error)) => {
                 tracing::warn!(attempt = %id, %error, "what a fenced attempt left is not removed yet")

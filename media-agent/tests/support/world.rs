@@ -166,6 +166,7 @@ impl World {
             primary_version: String::new(),
             journal_id: String::new(),
             begun_at: None,
+            surveys: false,
         }
     }
 

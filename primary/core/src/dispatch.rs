@@ -19,6 +19,8 @@ pub struct Presence {
     pub connected: BTreeMap<AgentName, Option<u64>>,
     /// Those of them whose programs are of before jobs had nonces: what they report of a job that has one counts for another job (S-12b).
     pub without_nonces: BTreeSet<AgentName>,
+    /// Media agents that are silent for too long, connected or not.
+    pub silent: BTreeSet<AgentName>,
 }
 
 /// Why a job is not running (T-08).
@@ -95,6 +97,15 @@ pub fn why_waiting(state: &ClusterState, presence: &Presence, job: &Job) -> Opti
     })
 }
 
+/// Whether another media agent could take the job now, if its running attempt were given up.
+#[must_use]
+pub fn can_move(state: &ClusterState, presence: &Presence, job: &Job) -> bool {
+    let running = state.running_of(job).map(|open| &open.media_agent);
+    let unit = unit_of(state, job);
+    let others = usable_agents(state, presence, &job.pool, unit.as_ref());
+    others.iter().any(|name| Some(name) != running)
+}
+
 /// Jobs that this round has given to media agents.
 type Taken = BTreeMap<AgentName, usize>;
 
@@ -142,7 +153,7 @@ fn why_none(
 ) -> String {
     let here = pool.media_agents.iter();
     let mut here = here
-        .filter(|agent| presence.connected.contains_key(agent))
+        .filter(|agent| presence.connected.contains_key(agent) && !presence.silent.contains(agent))
         .peekable();
     if here.peek().is_none() {
         return format!("no media agent of pool {name} is connected");
@@ -191,6 +202,7 @@ fn usable_agents(
             .filter(|agent| agent.state == AgentState::Enabled)
             .and_then(|a| a.media.as_ref());
         presence.connected.contains_key(name)
+            && !presence.silent.contains(name)
             && !is_too_old(state, presence, name)
             && media.is_some_and(|media| unit.is_none_or(|unit| *unit == media.storage_unit))
     });
@@ -214,9 +226,11 @@ pub(crate) fn unit_of(state: &ClusterState, job: &Job) -> Option<StorageUnitName
 
 /// After an interrupted attempt another agent is preferred (S-03); the same one is better than none.
 fn prefer_others_than_last(state: &ClusterState, job: &Job, usable: &mut [AgentName]) {
-    let last = state
-        .history(job.id, job.last_attempt)
-        .and_then(|history| history.media_agent.as_ref());
+    let history = state.history(job.id, job.last_attempt);
+    let last = match state.open_attempt(job.id, job.last_attempt) {
+        Some(open) => Some(&open.media_agent),
+        None => history.and_then(|history| history.media_agent.as_ref()),
+    };
     if let Some(last) = last {
         usable.sort_by_key(|name| name == last);
     }

@@ -158,6 +158,7 @@ mod tests {
             host_id: host.into(),
             start_id: StartId("start".into()),
             fibre_transport,
+            speaks: 0,
             media: None,
         }
     }

@@ -1,8 +1,9 @@
 //! What goes through the Raft log: entries, each with one command. Commands are imperative; `apply` may refuse them.
 
 use outlast_proto::words::{
-    AgentKind, AgentName, AgentState, Attempt, JobId, JobNonce, JournalId, Overwrite, Policy, PolicyName,
-    PoolName, RequestId, Seconds, SelectionMethod, SnapshotId, StartId, StorageUnitName, Timestamp, Timing,
+    AgentKind, AgentName, AgentState, Attempt, Counters, JobId, JobNonce, JournalId, Overwrite, Policy,
+    PolicyName, PoolName, RequestId, Seconds, SelectionMethod, SnapshotId, StartId, StorageUnitName,
+    Timestamp, Timing,
 };
 use serde::{Deserialize, Serialize};
 
@@ -65,8 +66,19 @@ pub struct AgentHello {
     pub host_id: String,
     ///
     pub fibre_transport: bool,
+    /// What it understands beyond the first version of the protocol: see [`crate::session::ENDS_ONLY`]. 0: no more.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub speaks: u32,
     /// Media agents only.
     pub media: Option<MediaHello>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+pub(crate) const fn is_none(speaks: &u32) -> bool {
+    *speaks == 0
 }
 
 /// What a media agent adds.
@@ -280,6 +292,30 @@ pub enum Command {
         /// The job's nonce, as its ticket says.
         #[serde(default)]
         nonce: JobNonce,
+    },
+    /// The running attempt has no right any more: the job goes on in another (F-04, C-08). From cluster version 8 on.
+    SupersedeAttempt {
+        /// Which job.
+        job: JobId,
+        /// The job's version this was decided on.
+        version: u64,
+        /// Which attempt.
+        attempt: Attempt,
+        /// Why, for the job's details and the attempt's history.
+        why: String,
+        /// Its numbers as it last reported them; none: not known.
+        last_progress: Option<Counters>,
+    },
+    /// A media agent has ended and removed what a fence is about (F-04).
+    RecordFence {
+        /// Who.
+        agent: AgentName,
+        /// Of which job.
+        job: JobId,
+        /// That job's nonce.
+        nonce: JobNonce,
+        /// This attempt and lower ones.
+        through: Attempt,
     },
     /// Events of a media agent's journal, in order.
     RecordEvents {

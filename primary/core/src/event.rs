@@ -48,6 +48,23 @@ impl JournalEvent {
     }
 }
 
+/// A finished item that the survey found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FoundItem {
+    /// Which.
+    pub item: ItemNumber,
+    /// Finished by which attempt.
+    pub attempt: Attempt,
+    /// How.
+    pub outcome: ItemOutcome,
+    /// Its numbers.
+    pub counters: Counters,
+    /// Its snapshot and the snapshot's time.
+    pub snapshot: (SnapshotId, Timestamp),
+    /// The snapshot's root tree.
+    pub tree: Option<TreeId>,
+}
+
 /// What happened to an attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum EventKind {
@@ -110,6 +127,15 @@ pub enum EventKind {
         severity: Severity,
         /// The line.
         text: String,
+    },
+    /// What earlier attempts left in the storage unit was looked for, before this attempt's first chunk (F-14).
+    Surveyed {
+        /// The finished items, each as its newest attempt left it.
+        found: Vec<FoundItem>,
+        /// Nothing is left to be done: this attempt does not begin.
+        is_complete: bool,
+        /// The checkpoint from which it goes on; none: there is none that can be read.
+        checkpoint: Option<SnapshotId>,
     },
     /// The media agent restarted or was shut down with the attempt open (F-16).
     Interrupted {

@@ -1,6 +1,6 @@
 //! What must hold after every entry. Checked after each apply in debug builds, in tests and in simulation.
 
-use outlast_proto::words::{Attempt, JobId, JobState, SnapshotId};
+use outlast_proto::words::{AgentName, Attempt, JobId, JobState, SnapshotId};
 
 use crate::rows::Job;
 use crate::state::ClusterState;
@@ -48,6 +48,22 @@ pub enum Violation {
         /// Its state.
         state: JobState,
     },
+    /// F-04: what is superseded is below what runs, and an attempt that is over, or a job that is, keeps none.
+    #[error("F-04: attempt {attempt} of job {job} is open, and should not be")]
+    OpenAgainstJob {
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// F-04: a fence leaves the running attempt alone.
+    #[error("F-04: the fence of {agent} for job {job} is above the job's last attempt")]
+    FenceAboveJob {
+        /// Who is fenced.
+        agent: AgentName,
+        /// The job.
+        job: JobId,
+    },
     /// T-11: a job keeps its policy.
     #[error("T-11: the policy of job {job} is gone")]
     PolicyLost {
@@ -73,6 +89,15 @@ pub fn violations(state: &ClusterState) -> Vec<Violation> {
     let mut found = Vec::new();
     for job in state.jobs_before(None) {
         check_job(state, job, &mut found);
+    }
+    for (agent, job, fence) in state.fences() {
+        let row = state.job(job).filter(|row| row.nonce == fence.nonce);
+        if row.is_some_and(|row| row.running.is_some_and(|running| running <= fence.through)) {
+            found.push(Violation::FenceAboveJob {
+                agent: agent.clone(),
+                job,
+            });
+        }
     }
     if state.derive_indexes() != state.indexes {
         found.push(Violation::IndexOff);
@@ -104,6 +129,17 @@ fn check_job(state: &ClusterState, row: &Job, found: &mut Vec<Violation>) {
             (true, true) => found.push(Violation::RunningWithHistory { job, attempt }),
             (false, false) => found.push(Violation::AttemptWithoutHistory { job, attempt }),
             _ => {}
+        }
+    }
+    for open in state.open_of(job) {
+        let is_right = match row.running {
+            Some(running) if running == open.attempt => open.is_running(),
+            Some(running) => !open.is_running() && open.attempt < running,
+            None => !open.is_running() && row.state != JobState::Done,
+        };
+        if !is_right || open.attempt > row.last_attempt {
+            let attempt = open.attempt;
+            found.push(Violation::OpenAgainstJob { job, attempt });
         }
     }
     let ended_unstarted = row.state == JobState::Done && row.last_attempt == Attempt(0);

@@ -1,10 +1,11 @@
 //! The brain of the primary: replicated state and the decisions about it. Pure.
 //!
 //! [`ClusterState::apply`] turns committed entries into state; [`dispatch`] looks at state and proposes entries; [`orders`] says what
-//! agents are owed, [`silence`] and [`clocks`] what is made of agents that say nothing and of members whose time is another. No I/O, no clock, no randomness: what varies, the entry carries. Called by `primary` and by simulations.
+//! agents are owed, [`contact`] and [`clocks`] what is made of agents that say nothing and of members whose time is another. No I/O, no clock, no randomness: what varies, the entry carries. Called by `primary` and by simulations.
 
 pub mod apply;
 pub mod clocks;
+pub mod contact;
 pub mod dispatch;
 mod eligibility;
 pub mod entry;
@@ -16,7 +17,6 @@ pub mod orders;
 pub mod reply;
 pub mod rows;
 pub mod session;
-pub mod silence;
 pub mod state;
 pub mod table;
 pub mod touched;

@@ -1,8 +1,9 @@
 //! What agents are owed, derived from the state on every connection and change (DESIGN 3). A lost or repeated order is harmless.
 
-use outlast_proto::words::{AgentKind, AgentName, Attempt, JobId, JobState, StartId};
+use outlast_proto::words::{AgentKind, AgentName, Attempt, JobId, JobNonce, JobState, StartId};
 
-use crate::rows::Job;
+use crate::rows::{Fence, Job};
+use crate::session::ENDS_ONLY;
 use crate::state::ClusterState;
 
 /// An order to an agent. The leader adds the signed ticket when it sends it.
@@ -24,6 +25,17 @@ pub enum Order {
         /// Which attempt.
         attempt: Attempt,
     },
+    /// To a media agent: nothing of the job up to this attempt has a right any more (F-04).
+    Fence {
+        /// Which job.
+        job: JobId,
+        /// Its nonce.
+        nonce: JobNonce,
+        /// This attempt and lower ones.
+        through: Attempt,
+        /// What it left can be removed. Before, the next attempt may be about to take it over.
+        is_settled: bool,
+    },
     /// To a media agent: end the attempt, as canceled.
     Cancel {
         /// Which job.
@@ -39,10 +51,28 @@ pub fn owed_to(state: &ClusterState, agent: &AgentName) -> Vec<Order> {
     let Some(kind) = state.agent(agent).map(|row| row.kind) else {
         return Vec::new();
     };
-    state
+    let running = state
         .running_on(agent)
-        .filter_map(|job| order_for(state, job, kind))
-        .collect()
+        .filter_map(|job| order_for(state, job, kind));
+    running.chain(fences(state, agent)).collect()
+}
+
+fn fences(state: &ClusterState, agent: &AgentName) -> impl Iterator<Item = Order> {
+    let speaks = state.agent(agent).map_or(0, |row| row.speaks);
+    let fences = state.fences_of(agent).map(|(job, fence)| Order::Fence {
+        job,
+        nonce: fence.nonce,
+        through: fence.through,
+        is_settled: !is_surveyed(state, job, fence),
+    });
+    // One that does not understand that something is only to be ended removes it, too.
+    fences.filter(move |order| speaks >= ENDS_ONLY || matches!(order, Order::Fence { is_settled: true, .. }))
+}
+
+/// Whether the next attempt has yet to look what the fenced ones left.
+fn is_surveyed(state: &ClusterState, job: JobId, fence: &Fence) -> bool {
+    let is_same = state.job(job).is_some_and(|row| row.nonce == fence.nonce);
+    is_same && state.open_of(job).any(|open| open.attempt <= fence.through)
 }
 
 fn order_for(state: &ClusterState, job: &Job, kind: AgentKind) -> Option<Order> {

@@ -20,6 +20,10 @@ use crate::reply::{Refusal, Reply};
 use crate::rows::{Agent, Job, JournalCursor};
 use crate::state::ClusterState;
 
+/// What an agent's hello may say that it speaks, each with all before. From here on: a fence may only end, and is acknowledged; a job's attempts
+/// before are surveyed.
+pub const ENDS_ONLY: u32 = 1;
+
 /// Whether the state says of the agent what it says of itself: there is nothing to propose.
 #[must_use]
 pub fn is_registered(state: &ClusterState, hello: &AgentHello) -> bool {
@@ -43,6 +47,7 @@ pub fn is_registered(state: &ClusterState, hello: &AgentHello) -> bool {
             && agent.version == hello.version
             && agent.host_id == hello.host_id
             && agent.fibre_transport == hello.fibre_transport
+            && (agent.speaks == hello.speaks || !state.splits_jobs())
     };
     state.agent(&hello.name).is_some_and(same)
 }

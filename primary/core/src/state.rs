@@ -363,6 +363,13 @@ impl ClusterState {
         self.exceptions.range(all).map(|(_, exception)| exception)
     }
 
+    /// Who has still to be told what.
+    pub fn fences(&self) -> impl Iterator<Item = (&AgentName, JobId, &Fence)> {
+        self.fences
+            .iter()
+            .map(|((agent, job), fence)| (agent, *job, fence))
+    }
+
     /// What this agent has still to be told.
     pub fn fences_of(&self, agent: &AgentName) -> impl Iterator<Item = (JobId, &Fence)> {
         let all = (agent.clone(), JobId(0))..=(agent.clone(), JobId(u64::MAX));
@@ -401,6 +408,12 @@ impl ClusterState {
     #[must_use]
     pub fn restore_point(&self, id: &SnapshotId) -> Option<&RestorePoint> {
         self.restore_points.get(id)
+    }
+
+    /// Those a job has left.
+    pub fn restore_points_of(&self, job: JobId) -> impl Iterator<Item = SnapshotId> {
+        let all = (job, ItemNumber(0))..=(job, ItemNumber(u32::MAX));
+        self.indexes.by_job_item.range(all).map(|(_, id)| *id)
     }
 
     /// All restore points, by id.

@@ -167,7 +167,14 @@ impl Api {
 
     pub(super) fn view(&self, job: &Job) -> v1::Job {
         let presence = self.registry.presence();
-        view::job::message(&self.brain.read(), &presence, &self.live, job)
+        let state = self.brain.read();
+        let mut message = view::job::message(&state, &presence, &self.live, job);
+        let last_seen = |agent: &AgentName| self.registry.last_seen(agent);
+        message.unknown = view::job::unknown(&self.live, &state, job, last_seen);
+        if let (Some(unknown), Some(running)) = (&message.unknown, state.running_of(job)) {
+            message.waiting = Some(view::job::waiting_for_unknown(&running.media_agent, unknown));
+        }
+        message
     }
 }
 

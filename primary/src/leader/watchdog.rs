@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outlast_core::silence::Silence;
+use outlast_core::contact::Silence;
 use outlast_core::{Command, Reply};
 
 use super::Leader;
@@ -36,9 +36,22 @@ impl Reconciler for Watchdog {
     }
 
     async fn look(&mut self) -> Result<Vec<Command>, Trouble> {
-        let Leader { brain, registry, .. } = &self.leader;
-        let heard = registry.take_heard();
-        let commands = self.silence.tick(&brain.read(), &heard);
+        let Leader {
+            brain,
+            registry,
+            live,
+            ..
+        } = &self.leader;
+        let mut heard = registry.take_heard();
+        heard.progress = live.numbers();
+        let (presence, now) = (registry.presence(), brain.clock().now());
+        let (commands, silent) = {
+            let state = brain.read();
+            let commands = self.silence.tick(&state, &presence, &heard);
+            (commands, self.silence.silent(&state))
+        };
+        live.set_unknown(now, self.silence.unknown());
+        registry.set_silent(silent);
         if !commands.is_empty() {
             // Only a node that still leads counts, and only on the newest state; what fails comes again with the next tick.
             brain.catch_up().await.map_err(|error| Trouble::of(&error))?;
@@ -48,8 +61,17 @@ impl Reconciler for Watchdog {
 
     fn hear(&mut self, command: &Command, reply: &Reply) {
         // Otherwise somebody else was quicker.
-        if let (Command::ChangeAgentState { agent, to, .. }, Reply::Done) = (command, reply) {
-            tracing::warn!(%agent, state = %to, "what is heard of the agent has changed its state");
+        if *reply != Reply::Done {
+            return;
+        }
+        match command {
+            Command::ChangeAgentState { agent, to, .. } => {
+                tracing::warn!(%agent, state = %to, "what is heard of the agent has changed its state");
+            }
+            Command::SupersedeAttempt {
+                job, attempt, why, ..
+            } => tracing::warn!(%job, %attempt, why, "an attempt is given up; its job goes on in another"),
+            _ => {}
         }
     }
 }

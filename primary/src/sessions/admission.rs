@@ -88,6 +88,7 @@ pub(super) fn parse_hello(identity: &Identity, hello: &Hello) -> Result<AgentHel
         version: hello.version.clone(),
         host_id: hello.host_id.clone(),
         fibre_transport: hello.fibre_transport,
+        speaks: hello.speaks,
         media,
     })
 }

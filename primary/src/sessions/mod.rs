@@ -7,6 +7,7 @@ mod questions;
 mod registry;
 mod serve;
 mod service;
+mod witness;
 
 pub(crate) use questions::Asked;
 pub(crate) use registry::Registry;

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use outlast_core::clocks;
+use outlast_core::contact::{Heard, Word};
 use outlast_core::dispatch::Presence;
 use outlast_core::session::turns::Turns;
 use outlast_kit::shutdown::Shutdown;
 use outlast_proto::v1::{Answer, PrimaryMessage, Question, answer, primary_message, question};
-use outlast_proto::words::{AgentName, StartId, Timestamp};
+use outlast_proto::words::{AgentName, AttemptId, StartId, Timestamp};
 use tokio::sync::mpsc;
 
 use super::questions::{Asked, Asker};
@@ -30,6 +31,8 @@ struct Entry {
     /// By so many microseconds its clock was ahead of ours when it was heard last.
     clock_ahead: i64,
     questions: BTreeMap<u64, Asker>,
+    /// What a client last said of its attempts (C-08).
+    words: BTreeMap<AttemptId, Word>,
 }
 
 #[derive(Default)]
@@ -40,6 +43,8 @@ struct Inner {
     /// When agents were last heard that are no longer here.
     gone: BTreeMap<AgentName, Timestamp>,
     turns: Turns,
+    /// Media agents that are silent for too long, as the watchdog counts.
+    silent: BTreeSet<AgentName>,
 }
 
 /// The sessions of this leader.
@@ -86,6 +91,7 @@ impl Registry {
         // The next leader hears them, not this node.
         inner.gone.clear();
         inner.turns = Turns::default();
+        inner.silent.clear();
         for entry in std::mem::take(&mut inner.sessions).into_values() {
             entry.over.begin();
         }
@@ -120,6 +126,7 @@ impl Registry {
             storage_problem: String::new(),
             clock_ahead: 0,
             questions: BTreeMap::new(),
+            words: BTreeMap::new(),
         };
         if let Some(old) = inner.sessions.insert(agent.clone(), entry) {
             let other_process = old.start_id != *start_id;
@@ -154,17 +161,35 @@ impl Registry {
         Presence {
             connected,
             without_nonces: old.map(|(name, _)| name.clone()).collect(),
+            silent: inner.silent.clone(),
         }
     }
 
-    /// Who was heard since this was last asked (C-05).
-    pub(crate) fn take_heard(&self) -> BTreeSet<AgentName> {
+    /// Who was heard since this was last asked (C-05), and what clients say of their attempts.
+    pub(crate) fn take_heard(&self) -> Heard {
         let mut inner = self.lock();
-        let heard = inner
+        let agents = inner
             .sessions
             .iter_mut()
             .filter_map(|(name, entry)| std::mem::take(&mut entry.was_heard).then(|| name.clone()));
-        heard.collect()
+        let agents = agents.collect();
+        let words = inner.sessions.values().flat_map(|entry| entry.words.clone());
+        Heard {
+            agents,
+            words: words.collect(),
+            progress: BTreeMap::new(),
+        }
+    }
+
+    /// Media agents that get no jobs because nothing is heard of them.
+    pub(crate) fn set_silent(&self, silent: BTreeSet<AgentName>) {
+        let mut inner = self.lock();
+        let changes = inner.silent != silent;
+        inner.silent = silent;
+        drop(inner);
+        if changes {
+            self.wakes.presence();
+        }
     }
 
     /// Whose programs are of before jobs had nonces: what they report of a job that has one counts for another job (S-12b).
@@ -250,6 +275,11 @@ impl Place {
             entry.free_bytes = free.or(entry.free_bytes);
             entry.storage_problem = problem;
         });
+    }
+
+    /// What the client sees of its attempts, in place of what it said before.
+    pub(crate) fn report_words(&self, words: BTreeMap<AttemptId, Word>) {
+        self.with(|entry| entry.words = words);
     }
 
     /// The agent's clock is ahead of ours by so many microseconds.

@@ -11,15 +11,15 @@ use outlast_core::session::{Said, acknowledgement, lost_by};
 use outlast_core::{Command, Reply};
 use outlast_kit::errors;
 use outlast_proto::v1::{
-    AgentMessage, AttemptRef, JournalAck, JournalEvents, Presence, PrimaryMessage, StopAttempt,
-    agent_message, primary_message,
+    AgentMessage, AttemptRef, AttemptsClosed, JournalAck, JournalEvents, Presence, PrimaryMessage,
+    StopAttempt, StreamsSeen, agent_message, primary_message,
 };
 use outlast_proto::words::{AgentName, AttemptId, JournalId, Timestamp};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::registry::Place;
-use super::{key, marks};
+use super::{key, marks, witness};
 use crate::brain::{Brain, BrainError};
 use crate::live::Live;
 use crate::view;
@@ -126,8 +126,19 @@ impl Serve {
                 }
             }
             Some(agent_message::Body::Answer(answer)) => self.place.answer(answer).await,
-            // The second witness is asked by failover only, which is not part of this version.
-            Some(agent_message::Body::Streams(_)) => {}
+            Some(agent_message::Body::Streams(seen)) => self.take_words(&seen).await?,
+            Some(agent_message::Body::Fenced(fenced)) => {
+                let AttemptId { job, nonce, attempt } =
+                    AttemptId::of_message(fenced.attempt.as_ref()).map_err(|error| invalid(error.into()))?;
+                let agent = self.agent.clone();
+                self.propose(Command::RecordFence {
+                    agent,
+                    job,
+                    nonce,
+                    through: attempt,
+                })
+                .await?;
+            }
             Some(agent_message::Body::Hello(_)) => {
                 return Err(End::Told(Status::invalid_argument("a session has one hello")));
             }
@@ -135,6 +146,23 @@ impl Serve {
             None => {}
         }
         Ok(())
+    }
+
+    /// The second witness (C-08).
+    async fn take_words(&mut self, seen: &StreamsSeen) -> Result<(), End> {
+        let (words, attempts) = {
+            let state = self.brain.read();
+            let words = witness::words(&state, &self.agent, seen);
+            (words, witness::closed(&state, seen))
+        };
+        self.place.report_words(words);
+        match attempts.is_empty() {
+            true => Ok(()),
+            false => {
+                self.send(primary_message::Body::Closed(AttemptsClosed { attempts }))
+                    .await
+            }
+        }
     }
 
     /// An attempt of a job of this client.

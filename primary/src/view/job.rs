@@ -4,7 +4,7 @@ use outlast_core::dispatch::{Presence, is_too_old, why_waiting};
 use outlast_core::rows::{Detail, ItemRow, Job, JobTask, OpenAttempt};
 use outlast_core::{ClusterState, rows::RestorePoint};
 use outlast_proto::v1;
-use outlast_proto::words::{JobState, SnapshotId};
+use outlast_proto::words::{AgentName, JobState, SnapshotId, Timestamp};
 
 use super::history;
 use crate::live::Live;
@@ -46,6 +46,45 @@ pub(crate) fn message(state: &ClusterState, presence: &Presence, live: &Live, jo
         children: Vec::new(),
         by: by(job),
         restore: restore(state, live, job),
+        unknown: None,
+    }
+}
+
+/// What is not known of the running attempt, with what this leader last heard of both.
+pub(crate) fn unknown(
+    live: &Live,
+    state: &ClusterState,
+    job: &Job,
+    last_seen: impl Fn(&AgentName) -> Option<Timestamp>,
+) -> Option<v1::Unknown> {
+    let running = state.running_of(job)?;
+    let (now, unknown) = live.unknown(job.id)?;
+    let after = |ticks: u64, sign: i64| {
+        let micros = i64::try_from(ticks)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(sign * 1_000_000);
+        Timestamp(now.0.saturating_add(micros))
+    };
+    Some(v1::Unknown {
+        since: Some(after(unknown.silent, -1).into()),
+        media_agent_last_word: last_seen(&running.media_agent).map(Into::into),
+        client_last_word: last_seen(&job.client).map(Into::into),
+        client_says: unknown.client_says,
+        rule: unknown.rule.to_owned(),
+        next_step: unknown.next_step,
+        at: unknown.left.map(|left| after(left, 1).into()),
+    })
+}
+
+/// In words: why an active job may stand still.
+pub(crate) fn waiting_for_unknown(media_agent: &AgentName, unknown: &v1::Unknown) -> v1::Waiting {
+    v1::Waiting {
+        reason: format!(
+            "media agent {media_agent} is not heard; {}; {}",
+            unknown.client_says, unknown.next_step
+        ),
+        r#for: media_agent.to_string(),
+        until: unknown.at,
     }
 }
 

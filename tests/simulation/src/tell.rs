@@ -18,7 +18,7 @@ pub(crate) fn event(event: &JournalEvent) -> String {
         Some(What::Marked(marked)) => format!("marked, resilient {}", marked.resilient),
         Some(What::Exceptions(_)) => "exceptions".to_owned(),
         Some(What::Detail(detail)) => detail.text.clone(),
-        Some(What::Checkpoint(_) | What::MarkLost(_)) | None => "something".to_owned(),
+        Some(What::Checkpoint(_) | What::MarkLost(_) | What::Surveyed(_)) | None => "something".to_owned(),
     };
     format!("#{} {id} {what}", event.sequence)
 }

@@ -22,7 +22,7 @@ fn id(attempt: u32) -> AttemptId {
 }
 
 fn backup(attempt: u32, items: usize) -> Backup {
-    Backup::new(id(attempt), vec![Ticketed::default(); items])
+    Backup::new(id(attempt), vec![Ticketed::default(); items], false)
 }
 
 fn snapshot(n: u8) -> SnapshotId {
@@ -80,6 +80,7 @@ fn name(step: &Step) -> String {
         What::ItemEnded(item) => format!("ended {} {:?}", item.item, item.outcome()),
         What::Exceptions(found) => format!("{} exceptions", found.exceptions.len()),
         What::Checkpoint(_) => "checkpoint".to_owned(),
+        What::Surveyed(surveyed) => format!("surveyed {}", surveyed.found.len()),
         _ => "said".to_owned(),
     };
     match step {
@@ -239,17 +240,44 @@ fn f08_what_earlier_attempts_finished_is_taken_over_under_the_own_name() {
                 ])),
                 "Examine",
             ),
-            (Ok(Came::Sound(true)), "CheckLock"),
+            (Ok(Came::Sound(true)), "Examine"),
+            (Ok(Came::Sound(true)), "Examine"),
+            (Ok(Came::Sound(false)), "CheckLock"),
             (DONE, "Save Adopted"),
             (Ok(saved(1)), "CheckLock"),
             (DONE, "Journal adopted 0"),
-            (DONE, "Examine"),
-            (Ok(Came::Sound(true)), "Journal adopted 1"),
-            (DONE, "Examine"),
-            (Ok(Came::Sound(false)), "Journal started 2"),
+            (DONE, "Journal adopted 1"),
+            (DONE, "Journal started 2"),
         ],
     );
     assert_eq!(backup.counters().bytes_carried_over, 10);
+}
+
+#[test]
+fn f14_an_attempt_that_surveys_says_what_is_left_and_does_not_begin_if_that_is_all() {
+    let surveying = |items| Backup::new(id(2), vec![Ticketed::default(); items], true);
+    let rows = || -> Vec<Row> {
+        vec![
+            (DONE, "Look"),
+            (Ok(Came::Found(vec![found(0, 1)])), "Examine"),
+            (Ok(Came::Sound(true)), "Journal surveyed 1"),
+        ]
+    };
+    let mut all = rows();
+    all.push((DONE, "Over 0"));
+    check(&mut surveying(1), all);
+    let mut some = rows();
+    some.push((DONE, "CheckLock"));
+    check(&mut surveying(2), some);
+    // There is nothing.
+    check(
+        &mut surveying(1),
+        vec![
+            (DONE, "Look"),
+            (Ok(Came::Found(Vec::new())), "Journal surveyed 0"),
+            (DONE, "Journal started 0"),
+        ],
+    );
 }
 
 #[test]

@@ -55,6 +55,7 @@ impl ClusterState {
             host_id: hello.host_id.clone(),
             start_id: hello.start_id.clone(),
             fibre_transport: hello.fibre_transport,
+            speaks: if self.splits_jobs() { hello.speaks } else { 0 },
             media,
         };
         self.agents.insert(hello.name.clone(), agent);

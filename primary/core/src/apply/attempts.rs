@@ -10,7 +10,7 @@ use crate::rows::{History, HistoryItem, ItemRow};
 use crate::state::ClusterState;
 
 /// After so many interrupted attempts a job is given up: something about it takes its media agents down (E-05).
-const MAX_INTERRUPTIONS: usize = 5;
+pub(super) const MAX_INTERRUPTIONS: usize = 5;
 
 /// How an attempt ended.
 pub(super) struct End {
@@ -73,21 +73,8 @@ impl ClusterState {
             let end = end_of(StatusCode::CANCELED, "", counters.unwrap_or_default(), None);
             return self.close_attempt(job, end, at);
         }
-        let before = self
-            .histories_of(job)
-            .filter(|(_, history)| history.status.goes_on())
-            .count();
-        let end = if before + 1 < MAX_INTERRUPTIONS {
-            End {
-                status: CompletionStatus::FailedOver,
-                code: StatusCode::FAILED_OVER,
-                error: Some(JobError {
-                    code: StatusCode::FAILED_OVER,
-                    text: reason,
-                }),
-                counters: counters.unwrap_or_default(),
-                stopped: None,
-            }
+        let end = if self.may_go_on(job) {
+            moved_on(reason, counters)
         } else {
             let text = format!("given up after {MAX_INTERRUPTIONS} interrupted attempts; the last: {reason}");
             self.say(job, at, Severity::Error, "primary", text.clone());
@@ -101,6 +88,14 @@ impl ClusterState {
         self.close_attempt(job, end, at);
     }
 
+    /// Whether the job may go on in one more attempt after the running one is lost (E-05).
+    pub(super) fn may_go_on(&self, job: JobId) -> bool {
+        let histories = self.histories_of(job);
+        let lost = histories.filter(|(_, history)| history.status.goes_on()).count();
+        let superseded = self.open_of(job).filter(|open| !open.is_running()).count();
+        lost + superseded + 1 < MAX_INTERRUPTIONS
+    }
+
     /// Writes the one history of the running attempt (S-12) and moves the job on.
     pub(super) fn close_attempt(&mut self, id: JobId, end: End, at: Timestamp) {
         let event = if end.status.goes_on() {
@@ -109,6 +104,8 @@ impl ClusterState {
             JobEvent::AttemptEnded
         };
         let next = self.jobs.get(&id).and_then(|job| job.state.next(event).ok());
+        // Whatever was not surveyed will not be.
+        self.close_superseded(id);
         let running = next.and_then(|_| self.stop_running(id));
         if let (Some(next), Some(attempt)) = (next, running) {
             let cut_short = cut_short(&end);
@@ -131,7 +128,13 @@ impl ClusterState {
     }
 
     /// The history of an attempt that has none yet.
-    fn history_of_open(&self, id: JobId, attempt: Attempt, end: End, at: Timestamp) -> Option<History> {
+    pub(super) fn history_of_open(
+        &self,
+        id: JobId,
+        attempt: Attempt,
+        end: End,
+        at: Timestamp,
+    ) -> Option<History> {
         let (job, open) = (self.jobs.get(&id)?, self.open.get(&(id, attempt))?);
         let cut_short = cut_short(&end);
         let items = self
@@ -153,7 +156,7 @@ impl ClusterState {
     }
 
     /// What the items are for the job from now on that were in progress.
-    fn leave_items(&mut self, id: JobId, next: JobState, cut_short: ItemOutcome) {
+    pub(super) fn leave_items(&mut self, id: JobId, next: JobState, cut_short: ItemOutcome) {
         let unfinished = match next {
             JobState::Done => cut_short,
             _ => ItemOutcome::NotStarted,
@@ -176,8 +179,10 @@ impl ClusterState {
     }
 
     /// The attempt has its history; nothing else of it stays.
-    fn close(&mut self, id: JobId, attempt: Attempt, history: History) {
-        self.open.remove(&(id, attempt));
+    pub(super) fn close(&mut self, id: JobId, attempt: Attempt, history: History) {
+        // Its agent may be owed a fence, which is settled by this.
+        let agent = self.open.remove(&(id, attempt)).map(|open| open.media_agent);
+        self.touched.agents.extend(agent);
         let keys: Vec<_> = self
             .exceptions
             .range((id, attempt, 0)..=(id, attempt, u32::MAX))
@@ -187,6 +192,20 @@ impl ClusterState {
             self.exceptions.remove(&key);
         }
         self.add_history(id, attempt, history);
+    }
+}
+
+/// The end of an attempt that goes on in another (S-03).
+pub(super) fn moved_on(why: String, counters: Option<Counters>) -> End {
+    End {
+        status: CompletionStatus::FailedOver,
+        code: StatusCode::FAILED_OVER,
+        error: Some(JobError {
+            code: StatusCode::FAILED_OVER,
+            text: why,
+        }),
+        counters: counters.unwrap_or_default(),
+        stopped: None,
     }
 }
 

@@ -23,6 +23,7 @@ impl ClusterState {
                 last => last.next(),
             };
             let history = self.unstarted(job, context.at);
+            self.close_superseded(id);
             self.say(id, context.at, Severity::Info, context.by, text);
             self.change_job(id, |job| {
                 job.state = state;

@@ -13,6 +13,7 @@ mod progress;
 mod requests;
 mod set_back;
 mod settings;
+mod supersede;
 
 use cluster::FOUNDING_VERSION;
 pub use cluster::{CLUSTER_VERSION, JOBS_SAY_BY_WHOM};
@@ -112,6 +113,20 @@ impl ClusterState {
                 self.change_agent_state(agent, (*from, *to), context)
             }
             Command::ChangePool { name, change } => self.change_pool(name, change),
+            Command::SubmitBackup { .. }
+            | Command::SubmitRestore { .. }
+            | Command::CancelJob { .. }
+            | Command::DispatchJob { .. }
+            | Command::RecordAdmission { .. }
+            | Command::SupersedeAttempt { .. }
+            | Command::RecordFence { .. }
+            | Command::RecordEvents { .. } => self.run_on_jobs(command, context),
+        }
+    }
+
+    /// As [`ClusterState::run`], for the commands about jobs that it passes on.
+    fn run_on_jobs(&mut self, command: &Command, context: Context<'_>) -> Outcome {
+        match command {
             Command::SubmitBackup {
                 policy,
                 client,
@@ -132,11 +147,26 @@ impl ClusterState {
                 };
                 self.record_admission(key.attempt(*attempt))
             }
+            Command::SupersedeAttempt {
+                job,
+                version,
+                attempt,
+                why,
+                last_progress,
+            } => self.supersede_attempt((*job, *version, *attempt), why, *last_progress, context),
+            Command::RecordFence {
+                agent,
+                job,
+                nonce,
+                through,
+            } => self.record_fence(agent, *job, *nonce, *through),
             Command::RecordEvents {
                 agent,
                 journal_id,
                 events,
             } => self.record_events(agent, journal_id, events, context),
+            // Every other one is `run`'s.
+            _ => Err(crate::reply::Refusal::Outdated),
         }
     }
 

@@ -1,8 +1,8 @@
 //! What an attempt's events do to its job. Events of an attempt that is not the running one change nothing (F-04, C-07).
 
 use outlast_proto::words::{
-    AgentName, Counters, Exception, ItemNumber, ItemOutcome, JobId, MAX_EXCEPTIONS, Severity, SnapshotId,
-    Timestamp, TreeId,
+    AgentName, Attempt, Counters, Exception, ItemNumber, ItemOutcome, JobId, MAX_EXCEPTIONS, Severity,
+    SnapshotId, Timestamp, TreeId,
 };
 
 use super::attempts::end_of;
@@ -11,10 +11,10 @@ use crate::rows::{Checkpoint, ItemCheckpoint, Job, JobTask, RestorePoint};
 use crate::state::ClusterState;
 
 /// The snapshot that an item left.
-struct Left {
-    id: SnapshotId,
-    time: Timestamp,
-    tree: Option<TreeId>,
+pub(super) struct Left {
+    pub(super) id: SnapshotId,
+    pub(super) time: Timestamp,
+    pub(super) tree: Option<TreeId>,
 }
 
 impl ClusterState {
@@ -30,7 +30,14 @@ impl ClusterState {
             running.is_some_and(|open| open.media_agent == *agent)
         };
         if !self.jobs.get(&job).is_some_and(ours) {
-            if let EventKind::Ended { code, .. } = &event.what {
+            // One above the last found that there was nothing left to be done.
+            let is_of_job = self
+                .jobs
+                .get(&job)
+                .is_some_and(|job| event.attempt <= job.last_attempt || !self.splits_jobs());
+            if let EventKind::Ended { code, .. } = &event.what
+                && is_of_job
+            {
                 let text = format!(
                     "attempt {} reported its end ({code}) after it was closed",
                     event.attempt
@@ -48,6 +55,9 @@ impl ClusterState {
             EventKind::CheckpointMade { .. } => self.note_checkpoint(event, at),
             EventKind::ExceptionsFound { item, exceptions } => self.add_exceptions(job, *item, exceptions),
             EventKind::DetailSaid { severity, text } => self.say(job, at, *severity, host, text.clone()),
+            EventKind::Surveyed {
+                found, is_complete, ..
+            } => self.take_survey(event, found, *is_complete, (host, at)),
             EventKind::Interrupted { counters, reason } => {
                 let counters = said(*counters);
                 self.say(job, at, Severity::Warning, host, format!("interrupted: {reason}"));
@@ -69,6 +79,9 @@ impl ClusterState {
     fn mark(&mut self, job: JobId, resilient: bool, host: &str, at: Timestamp) {
         if resilient {
             self.say(job, at, Severity::Info, host, "job is resilient".into());
+        }
+        if !self.is_to_survey(job) {
+            self.close_superseded(job);
         }
         if let Some(running) = self.running_mut(job) {
             running.marked = true;
@@ -128,7 +141,8 @@ impl ClusterState {
             time: self.time_of_snapshot(event, *time, at),
             tree: tree.filter(|_| self.names_trees()),
         });
-        let committed = left.and_then(|left| self.commit_restore_point(event, *item, left, counters));
+        let by = (event.job, event.attempt);
+        let committed = left.and_then(|left| self.commit_restore_point(by, *item, left, counters));
         if let Some(row) = self.items.get_mut(&(event.job, *item)) {
             row.outcome = *outcome;
             row.restore_point = committed.or(row.restore_point);
@@ -170,18 +184,18 @@ impl ClusterState {
     }
 
     /// Makes a snapshot official. A second one for the same item of a job is refused: the first stays.
-    fn commit_restore_point(
+    pub(super) fn commit_restore_point(
         &mut self,
-        event: &JournalEvent,
+        (job_id, attempt): (JobId, Attempt),
         item: ItemNumber,
         left: Left,
         counters: &Counters,
     ) -> Option<SnapshotId> {
         let id = left.id;
-        if let Some(first) = self.indexes.by_job_item.get(&(event.job, item)) {
+        if let Some(first) = self.indexes.by_job_item.get(&(job_id, item)) {
             return Some(*first);
         }
-        let job = self.jobs.get(&event.job)?;
+        let job = self.jobs.get(&job_id)?;
         let running = self.running_of(job)?;
         let unit = self
             .agents
@@ -194,12 +208,12 @@ impl ClusterState {
             return None;
         }
         let point = RestorePoint {
-            job: event.job,
-            attempt: event.attempt,
+            job: job_id,
+            attempt,
             policy: job.policy.clone(),
             client: job.client.clone(),
             item_number: item,
-            item: self.item(event.job, item)?.path.clone(),
+            item: self.item(job_id, item)?.path.clone(),
             time: left.time,
             files: counters.files,
             bytes: counters.bytes,

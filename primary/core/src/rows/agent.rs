@@ -48,6 +48,9 @@ pub struct Agent {
     pub start_id: StartId,
     ///
     pub fibre_transport: bool,
+    /// What it understands, as its hello said; kept from cluster version 8 on.
+    #[serde(default, skip_serializing_if = "crate::entry::is_none")]
+    pub speaks: u32,
     /// Media agents only.
     pub media: Option<MediaRole>,
 }

@@ -3,7 +3,7 @@
 use outlast_proto::words::{AgentName, Attempt, Counters, JobNonce, SnapshotId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::event::JobError;
+use super::History;
 
 /// An attempt without a history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,20 +47,18 @@ pub enum Phase {
     /// Its events count.
     Running,
     /// Nothing that it reports counts any more; what it left in the storage unit is still to be surveyed (F-14).
-    Superseded(Superseded),
+    Superseded(Box<Superseded>),
     /// It has no process; whether it is resumed is to be decided (T-10a).
     Suspended,
 }
 
-/// Why an attempt was superseded.
+/// What is known of a superseded attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Superseded {
-    /// When.
-    pub at: Timestamp,
-    /// What for; its history says so.
-    pub why: JobError,
-    /// Its last known numbers; none: not known.
-    pub counters: Option<Counters>,
+    /// Its history, as far as it is known before the survey; its exceptions are still rows of their own.
+    pub history: History,
+    /// Its numbers as it last reported them; none: not known.
+    pub last_progress: Option<Counters>,
 }
 
 impl OpenAttempt {
@@ -72,7 +70,7 @@ impl OpenAttempt {
 
     /// Why it was superseded, if it was.
     #[must_use]
-    pub const fn superseded(&self) -> Option<&Superseded> {
+    pub fn superseded(&self) -> Option<&Superseded> {
         match &self.phase {
             Phase::Superseded(superseded) => Some(superseded),
             Phase::Running | Phase::Suspended => None,

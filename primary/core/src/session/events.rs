@@ -3,11 +3,11 @@
 use outlast_proto::convert::InvalidField;
 use outlast_proto::v1::{self, journal_event::What};
 use outlast_proto::words::{
-    AttemptId, Counters, Exception, ItemNumber, ItemOutcome, Severity, SnapshotId, StartId, StatusCode,
-    Stopped, Timestamp, TreeId,
+    Attempt, AttemptId, Counters, Exception, ItemNumber, ItemOutcome, Severity, SnapshotId, StartId,
+    StatusCode, Stopped, Timestamp, TreeId,
 };
 
-use crate::{EventKind, JobError, JournalEvent};
+use crate::event::{EventKind, FoundItem, JobError, JournalEvent};
 
 /// Longest text taken over from an agent; the rest is cut off.
 const MAX_TEXT: usize = 4096;
@@ -68,6 +68,7 @@ fn parse_what(what: What) -> Result<EventKind, InvalidField> {
             severity: Severity::from_wire(d.severity).unwrap_or(Severity::Info),
             text: text(d.text),
         },
+        What::Surveyed(s) => parse_survey(s)?,
         What::Interrupted(i) => EventKind::Interrupted {
             counters: counters(i.counters.as_ref()),
             reason: text(i.reason),
@@ -78,6 +79,37 @@ fn parse_what(what: What) -> Result<EventKind, InvalidField> {
             counters: counters(e.counters.as_ref()),
             stopped: Stopped::from_wire(e.stopped),
         },
+    })
+}
+
+fn parse_survey(survey: v1::AttemptSurveyed) -> Result<EventKind, InvalidField> {
+    let missing = |field| InvalidField::new(field, "is missing");
+    let found = survey.found.into_iter().map(|found| {
+        let attempt = Attempt(found.attempt);
+        let item = found.item.ok_or_else(|| missing("surveyed.found.item"))?;
+        match parse_item_ended(item)? {
+            EventKind::ItemEnded {
+                item,
+                outcome,
+                counters,
+                snapshot: Some(snapshot),
+                tree,
+                ..
+            } => Ok(FoundItem {
+                item,
+                attempt,
+                outcome,
+                counters,
+                snapshot,
+                tree,
+            }),
+            _ => Err(missing("surveyed.found.item.snapshot")),
+        }
+    });
+    Ok(EventKind::Surveyed {
+        found: found.collect::<Result<_, _>>()?,
+        is_complete: survey.complete,
+        checkpoint: SnapshotId::from_wire("surveyed.checkpoint", &survey.checkpoint)?,
     })
 }
 

@@ -3,8 +3,10 @@
 //! Pure. Called by `primary/src/sessions` and by the simulation.
 
 use outlast_proto::v1::{
-    AdmitAttempt, SignedTicket, StartAttempt, StopAttempt, Stopped, Ticket, primary_message,
+    AdmitAttempt, FenceAttempt, SignedTicket, StartAttempt, StopAttempt, Stopped, Ticket, primary_message,
 };
+
+use outlast_proto::words::{JobKey, SnapshotId};
 
 use super::ticket::ticket;
 use crate::orders::Order;
@@ -16,11 +18,14 @@ pub fn order_message(
     order: &Order,
     sign: impl FnOnce(&Ticket) -> Option<SignedTicket>,
 ) -> Option<primary_message::Body> {
-    let (Order::Admit { job, .. } | Order::Start { job, .. } | Order::Cancel { job, .. }) = order;
+    let (Order::Admit { job, .. } | Order::Start { job, .. } | Order::Cancel { job, .. }) = order else {
+        return fence(state, order);
+    };
     let job = state.job(*job)?;
     let running = state.running_of(job)?;
     let ticket = Some(sign(&ticket(state, job, running)?)?);
     Some(match order {
+        Order::Fence { .. } => return None,
         Order::Cancel { attempt, .. } => primary_message::Body::Stop(StopAttempt {
             attempt: Some(job.key().attempt(*attempt).to_ref()),
             how: Stopped::Unspecified.into(),
@@ -37,4 +42,25 @@ pub fn order_message(
             })
         }
     })
+}
+
+fn fence(state: &ClusterState, order: &Order) -> Option<primary_message::Body> {
+    let Order::Fence {
+        job,
+        nonce,
+        through,
+        is_settled,
+    } = order
+    else {
+        return None;
+    };
+    let key = JobKey {
+        id: *job,
+        nonce: *nonce,
+    };
+    Some(primary_message::Body::Fence(FenceAttempt {
+        attempt: Some(key.attempt(*through).to_ref()),
+        keep_snapshots: state.restore_points_of(*job).map(SnapshotId::to_wire).collect(),
+        only_end: !is_settled,
+    }))
 }

@@ -60,6 +60,7 @@ pub fn ticket(state: &ClusterState, job: &Job, running: &OpenAttempt) -> Option<
         primary_version: running.primary_version.clone(),
         // An attempt ends when its agent comes with another journal, so this is the one it was dispatched to.
         journal_id: media.journal.id.0.clone(),
+        surveys: state.open_of(job.id).any(|open| open.superseded().is_some()),
         begun_at: Some(running.started_at.into()),
     })
 }

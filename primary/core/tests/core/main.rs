@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
+mod contact;
 #[cfg(debug_assertions)]
 mod dispatch_cost;
 mod dispatching;
@@ -13,9 +14,9 @@ mod persistence;
 mod random_walk;
 mod resilience;
 mod set_back;
-mod silence;
 mod statuses;
 mod submissions;
+mod supersede;
 mod touched;
 mod versions;
 mod world;

@@ -1,8 +1,9 @@
 //! A seeded walk through commands and events in any order: invariants hold after each, and two runs give the same rows.
 
+use outlast_core::event::FoundItem;
 use outlast_core::{Command, EventKind, Reply};
 use outlast_proto::words::{
-    Attempt, Counters, Exception, ItemNumber, ItemOutcome, JobId, SnapshotId, StartId, StatusCode,
+    Attempt, Counters, Exception, ItemNumber, ItemOutcome, JobId, SnapshotId, StartId, StatusCode, Timestamp,
 };
 
 use crate::world::{CLIENTS, MEDIA, World, agent, backup, ended, item_ended};
@@ -101,10 +102,60 @@ fn step_member(world: &mut World, dice: &mut Dice) {
     }));
 }
 
+fn step_failover(world: &mut World, dice: &mut Dice) {
+    let job = JobId(dice.roll(6) + 1);
+    let attempt = Attempt(dice.roll(5) as u32);
+    let media = agent(MEDIA[dice.roll(2) as usize]);
+    match dice.roll(8) {
+        0 | 1 => {
+            let version = world.state.job(job).map_or(0, |job| job.version);
+            let running = world.state.job(job).and_then(|job| job.running);
+            let command = Command::SupersedeAttempt {
+                job,
+                version,
+                attempt: running.unwrap_or(attempt),
+                why: "walk".into(),
+                last_progress: None,
+            };
+            drop(world.apply(command));
+        }
+        2 => {
+            let nonce = world.nonce(job);
+            let command = Command::RecordFence {
+                agent: media,
+                job,
+                nonce,
+                through: attempt,
+            };
+            drop(world.apply(command));
+        }
+        3 => {
+            let found = (0..dice.roll(3) as u32).map(|item| FoundItem {
+                item: ItemNumber(item),
+                attempt,
+                outcome: ItemOutcome::Done,
+                counters: Counters::default(),
+                snapshot: (SnapshotId([dice.roll(250) as u8; 32]), Timestamp(5)),
+                tree: None,
+            });
+            let found = found.collect();
+            let running = world.state.job(job).and_then(|job| job.running);
+            let what = EventKind::Surveyed {
+                found,
+                is_complete: dice.roll(2) == 0,
+                checkpoint: None,
+            };
+            world.event(&media, job, running.unwrap_or(attempt), what);
+        }
+        _ => {}
+    }
+}
+
 fn walk(seed: u64) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
     let (mut world, mut dice) = (World::new(), Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1));
     for _ in 0..300 {
         step(&mut world, &mut dice);
+        step_failover(&mut world, &mut dice);
     }
     world.state.take_changes()
 }

@@ -111,6 +111,7 @@ impl World {
             version: "0.1.0".into(),
             host_id: format!("host of {name}"),
             fibre_transport: false,
+            speaks: 1,
             media: Some(MediaHello {
                 journal_id: JournalId(journal.into()),
                 pool: "default".parse().unwrap(),
@@ -132,6 +133,7 @@ impl World {
             version: "0.1.0".into(),
             host_id: format!("host of {name}"),
             fibre_transport: false,
+            speaks: 1,
             media: None,
         };
         self.apply(Command::RegisterAgent { hello })

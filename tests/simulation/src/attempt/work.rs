@@ -44,7 +44,7 @@ impl Work {
             with_exceptions: item.with_exceptions,
         });
         Self {
-            backup: Backup::new(ticket.id, items.collect()),
+            backup: Backup::new(ticket.id, items.collect(), ticket.surveys),
             step: None,
             part: 0,
             unsettled: false,

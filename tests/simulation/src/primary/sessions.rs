@@ -240,6 +240,7 @@ fn hello_of(from: Proc, said: &v1::Hello) -> AgentHello {
         start_id: StartId(said.start_id.clone()),
         version: "0.1.0".into(),
         fibre_transport: false,
+        speaks: said.speaks,
         media: (kind == AgentKind::MediaAgent).then(|| MediaHello {
             journal_id: JournalId(said.journal_id.clone()),
             pool: "default".parse().expect("a name"),

@@ -1,9 +1,7 @@
 //! C-02, C-05: silence is counted in ticks of one leader; and the settings it is judged by.
 
-use std::collections::BTreeSet;
-
+use outlast_core::contact::{Heard, Silence};
 use outlast_core::entry::{PoolChange, SettingsChange};
-use outlast_core::silence::Silence;
 use outlast_core::{Command, Refusal, Reply};
 use outlast_proto::words::{AgentState, Seconds};
 
@@ -28,8 +26,11 @@ fn stall_after(world: &mut World, seconds: u64) {
 
 /// Ticks with these heard, and applies what follows; how many changes that were.
 fn tick(world: &mut World, silence: &mut Silence, heard: &[&str]) -> usize {
-    let heard: BTreeSet<_> = heard.iter().map(|name| agent(name)).collect();
-    let commands = silence.tick(&world.state, &heard);
+    let heard = Heard {
+        agents: heard.iter().map(|name| agent(name)).collect(),
+        ..Heard::default()
+    };
+    let commands = silence.tick(&world.state, &world.presence, &heard);
     for command in &commands {
         assert_eq!(world.apply(command.clone()), Reply::Done);
     }

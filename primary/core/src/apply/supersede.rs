@@ -1,0 +1,231 @@
+//! An attempt that is given up while nobody can ask its media agent: it is superseded, surveyed by the next one, and its agent fenced
+//! (F-04, F-14, C-07, C-08).
+//!
+//! When that is right, [`crate::contact`] says.
+
+use outlast_proto::words::{
+    AgentName, Attempt, CompletionStatus, Counters, ItemOutcome, JobEvent, JobId, JobKind, JobNonce,
+    JobState, Severity, StatusCode, Timestamp,
+};
+
+use super::attempts::{MAX_INTERRUPTIONS, end_of, moved_on};
+use super::progress::Left;
+use super::{Context, Outcome};
+use crate::event::{FoundItem, JournalEvent};
+use crate::reply::{Refusal, Reply};
+use crate::rows::{Fence, History, ItemRow, Phase, Superseded};
+use crate::session::ENDS_ONLY;
+use crate::state::ClusterState;
+
+impl ClusterState {
+    pub(super) fn supersede_attempt(
+        &mut self,
+        (id, version, attempt): (JobId, u64, Attempt),
+        why: &str,
+        last_progress: Option<Counters>,
+        context: Context<'_>,
+    ) -> Outcome {
+        let job = self.jobs.get(&id).ok_or(Refusal::NoSuchJob { job: id })?;
+        let is_current = self.splits_jobs() && job.version == version && job.running == Some(attempt);
+        let running = self.running_of(job).filter(|_| is_current);
+        let media_agent = running.ok_or(Refusal::Outdated)?.media_agent.clone();
+        self.owe_fence(&media_agent, id, attempt);
+        let (at, by) = (context.at, context.by);
+        let Ok(next) = self.jobs.get(&id).map_or(Err(()), |job| {
+            job.state.next(JobEvent::AttemptMovedOn).map_err(|_| ())
+        }) else {
+            // It was to stop: what it has finished stays.
+            self.interrupt_attempt(id, last_progress, why.to_owned(), at);
+            return Ok(Reply::Done);
+        };
+        if !self.may_go_on(id) {
+            let text = format!("given up after {MAX_INTERRUPTIONS} attempts that were lost; the last: {why}");
+            self.say(id, at, Severity::Error, by, text.clone());
+            let counters = last_progress.unwrap_or_default();
+            let end = end_of(StatusCode::CONNECTION_BROKEN, &text, counters, None);
+            self.close_attempt(id, end, at);
+            return Ok(Reply::Done);
+        }
+        let text = format!(
+            "attempt {attempt} on media agent {media_agent} is given up: {why}; the job goes on in another attempt"
+        );
+        self.say(id, at, Severity::Warning, by, text);
+        let history = self.history_of_open(id, attempt, moved_on(why.to_owned(), last_progress), at);
+        self.leave_items(id, next, ItemOutcome::Stopped);
+        self.stop_running(id);
+        self.change_job(id, |job| job.state = next);
+        if let (Some(open), Some(mut history)) = (self.open.get_mut(&(id, attempt)), history) {
+            history.exceptions.clear();
+            open.phase = Phase::Superseded(Box::new(Superseded {
+                history,
+                last_progress,
+            }));
+        }
+        Ok(Reply::Done)
+    }
+
+    /// The agent has to be told, whenever it is heard again.
+    fn owe_fence(&mut self, agent: &AgentName, id: JobId, through: Attempt) {
+        let Some(nonce) = self.jobs.get(&id).map(|job| job.nonce) else {
+            return;
+        };
+        self.touched.agents.insert(agent.clone());
+        self.fences.insert((agent.clone(), id), Fence { nonce, through });
+    }
+
+    pub(super) fn record_fence(
+        &mut self,
+        agent: &AgentName,
+        job: JobId,
+        nonce: JobNonce,
+        through: Attempt,
+    ) -> Outcome {
+        let key = (agent.clone(), job);
+        let is_owed = |fence: &Fence| fence.nonce == nonce && fence.through <= through;
+        if self.fences.get(&key).is_some_and(is_owed) {
+            self.fences.remove(&key);
+            self.touched.agents.insert(agent.clone());
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Whether the running attempt says what those before left. Of a restore there is nothing to be found, and an agent of before does not say it.
+    pub(super) fn is_to_survey(&self, id: JobId) -> bool {
+        let job = self.jobs.get(&id).filter(|job| job.kind() == JobKind::Backup);
+        let running = job.and_then(|job| self.running_of(job));
+        let agent = running.and_then(|open| self.agent(&open.media_agent));
+        agent.is_some_and(|agent| agent.speaks >= ENDS_ONLY)
+    }
+
+    /// Gives every superseded attempt of the job its history: it went on in another (S-03).
+    pub(super) fn close_superseded(&mut self, id: JobId) {
+        for (attempt, history) in self.superseded_of(id) {
+            self.close(id, attempt, history);
+        }
+    }
+
+    /// The superseded attempts of a job with their histories, first attempt first.
+    fn superseded_of(&self, id: JobId) -> Vec<(Attempt, History)> {
+        let superseded = self.open_of(id).filter_map(|open| {
+            let history = open.superseded()?.history.clone();
+            let exceptions = self.exceptions_of(id, open.attempt).cloned().collect();
+            Some((
+                open.attempt,
+                History {
+                    exceptions,
+                    ..history
+                },
+            ))
+        });
+        superseded.collect()
+    }
+
+    /// What the attempts before left was looked for (F-14): they get their histories.
+    pub(super) fn take_survey(
+        &mut self,
+        event: &JournalEvent,
+        found: &[FoundItem],
+        is_complete: bool,
+        (host, at): (&str, Timestamp),
+    ) {
+        let id = event.job;
+        let Some((last, history)) = self.superseded_of(id).pop() else {
+            return;
+        };
+        if is_complete && self.take_found(id, found, at) {
+            return self.end_as_found(id, (last, history), (host, at));
+        }
+        let text = match found.len() {
+            0 => format!(
+                "attempt {} found no item finished by the attempts before",
+                event.attempt
+            ),
+            count => format!(
+                "attempt {} found {count} items finished by the attempts before",
+                event.attempt
+            ),
+        };
+        self.say(id, at, Severity::Info, host, text);
+        self.close_superseded(id);
+        self.touch_job(id);
+    }
+
+    /// Makes what was found official; whether all items are finished with it.
+    fn take_found(&mut self, id: JobId, found: &[FoundItem], at: Timestamp) -> bool {
+        let is_finished = |row: Option<&ItemRow>| row.is_some_and(|row| row.outcome.is_finished());
+        let covers = |number| {
+            found
+                .iter()
+                .any(|found| found.item == number && found.outcome.is_finished())
+        };
+        let all = self
+            .items_of(id)
+            .all(|(number, row)| is_finished(Some(row)) || covers(number));
+        if !all {
+            return false;
+        }
+        for item in found {
+            if is_finished(self.item(id, item.item)) {
+                continue;
+            }
+            let (snapshot, time) = item.snapshot;
+            let left = Left {
+                id: snapshot,
+                time: time.min(at),
+                tree: item.tree,
+            };
+            let point = self.commit_restore_point((id, item.attempt), item.item, left, &item.counters);
+            if let Some(row) = self.items.get_mut(&(id, item.item)) {
+                row.outcome = item.outcome;
+                row.restore_point = point.or(row.restore_point);
+                row.checkpoint = None;
+                let made = row.make(item.attempt);
+                made.ended_at = Some(at);
+                made.counters = item.counters;
+            }
+        }
+        true
+    }
+
+    /// The last superseded attempt had finished everything before it was lost; the one that found that does not begin.
+    fn end_as_found(
+        &mut self,
+        id: JobId,
+        (last, mut history): (Attempt, History),
+        (host, at): (&str, Timestamp),
+    ) {
+        let Some(unstarted) = self.stop_running(id) else {
+            return;
+        };
+        self.open.remove(&(id, unstarted));
+        let mut counters = Counters::default();
+        for ((_, row), item) in self.items_of(id).zip(&mut history.items) {
+            (item.outcome, item.restore_point) = (row.outcome, row.restore_point);
+            let made = row.made_by(last);
+            item.ended_at = item.ended_at.or(made.ended_at);
+            item.counters = made.counters;
+            counters.add(&made.counters);
+        }
+        let code = self.over_all_items(id, StatusCode::SUCCESSFUL);
+        let status = match code {
+            StatusCode::EXCEPTIONS => CompletionStatus::CompletedWithExceptions,
+            _ => CompletionStatus::Successful,
+        };
+        (history.status, history.code, history.error) = (status, code, None);
+        history.counters = counters;
+        let text = format!(
+            "attempt {last} had finished everything before it was lost: it ended {status}; attempt {unstarted} does not begin"
+        );
+        self.say(id, at, Severity::Info, host, text);
+        for (attempt, before) in self.superseded_of(id) {
+            let own = if attempt == last { history.clone() } else { before };
+            self.close(id, attempt, own);
+        }
+        self.change_job(id, |job| {
+            job.state = JobState::Done;
+            job.last_attempt = last;
+            job.status = Some((status, code));
+            job.ended_at = Some(at);
+        });
+    }
+}

@@ -1,0 +1,162 @@
+//! SPEC 5: the media server is gone, and the job goes on on another one.
+
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::cluster::{Cluster, wait_until};
+use crate::outage::{Outage, Way, over, slow_job_under_way};
+use crate::tree;
+
+/// With a short patience.
+fn cluster() -> Cluster {
+    let cluster = Cluster::start();
+    be_impatient(&cluster);
+    cluster
+}
+
+/// Silent media agents lose their attempts after 6 s.
+pub(crate) fn be_impatient(cluster: &Cluster) {
+    cluster
+        .try_run(&["cluster", "set", "--disruption-grace", "1s"])
+        .expect(0);
+    let pool = cluster.json(&["pool", "set", "default", "--failover-after", "6s"]);
+    assert_eq!(pool["failover_after"], 6, "{pool:#}");
+}
+
+fn show(cluster: &Cluster, id: &str) -> Value {
+    cluster.json(&["job", "show", id])
+}
+
+fn watched(cluster: &Cluster, id: &str) -> Value {
+    cluster.run(&["-o", "json", "job", "watch", id]).json()
+}
+
+/// On which media agent its attempt runs, and another one.
+fn agents_of(cluster: &Cluster, id: &str) -> (String, &'static str) {
+    let job = show(cluster, id);
+    let media = job["attempts"][0]["media_agent"].as_str().unwrap().to_owned();
+    let other = if media == "media-1" { "media-2" } else { "media-1" };
+    (media, other)
+}
+
+/// Two histories, linked both ways, the second on the other media agent, and one restore point of it with every byte.
+fn assert_moved(cluster: &Cluster, id: &str, source: &Path, [first, second]: [&str; 2]) {
+    let job = watched(cluster, id);
+    assert_eq!(job["status"], "successful", "{job:#}");
+    let attempts = job["attempts"].as_array().unwrap();
+    let told: Vec<_> = attempts
+        .iter()
+        .map(|attempt| (&attempt["status"], &attempt["media_agent"]))
+        .map(|(status, agent)| (status.as_str().unwrap(), agent.as_str().unwrap()))
+        .collect();
+    assert_eq!(told, [("failed_over", first), ("successful", second)], "{job:#}");
+    assert_eq!(attempts[0]["failed_over_to"], attempts[1]["id"], "{job:#}");
+    assert_eq!(attempts[0]["status_code"], 1110, "{job:#}");
+    let listed = cluster.json(&["history", "list", "--job", id]);
+    assert_eq!(listed.as_array().unwrap().len(), 2, "{listed:#}");
+    let log = cluster.run(&["job", "log", id, "--attempt", "1"]).stdout;
+    assert!(log.contains("is silent for"), "{log}");
+    assert_restores(cluster, &job, source);
+}
+
+fn assert_restores(cluster: &Cluster, job: &Value, source: &Path) {
+    let target = cluster.place("target");
+    let point = job["items"][0]["restore_point"].as_str().unwrap();
+    cluster.restic(&["restore", point, "--target", target.to_str().unwrap()]);
+    tree::assert_same(source, &target.join(source.strip_prefix("/").unwrap()));
+}
+
+/// Every snapshot in the storage unit is a restore point.
+fn has_only_restore_points(cluster: &Cluster) -> bool {
+    let snapshots = cluster.restic(&["snapshots", "--json"]).json();
+    let points = cluster.json(&["restore-point", "list"]);
+    snapshots.as_array().unwrap().len() == points.as_array().unwrap().len()
+}
+
+#[test]
+fn s03_f02_a_media_agent_that_is_killed_and_stays_away_loses_its_job_to_another() {
+    let cluster = cluster();
+    let source = cluster.place("source");
+    let id = slow_job_under_way(&cluster, &source, 21);
+    let (media, other) = agents_of(&cluster, &id);
+    cluster.kill(&[media.as_str()]);
+    // C-08: before anything happens it is said what is not known, by which rule what will happen, and when.
+    wait_until("the silence to be shown", || {
+        !show(&cluster, &id)["unknown"].is_null()
+    });
+    let job = show(&cluster, &id);
+    if let Some(unknown) = job["unknown"].as_object() {
+        for field in ["since", "client_last_word", "rule", "next_step"] {
+            assert!(unknown[field].is_string(), "{field}: {job:#}");
+        }
+        assert!(
+            job["waiting"]["reason"].as_str().unwrap().contains(&media),
+            "{job:#}"
+        );
+    }
+    assert_moved(&cluster, &id, &source, [media.as_str(), other]);
+    let details = cluster.run(&["job", "details", &id]).stdout;
+    assert!(details.contains("is given up"), "{details}");
+    // F-03: it comes back, is fenced, and leaves nothing but what is official.
+    cluster.restart(&media);
+    wait_until("only restore points to be there", || {
+        has_only_restore_points(&cluster)
+    });
+    assert_eq!(watched(&cluster, &id)["attempts"].as_array().unwrap().len(), 2);
+    cluster.check_repository();
+}
+
+#[test]
+fn f04_a_media_agent_that_was_frozen_and_wakes_commits_nothing() {
+    let cluster = cluster();
+    let source = cluster.place("source");
+    let id = slow_job_under_way(&cluster, &source, 22);
+    let (media, other) = agents_of(&cluster, &id);
+    cluster.signal(&[media.as_str()], Signal::STOP);
+    assert_moved(&cluster, &id, &source, [media.as_str(), other]);
+    let points = cluster.json(&["restore-point", "list"]);
+    cluster.signal(&[media.as_str()], Signal::CONT);
+    wait_until("it to have ended its attempt", || {
+        over(&cluster, &media, &id).is_some()
+    });
+    wait_until("only restore points to be there", || {
+        has_only_restore_points(&cluster)
+    });
+    assert_eq!(cluster.json(&["restore-point", "list"]), points);
+    let job = watched(&cluster, &id);
+    assert_eq!(job["attempts"].as_array().unwrap().len(), 2, "{job:#}");
+    cluster.check_repository();
+    // And it works again.
+    cluster.run_job("slow", 0);
+}
+
+#[test]
+fn s12_f14_what_was_finished_before_its_media_agent_was_lost_is_successful_and_not_run_again() {
+    let cluster = cluster();
+    let source = cluster.place("source");
+    let id = slow_job_under_way(&cluster, &source, 23);
+    let (media, _) = agents_of(&cluster, &id);
+    let outage = Outage::begin(&cluster, Way::Stopped, 3);
+    wait_until("the attempt to be over", || over(&cluster, &media, &id).is_some());
+    // Nobody else has heard of it.
+    cluster.kill(&[media.as_str()]);
+    outage.end();
+    let job = watched(&cluster, &id);
+    assert_eq!(job["status"], "successful", "{job:#}");
+    let attempts = job["attempts"].as_array().unwrap();
+    assert_eq!(attempts.len(), 1, "{job:#}");
+    assert_eq!(attempts[0]["media_agent"], media.as_str(), "{job:#}");
+    assert_eq!(attempts[0]["failed_over_to"], Value::Null, "{job:#}");
+    assert_restores(&cluster, &job, &source);
+    let details = cluster.run(&["job", "details", &id]).stdout;
+    assert!(details.contains("does not begin"), "{details}");
+    cluster.restart(&media);
+    wait_until("only restore points to be there", || {
+        has_only_restore_points(&cluster)
+    });
+    let job = watched(&cluster, &id);
+    assert_eq!(job["attempts"].as_array().unwrap().len(), 1, "{job:#}");
+    cluster.check_repository();
+}
