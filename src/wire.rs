@@ -26,6 +26,7 @@ has_words!(
     ItemOutcome,
     JobKind,
     AgentKind,
+    AgentAdmin,
     AgentState,
     SelectionMethod,
     Severity,

@@ -1,14 +1,16 @@
-//! `agent list` and `agent show`.
+//! `outlast agent`.
 
 use clap::Subcommand;
 use outlast_proto::v1;
 use outlast_proto::v1::agents_client::AgentsClient;
+use outlast_proto::words::AgentAdmin;
 
 use super::Desk;
-use crate::connection::rpc;
+use crate::connection::{Connection, request_id, rpc};
 use crate::documents::AgentDocument;
 use crate::error::CliError;
 use crate::human::{or_dash, time};
+use crate::output::remark;
 use crate::table::{facts, left, right, table};
 
 #[derive(Debug, Subcommand)]
@@ -17,6 +19,19 @@ pub(crate) enum AgentCommand {
     List,
     /// One agent
     Show { name: String },
+    /// Gives it no new jobs, until it is enabled; running ones go on
+    Disable { name: String },
+    /// Gives it jobs again
+    Enable { name: String },
+    /// Gives it no new jobs, so that its host can be taken down when it is empty
+    Drain { name: String },
+    /// The host of a media agent is gone: its running attempts move to others now
+    DeclareDead {
+        name: String,
+        /// Also if it is heard
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 pub(super) async fn run(command: AgentCommand, desk: &Desk<'_>) -> Result<(), CliError> {
@@ -39,7 +54,47 @@ pub(super) async fn run(command: AgentCommand, desk: &Desk<'_>) -> Result<(), Cl
             let agent = rpc!(connection, read, AgentsClient, get, request)?;
             desk.output.one(&AgentDocument::from(&agent), view_one)
         }
+        AgentCommand::Disable { name } => set_admin(desk, &connection, name, AgentAdmin::Disabled).await,
+        AgentCommand::Enable { name } => set_admin(desk, &connection, name, AgentAdmin::Enabled).await,
+        AgentCommand::Drain { name } => set_admin(desk, &connection, name, AgentAdmin::Draining).await,
+        AgentCommand::DeclareDead { name, force } => {
+            let request = v1::DeclareAgentDeadRequest {
+                request_id: request_id(),
+                name,
+                force,
+            };
+            let answer = rpc!(connection, write, AgentsClient, declare_dead, request)?;
+            let moved = match answer.jobs.as_slice() {
+                [] => "no attempt ran on it".to_owned(),
+                jobs => format!("jobs that go on in another attempt: {}", jobs.join(", ")),
+            };
+            remark(&moved);
+            desk.output
+                .one(&AgentDocument::from(&answer.agent.unwrap_or_default()), view_one)
+        }
     }
+}
+
+async fn set_admin(
+    desk: &Desk<'_>,
+    connection: &Connection,
+    name: String,
+    admin: AgentAdmin,
+) -> Result<(), CliError> {
+    let request = v1::SetAgentAdminRequest {
+        request_id: request_id(),
+        name,
+        admin: admin.to_wire(),
+    };
+    let agent = rpc!(connection, write, AgentsClient, set_admin, request)?;
+    if admin == AgentAdmin::Draining && agent.active_jobs > 0 {
+        let text = format!(
+            "{} jobs run on it and finish there: this version moves no running job from an agent that is heard",
+            agent.active_jobs
+        );
+        remark(&text);
+    }
+    desk.output.one(&AgentDocument::from(&agent), view_one)
 }
 
 fn view_list(agents: &[AgentDocument]) -> String {
@@ -89,6 +144,7 @@ fn view_one(agent: &AgentDocument) -> String {
         ("Agent", agent.name.clone()),
         ("Kind", or_dash(agent.kind.as_ref())),
         ("State", or_dash(agent.state.as_ref())),
+        ("Set to", or_dash(agent.admin.as_ref())),
         ("Since", time(agent.since)),
         ("Connected", connected(agent)),
         ("Last seen", time(agent.last_seen)),

@@ -27,6 +27,9 @@ pub(crate) enum PoolCommand {
         /// Whether jobs move to another media agent of the pool
         #[arg(long, value_name = "on/off", value_parser = parse::switch)]
         failover: Option<bool>,
+        /// The media agents of the pool, in the order in which they are chosen
+        #[arg(long, value_name = "A,B,..", value_delimiter = ',')]
+        order: Vec<String>,
         /// How long a media agent may be away before its jobs move
         #[arg(long, value_name = "D", value_parser = parse::duration)]
         failover_after: Option<Duration>,
@@ -60,6 +63,7 @@ pub(super) async fn run(command: PoolCommand, desk: &Desk<'_>) -> Result<(), Cli
         PoolCommand::Set {
             name,
             failover,
+            order,
             failover_after,
             method,
             stalled_after,
@@ -71,6 +75,7 @@ pub(super) async fn run(command: PoolCommand, desk: &Desk<'_>) -> Result<(), Cli
                 name,
                 method: method.map(SelectionMethod::to_wire),
                 failover,
+                order,
                 failover_after_seconds: whole(failover_after),
                 stalled_after_seconds: whole(stalled_after),
                 no_communication_after_seconds: whole(no_communication_after),

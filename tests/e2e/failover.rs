@@ -160,3 +160,87 @@ fn s12_f14_what_was_finished_before_its_media_agent_was_lost_is_successful_and_n
     assert_eq!(job["attempts"].as_array().unwrap().len(), 1, "{job:#}");
     cluster.check_repository();
 }
+
+#[test]
+fn c08_c08a_with_both_witnesses_gone_nothing_is_started_until_somebody_says_that_the_host_is_gone() {
+    let cluster = cluster();
+    let source = cluster.place("source");
+    let id = slow_job_under_way(&cluster, &source, 25);
+    let (media, other) = agents_of(&cluster, &id);
+    cluster.try_run(&["agent", "declare-dead", &media]).expect(5);
+    cluster.try_run(&["agent", "declare-dead", "nobody"]).expect(6);
+    cluster.try_run(&["agent", "declare-dead", "local"]).expect(5);
+    cluster.kill(&["client-1", media.as_str()]);
+    let waits = || {
+        show(&cluster, &id)["waiting"]["reason"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    wait_until("the advice to be given", || waits().contains("declare-dead"));
+    assert_eq!(show(&cluster, &id)["attempts"].as_array().unwrap().len(), 1);
+    let agent = cluster.json(&["agent", "declare-dead", &media]);
+    assert_eq!(agent["state"], "no_communication", "{agent:#}");
+    wait_until("the next attempt to be given away", || {
+        let job = show(&cluster, &id);
+        job["attempts"].as_array().unwrap().len() == 2 || job["state"] == "queued"
+    });
+    cluster.restart("client-1");
+    let job = watched(&cluster, &id);
+    let attempts = job["attempts"].as_array().unwrap();
+    assert_eq!(attempts[0]["status"], "failed_over", "{job:#}");
+    assert_eq!(attempts[1]["status"], "successful", "{job:#}");
+    assert_eq!(attempts[1]["media_agent"], other, "{job:#}");
+    assert_restores(&cluster, &job, &source);
+    let details = cluster.run(&["job", "details", &id]).stdout;
+    assert!(details.contains("declared media agent"), "{details}");
+    cluster.restart(&media);
+    wait_until("only restore points to be there", || {
+        has_only_restore_points(&cluster)
+    });
+    cluster.check_repository();
+}
+
+#[test]
+fn c01_c08b_an_agent_that_is_disabled_or_drained_gets_no_jobs_until_it_is_enabled() {
+    let cluster = cluster();
+    let source = cluster.place("source");
+    tree::make(&source);
+    cluster.apply_policy("home", &[&source], "").expect(0);
+    let pool = cluster.json(&["pool", "set", "default", "--order", "media-2,media-1"]);
+    assert_eq!(
+        pool["media_agents"],
+        serde_json::json!(["media-2", "media-1"]),
+        "{pool:#}"
+    );
+    cluster
+        .try_run(&["pool", "set", "default", "--order", "media-2"])
+        .expect(2);
+    let by = |media: &str| {
+        let job = cluster.run_job("home", 0);
+        assert_eq!(job["attempts"][0]["media_agent"], media, "{job:#}");
+    };
+    by("media-2");
+    for (command, state, admin) in [
+        ("disable", "disabled", "disabled"),
+        ("drain", "enabled", "draining"),
+    ] {
+        let agent = cluster.json(&["agent", command, "media-2"]);
+        assert_eq!(
+            (&agent["state"], &agent["admin"]),
+            (&state.into(), &admin.into()),
+            "{agent:#}"
+        );
+        by("media-1");
+        cluster.kill(&["media-2"]);
+        cluster.restart("media-2");
+        by("media-1");
+        let agent = cluster.json(&["agent", "enable", "media-2"]);
+        assert_eq!(
+            (&agent["state"], &agent["admin"]),
+            (&"enabled".into(), &"enabled".into()),
+            "{agent:#}"
+        );
+        by("media-2");
+    }
+}

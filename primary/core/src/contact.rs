@@ -85,7 +85,11 @@ impl Silence {
             let is_silent = quiet.ticks >= stalled_after(state, agent);
             let to = match agent.state {
                 AgentState::Enabled if is_silent => AgentState::CommunicationStalled,
-                AgentState::CommunicationStalled if quiet.was_heard && !is_silent => AgentState::Enabled,
+                AgentState::CommunicationStalled | AgentState::NoCommunication
+                    if quiet.was_heard && !is_silent =>
+                {
+                    AgentState::Enabled
+                }
                 _ => continue,
             };
             commands.push(Command::ChangeAgentState {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use outlast_proto::words::{
-    AgentName, AgentState, ItemOutcome, JobId, PoolName, SelectionMethod, StorageUnitName,
+    AgentAdmin, AgentName, AgentState, ItemOutcome, JobId, PoolName, SelectionMethod, StorageUnitName,
 };
 
 use crate::entry::Command;
@@ -123,7 +123,7 @@ fn why_client_waits(state: &ClusterState, presence: &Presence, client: &AgentNam
     let name = client.as_str();
     match state.client(client) {
         None => waiting(format!("client {name} has never connected"), name),
-        Some(agent) if agent.state == AgentState::Disabled => {
+        Some(agent) if agent.admin == AgentAdmin::Disabled || agent.state == AgentState::Disabled => {
             waiting(format!("client {name} is disabled"), name)
         }
         Some(_) if !presence.connected.contains_key(client) => {
@@ -164,7 +164,7 @@ fn why_none(
             .and_then(|row| row.media.as_ref())
             .map(|media| &media.storage_unit);
         match (row, unit) {
-            (Some(row), _) if row.state != AgentState::Enabled => format!("{agent} is {}", row.state.word()),
+            (Some(row), _) if !row.is_usable() => format!("{agent} is {}", row.why_unusable()),
             _ if is_too_old(state, presence, agent) => format!("{agent} {TOO_OLD}"),
             (_, Some(unit)) if stores_in != Some(unit) => {
                 format!("{agent} does not reach storage unit {unit}, where what the job needs lies")
@@ -199,7 +199,7 @@ fn usable_agents(
     let usable = members.unwrap_or_default().iter().filter(|name| {
         let media = state
             .agent(name)
-            .filter(|agent| agent.state == AgentState::Enabled)
+            .filter(|agent| agent.is_usable())
             .and_then(|a| a.media.as_ref());
         presence.connected.contains_key(name)
             && !presence.silent.contains(name)

@@ -153,6 +153,7 @@ mod tests {
         Agent {
             kind: AgentKind::MediaAgent,
             state: AgentState::Enabled,
+            admin: Default::default(),
             since: Timestamp(0),
             version: version.into(),
             host_id: host.into(),

@@ -1,8 +1,8 @@
 //! What goes through the Raft log: entries, each with one command. Commands are imperative; `apply` may refuse them.
 
 use outlast_proto::words::{
-    AgentKind, AgentName, AgentState, Attempt, Counters, JobId, JobNonce, JournalId, Overwrite, Policy,
-    PolicyName, PoolName, RequestId, Seconds, SelectionMethod, SnapshotId, StartId, StorageUnitName,
+    AgentAdmin, AgentKind, AgentName, AgentState, Attempt, Counters, JobId, JobNonce, JournalId, Overwrite,
+    Policy, PolicyName, PoolName, RequestId, Seconds, SelectionMethod, SnapshotId, StartId, StorageUnitName,
     Timestamp, Timing,
 };
 use serde::{Deserialize, Serialize};
@@ -125,7 +125,7 @@ pub struct SettingsChange {
 }
 
 /// Settings of a pool to change; those left out stay.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolChange {
     /// F-02.
     pub method: Option<SelectionMethod>,
@@ -137,6 +137,9 @@ pub struct PoolChange {
     pub stalled_after: Option<Seconds>,
     /// C-03.
     pub no_communication_after: Option<Seconds>,
+    /// Its media agents in another order; none: as it is. From cluster version 8 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Vec<AgentName>>,
 }
 
 /// Everything that can change the state.
@@ -239,6 +242,18 @@ pub enum Command {
         from: AgentState,
         /// The new one.
         to: AgentState,
+    },
+    /// An operator wants this of an agent (C-01). From cluster version 8 on.
+    SetAgentAdmin {
+        /// Which.
+        agent: AgentName,
+        /// What.
+        admin: AgentAdmin,
+    },
+    /// An operator asserts that the host of a media agent is gone (C-08a). From cluster version 8 on.
+    DeclareDead {
+        /// Which.
+        agent: AgentName,
     },
     /// Changes settings of a pool.
     ChangePool {

@@ -24,6 +24,11 @@ pub enum Reply {
         /// Their ids.
         jobs: Vec<JobId>,
     },
+    /// A media agent was declared dead.
+    DeclaredDead {
+        /// Whose attempts were superseded by it.
+        jobs: Vec<JobId>,
+    },
     /// The journal is recorded up to here.
     Recorded {
         /// Last sequence applied.
@@ -70,6 +75,23 @@ pub enum Refusal {
         /// The name.
         name: AgentName,
     },
+    /// No such agent of any kind.
+    #[error("there is no agent \"{name}\"")]
+    NoSuchAgent {
+        /// The name.
+        name: AgentName,
+    },
+    /// It stores nothing.
+    #[error(
+        "\"{name}\" is a client agent: nothing runs on it that another one could take over; cancel its jobs instead"
+    )]
+    NoMediaAgent {
+        /// The name.
+        name: AgentName,
+    },
+    /// Not all members of the group speak the version that it takes.
+    #[error("not all primaries run a program that knows this; see outlast cluster status")]
+    TooOld,
     /// No such restore point.
     #[error("there is no restore point {id}")]
     NoSuchRestorePoint {

@@ -1,17 +1,19 @@
 //! `Agents` and `Pools`.
 
-use outlast_core::Command;
 use outlast_core::entry::PoolChange;
+use outlast_core::{Command, Reply};
 use outlast_proto::v1::agents_server::Agents;
 use outlast_proto::v1::pools_server::Pools;
 use outlast_proto::v1::{
-    Agent, GetAgentRequest, GetPoolRequest, ListAgentsRequest, ListAgentsResponse, ListPoolsRequest,
-    ListPoolsResponse, Pool, SetPoolRequest,
+    Agent, DeclareAgentDeadRequest, DeclareAgentDeadResponse, GetAgentRequest, GetPoolRequest,
+    ListAgentsRequest, ListAgentsResponse, ListPoolsRequest, ListPoolsResponse, Pool, SetAgentAdminRequest,
+    SetPoolRequest,
 };
-use outlast_proto::words::{AgentName, PoolName, Seconds, SelectionMethod};
+use outlast_proto::words::{AgentAdmin, AgentName, PoolName, Seconds, SelectionMethod};
 use tonic::{Request, Response, Status};
 
-use super::Api;
+use super::jobs::asker;
+use super::{Api, unexpected};
 use crate::view;
 use crate::view::errors;
 
@@ -34,17 +36,63 @@ impl Agents for Api {
     async fn get(&self, request: Request<GetAgentRequest>) -> Result<Response<Agent>, Status> {
         let request = request.into_inner();
         self.fresh(request.stale).await?;
-        let state = self.brain.read();
-        let name: Option<AgentName> = request.name.parse().ok();
-        let found = name.as_ref().and_then(|name| Some((name, state.agent(name)?)));
-        let (name, row) = found.ok_or_else(|| errors::not_found("agent", &request.name))?;
-        Ok(Response::new(view::agent::message(
-            &state,
-            self.registry_if_leading(),
-            (name, row),
-            self.brain.clock().now(),
-        )))
+        self.agent(&agent_name(&request.name)?).map(Response::new)
     }
+
+    async fn set_admin(&self, request: Request<SetAgentAdminRequest>) -> Result<Response<Agent>, Status> {
+        let asker = asker(&request)?;
+        let request = request.into_inner();
+        let name = agent_name(&request.name)?;
+        let admin = AgentAdmin::from_wire(request.admin)
+            .ok_or_else(|| Status::invalid_argument("admin: is enabled, disabled or draining"))?;
+        let command = Command::SetAgentAdmin {
+            agent: name.clone(),
+            admin,
+        };
+        self.submit_by(Some(asker), request.request_id, command).await?;
+        self.agent(&name).map(Response::new)
+    }
+
+    async fn declare_dead(
+        &self,
+        request: Request<DeclareAgentDeadRequest>,
+    ) -> Result<Response<DeclareAgentDeadResponse>, Status> {
+        let asker = asker(&request)?;
+        let request = request.into_inner();
+        let name = agent_name(&request.name)?;
+        if !request.force && self.registry.is_heard(&name, self.brain.clock().now()) {
+            let text = format!(
+                "agent \"{name}\" is heard: it is not dead; its attempts would be taken from it while they run (--force does it all the same)"
+            );
+            return Err(Status::failed_precondition(text));
+        }
+        let command = Command::DeclareDead { agent: name.clone() };
+        let reply = self.submit_by(Some(asker), request.request_id, command).await?;
+        let Reply::DeclaredDead { jobs } = reply else {
+            return Err(unexpected(&reply));
+        };
+        tracing::warn!(agent = %name, ?jobs, "a media agent was declared dead");
+        Ok(Response::new(DeclareAgentDeadResponse {
+            agent: Some(self.agent(&name)?),
+            jobs: jobs.iter().map(ToString::to_string).collect(),
+        }))
+    }
+}
+
+impl Api {
+    /// An agent as it is now.
+    fn agent(&self, name: &AgentName) -> Result<Agent, Status> {
+        let (state, now) = (self.brain.read(), self.brain.clock().now());
+        let row = state
+            .agent(name)
+            .ok_or_else(|| errors::not_found("agent", name.as_str()))?;
+        let registry = self.registry_if_leading();
+        Ok(view::agent::message(&state, registry, (name, row), now))
+    }
+}
+
+fn agent_name(name: &str) -> Result<AgentName, Status> {
+    name.parse().map_err(|_| errors::not_found("agent", name))
 }
 
 #[tonic::async_trait]
@@ -84,6 +132,16 @@ impl Pools for Api {
             failover_after: request.failover_after_seconds.map(Seconds),
             stalled_after: request.stalled_after_seconds.map(Seconds),
             no_communication_after: request.no_communication_after_seconds.map(Seconds),
+            order: match request.order.is_empty() {
+                true => None,
+                false => Some(
+                    request
+                        .order
+                        .iter()
+                        .map(|name| agent_name(name))
+                        .collect::<Result<_, _>>()?,
+                ),
+            },
         };
         let command = Command::ChangePool {
             name: name.clone(),

@@ -179,7 +179,7 @@ impl Api {
 }
 
 /// Who sent a request, to be written down with what it asks for.
-fn asker<T>(request: &Request<T>) -> Result<Asker, Status> {
+pub(super) fn asker<T>(request: &Request<T>) -> Result<Asker, Status> {
     let identity = Identity::of_peer(request).map_err(|error| Status::unauthenticated(error.to_string()))?;
     Ok(Asker {
         kind: identity.kind.word().to_owned(),

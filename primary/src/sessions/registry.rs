@@ -9,11 +9,14 @@ use outlast_core::dispatch::Presence;
 use outlast_core::session::turns::Turns;
 use outlast_kit::shutdown::Shutdown;
 use outlast_proto::v1::{Answer, PrimaryMessage, Question, answer, primary_message, question};
-use outlast_proto::words::{AgentName, AttemptId, StartId, Timestamp};
+use outlast_proto::words::{AgentName, AttemptId, Seconds, StartId, Timestamp};
 use tokio::sync::mpsc;
 
 use super::questions::{Asked, Asker};
 use crate::wakes::Wakes;
+
+/// An agent says something every 2 s.
+const HEARD_LATELY: Seconds = Seconds(6);
 
 /// One agent's session.
 struct Entry {
@@ -217,6 +220,13 @@ impl Registry {
     /// Whether an agent is here.
     pub(crate) fn is_connected(&self, agent: &AgentName) -> bool {
         self.lock().sessions.contains_key(agent)
+    }
+
+    /// Whether something was heard of an agent in the last seconds.
+    pub(crate) fn is_heard(&self, agent: &AgentName, now: Timestamp) -> bool {
+        let inner = self.lock();
+        let entry = inner.sessions.get(agent);
+        entry.is_some_and(|entry| entry.last_seen.plus(HEARD_LATELY) >= now)
     }
 
     /// When two processes last took turns under the certificate of an agent, if that was lately (C-09).

@@ -3,7 +3,7 @@
 use outlast_core::ClusterState;
 use outlast_core::rows::{Agent, Pool};
 use outlast_proto::v1;
-use outlast_proto::words::{AgentName, PoolName, Timestamp};
+use outlast_proto::words::{AgentAdmin, AgentName, AgentState, PoolName, Timestamp};
 
 use crate::sessions::Registry;
 
@@ -19,7 +19,11 @@ pub(crate) fn message(
     v1::Agent {
         name: name.to_string(),
         kind: agent.kind.to_wire(),
-        state: agent.state.to_wire(),
+        state: match agent.admin {
+            AgentAdmin::Disabled => AgentState::Disabled.to_wire(),
+            _ => agent.state.to_wire(),
+        },
+        admin: agent.admin.to_wire(),
         since: Some(agent.since.into()),
         last_seen: last_seen.map(Into::into),
         version: agent.version.clone(),

@@ -47,6 +47,7 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> Status {
         | Refusal::NoSuchPool { .. }
         | Refusal::NoSuchJob { .. }
         | Refusal::NoSuchClient { .. }
+        | Refusal::NoSuchAgent { .. }
         | Refusal::NoSuchRestorePoint { .. } => (Code::NotFound, ""),
         // A type this version cannot run is a refusal, not bad syntax (CLI.md).
         Refusal::InvalidPolicy { field, .. } if field == "type" => (Code::FailedPrecondition, field.as_str()),
@@ -60,6 +61,8 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> Status {
         | Refusal::NameTaken { .. }
         | Refusal::OtherRepository { .. }
         | Refusal::JobDone { .. }
+        | Refusal::NoMediaAgent { .. }
+        | Refusal::TooOld
         | Refusal::Outdated
         | Refusal::JournalGap { .. } => (Code::FailedPrecondition, ""),
     };

@@ -62,6 +62,7 @@ same_enum! {
     JobKind { Backup, Restore }
     AgentKind { MediaAgent, ClientAgent }
     AgentState { Enabled, Disabled, CommunicationStalled, NoCommunication }
+    AgentAdmin { Enabled, Disabled, Draining }
     SelectionMethod { Prioritized, Failover, RoundRobin, LoadBalanced }
     Severity { Info, Warning, Error }
     Stopped { Graceful, Immediate }

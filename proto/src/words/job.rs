@@ -96,6 +96,20 @@ word_enum!(
 );
 
 word_enum!(
+    /// What an operator wants of an agent (C-01).
+    #[derive(Default)]
+    AgentAdmin {
+        /// It gets jobs.
+        #[default]
+        Enabled = "enabled",
+        /// It gets none.
+        Disabled = "disabled",
+        /// It gets none, so that its host can be taken down when it is empty.
+        Draining = "draining",
+    }
+);
+
+word_enum!(
     /// How a pool chooses a media agent (F-02).
     SelectionMethod {
         /// The first usable one of the list.

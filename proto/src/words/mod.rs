@@ -23,8 +23,8 @@ pub use ids::{
 };
 pub use item::{Exception, ItemNumber, ItemOutcome, MAX_EXCEPTIONS};
 pub use job::{
-    AgentKind, AgentState, CompletionStatus, IllegalTransition, JobEvent, JobKind, JobState, SelectionMethod,
-    Severity, Stopped, Timing,
+    AgentAdmin, AgentKind, AgentState, CompletionStatus, IllegalTransition, JobEvent, JobKind, JobState,
+    SelectionMethod, Severity, Stopped, Timing,
 };
 pub use numbers::Counters;
 pub use policy::{

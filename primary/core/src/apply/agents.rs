@@ -1,6 +1,6 @@
 //! Agents introduce themselves; pools and storage units come into being with their first media agent.
 
-use outlast_proto::words::{AgentKind, AgentName, AgentState, JobId, Severity, Timestamp};
+use outlast_proto::words::{AgentAdmin, AgentKind, AgentName, AgentState, JobId, Severity, Timestamp};
 
 use super::{Context, Outcome};
 use crate::entry::{AgentHello, MediaHello};
@@ -21,6 +21,7 @@ impl ClusterState {
         let (state, since) = known.map_or((AgentState::Enabled, context.at), |agent| {
             (agent.state, agent.since)
         });
+        let admin = known.map_or_else(Default::default, |agent| agent.admin);
         let old_journal = known
             .and_then(|agent| agent.media.as_ref())
             .map(|media| media.journal.clone());
@@ -50,6 +51,7 @@ impl ClusterState {
         let agent = Agent {
             kind: hello.kind,
             state,
+            admin,
             since,
             version: hello.version.clone(),
             host_id: hello.host_id.clone(),
@@ -138,6 +140,46 @@ impl ClusterState {
         (agent.state, agent.since) = (to, context.at);
         self.touch_agent(name);
         Ok(Reply::Done)
+    }
+
+    pub(super) fn set_agent_admin(&mut self, name: &AgentName, admin: AgentAdmin) -> Outcome {
+        if !self.splits_jobs() {
+            return Err(Refusal::TooOld);
+        }
+        let agent = self.agents.get_mut(name);
+        agent
+            .ok_or_else(|| Refusal::NoSuchAgent { name: name.clone() })?
+            .admin = admin;
+        self.touch_agent(name);
+        Ok(Reply::Done)
+    }
+
+    /// C-08a: whatever anybody says of its attempts.
+    pub(super) fn declare_dead(&mut self, name: &AgentName, context: Context<'_>) -> Outcome {
+        if !self.splits_jobs() {
+            return Err(Refusal::TooOld);
+        }
+        let agent = self
+            .agents
+            .get_mut(name)
+            .ok_or_else(|| Refusal::NoSuchAgent { name: name.clone() })?;
+        if agent.media.is_none() {
+            return Err(Refusal::NoMediaAgent { name: name.clone() });
+        }
+        (agent.state, agent.since) = (AgentState::NoCommunication, context.at);
+        self.touch_agent(name);
+        let on_it = self.running_on(name);
+        let jobs: Vec<JobId> = on_it.map(|job| job.id).collect();
+        for job in &jobs {
+            let who = context.asked_by.map_or(context.by, |asker| asker.name.as_str());
+            self.supersede_running(
+                *job,
+                &format!("{who} declared media agent {name} dead"),
+                None,
+                context,
+            );
+        }
+        Ok(Reply::DeclaredDead { jobs })
     }
 
     /// The agent came with a journal that knows nothing of its attempts: they go on in new ones (DESIGN 3).

@@ -112,6 +112,8 @@ impl ClusterState {
             Command::ChangeAgentState { agent, from, to } => {
                 self.change_agent_state(agent, (*from, *to), context)
             }
+            Command::SetAgentAdmin { agent, admin } => self.set_agent_admin(agent, *admin),
+            Command::DeclareDead { agent } => self.declare_dead(agent, context),
             Command::ChangePool { name, change } => self.change_pool(name, change),
             Command::SubmitBackup { .. }
             | Command::SubmitRestore { .. }

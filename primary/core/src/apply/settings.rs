@@ -1,6 +1,6 @@
 //! Settings of the cluster and of pools, each checked against the other.
 
-use outlast_proto::words::{PoolName, Seconds};
+use outlast_proto::words::{AgentName, PoolName, Seconds};
 
 use super::Outcome;
 use crate::entry::{PoolChange, SettingsChange};
@@ -72,6 +72,17 @@ impl ClusterState {
                 GRACE_MARGIN.0, grace.0
             );
             return invalid("failover_after", reason);
+        }
+        if let Some(order) = &change.order {
+            let (mut given, mut there) = (order.clone(), pool.media_agents.clone());
+            given.sort();
+            there.sort();
+            if given != there || !self.splits_jobs() {
+                let names: Vec<_> = pool.media_agents.iter().map(AgentName::as_str).collect();
+                let reason = format!("names each media agent of the pool once: {}", names.join(", "));
+                return invalid("order", reason);
+            }
+            pool.media_agents.clone_from(order);
         }
         self.pools.insert(name.clone(), pool);
         self.touch(Rows::Agents);

@@ -27,24 +27,40 @@ impl ClusterState {
     ) -> Outcome {
         let job = self.jobs.get(&id).ok_or(Refusal::NoSuchJob { job: id })?;
         let is_current = self.splits_jobs() && job.version == version && job.running == Some(attempt);
-        let running = self.running_of(job).filter(|_| is_current);
-        let media_agent = running.ok_or(Refusal::Outdated)?.media_agent.clone();
+        if !is_current {
+            return Err(Refusal::Outdated);
+        }
+        self.supersede_running(id, why, last_progress, context);
+        Ok(Reply::Done)
+    }
+
+    /// Takes the running attempt of a job its right.
+    pub(super) fn supersede_running(
+        &mut self,
+        id: JobId,
+        why: &str,
+        last_progress: Option<Counters>,
+        context: Context<'_>,
+    ) {
+        let running = self.jobs.get(&id).and_then(|job| self.running_of(job));
+        let running = running.map(|open| (open.attempt, open.media_agent.clone()));
+        let Some((attempt, media_agent)) = running else {
+            return;
+        };
         self.owe_fence(&media_agent, id, attempt);
         let (at, by) = (context.at, context.by);
         let Ok(next) = self.jobs.get(&id).map_or(Err(()), |job| {
             job.state.next(JobEvent::AttemptMovedOn).map_err(|_| ())
         }) else {
             // It was to stop: what it has finished stays.
-            self.interrupt_attempt(id, last_progress, why.to_owned(), at);
-            return Ok(Reply::Done);
+            return self.interrupt_attempt(id, last_progress, why.to_owned(), at);
         };
         if !self.may_go_on(id) {
             let text = format!("given up after {MAX_INTERRUPTIONS} attempts that were lost; the last: {why}");
             self.say(id, at, Severity::Error, by, text.clone());
             let counters = last_progress.unwrap_or_default();
             let end = end_of(StatusCode::CONNECTION_BROKEN, &text, counters, None);
-            self.close_attempt(id, end, at);
-            return Ok(Reply::Done);
+            return self.close_attempt(id, end, at);
         }
         let text = format!(
             "attempt {attempt} on media agent {media_agent} is given up: {why}; the job goes on in another attempt"
@@ -61,7 +77,6 @@ impl ClusterState {
                 last_progress,
             }));
         }
-        Ok(Reply::Done)
     }
 
     /// The agent has to be told, whenever it is heard again.

@@ -1,7 +1,7 @@
 //! Agents, pools and storage units.
 
 use outlast_proto::words::{
-    AgentKind, AgentName, AgentState, JournalId, PoolName, Seconds, SelectionMethod, StartId,
+    AgentAdmin, AgentKind, AgentName, AgentState, JournalId, PoolName, Seconds, SelectionMethod, StartId,
     StorageUnitName, Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,9 @@ pub struct Agent {
     pub kind: AgentKind,
     /// C-01.
     pub state: AgentState,
+    /// What an operator wants of it. From cluster version 8 on.
+    #[serde(default, skip_serializing_if = "is_enabled")]
+    pub admin: AgentAdmin,
     /// Since when it is in that state.
     pub since: Timestamp,
     /// Its program version.
@@ -53,6 +56,31 @@ pub struct Agent {
     pub speaks: u32,
     /// Media agents only.
     pub media: Option<MediaRole>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_enabled(admin: &AgentAdmin) -> bool {
+    *admin == AgentAdmin::Enabled
+}
+
+impl Agent {
+    /// Whether new jobs may go to it.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.state == AgentState::Enabled && self.admin == AgentAdmin::Enabled
+    }
+
+    /// What keeps new jobs from it, in one word; what an operator decided counts first.
+    #[must_use]
+    pub fn why_unusable(&self) -> &'static str {
+        match self.admin {
+            AgentAdmin::Enabled => self.state.word(),
+            admin => admin.word(),
+        }
+    }
 }
 
 /// An ordered group of media agents that may stand in for each other.

@@ -7,8 +7,8 @@ use outlast_core::event::FoundItem;
 use outlast_core::orders::{Order, owed_to};
 use outlast_core::{Command, EventKind, Refusal, Reply};
 use outlast_proto::words::{
-    AgentName, Attempt, CompletionStatus, Counters, Exception, ItemNumber, ItemOutcome, JobId, JobState,
-    StatusCode, Timestamp, TreeId,
+    AgentAdmin, AgentName, AgentState, Attempt, CompletionStatus, Counters, Exception, ItemNumber,
+    ItemOutcome, JobId, JobState, StatusCode, Timestamp, TreeId,
 };
 
 use crate::world::{World, agent, ended, item_ended, marked, snapshot};
@@ -520,4 +520,127 @@ fn f04_members_of_before_supersede_nothing() {
     let mut world = World::speaking(7);
     let (job, ..) = world.running_job();
     assert_eq!(supersede(&mut world, job), Reply::Refused(Refusal::Outdated));
+}
+
+#[test]
+fn c08a_an_agent_that_is_declared_dead_loses_its_attempts_at_once_and_its_jobs_go_elsewhere() {
+    let mut world = World::new();
+    let (job, first, media) = world.running_job();
+    let other = if media == agent("media-1") {
+        "media-2"
+    } else {
+        "media-1"
+    };
+    let dead = |name: &str| Command::DeclareDead { agent: agent(name) };
+    let reply = world.apply(dead(media.as_str()));
+    assert_eq!(reply, Reply::DeclaredDead { jobs: vec![job] });
+    assert!(
+        world
+            .state
+            .open_attempt(job, first)
+            .unwrap()
+            .superseded()
+            .is_some()
+    );
+    assert_eq!(fences(&world, &media), [(first, false)]);
+    assert_eq!(
+        world.state.agent(&media).unwrap().state,
+        AgentState::NoCommunication
+    );
+    world.dispatch();
+    assert_eq!(world.running(job).1, agent(other));
+    // It is heard after all: jobs go to it again.
+    let mut silence = Silence::default();
+    tick(
+        &mut world,
+        &mut silence,
+        &[media.as_str(), other, "local"],
+        None,
+        job,
+    );
+    assert_eq!(world.state.agent(&media).unwrap().state, AgentState::Enabled);
+
+    for (name, refusal) in [
+        (
+            "nobody",
+            Refusal::NoSuchAgent {
+                name: agent("nobody"),
+            },
+        ),
+        ("local", Refusal::NoMediaAgent { name: agent("local") }),
+    ] {
+        assert_eq!(world.apply(dead(name)), Reply::Refused(refusal));
+    }
+}
+
+#[test]
+fn c01_what_an_operator_decided_of_an_agent_and_what_is_heard_of_it_are_two_things() {
+    for (admin, word) in [
+        (AgentAdmin::Disabled, "disabled"),
+        (AgentAdmin::Draining, "draining"),
+    ] {
+        let mut world = World::new();
+        let (running, ..) = world.running_job();
+        let media = world.running(running).1;
+        for name in ["media-1", "media-2"] {
+            let agent = agent(name);
+            assert_eq!(world.apply(Command::SetAgentAdmin { agent, admin }), Reply::Done);
+        }
+        // What runs goes on, nothing begins, and the reason is said.
+        world.finish(
+            running,
+            &[ItemOutcome::Done, ItemOutcome::Done],
+            StatusCode::SUCCESSFUL,
+        );
+        let job = world.submit();
+        assert_eq!(world.dispatch(), 0);
+        let row = world.state.job(job).unwrap();
+        let why = outlast_core::dispatch::why_waiting(&world.state, &world.presence, row).unwrap();
+        assert!(
+            why.reason.contains(&format!("media-1 is {word}")),
+            "{}",
+            why.reason
+        );
+        // A process that comes anew is what the operator made it.
+        world.register_media("media-1", "journal-1");
+        assert_eq!(world.state.agent(&agent("media-1")).unwrap().admin, admin);
+        assert_eq!(world.dispatch(), 0);
+        let admin = AgentAdmin::Enabled;
+        world.apply(Command::SetAgentAdmin {
+            agent: media.clone(),
+            admin,
+        });
+        assert_eq!(world.dispatch(), 1);
+        assert_eq!(world.running(job).1, media);
+    }
+}
+
+#[test]
+fn f02_jobs_go_to_media_agents_in_the_order_that_was_set() {
+    let mut world = World::new();
+    let name = world.state.pools().next().unwrap().0.clone();
+    let mut order = |names: &[&str]| {
+        let order = Some(names.iter().map(|name| agent(name)).collect());
+        let change = outlast_core::entry::PoolChange {
+            order,
+            ..Default::default()
+        };
+        let name = name.clone();
+        world.apply(Command::ChangePool { name, change })
+    };
+    for wrong in [
+        &["media-1"][..],
+        &["media-1", "media-1"],
+        &["media-1", "media-2", "media-3"],
+        &[],
+    ] {
+        assert!(
+            matches!(order(wrong), Reply::Refused(Refusal::InvalidRequest { .. })),
+            "{wrong:?}"
+        );
+    }
+    assert_eq!(order(&["media-2", "media-1"]), Reply::Done);
+    let job = world.submit();
+    world.dispatch();
+    assert_eq!(world.running(job).1, agent("media-2"));
 }

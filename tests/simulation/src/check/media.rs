@@ -47,7 +47,11 @@ impl Oracle {
                 let snapshot = self.is_durable(id, &made.snapshot, unit);
                 self.checkpoints.extend(snapshot);
             }
-            What::ItemStarted(_) | What::Exceptions(_) | What::Detail(_) | What::MarkLost(_) | What::Surveyed(_) => {}
+            What::ItemStarted(_)
+            | What::Exceptions(_)
+            | What::Detail(_)
+            | What::MarkLost(_)
+            | What::Surveyed(_) => {}
         }
     }
 
