@@ -135,9 +135,10 @@ impl Attempts {
             media_agent: admission.media_agent.clone(),
             addresses,
         });
-        let this = self.clone();
-        self.tasks
-            .spawn(format!("attempt {} of job {}", id.attempt, id.job), async move {
+        let (this, panicked) = (self.clone(), self.clone());
+        self.tasks.serving(
+            format!("attempt {} of job {}", id.attempt, id.job),
+            async move {
                 let _gone = Gone(gone);
                 // Two attempts of a job never work on this host at once (F-04a).
                 if let Some(before) = before {
@@ -147,7 +148,10 @@ impl Attempts {
                 this.over(id, state).await;
                 // What this one took shall not come on top of what the next one takes.
                 tokio::task::spawn_blocking(give_back);
-            });
+            },
+            // Its stream is gone with it: the media agent says how it ends, and the leader learns who has lost whom.
+            move |_| async move { panicked.over(id, State::Broken).await },
+        );
     }
 
     /// Nothing of it runs any more. The last word is kept before anybody is told of it.

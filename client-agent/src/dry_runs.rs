@@ -103,7 +103,7 @@ impl OfSession {
             progress,
             stop,
         };
-        self.all.tasks.spawn(format!("dry run {id}"), task.run());
+        self.all.tasks.ordinary(format!("dry run {id}"), task.run());
         Ok(())
     }
 

@@ -48,15 +48,16 @@ impl Tasks {
     }
 
     /// Starts a task the daemon cannot live without: an error or a panic in it shuts the daemon down.
-    pub fn vital<F, E>(&self, name: &'static str, future: F)
+    pub fn vital<F, E>(&self, name: impl Into<String>, future: F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {
-        let (listed, shutdown) = (Listed::new(&self.running, name.into()), self.shutdown.clone());
+        let name = name.into();
+        let (listed, shutdown) = (Listed::new(&self.running, name.clone()), self.shutdown.clone());
         self.tracker.spawn(async move {
             let _listed = listed;
-            let failure = match caught(name, future).await {
+            let failure = match caught(&name, future).await {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => format!("its {name} failed: {error}"),
                 Err(panic) => format!("its {name} panicked: {panic}; the log says more"),
@@ -150,15 +151,6 @@ impl Tasks {
                 })
                 .ok()
         })
-    }
-
-    #[doc(hidden)]
-    pub fn spawn<F>(&self, name: impl Into<String>, future: F) -> JoinHandle<Option<F::Output>>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        self.ordinary(name, future)
     }
 
     /// Waits until all tasks have ended, at most `deadline`; the names of those that have not.

@@ -8,6 +8,7 @@ use outlast_repository::{RepositoryError, SnapshotId};
 pub(crate) use outlast_media_core::{Fault, shorten, told_by_client};
 
 use crate::journal::JournalError;
+use crate::tickets::Work;
 
 /// The storage unit could not be opened, locked or read at all.
 pub(crate) fn unavailable(unit: &str, error: &RepositoryError) -> Fault {
@@ -42,6 +43,18 @@ pub(crate) fn restore_point(unit: &str, id: &SnapshotId, error: &RepositoryError
         ),
         error => reading(unit, error),
     }
+}
+
+/// A part of this program failed. A restore writes nothing to the storage unit, so its code may not say that.
+pub(crate) fn panicked(work: &Work, what: &str) -> Fault {
+    let code = match work {
+        Work::Backup => StatusCode::STORAGE_WRITE_ERROR,
+        Work::Restore { .. } => StatusCode::STORAGE_UNIT_NOT_AVAILABLE,
+    };
+    Fault::new(
+        code,
+        format!("the media agent failed ({what}); its log says more"),
+    )
 }
 
 /// The storage unit failed in mid-work.

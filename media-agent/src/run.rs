@@ -2,6 +2,7 @@
 //!
 //! Everything is checked before the port opens. Called by the binary; tests use [`start_with`].
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -113,17 +114,14 @@ pub async fn start_with(config: Config, shutdown: Shutdown, timing: Timing) -> R
         shutdown,
         timing,
     };
-    let looks = watch(
-        Arc::clone(&context.unit),
-        timing.storage_look,
-        context.shutdown.clone(),
-    );
-    context.tasks.spawn("looks at the storage unit", looks);
     let desk = Desk::open(context.clone());
     let settle = settle_open_attempts(context.clone(), open);
-    context.tasks.spawn("survey", settle);
-    let tidying = keep_tidy(Arc::clone(&context.unit), timing.tidy, context.shutdown.clone());
-    context.tasks.spawn("tidying up", tidying);
+    // An attempt that is not settled would stay open.
+    context.tasks.vital("survey", async move {
+        settle.await;
+        Ok::<(), Infallible>(())
+    });
+    look_after_the_unit(&context);
     let local = open_door(&config, &data_dir, timing);
     serve_data(&context, &desk, &credentials, (listener, address), local)?;
     let session_end = hold_session(&config, &context, &desk, (credentials, contact), address)?;
@@ -243,6 +241,23 @@ fn serve_data(
     Ok(())
 }
 
+/// What is done for the storage unit beside the attempts.
+fn look_after_the_unit(context: &Context) {
+    let Context {
+        unit,
+        timing,
+        shutdown,
+        tasks,
+        ..
+    } = context;
+    let (looked_at, over, every) = (Arc::clone(unit), shutdown.clone(), timing.storage_look);
+    let look = move || watch(Arc::clone(&looked_at), every, over.clone());
+    tasks.restarted("looks at the storage unit", shutdown.clone(), look, |_| {});
+    let (tidied, over, every) = (Arc::clone(unit), shutdown.clone(), timing.tidy);
+    let tidy = move || keep_tidy(Arc::clone(&tidied), every, over.clone());
+    tasks.restarted("tidying up", shutdown.clone(), tidy, |_| {});
+}
+
 /// Starts the session; the shutdown that ends it.
 fn hold_session(
     config: &Config,
@@ -276,13 +291,16 @@ fn hold_session(
         },
         end: end.clone(),
     };
-    let greeter = server.clone();
-    let held = session::hold(
-        primaries,
-        end.clone(),
-        move || greeter.hello(),
-        move |session| server.clone().serve(session),
-    );
-    context.tasks.spawn("session", held);
+    let over = end.clone();
+    let hold = move || {
+        let (greeter, server) = (server.clone(), server.clone());
+        session::hold(
+            Arc::clone(&primaries),
+            over.clone(),
+            move || greeter.hello(),
+            move |session| server.clone().serve(session),
+        )
+    };
+    context.tasks.restarted("session", end.clone(), hold, |_| {});
     Ok(end)
 }

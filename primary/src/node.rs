@@ -1,6 +1,5 @@
 //! One primary node from start to stop.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -196,9 +195,14 @@ pub async fn run_with(
         accounts,
     };
     let following = leader::follow(leader, shutdown.clone());
+    let over = shutdown.clone();
     tasks.vital("leader", async move {
         following.await;
-        Ok::<(), Infallible>(())
+        if over.has_begun() {
+            Ok(())
+        } else {
+            Err("nobody says any more who leads")
+        }
     });
     tracing::info!(node = %config.name, listen = %config.listen, "primary is up");
 

@@ -403,7 +403,7 @@ pub(crate) fn send(pid: i32, signal: rustix::process::Signal) {
 }
 
 /// Also when only threads are left: then its first one is gone already, and what it held is not free yet.
-fn is_running(pid: i32) -> bool {
+pub(crate) fn is_running(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
     stat.rsplit_once(") ")

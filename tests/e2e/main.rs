@@ -36,6 +36,8 @@ mod mounts;
 mod old_agents;
 mod outage;
 mod outage_matrix;
+#[cfg(debug_assertions)]
+mod panics;
 mod place;
 mod policy_test;
 #[path = "../support/ports.rs"]

@@ -289,7 +289,7 @@ impl<'a> Conductor<'a> {
         for link in self.link.into_iter().chain(late) {
             context
                 .tasks
-                .spawn(format!("goodbye of {}", ticket.id), link.finish(over.clone()));
+                .ordinary(format!("goodbye of {}", ticket.id), link.finish(over.clone()));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! `tickets`' and was checked before.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::control::Control;
 use super::ending::{journal_end, remove_checkpoints};
 use super::entrance::Entrance;
 use super::link::AnyLink;
+use super::panicked::Remains;
 use super::progress::Progress;
 use crate::context::Context;
 use crate::fault::Fault;
@@ -71,7 +73,10 @@ impl Desk {
             over,
         };
         let desk = Self { requests, running };
-        context.tasks.spawn("desk", owner.run(received, ended));
+        context.tasks.vital("manager of attempts", async move {
+            owner.run(received, ended).await;
+            Ok::<(), Infallible>(())
+        });
         desk
     }
 
@@ -295,11 +300,20 @@ impl Owner {
             client_wait,
             predecessors,
         };
-        let over = self.over.clone();
-        self.context.tasks.spawn(format!("attempt {id}"), async move {
-            let _over = OnDrop(over, id);
+        // Told when neither the attempt's task nor what comes after its panic runs any more.
+        let over = Arc::new(OnDrop(self.over.clone(), id));
+        let (after, remains) = (Arc::clone(&over), Remains::of(&assignment));
+        let conducted = async move {
+            let _over = over;
             conduct::conduct(assignment).await;
-        });
+        };
+        let settled = |panic: String| async move {
+            let _over = after;
+            remains.settle(&panic).await;
+        };
+        self.context
+            .tasks
+            .serving(format!("attempt {id}"), conducted, settled);
         self.entries.insert(id, entry);
         self.publish();
     }
@@ -340,7 +354,7 @@ impl Owner {
         let unit = Arc::clone(&self.context.unit);
         self.context
             .tasks
-            .spawn(format!("checkpoints of {id}"), async move {
+            .ordinary(format!("checkpoints of {id}"), async move {
                 remove_checkpoints(&Arc::clone(&unit), &cluster, id, move || unit.lock()).await;
             });
     }
@@ -360,7 +374,7 @@ impl Owner {
                 return;
             }
         }
-        self.context.tasks.spawn(format!("fence of {id}"), async move {
+        self.context.tasks.ordinary(format!("fence of {id}"), async move {
             for (_, ended) in ended {
                 ended.begun().await;
             }
@@ -373,7 +387,7 @@ impl Owner {
         let (again, shutdown) = (self.again.clone(), self.context.shutdown.clone());
         self.context
             .tasks
-            .spawn(format!("fence of {id}, again"), async move {
+            .ordinary(format!("fence of {id}, again"), async move {
                 tokio::select! {
                     () = tokio::time::sleep(FENCE_AGAIN) => {}
                     () = shutdown.begun() => return,
@@ -387,10 +401,12 @@ impl Owner {
     /// Journals the end of an attempt that never ran here.
     fn end_unstarted(&self, id: AttemptId, ending: Ending) {
         let (context, over) = (self.context.clone(), self.over.clone());
-        self.context.tasks.spawn(format!("end of {id}"), async move {
+        // Without it the attempt would stay open until the next process looks.
+        self.context.tasks.vital(format!("end of {id}"), async move {
             let _over = OnDrop(over, id);
             let last = ending.event(&Default::default()).into_iter().collect();
             journal_end(&context, id, last, None).await;
+            Ok::<(), Infallible>(())
         });
     }
 
@@ -406,7 +422,7 @@ impl Owner {
     /// Says how the attempt has ended when that is durable.
     fn tell_at_the_end(&self, link: AnyLink, entry: &Entry) {
         let (ended, entrance) = (entry.ended.clone(), Arc::clone(&entry.entrance));
-        self.context.tasks.spawn("refusal", async move {
+        self.context.tasks.ordinary("refusal", async move {
             ended.begun().await;
             if let Some(over) = entrance.ending() {
                 link.finish(over).await;
@@ -415,7 +431,7 @@ impl Owner {
     }
 
     fn tell(&self, link: AnyLink, over: AttemptOver) {
-        self.context.tasks.spawn("refusal", link.finish(over));
+        self.context.tasks.ordinary("refusal", link.finish(over));
     }
 
     fn publish(&self) {

@@ -240,7 +240,7 @@ impl<P: Protocol> Line<P> {
             text = fault.text,
             "a client's stream is refused"
         );
-        self.context.tasks.spawn("refusal", link.finish(fault.over()));
+        self.context.tasks.ordinary("refusal", link.finish(fault.over()));
     }
 }
 

@@ -12,6 +12,7 @@ mod ending;
 mod entrance;
 mod line;
 mod link;
+mod panicked;
 mod preparing;
 mod progress;
 mod record;

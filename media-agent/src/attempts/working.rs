@@ -8,7 +8,6 @@ use std::sync::Arc;
 use outlast_media_core::{Done, End};
 use outlast_proto::v1::AttemptMarked;
 use outlast_proto::v1::journal_event::What;
-use outlast_proto::words::StatusCode;
 
 use super::conduct::{Assignment, Held, Outcome};
 use super::line::{Line, LineContext};
@@ -16,7 +15,7 @@ use super::link::{AnyLink, Link, Protocol};
 use super::record::Recorder;
 use super::wire::Wire;
 use crate::backup::{self, BackupWork};
-use crate::fault::Fault;
+use crate::fault::{self, Fault};
 use crate::journal::NewRecord;
 use crate::restore::{self, RestoreWork};
 use crate::storage::AttemptLock;
@@ -113,13 +112,11 @@ async fn converse<P: Protocol>(
         entrance: Arc::clone(&assignment.entrance),
         tasks: context.tasks.clone(),
     };
+    let kind = &assignment.ticket.work;
     let started = |wire| async move {
         tokio::task::spawn_blocking(move || engine(wire))
             .await
-            .unwrap_or_else(|error| {
-                let text = format!("the media agent failed ({error}); its log says more");
-                Err(End::Fault(Fault::new(StatusCode::STORAGE_WRITE_ERROR, text)))
-            })
+            .unwrap_or_else(|error| Err(End::Fault(fault::panicked(kind, &error.to_string()))))
     };
     let (outcome, link) = tokio::select! {
         ended = Line::open(line, link).carry(started) => ended,

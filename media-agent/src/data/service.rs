@@ -123,7 +123,7 @@ impl DataService {
         let ends = Ends::<P> { out, incoming };
         self.context
             .tasks
-            .spawn(format!("stream of {}", bearer.name), async move {
+            .ordinary(format!("stream of {}", bearer.name), async move {
                 admit(&context, &desk, &bearer, ends, wrap).await;
             });
         let answers = ReceiverStream::new(answers).map(Ok as fn(P::Down) -> Result<P::Down, Status>);

@@ -366,7 +366,7 @@ async fn appends_of_many_are_all_durable_and_in_order() {
     let writers: Vec<_> = (1..=50)
         .map(|job| {
             let journal = journal.clone();
-            tasks.spawn(
+            tasks.ordinary(
                 "writer",
                 async move { journal.append(admitted(id(job, 1))).await },
             )

@@ -122,7 +122,7 @@ fn fence(server: &SessionServer, order: FenceAttempt, up: mpsc::Sender<AgentMess
         return;
     };
     let (context, desk) = (server.context.clone(), server.desk.clone());
-    server.context.tasks.spawn(format!("fencing {id}"), async move {
+    server.context.tasks.ordinary(format!("fencing {id}"), async move {
         let fenced = desk.fence(id).await;
         let Some((cluster, _)) = context.verifier.cluster.known().filter(|_| fenced) else {
             return;
@@ -168,10 +168,11 @@ fn fence(server: &SessionServer, order: FenceAttempt, up: mpsc::Sender<AgentMess
 
 fn answer(server: &SessionServer, question: Question, up: mpsc::Sender<AgentMessage>) {
     let unit = Arc::clone(&server.context.unit);
+    let (id, asker) = (question.id, up.clone());
     server
         .context
         .tasks
-        .spawn(format!("question {}", question.id), async move {
+        .ordinary(format!("question {}", question.id), async move {
             let done = tokio::task::spawn_blocking(move || match question.body {
                 Some(question::Body::ListFiles(asked)) => {
                     list_files::answer(&unit, question.id, &asked, &up);
@@ -183,6 +184,9 @@ fn answer(server: &SessionServer, question: Question, up: mpsc::Sender<AgentMess
             });
             if let Err(error) = done.await {
                 tracing::error!(%error, "a question could not be answered");
+                let text = "the media agent failed; its log says more";
+                let refuse = move || list_files::refuse(id, text, &asker);
+                let _ = tokio::task::spawn_blocking(refuse).await;
             }
         });
 }

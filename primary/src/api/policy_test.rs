@@ -108,8 +108,8 @@ fn unreachable(text: &str) -> Status {
 pub(super) fn start(api: &Api, test: Test) -> ReceiverStream<Result<TestPolicyResponse, Status>> {
     let (sender, receiver) = mpsc::channel(1);
     let name = format!("test of policy {} on {}", test.policy.name, test.client);
-    let api_of_task = api.clone();
-    api.tasks.spawn(name, async move {
+    let (api_of_task, asker) = (api.clone(), sender.clone());
+    let conducted = async move {
         let Err(error) = conduct(&api_of_task, &test, &sender).await else {
             return;
         };
@@ -117,6 +117,9 @@ pub(super) fn start(api: &Api, test: Test) -> ReceiverStream<Result<TestPolicyRe
             // Whoever asked may have gone meanwhile.
             let _ = sender.send(Err(status)).await;
         }
+    };
+    api.tasks.serving(name, conducted, move |_| async move {
+        let _ = asker.send(Err(errors::panicked())).await;
     });
     ReceiverStream::new(receiver)
 }

@@ -78,7 +78,14 @@ impl RestorePoints for Api {
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
         let (sender, receiver) = mpsc::channel(4);
-        self.tasks.spawn("list files", pass_on(answers, sender, agent));
+        let asker = sender.clone();
+        self.tasks.serving(
+            "list files",
+            pass_on(answers, sender, agent),
+            move |_| async move {
+                let _ = asker.send(Err(errors::panicked())).await;
+            },
+        );
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }

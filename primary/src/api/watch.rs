@@ -18,8 +18,12 @@ const AT_LEAST: Duration = Duration::from_secs(1);
 
 pub(super) fn start(api: &Api, job: JobId) -> ReceiverStream<Result<v1::Job, Status>> {
     let (sender, receiver) = mpsc::channel(4);
+    let asker = sender.clone();
+    let watching = watch(api.clone(), job, sender);
     api.tasks
-        .spawn(format!("watch of job {job}"), watch(api.clone(), job, sender));
+        .serving(format!("watch of job {job}"), watching, move |_| async move {
+            let _ = asker.send(Err(errors::panicked())).await;
+        });
     ReceiverStream::new(receiver)
 }
 

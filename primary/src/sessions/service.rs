@@ -80,7 +80,7 @@ impl AgentSession for SessionService {
             let session =
                 serve::Serve::new(self.brain.clone(), self.live.clone(), agent, place, (down, known));
             self.tasks
-                .spawn(format!("session of {}", identity.name), session.run(up));
+                .ordinary(format!("session of {}", identity.name), session.run(up));
         }
         Ok(Response::new(ReceiverStream::new(messages)))
     }

@@ -89,3 +89,8 @@ pub(crate) fn of_field(error: &InvalidField) -> Status {
 pub(crate) fn not_found(what: &str, name: &str) -> Status {
     Status::not_found(format!("there is no {what} \"{name}\""))
 }
+
+/// What answered has panicked: without a word the answer would pass for whole.
+pub(crate) fn panicked() -> Status {
+    Status::internal("this primary failed while it answered; its log says more")
+}

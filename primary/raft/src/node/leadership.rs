@@ -7,6 +7,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::needed;
 use crate::peer::NodeId;
 use crate::types::{Config, Metrics, Raft};
 
@@ -109,7 +110,8 @@ type Watched = (JoinHandle<()>, watch::Receiver<Leadership>);
 pub(super) fn watch(me: NodeId, raft: Raft, stop: Stop) -> Watched {
     let (lead_tx, lead_rx) = watch::channel(leadership(&raft.metrics().borrow_watched(), me));
     let mut metrics = raft.metrics();
-    let task = tokio::spawn(async move {
+    let told = stop.clone();
+    let task = needed("watch over who leads", &told, async move {
         loop {
             let (now, state) = {
                 let metrics = metrics.borrow_watched();

@@ -22,6 +22,7 @@ use futures::FutureExt;
 use openraft::ReadPolicy;
 use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, InitializeError as RaftInitializeError};
 use openraft::errors::{LinearizableReadError, RaftError};
+use outlast_kit::tasks::caught;
 use outlast_proto::v1::raft_server::RaftServer;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -62,6 +63,21 @@ struct Inner {
     checker: JoinHandle<()>,
 }
 
+/// A task without which the node is not whole: should it panic, the node stops (B-01).
+fn needed(
+    name: &'static str,
+    stop: &Stop,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        if let Err(panic) = caught(name, task).await {
+            let reason = format!("its {name} panicked: {panic}; the log says more");
+            stop.give(StopReason::Failed { reason });
+        }
+    })
+}
+
 impl RaftNode {
     /// Opens the data directory, restores the machine from its rows and starts taking part.
     ///
@@ -97,8 +113,9 @@ impl RaftNode {
         };
         let noted = state.with_blocking(|core| Ok(core.noted()));
         let noted = noted.map_err(StartError::io("using the rows in", &dir))?;
-        let checker = tokio::spawn(checker::run(raft.clone(), noted));
-        let belonging = tokio::spawn(asker.clone().until_removed(heard.clone()));
+        let checker = needed("comparison of states", &stop, checker::run(raft.clone(), noted));
+        let belonging = asker.clone().until_removed(heard.clone());
+        let belonging = needed("look whether it belongs to the group", &stop, belonging);
         Ok(Self {
             inner: Arc::new(Inner {
                 id,
