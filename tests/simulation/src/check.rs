@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use outlast_core::rows::{History, HistoryItem};
 use outlast_core::{ClusterState, Command, Entry};
-use outlast_media_core::AttemptId;
+use outlast_media_core::{AttemptId, Halt};
 use outlast_proto::words::{Attempt, CompletionStatus, ItemOutcome, JobId, JobNonce, SnapshotId, StatusCode};
 
 use crate::storage::Unit;
@@ -44,6 +44,12 @@ pub(crate) struct Oracle {
     said: BTreeMap<(AttemptId, u32), BTreeSet<String>>,
     /// Checkpoints of which a journal says durably that they are there.
     checkpoints: BTreeSet<SnapshotId>,
+    /// The first reason for which an attempt of a process was told to end.
+    told: BTreeMap<AttemptId, Halt>,
+    /// Attempts that have removed their checkpoints.
+    given_up: BTreeSet<AttemptId>,
+    /// Restore points in which damage was found.
+    unsound: BTreeSet<SnapshotId>,
     /// Items of which a journal says durably how they ended.
     ended_items: BTreeSet<(AttemptId, u32)>,
     /// Attempts of which a journal says durably that they are marked, resilient or not.

@@ -18,6 +18,8 @@ use crate::raft::NODES;
 
 const RECONNECT_FOR: Duration = Duration::from_secs(300);
 
+mod reading;
+
 /// An attempt on this host.
 struct Work {
     ticket: Ticket,
@@ -415,42 +417,6 @@ impl Client {
                     }
                 }
             }
-        }
-        self.pump(cx, id);
-    }
-
-    /// Reads on: another message of the item, or its end.
-    fn read(&mut self, cx: &mut Cx, id: AttemptId) {
-        let Some(process) = &mut self.process else { return };
-        let Some(work) = process.works.get_mut(&id) else {
-            return;
-        };
-        let Some((item, left)) = work.reading else { return };
-        if left == 0 {
-            work.reading = None;
-            work.line.say(backup_up::Body::ItemEnd(v1::ItemEnd {
-                item,
-                error: None,
-                excluded: 0,
-            }));
-        } else {
-            work.reading = Some((item, left - 1));
-            let body = if cx.rng.percent(10) {
-                let path = format!("/file/{}", cx.fresh());
-                cx.oracle.said(id, item, path.clone());
-                let exception = v1::FileException {
-                    path,
-                    reason: "in use".into(),
-                };
-                backup_up::Body::Exceptions(v1::Exceptions {
-                    exceptions: vec![exception],
-                })
-            } else {
-                backup_up::Body::Path(v1::CurrentPath::default())
-            };
-            work.line.say(body);
-            let takes = cx.rng.range(10 * MS, 3 * S);
-            cx.timer(Proc::Client(self.n), takes, Timer::Read(id));
         }
         self.pump(cx, id);
     }

@@ -96,7 +96,9 @@ impl Media {
     }
 
     pub(crate) fn crash(&mut self, cx: &mut Cx) {
-        self.process = None;
+        if let Some(process) = self.process.take() {
+            cx.oracle.forget_told(process.runs.keys());
+        }
         self.disk.crash(cx);
         crate::storage::crash(cx, self.n);
     }

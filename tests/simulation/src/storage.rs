@@ -85,6 +85,14 @@ impl Unit {
         self.snapshots.get(&id)
     }
 
+    /// Finished items of an attempt that have their name.
+    pub(crate) fn items_of(&self, id: AttemptId) -> impl Iterator<Item = u32> {
+        let of_it = self
+            .snapshots()
+            .filter(move |(_, snap)| snap.id == id && snap.kind == Kind::Item);
+        of_it.map(|(_, snap)| snap.item)
+    }
+
     /// Whether it has its name for good.
     pub(crate) fn is_durable(&self, id: SnapshotId) -> bool {
         self.removed.contains(&id) || self.snapshots().any(|(other, _)| other == id)

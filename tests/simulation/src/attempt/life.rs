@@ -44,6 +44,10 @@ impl Media {
     /// Tells an attempt what happened, and does what follows.
     pub(crate) fn happens(&mut self, cx: &mut Cx, id: AttemptId, event: Event) {
         let now = at(cx.now);
+        let is_decided = self.run(id).is_none_or(|run| run.attempt.is_ending());
+        if let (Event::Halt(why), false) = (&event, is_decided) {
+            cx.oracle.is_told(id, why);
+        }
         if let Some(run) = self.run(id) {
             let commands = run.attempt.handle(now, event);
             self.perform_all(cx, id, commands);
@@ -77,10 +81,20 @@ impl Media {
 
     fn perform(&mut self, cx: &mut Cx, id: AttemptId, command: Command) {
         match command {
-            Command::Prepare => self.takes(cx, id, UnderWay::Prepare, 300 * MS),
-            Command::Mark => self.mark(cx, id),
+            Command::Prepare => {
+                let others = self.process.as_ref().map(|process| process.runs.keys());
+                cx.oracle.prepares(id, others.into_iter().flatten());
+                self.takes(cx, id, UnderWay::Prepare, 300 * MS);
+            }
+            Command::Mark => {
+                cx.oracle.is_marked_now(id);
+                self.mark(cx, id);
+            }
             Command::Work => self.work_begins(cx, id),
-            Command::Halt(_) => self.halt_work(cx, id),
+            Command::Halt(why) => {
+                cx.oracle.is_told(id, &why);
+                self.halt_work(cx, id);
+            }
             Command::RemoveCheckpoints => self.takes(cx, id, UnderWay::RemoveCheckpoints, 50 * MS),
             Command::JournalEnd(events) => {
                 let end = events.into_iter().map(|what| self.event(cx, id, what)).collect();
@@ -119,6 +133,7 @@ impl Media {
             UnderWay::Prepare => Event::Prepared,
             UnderWay::RemoveCheckpoints => {
                 cx.unit.remove_checkpoints(id);
+                cx.oracle.gives_up(id);
                 Event::Done
             }
             UnderWay::Release => Event::Done,

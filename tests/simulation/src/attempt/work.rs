@@ -17,7 +17,9 @@ use crate::storage::{Kind, Snap};
 /// At so many of a hundred messages a checkpoint is due.
 const CHECKPOINTS: u64 = 4;
 /// At so many of ten thousand looks a lock is lost, or damage has come.
-const MISHAPS: u64 = 20;
+const MISHAPS: u64 = 40;
+/// The part of a step that waits for room in the journal.
+const NO_ROOM: u32 = 9;
 
 /// The work of an attempt.
 pub(crate) struct Work {
@@ -32,8 +34,15 @@ pub(crate) struct Work {
     loose: Vec<u64>,
     /// Everything the item refers to.
     blobs: Vec<u64>,
-    /// The snapshot that is being written: a prune does not see it.
+    /// The snapshot that is being written.
     last: Option<SnapshotId>,
+    lock_is_lost: bool,
+    /// What is stored now is a checkpoint's.
+    is_checkpoint: bool,
+    /// Damage came that touches what the item relies on.
+    suffers: bool,
+    /// Events that found no room.
+    unwritten: Vec<What>,
     made_checkpoints: bool,
 }
 
@@ -51,6 +60,10 @@ impl Work {
             loose: Vec::new(),
             blobs: Vec::new(),
             last: None,
+            lock_is_lost: false,
+            is_checkpoint: false,
+            suffers: false,
+            unwritten: Vec::new(),
             made_checkpoints: false,
         }
     }
@@ -119,7 +132,7 @@ impl Media {
         let worked = Worked {
             outcome,
             counters: work.backup.counters(),
-            unwritten: Vec::new(),
+            unwritten: std::mem::take(&mut work.unwritten),
             made_checkpoints: work.made_checkpoints,
         };
         self.happens(cx, id, Event::Worked(worked));
@@ -131,6 +144,12 @@ impl Media {
             Step::MendIndex | Step::Look | Step::Remove(_) | Step::TakeBack(_) => self.wait(cx, id, 50 * MS),
             Step::Save(snapshot) => return self.write_snapshot(cx, id, snapshot),
             Step::Flush => self.flush(cx, id),
+            Step::Journal(_) if self.has_mishap(cx) => {
+                if let Some(work) = self.work(id) {
+                    work.part = NO_ROOM;
+                }
+                self.wait(cx, id, 20 * S);
+            }
             Step::Journal(events) => self.journal_events(cx, id, events.clone()),
             Step::JournalIfRoom(What::Checkpoint(_)) if cx.rng.percent(3) => return Some(Ok(Came::NoRoom)),
             Step::JournalIfRoom(event) => self.journal_events(cx, id, vec![event.clone()]),
@@ -141,7 +160,8 @@ impl Media {
                 });
                 let work = self.work(id)?;
                 work.blobs.clear();
-                work.unsettled = false;
+                (work.unsettled, work.suffers) = (false, false);
+                cx.oracle.begins_item(id, *item, &cx.unit);
                 self.say(cx, id, began);
                 return Some(Ok(Came::Done));
             }
@@ -160,11 +180,20 @@ impl Media {
                 return Some(Ok(Came::Done));
             }
             Step::LookAtFinished(_) => return Some(Ok(Came::Missing(Vec::new()))),
-            Step::Examine(_) => return Some(Ok(Came::Sound(!self.has_mishap(cx)))),
-            Step::CheckLock => return Some(self.check_lock(cx, id)),
-            Step::LookAgain => return Some(Ok(self.look_again(cx))),
+            Step::Examine(found) => {
+                let is_damaged = self.has_mishap(cx);
+                if is_damaged {
+                    cx.oracle.is_unsound(found.finished.snapshot);
+                }
+                return Some(Ok(Came::Sound(!is_damaged)));
+            }
+            Step::CheckLock => return Some(self.check_lock(id)),
+            Step::LookAgain => return Some(Ok(self.look_again(cx, id))),
             Step::Settle => self.settle(cx, id),
-            Step::SavePartial { .. } | Step::FinishTree => return Some(Ok(self.store_tree(cx, id))),
+            Step::SavePartial { .. } | Step::FinishTree => {
+                self.work(id)?.is_checkpoint = matches!(step, Step::SavePartial { .. });
+                return Some(Ok(self.store_tree(cx, id)));
+            }
             Step::LookAtEnd | Step::Over(_) => return Some(Ok(Came::Done)),
         }
         // What is done at once has come by now.
@@ -185,12 +214,28 @@ impl Media {
                 return Some(Ok(Came::Saved { snapshot, at }));
             }
             Step::Flush => return self.flush_on(cx, id),
+            Step::Journal(events) => return self.journalled(cx, id, events),
             Step::Remove(snapshot) => self.remove_checkpoint(cx, id, *snapshot),
             Step::TakeBack(snapshot) => cx.unit.remove(*snapshot),
             Step::Receive => return None,
             _ => {}
         }
         Some(Ok(Came::Done))
+    }
+
+    /// They are durable, or there may be room for them now: unless the attempt is to end, then they go with its end.
+    fn journalled(&mut self, cx: &mut Cx, id: AttemptId, events: &[What]) -> Option<Result<Came, End>> {
+        let run = self.run(id)?;
+        if run.work.part != NO_ROOM {
+            return Some(Ok(Came::Done));
+        }
+        if run.is_halted() {
+            run.work.unwritten.extend_from_slice(events);
+            return Some(Err(End::Halted));
+        }
+        run.work.part = 0;
+        self.journal_events(cx, id, events.to_vec());
+        None
     }
 
     fn wait(&mut self, cx: &mut Cx, id: AttemptId, most: Time) {
@@ -220,16 +265,24 @@ impl Media {
         !cx.oracle.spares_agents && cx.rng.range(1, 10_000) <= MISHAPS
     }
 
-    /// A lock that was lost lets a prune in, which removes what no snapshot that it sees refers to.
-    fn check_lock(&mut self, cx: &mut Cx, id: AttemptId) -> Result<Came, End> {
-        if !self.has_mishap(cx) {
+    fn check_lock(&mut self, id: AttemptId) -> Result<Came, End> {
+        if self.work(id).is_none_or(|work| !work.lock_is_lost) {
             return Ok(Came::Done);
-        }
-        if let Some(work) = self.work(id) {
-            cx.unit.prune(&work.blobs, work.last);
         }
         let fault = Fault::new(StatusCode::STORAGE_WRITE_ERROR, "the lock was lost");
         Err(End::Fault(fault))
+    }
+
+    /// A lock that is lost lets a prune in, which removes what no snapshot refers to that it sees; damage takes the same here.
+    fn something_goes(&mut self, cx: &mut Cx, id: AttemptId, may_be_damage: bool) {
+        let is_lock = self.has_mishap(cx);
+        let is_damage = !is_lock && may_be_damage && self.has_mishap(cx);
+        let Some(work) = self.work(id).filter(|_| is_lock || is_damage) else {
+            return;
+        };
+        work.lock_is_lost |= is_lock;
+        work.suffers |= is_damage;
+        cx.unit.prune(&work.blobs, work.last);
     }
 
     /// Nothing that a later attempt could go on from is lost by it (F-05).
@@ -239,8 +292,8 @@ impl Media {
         cx.unit.remove(snapshot);
     }
 
-    fn look_again(&mut self, cx: &mut Cx) -> Came {
-        if !self.has_mishap(cx) {
+    fn look_again(&mut self, cx: &mut Cx, id: AttemptId) -> Came {
+        if self.work(id).is_none_or(|work| !work.suffers) {
             return Came::Done;
         }
         let said = What::Detail(v1::DetailSaid {
@@ -298,6 +351,9 @@ impl Media {
         let work = self.work(id)?;
         work.part += 1;
         if work.part > 1 {
+            // Nobody looks at a checkpoint again before somebody needs it.
+            let is_item = self.work(id).is_some_and(|work| !work.is_checkpoint);
+            self.something_goes(cx, id, is_item);
             return Some(Ok(Came::Done));
         }
         for blob in std::mem::take(&mut work.loose) {
@@ -354,6 +410,7 @@ impl Media {
         };
         let snapshot = cx.unit.write_snapshot(self.n, number, snap);
         self.work(id)?.last = Some(snapshot);
+        self.something_goes(cx, id, false);
         self.wait(cx, id, 100 * MS);
         None
     }
@@ -406,6 +463,9 @@ impl Media {
                     self.append(cx, vec![batch], Then::Nothing);
                 }
             }
+            backup_up::Body::ItemEnd(v1::ItemEnd {
+                error: Some(error), ..
+            }) => self.came(cx, id, Ok(Came::Failed(error))),
             backup_up::Body::ItemEnd(end) => {
                 cx.oracle
                     .received(id, end.item, work.backup.exceptions().count_of_item());

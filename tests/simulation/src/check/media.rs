@@ -1,13 +1,21 @@
 //! What media agents do: what their journals may say, what they write and remove, what clients are told.
 
 use outlast_core::rows::History;
-use outlast_media_core::AttemptId;
+use outlast_media_core::{AttemptId, Halt};
 use outlast_proto::v1::journal_event::What;
-use outlast_proto::v1::{AttemptOver, JournalEvent};
+use outlast_proto::v1::{AttemptOver, ItemEnded, JournalEvent};
 use outlast_proto::words::{ItemOutcome, SnapshotId, StatusCode};
 
 use super::Oracle;
-use crate::storage::Unit;
+use crate::storage::{Kind, Snap, Unit};
+
+/// What the work comes to by itself, whatever was told meanwhile.
+const BY_ITSELF: [StatusCode; 4] = [
+    StatusCode::SUCCESSFUL,
+    StatusCode::EXCEPTIONS,
+    StatusCode::FILE_READ_FAILED,
+    StatusCode::STORAGE_WRITE_ERROR,
+];
 
 /// Ends that an attempt has only by its journal; with others a stream may be refused.
 const BY_JOURNAL: [StatusCode; 6] = [
@@ -34,15 +42,20 @@ impl Oracle {
             }
             What::Interrupted(_) => {
                 self.interrupted.insert(id);
+                self.is_as_told(id, None);
+                if self.given_up.contains(&id) && !self.excused.contains(&id) {
+                    let text =
+                        format!("{id} goes on in another attempt and has removed what that could go on from");
+                    self.contradict("F-05", text);
+                }
             }
             What::Ended(ended) => {
                 let code = u16::try_from(ended.status_code).expect("a status code");
+                self.is_as_told(id, Some(StatusCode(code)));
+                self.has_all_items(id, unit);
                 self.witness(id, StatusCode(code));
             }
-            What::ItemEnded(item) => {
-                self.ended_items.insert((id, item.item));
-                self.is_durable(id, &item.snapshot, unit);
-            }
+            What::ItemEnded(item) => self.item_ended(id, item, unit),
             What::Checkpoint(made) => {
                 let snapshot = self.is_durable(id, &made.snapshot, unit);
                 self.checkpoints.extend(snapshot);
@@ -63,6 +76,113 @@ impl Oracle {
             self.contradict("DESIGN 4", text);
         }
         Some(snapshot)
+    }
+
+    /// An item ends once, as a whole restore point of the attempt's own (F-04, S-12, S-14b).
+    fn item_ended(&mut self, id: AttemptId, item: &ItemEnded, unit: &Unit) {
+        if !self.ended_items.insert((id, item.item)) && !self.excused.contains(&id) {
+            let text = format!("item {} of {id} has ended twice in journals", item.item);
+            self.contradict("S-12", text);
+        }
+        let Some(snapshot) = self.is_durable(id, &item.snapshot, unit) else {
+            return;
+        };
+        if unit.snapshot(snapshot).is_some_and(|snap| snap.id != id) {
+            let text = format!(
+                "{id} has finished item {} with the snapshot of another attempt",
+                item.item
+            );
+            self.contradict("F-04", text);
+        }
+        if item.adopted && self.unsound.contains(&snapshot) {
+            let text = format!("{id} takes item {} over, in which damage was found", item.item);
+            self.contradict("S-14b", text);
+        }
+    }
+
+    /// what an attempt has finished its journal says before its end.
+    fn has_all_items(&mut self, id: AttemptId, unit: &Unit) {
+        let is_unsaid = |item: &u32| !self.ended_items.contains(&(id, *item));
+        let unsaid = unit.items_of(id).find(is_unsaid);
+        if let Some(item) = unsaid.filter(|_| !self.excused.contains(&id)) {
+            let text = format!("{id} has ended, and no journal says that its item {item} is finished");
+            self.contradict("X-01", text);
+        }
+    }
+
+    /// An attempt is told to end: the first reason counts.
+    pub(crate) fn is_told(&mut self, id: AttemptId, why: &Halt) {
+        self.told.entry(id).or_insert_with(|| why.clone());
+    }
+
+    /// Their process is gone.
+    pub(crate) fn forget_told<'a>(&mut self, ids: impl IntoIterator<Item = &'a AttemptId>) {
+        for id in ids {
+            self.told.remove(id);
+            self.given_up.remove(id);
+        }
+    }
+
+    /// The end is the first reason's, or a result; none: it was interrupted.
+    fn is_as_told(&mut self, id: AttemptId, code: Option<StatusCode>) {
+        let is_so = match (self.told.get(&id), code) {
+            (None, _) => true,
+            (Some(Halt::Interrupted(_)), None) => true,
+            (Some(_), None) => false,
+            (Some(Halt::Fenced), Some(_)) => false,
+            (Some(Halt::Interrupted(_)), Some(code)) => BY_ITSELF.contains(&code),
+            (Some(Halt::Stopped(_)), Some(code)) => code == StatusCode::CANCELED || BY_ITSELF.contains(&code),
+            (Some(Halt::Fault(fault)), Some(code)) => code == fault.code || BY_ITSELF.contains(&code),
+        };
+        if !is_so && !self.excused.contains(&id) {
+            let text = format!(
+                "{id} was told {:?} first, and ended with {code:?}",
+                self.told.get(&id)
+            );
+            self.contradict("S-12", text);
+        }
+    }
+
+    /// An attempt opens the storage unit: none before it of its job has that still (F-04).
+    pub(crate) fn prepares<'a>(&mut self, id: AttemptId, running: impl Iterator<Item = &'a AttemptId>) {
+        let before = running
+            .copied()
+            .find(|other| other.is_through(id) && *other != id);
+        if let Some(before) = before {
+            self.contradict("F-04", format!("{id} begins while {before} has not ended"));
+        }
+    }
+
+    /// An attempt is about to be marked.
+    pub(crate) fn is_marked_now(&mut self, id: AttemptId) {
+        if let Some(why) = self.told.get(&id) {
+            let text = format!("{id} is marked and was told to end: {why:?}");
+            self.contradict("F-04", text);
+        }
+    }
+
+    /// An attempt has removed its checkpoints and those before it.
+    pub(crate) fn gives_up(&mut self, id: AttemptId) {
+        self.given_up.insert(id);
+    }
+
+    /// Damage was found in a restore point.
+    pub(crate) fn is_unsound(&mut self, snapshot: SnapshotId) {
+        self.unsound.insert(snapshot);
+    }
+
+    /// F-08: what is finished is not run again.
+    pub(crate) fn begins_item(&mut self, id: AttemptId, item: u32, unit: &Unit) {
+        let is_it = |snap: &Snap| snap.kind == Kind::Item && snap.item == item && snap.id.is_through(id);
+        let mut all = unit.snapshots();
+        let found = all.find(|(snapshot, snap)| is_it(snap) && !self.unsound.contains(snapshot));
+        if let Some((snapshot, snap)) = found.filter(|_| !self.sets_disks_back) {
+            let text = format!(
+                "{id} begins item {item}, which {} has finished: {snapshot}",
+                snap.id
+            );
+            self.contradict("F-08", text);
+        }
     }
 
     /// An attempt's end is durable.

@@ -99,8 +99,11 @@ impl Media {
                 let pause = Time::try_from(pause.as_micros()).expect("it is short");
                 cx.timer(self.proc(), pause, Timer::Survey);
             }
-            Step::Examine(_) => {
+            Step::Examine(found) => {
                 let is_damaged = !cx.oracle.spares_agents && cx.rng.percent(1);
+                if is_damaged {
+                    cx.oracle.is_unsound(found.finished.snapshot);
+                }
                 self.survey_on(cx, Came::Sound(!is_damaged));
             }
             Step::Journal(event) => self.survey_journal(cx, id, vec![event]),
