@@ -79,7 +79,7 @@ impl From<&v1::History> for HistoryDocument {
             bytes_new: count(|c| c.bytes_new),
             bytes_stored: count(|c| c.bytes_stored),
             bytes_carried_over: count(|c| c.bytes_carried_over),
-            bytes_resent: count(|c| c.bytes_resent),
+            bytes_resent: count(|c| c.bytes_resent).filter(|_| !history.resent_unknown),
             exceptions: count(|c| c.exceptions),
             left_alone: count(|c| c.left_alone),
             excluded: count(|c| c.excluded),

@@ -10,7 +10,7 @@ use crate::outage::{Outage, Way, over, slow_job_under_way};
 use crate::tree;
 
 /// With a short patience.
-fn cluster() -> Cluster {
+pub(crate) fn cluster() -> Cluster {
     let cluster = Cluster::start();
     be_impatient(&cluster);
     cluster
@@ -34,7 +34,7 @@ fn watched(cluster: &Cluster, id: &str) -> Value {
 }
 
 /// On which media agent its attempt runs, and another one.
-fn agents_of(cluster: &Cluster, id: &str) -> (String, &'static str) {
+pub(crate) fn agents_of(cluster: &Cluster, id: &str) -> (String, &'static str) {
     let job = show(cluster, id);
     let media = job["attempts"][0]["media_agent"].as_str().unwrap().to_owned();
     let other = if media == "media-1" { "media-2" } else { "media-1" };
@@ -51,9 +51,10 @@ fn assert_moved(cluster: &Cluster, id: &str, source: &Path, [first, second]: [&s
         .map(|attempt| (&attempt["status"], &attempt["media_agent"]))
         .map(|(status, agent)| (status.as_str().unwrap(), agent.as_str().unwrap()))
         .collect();
-    assert_eq!(told, [("failed_over", first), ("successful", second)], "{job:#}");
+    assert_eq!(told, [("resumed", first), ("successful", second)], "{job:#}");
+    assert_eq!(attempts[1]["resumed_from"], attempts[0]["id"], "{job:#}");
     assert_eq!(attempts[0]["failed_over_to"], attempts[1]["id"], "{job:#}");
-    assert_eq!(attempts[0]["status_code"], 1110, "{job:#}");
+    assert_eq!(attempts[0]["status_code"], 1111, "{job:#}");
     let listed = cluster.json(&["history", "list", "--job", id]);
     assert_eq!(listed.as_array().unwrap().len(), 2, "{listed:#}");
     let log = cluster.run(&["job", "log", id, "--attempt", "1"]).stdout;
@@ -61,7 +62,7 @@ fn assert_moved(cluster: &Cluster, id: &str, source: &Path, [first, second]: [&s
     assert_restores(cluster, &job, source);
 }
 
-fn assert_restores(cluster: &Cluster, job: &Value, source: &Path) {
+pub(crate) fn assert_restores(cluster: &Cluster, job: &Value, source: &Path) {
     let target = cluster.place("target");
     let point = job["items"][0]["restore_point"].as_str().unwrap();
     cluster.restic(&["restore", point, "--target", target.to_str().unwrap()]);

@@ -52,6 +52,7 @@ mod restore_attempts;
 mod restore_ends;
 mod restore_links;
 mod restore_targets;
+mod resume;
 mod rewritten;
 mod rolling_restart;
 mod set_back;

@@ -84,7 +84,7 @@ class Account:
         self._canceled(job)
         last = (attempts[-1]["status"], attempts[-1]["status_code"])
         # One that was canceled while it waited to go on has no attempt of its own for that.
-        if last != (job["status"], job["status_code"]) and (last[0], job["status"]) != ("failed_over", "canceled"):
+        if last != (job["status"], job["status_code"]) and (last[0], job["status"]) not in [("failed_over", "canceled"), ("resumed", "canceled")]:
             self.contradict("a job's status is not that of its last attempt", f"{job['id']}: {job['status']} {job['status_code']} and {last}")
         for attempt, follower in zip(attempts, attempts[1:]):
             if attempt["status"] not in ["failed_over", "resumed", "failed"]:

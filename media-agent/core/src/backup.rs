@@ -181,6 +181,8 @@ pub struct Backup {
     left: VecDeque<FoundItem>,
     /// Items that are finished: taken over, or in this attempt.
     finished: Vec<(u32, SnapshotId)>,
+    /// From which the first item goes on that is not whole.
+    checkpoint: Option<SnapshotId>,
     /// The next item to be looked at.
     next_item: u32,
     left_out: usize,
@@ -209,6 +211,7 @@ impl Backup {
             is_stopping: false,
             found: VecDeque::new(),
             finished: Vec::new(),
+            checkpoint: None,
             next_item: 0,
             left_out: 0,
             has_looked: false,
@@ -218,6 +221,11 @@ impl Backup {
             kept: VecDeque::new(),
             made: 0,
         }
+    }
+
+    /// Which checkpoint was found with what [`Step::Look`] looks for: the survey tells it.
+    pub fn goes_on_from(&mut self, checkpoint: Option<SnapshotId>) {
+        self.checkpoint = checkpoint;
     }
 
     /// What is done first.
@@ -342,7 +350,10 @@ impl Backup {
         let surveyed = What::Surveyed(AttemptSurveyed {
             found: found.collect(),
             complete,
-            checkpoint: bytes::Bytes::new(),
+            checkpoint: self
+                .checkpoint
+                .map(|id| bytes::Bytes::copy_from_slice(&id.0))
+                .unwrap_or_default(),
         });
         let done = complete.then(|| self.what_is_left());
         let phase = Phase::JournallingSurvey(done);

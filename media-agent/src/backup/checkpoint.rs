@@ -2,7 +2,7 @@
 //! without a primary.
 //!
 //! Says when one is due and writes it; what comes before what is the core's to say, that no chunk is missing at that moment `item`'s work.
-//! The format is docs/protocol.md's.
+//! What is in its mark is `mark`'s, reading one `resume`'s.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use outlast_repository::{
     BlobId, BlobKind, Node, NodeKind, RepositoryError, Snapshot, SnapshotId, Timestamp, Writer,
     go_mode_from_st_mode,
 };
-use serde::Serialize;
 
 use super::engine::Base;
+use super::mark::Mark;
 use crate::attempts::End;
 use crate::storage::{CHECKPOINT_TIME, YOUNG_MARKED, checkpoint_host, checkpoint_tags};
-use crate::tree_builder::{Partial, UnderWay, show_bytes};
+use crate::tree_builder::Partial;
 
-const MARK: &str = ".outlast-checkpoint.json";
+pub(super) const MARK: &str = ".outlast-checkpoint.json";
 /// The item's root in the tree of a checkpoint, whatever its path is.
-const ITEM: &str = "item";
+pub(super) const ITEM: &str = "item";
 
 /// The checkpoints of an attempt.
 pub(super) struct Checkpoints<'a> {
@@ -52,43 +52,6 @@ pub(super) struct Marked<'a> {
     pub(super) marks_young: bool,
     /// Those of the item that are named.
     pub(super) exceptions: &'a [FileException],
-}
-
-#[derive(Serialize)]
-struct MarkFile<'a> {
-    version: u32,
-    item: u32,
-    made_at: Timestamp,
-    /// Where the walk was, relative to the item.
-    position: String,
-    files_under_way: Vec<FileUnderWay>,
-    counters: Counters,
-    exceptions: Vec<NamedException<'a>>,
-}
-
-/// The true stat of a file of which the tree has only the beginning.
-#[derive(Serialize)]
-struct FileUnderWay {
-    path: String,
-    size: u64,
-    mtime: Timestamp,
-    ctime: Timestamp,
-    inode: u64,
-    device_id: u64,
-    offset: u64,
-}
-
-#[derive(Serialize)]
-struct NamedException<'a> {
-    path: &'a str,
-    reason: &'a str,
-}
-
-impl<'a> From<&'a FileException> for NamedException<'a> {
-    fn from(exception: &'a FileException) -> Self {
-        let FileException { path, reason } = exception;
-        Self { path, reason }
-    }
 }
 
 impl<'a> Checkpoints<'a> {
@@ -175,7 +138,14 @@ fn now(base: &Base) -> Timestamp {
 
 /// The root tree: the mark, and the item as it is.
 fn save_tree(writer: &Writer, marked: Marked<'_>, made_at: Timestamp) -> Result<BlobId, RepositoryError> {
-    let text = mark_file(&marked, made_at);
+    let text = Mark::new(
+        marked.item,
+        &marked.partial,
+        marked.counters,
+        marked.exceptions,
+        made_at,
+    )
+    .to_bytes();
     let chunk = BlobId::of(&text);
     writer.add_blob(BlobKind::Data, chunk, &text)?;
     let mark = Node {
@@ -198,26 +168,4 @@ fn save_tree(writer: &Writer, marked: Marked<'_>, made_at: Timestamp) -> Result<
     tree.push(&mark)?;
     tree.push(&item)?;
     Ok(writer.add_encoded_tree(tree)?.0)
-}
-
-fn mark_file(marked: &Marked<'_>, made_at: Timestamp) -> Vec<u8> {
-    let under_way = |file: &UnderWay| FileUnderWay {
-        path: show_bytes(&file.path),
-        size: file.node.size,
-        mtime: file.node.mtime,
-        ctime: file.node.ctime,
-        inode: file.node.inode,
-        device_id: file.node.device_id,
-        offset: file.bytes,
-    };
-    let file = MarkFile {
-        version: 1,
-        item: marked.item,
-        made_at,
-        position: show_bytes(&marked.partial.position),
-        files_under_way: marked.partial.under_way.iter().map(under_way).collect(),
-        counters: marked.counters,
-        exceptions: marked.exceptions.iter().map(NamedException::from).collect(),
-    };
-    serde_json::to_vec(&file).expect("texts and numbers only")
 }

@@ -18,6 +18,7 @@ use super::checkpoint::Checkpoints;
 use super::chunks::Chunks;
 use super::commit::Built;
 use super::item::{ItemRun, Written};
+use super::resume::{self, Starts};
 use super::{adopt, damage};
 use crate::attempts::{Done, End, Progress, Recorder, Wire};
 use crate::context::Context;
@@ -94,6 +95,8 @@ struct Engine<'a> {
     damage_before: u64,
     /// What earlier attempts finished, by item.
     found: BTreeMap<u32, FinishedItem>,
+    /// And what they left of others.
+    starts: Starts,
     /// What the item that was begun last has stored, through all its walks.
     written: Option<(u32, Written)>,
     /// The walk through it.
@@ -126,6 +129,7 @@ pub(crate) fn run(work: BackupWork, mut wire: Wire<BackupProtocol>) -> Result<Do
             index: IndexLook::default(),
             damage_before: 0,
             found: BTreeMap::new(),
+            starts: Starts::default(),
             written: None,
             run: None,
             built: None,
@@ -160,7 +164,7 @@ impl<'a> Engine<'a> {
         let fault = |error| End::Fault(base.storage_fault(&error));
         match step {
             Step::MendIndex => self.mend_index()?,
-            Step::Look => return self.look(),
+            Step::Look => return self.look(backup),
             Step::Examine(found) => return self.examine(&found),
             Step::CheckLock => base.lock.check().map_err(fault)?,
             Step::Save(snapshot) => return self.save(snapshot),
@@ -199,8 +203,15 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    fn look(&mut self) -> Result<Came, End> {
+    fn look(&mut self, backup: &mut Backup) -> Result<Came, End> {
         self.found = adopt::left_by_earlier_attempts(self.base)?;
+        let items = &self.base.ticket.items;
+        let is_to_run = |number: u32| {
+            let item = items.get(number as usize);
+            item.is_some_and(|item| !item.before.finished) && !self.found.contains_key(&number)
+        };
+        self.starts = resume::look(self.base, is_to_run)?;
+        backup.goes_on_from(self.starts.first());
         Ok(Came::Found(self.found.values().map(adopt::found).collect()))
     }
 
@@ -290,7 +301,8 @@ impl<'a> Engine<'a> {
             _ => Written::since(self.chunks.stored()),
         };
         self.written = Some((number, written.clone()));
-        self.run = ItemRun::new(base, self.writer, self.chunks, (number, item), written)?;
+        let before = (written, self.starts.of(number, item));
+        self.run = ItemRun::new(base, self.writer, self.chunks, (number, item), before)?;
         if self.run.is_none() {
             return Ok(Came::Failed(JobError {
                 code: u32::from(StatusCode::NO_SUCH_PATH.0),

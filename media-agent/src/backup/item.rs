@@ -23,7 +23,7 @@ use crate::attempts::{End, Wire};
 use crate::fault::{Fault, told_by_client};
 use crate::storage::{Content, are_young_marked, follow, owner_of};
 use crate::tickets::Item;
-use crate::tree_builder::{BuildError, ItemPath, TreeBuilder, Trust, find_in_parent};
+use crate::tree_builder::{BuildError, Carried, ItemPath, TreeBuilder, Trust, find_in_parent};
 
 /// Messages that wait for a checkpoint, in bytes. More than a client sends without answers that keeps to the protocol.
 const MAX_HELD: usize = 32 << 20;
@@ -31,7 +31,7 @@ const PER_MESSAGE: usize = 128;
 const MIB: u32 = 1 << 20;
 /// Of a parent that does not say which files may yet change without a new ctime, no file counts as unchanged that changed later than so
 /// many seconds before the snapshot was written: longer than a backup takes, and more than clocks are apart.
-const BEFORE_MARKS: i64 = 24 * 3600;
+pub(super) const BEFORE_MARKS: i64 = 24 * 3600;
 
 /// Messages that wait for a checkpoint, in order.
 #[derive(Default)]
@@ -99,13 +99,13 @@ pub(super) struct ItemRun<'a> {
 }
 
 impl<'a> ItemRun<'a> {
-    /// Prepares the comparison with the parent snapshot; `None` if the item's path can be none.
+    /// Prepares the comparison with the parent snapshot, and with the checkpoint that the item goes on from; `None` if the item's path can be none.
     pub(super) fn new(
         base: &'a Base,
         writer: &'a Writer,
         chunks: &'a Chunks<'a>,
         (number, item): (u32, &'a Item),
-        written: Written,
+        (written, carried): (Written, Option<Carried>),
     ) -> Result<Option<Self>, Fault> {
         let Some(path) = ItemPath::parse(&item.path) else {
             return Ok(None);
@@ -126,12 +126,16 @@ impl<'a> ItemRun<'a> {
                 .map_err(|error| base.storage_fault(&error))?,
         };
         let trust = parent.map_or(Trust::Marked, |(_, _, trust)| trust);
+        let builder = TreeBuilder::new(trees, path, root).trusting(trust);
         Ok(Some(Self {
             base,
             chunks,
             number,
             item,
-            builder: TreeBuilder::new(trees, path, root).trusting(trust),
+            builder: match carried {
+                Some(carried) => builder.going_on(carried),
+                None => builder,
+            },
             parent: parent.map(|(id, ..)| id),
             written,
             begun: false,
@@ -231,9 +235,9 @@ impl<'a> ItemRun<'a> {
         self.silences.tell(self.base, path, (waits_for, seconds), next)
     }
 
-    /// Whether it did since the last checkpoint.
+    /// Whether it did since the last checkpoint, those of earlier attempts too: they would be passed over for one that has less.
     pub(super) fn got_on(&self) -> bool {
-        self.builder.counters() != self.marked_at
+        self.builder.counters() != self.marked_at && self.builder.has_passed_checkpoint()
     }
 
     /// The item as it is now, for a checkpoint; none if there is nothing yet. Everything that came must be stored.

@@ -2,12 +2,12 @@
 //!
 //! What is in one is `backup::checkpoint`'s. Their names, tags and times are a format (docs/protocol.md).
 
-use outlast_repository::{Repository, RepositoryError, Snapshot};
+use outlast_proto::words::{Attempt, AttemptId};
+use outlast_repository::{BlobId, Repository, RepositoryError, Snapshot, SnapshotId, Timestamp};
 
 use super::lock::AttemptLock;
-use super::tags::{attempt_of, is_checkpoint, nonce_tag, owner_of, value};
+use super::tags::{are_young_marked, attempt_of, is_checkpoint, nonce_tag, owner_of, value};
 use crate::tickets::Ticket;
-use outlast_proto::words::AttemptId;
 
 /// Seconds of 2000-01-01T00:00:00Z. Checkpoints lie in this year, so that `restic restore latest` and `restic forget` never meet one.
 pub(crate) const CHECKPOINT_TIME: i64 = 946_684_800;
@@ -42,6 +42,51 @@ fn made_by(snapshot: &Snapshot) -> Option<(&str, AttemptId)> {
     // Anybody may give a restore point the tag with restic; the host goes with it only in what we wrote ourselves.
     owner_of(snapshot).filter(|_| is_checkpoint(snapshot))?;
     Some((value(snapshot, "cluster")?, id))
+}
+
+/// A checkpoint that attempts of a job left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LeftCheckpoint {
+    pub(crate) id: SnapshotId,
+    pub(crate) attempt: Attempt,
+    pub(crate) item: u32,
+    pub(crate) tree: BlobId,
+    pub(crate) marks_young: bool,
+    made: Timestamp,
+}
+
+/// Those that this attempt and the ones before it left of its job, the newest first.
+pub(crate) fn checkpoints_left(
+    repository: &Repository,
+    ticket: &Ticket,
+) -> Result<Vec<LeftCheckpoint>, RepositoryError> {
+    let all = repository.snapshots()?;
+    let ours = all
+        .iter()
+        .filter_map(|(id, snapshot)| left_for(ticket, *id, snapshot));
+    let mut left: Vec<_> = ours.collect();
+    left.sort_by_key(|checkpoint| std::cmp::Reverse((checkpoint.attempt, checkpoint.made)));
+    Ok(left)
+}
+
+/// A snapshot, if the attempt may go on from it: in everything of its job, its client and one of its items.
+fn left_for(ticket: &Ticket, id: SnapshotId, snapshot: &Snapshot) -> Option<LeftCheckpoint> {
+    let (cluster, of) = made_by(snapshot)?;
+    let item = value(snapshot, "item")?.parse().ok()?;
+    let path = &ticket.items.get(usize::try_from(item).ok()?)?.path;
+    let fits = cluster == ticket.cluster_id
+        && of.is_of_same_job(ticket.id)
+        && of.attempt <= ticket.id.attempt
+        && value(snapshot, "client") == Some(ticket.client.as_str())
+        && snapshot.paths == [path.clone()];
+    fits.then_some(LeftCheckpoint {
+        id,
+        attempt: of.attempt,
+        item,
+        tree: snapshot.tree,
+        marks_young: are_young_marked(snapshot),
+        made: snapshot.time,
+    })
 }
 
 /// Removes the checkpoints of an attempt and those of its job before it. The number of those removed.

@@ -17,7 +17,9 @@ mod tags;
 mod unit;
 mod watch;
 
-pub(crate) use checkpoints::{CHECKPOINT_TIME, checkpoint_host, checkpoint_tags, remove_checkpoints};
+pub(crate) use checkpoints::{
+    CHECKPOINT_TIME, LeftCheckpoint, checkpoint_host, checkpoint_tags, checkpoints_left, remove_checkpoints,
+};
 pub(crate) use chores::{Chore, keep_tidy};
 pub(crate) use committed::{Content, Found, find, follow};
 pub(crate) use fence::remove_snapshots;

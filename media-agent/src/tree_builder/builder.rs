@@ -3,16 +3,18 @@
 //! A directory is stored as soon as it was left and none of its files waits for content, and what stands before the first
 //! that waits is written at once, so memory holds the files under way and what follows them, not whole directories. Every rule of the walk is checked here; see the module's head.
 
+mod content;
 mod partial;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use outlast_proto::v1;
 use outlast_proto::words::Counters;
-use outlast_proto::words::limits::{MOST_CHUNKS, MOST_LEVELS, MOST_WAITING, MOST_WANTED};
+use outlast_proto::words::limits::{MOST_LEVELS, MOST_WAITING, MOST_WANTED};
 use outlast_repository::{BlobId, Node, NodeKind, RepositoryError};
 
-use super::compare::{ParentCursor, Trust, not_to_be_trusted, unchanged_content};
+use super::beside::{Before, Beside, Carried};
+use super::compare::Trust;
 use super::directory::{Directory, DirectoryKey, Memory, Place, Refused};
 use super::nodes::{check_name, directory_above, node_of_message, show_bytes};
 use super::path::ItemPath;
@@ -56,9 +58,13 @@ enum Root {
 pub(crate) struct TreeBuilder<T> {
     trees: T,
     path: ItemPath,
-    /// What the item's root was in the parent snapshot.
-    parent: Option<Node>,
+    /// What the item's root was.
+    before: Before,
+    /// How far the parent snapshot is trusted.
     trust: Trust,
+    /// The same of the checkpoint, and files of which it is not; where its walk was.
+    checkpoint: Option<(Trust, HashSet<String>)>,
+    checkpoint_position: Option<Vec<u8>>,
     root: Root,
     next_number: u64,
     open: Vec<DirectoryKey>,
@@ -88,8 +94,13 @@ impl<T: Trees> TreeBuilder<T> {
         Self {
             trees,
             path,
-            parent,
+            before: Before {
+                parent,
+                ..Before::default()
+            },
             trust: Trust::Marked,
+            checkpoint: None,
+            checkpoint_position: None,
             root: Root::Awaited,
             next_number: 0,
             open: Vec::new(),
@@ -113,6 +124,20 @@ impl<T: Trees> TreeBuilder<T> {
         Self { trust, ..self }
     }
 
+    /// The same, going on from a checkpoint. What it has counts before what the parent has.
+    pub(crate) fn going_on(mut self, from: Carried) -> Self {
+        let Carried {
+            root,
+            trust,
+            again,
+            position,
+        } = from;
+        self.checkpoint_position = position;
+        self.before.checkpoint = Some(root);
+        self.checkpoint = Some((trust, again));
+        self
+    }
+
     /// What could not be kept since the last time.
     pub(crate) fn take_exceptions(&mut self) -> Vec<v1::FileException> {
         std::mem::take(&mut self.exceptions)
@@ -128,7 +153,7 @@ impl<T: Trees> TreeBuilder<T> {
         let beside = self
             .directories
             .values()
-            .map(|directory| directory.parent.memory());
+            .map(|directory| directory.beside.memory());
         assert_eq!(beside.sum::<usize>(), self.in_parents);
         self.in_parents
     }
@@ -162,19 +187,19 @@ impl<T: Trees> TreeBuilder<T> {
     }
 
     fn enter(&mut self, message: &v1::Node) -> Result<(), BuildError> {
-        let (node, place, parent) = self.begin_node(message)?;
+        let (node, place, before) = self.begin_node(message)?;
         if node.kind != NodeKind::Dir {
             return violation(format!("node {} is entered but no directory", message.number));
         }
         if self.open.len() >= MOST_LEVELS {
             return violation(format!("directories are nested more than {MOST_LEVELS} deep"));
         }
-        let cursor = ParentCursor::enter(&self.trees, parent.as_ref())?;
-        self.in_parents += cursor.memory();
+        let beside = Beside::enter(&self.trees, &before)?;
+        self.in_parents += beside.memory();
         let key = DirectoryKey(self.next_key);
         self.next_key += 1;
         self.counters.directories += 1;
-        let directory = Directory::new(node, place, cursor, self.trees.new_tree(), &mut self.memory);
+        let directory = Directory::new(node, place, beside, self.trees.new_tree(), &mut self.memory);
         self.directories.insert(key, directory);
         self.open.push(key);
         self.fold_parents();
@@ -185,8 +210,8 @@ impl<T: Trees> TreeBuilder<T> {
     fn fold_parents(&mut self) {
         while self.in_parents > MOST_IN_PARENTS && self.folded + 1 < self.open.len() {
             if let Some(directory) = self.directories.get_mut(&self.open[self.folded]) {
-                self.in_parents -= directory.parent.memory();
-                directory.parent.fold();
+                self.in_parents -= directory.beside.memory();
+                directory.beside.fold();
             }
             self.folded += 1;
         }
@@ -198,19 +223,25 @@ impl<T: Trees> TreeBuilder<T> {
         };
         self.folded = self.folded.min(self.open.len());
         let directory = self.directory(key)?;
-        let beside = directory.parent.memory();
+        let beside = directory.beside.memory();
         directory.leave();
         self.in_parents -= beside;
         self.settle(key)
     }
 
     fn node(&mut self, message: &v1::Node) -> Result<Option<u64>, BuildError> {
-        let (mut node, place, parent) = self.begin_node(message)?;
+        let (mut node, place, before) = self.begin_node(message)?;
         match node.kind {
             NodeKind::Dir => return violation(format!("directory {} is not entered", message.number)),
             NodeKind::File if node.size > 0 => {
-                match unchanged_content(&self.trees, self.trust, parent, &node) {
-                    Some(content) => node.content = Some(content),
+                let trust = (self.trust_in_checkpoint(place, &node.name), self.trust);
+                match before.content(&self.trees, trust, &node) {
+                    Some(known) => {
+                        if known.is_carried {
+                            self.counters.bytes_carried_over += node.size;
+                        }
+                        node.content = Some(known.content);
+                    }
                     None => return self.want(message.number, node, place),
                 }
             }
@@ -220,6 +251,13 @@ impl<T: Trees> TreeBuilder<T> {
         self.counters.bytes += node.size;
         self.put(place, Some(node))?;
         Ok(None)
+    }
+
+    /// None for a file with which something was wrong when the checkpoint was made.
+    fn trust_in_checkpoint(&self, place: Option<Place>, name: &[u8]) -> Option<Trust> {
+        let (trust, again) = self.checkpoint.as_ref()?;
+        let is_trusted = again.is_empty() || !again.contains(&self.shown(place, name));
+        is_trusted.then_some(*trust)
     }
 
     fn want(&mut self, number: u64, node: Node, place: Option<Place>) -> Result<Option<u64>, BuildError> {
@@ -249,19 +287,25 @@ impl<T: Trees> TreeBuilder<T> {
 
     /// Something is not in the restore point, and somebody is told why.
     fn left_out(&mut self, place: Option<Place>, name: &[u8], reason: &str) {
-        let relative = self.path_of(place, name);
-        let parts = self.path.parts().iter().map(Vec::as_slice);
-        let parts: Vec<_> = parts.chain(std::iter::once(relative.as_slice())).collect();
-        let mut path = show_bytes(&parts.join(&b'/'));
-        path.insert(0, '/');
         self.exceptions.push(v1::FileException {
-            path,
+            path: self.shown(place, name),
             reason: reason.to_owned(),
         });
     }
 
-    /// What every node goes through: number, name, order, place, and its counterpart in the parent snapshot.
-    fn begin_node(&mut self, message: &v1::Node) -> Result<(Node, Option<Place>, Option<Node>), BuildError> {
+    /// The absolute path of an entry, for a person.
+    fn shown(&self, place: Option<Place>, name: &[u8]) -> String {
+        let relative = self.path_of(place, name);
+        let parts = self.path.parts().iter().map(Vec::as_slice);
+        let below = (!relative.is_empty()).then_some(relative.as_slice());
+        let parts: Vec<_> = parts.chain(below).collect();
+        let mut path = show_bytes(&parts.join(&b'/'));
+        path.insert(0, '/');
+        path
+    }
+
+    /// What every node goes through: number, name, order, place, and what it was before.
+    fn begin_node(&mut self, message: &v1::Node) -> Result<(Node, Option<Place>, Before), BuildError> {
         if message.number != self.next_number {
             return violation(format!(
                 "node {} follows where {} was due",
@@ -269,28 +313,28 @@ impl<T: Trees> TreeBuilder<T> {
             ));
         }
         let node = node_of_message(message)?;
-        let (place, parent) = match self.open.last().copied() {
+        let (place, before) = match self.open.last().copied() {
             Some(key) => {
                 check_name(&node.name)?;
                 let directory = (self.directories.get_mut(&key)).ok_or_else(no_directory)?;
                 if !directory.in_order(&node.name) {
                     return violation(format!("node {} is not in the order of names", message.number));
                 }
-                let before = directory.parent.memory();
-                let parent = directory.parent.take(&self.trees, &node.name)?;
-                self.in_parents = self.in_parents - before + directory.parent.memory();
+                let memory = directory.beside.memory();
+                let before = directory.beside.take(&self.trees, &node.name)?;
+                self.in_parents = self.in_parents - memory + directory.beside.memory();
                 let place = directory.reserve(key, &node.name);
                 self.folded = self.folded.min(self.open.len() - 1);
                 self.fold_parents();
-                (Some(place), parent)
+                (Some(place), before)
             }
             None => {
                 self.begin_root(&node)?;
-                (None, self.parent.take())
+                (None, std::mem::take(&mut self.before))
             }
         };
         self.next_number += 1;
-        Ok((node, place, parent))
+        Ok((node, place, before))
     }
 
     fn begin_root(&mut self, node: &Node) -> Result<(), BuildError> {
@@ -306,79 +350,6 @@ impl<T: Trees> TreeBuilder<T> {
         }
         self.root = Root::UnderWay;
         Ok(())
-    }
-
-    /// A chunk of a wanted file, in order.
-    pub(crate) fn offer(&mut self, number: u64, id: BlobId, length: u32) -> Result<(), BuildError> {
-        if number < self.offering {
-            return violation(format!(
-                "a chunk of file {number} is offered after a later file's"
-            ));
-        }
-        let Some(file) = self.wanted.get_mut(&number) else {
-            return violation(format!(
-                "a chunk of file {number} is offered, which is not wanted"
-            ));
-        };
-        self.offering = number;
-        if file.chunks.len() >= MOST_CHUNKS {
-            file.is_too_long = true;
-            file.chunks = Vec::new();
-        }
-        if !file.is_too_long {
-            file.chunks.push(id);
-        }
-        file.bytes += u64::from(length);
-        self.under_way += u64::from(length);
-        self.counters.bytes_read += u64::from(length);
-        Ok(())
-    }
-
-    /// A wanted file was read, or is left out.
-    pub(crate) fn file_end(&mut self, end: &v1::FileEnd) -> Result<(), BuildError> {
-        let Some(mut file) = self.wanted.remove(&end.node) else {
-            return violation(format!("file {} ends but is not under way", end.node));
-        };
-        if self.ended_through.is_some_and(|through| through > end.node) {
-            return violation(format!("file {} ends after a later file", end.node));
-        }
-        self.ended_through = Some(end.node);
-        self.under_way -= file.bytes;
-        self.wanted_cost -= file.cost;
-        if end.skipped {
-            return self.put(file.place, None);
-        }
-        if end.size != file.bytes {
-            return violation(format!(
-                "file {} ends with {} bytes but {} were offered",
-                end.node, end.size, file.bytes
-            ));
-        }
-        if file.is_too_long {
-            let reason = format!("it is left out: it has more than {MOST_CHUNKS} chunks");
-            self.left_out(file.place, &file.node.name, &reason);
-            return self.put(file.place, None);
-        }
-        if let Some(changed) = &end.changed {
-            let walked = file.node;
-            file.node = node_of_message(changed)?;
-            if file.node.kind != NodeKind::File {
-                return violation(format!(
-                    "file {} became something else while it was read",
-                    end.node
-                ));
-            }
-            // With the older ctime the next backup reads it again: what was read may be a mixture.
-            (file.node.name, file.node.ctime) = (walked.name, walked.ctime);
-        }
-        if end.young {
-            file.node.ctime = not_to_be_trusted(file.node.ctime);
-        }
-        file.node.size = end.size;
-        file.node.content = Some(file.chunks);
-        self.counters.files += 1;
-        self.counters.bytes += end.size;
-        self.put(file.place, Some(file.node))
     }
 
     fn put(&mut self, place: Option<Place>, node: Option<Node>) -> Result<(), BuildError> {

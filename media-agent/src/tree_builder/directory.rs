@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use outlast_proto::words::limits::MOST_WAITING;
 use outlast_repository::{Node, RepositoryError, TreeEncoder, TreeRoom};
 
-use super::compare::ParentCursor;
+use super::beside::Beside;
 
 /// Names a directory while it is in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +25,7 @@ pub(super) struct Place {
 pub(super) struct Directory {
     pub(super) node: Node,
     pub(super) place: Option<Place>,
-    pub(super) parent: ParentCursor,
+    pub(super) beside: Beside,
     tree: TreeEncoder,
     /// What is counted of its memory; asking the tree for a copy makes it take more.
     counted: usize,
@@ -81,14 +81,14 @@ impl Directory {
     pub(super) fn new(
         node: Node,
         place: Option<Place>,
-        parent: ParentCursor,
+        beside: Beside,
         tree: TreeEncoder,
         memory: &mut Memory,
     ) -> Self {
         let mut directory = Self {
             node,
             place,
-            parent,
+            beside,
             tree,
             counted: 0,
             last_name: Vec::new(),
@@ -205,7 +205,7 @@ impl Directory {
     /// No further entry comes.
     pub(super) fn leave(&mut self) {
         self.left = true;
-        self.parent.close();
+        self.beside.close();
     }
 
     pub(super) fn is_whole(&self) -> bool {

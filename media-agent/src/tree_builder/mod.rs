@@ -1,9 +1,10 @@
 //! Builds the trees of one item from the client's walk, deciding on the way which files' content is wanted.
 //!
-//! `builder` follows the walk (and `builder::partial` is what a checkpoint keeps of it), `directory` keeps one directory until it is whole, `compare` looks beside the walk into
-//! the parent snapshot, `nodes` translates entries, `path` is where the item lies. No network, no journal; the
+//! `builder` follows the walk (`builder::content` takes what is offered, `builder::partial` is what a checkpoint keeps of it), `directory` keeps one directory until it is whole, `compare` looks beside the walk into
+//! the parent snapshot and `beside` into the checkpoint before it, `nodes` translates entries, `path` is where the item lies. No network, no journal; the
 //! repository is reached through [`Trees`] only. Driven by `backup::item`; tests drive it with trees in memory.
 
+mod beside;
 mod builder;
 mod compare;
 mod directory;
@@ -13,6 +14,7 @@ mod path;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use beside::Carried;
 pub(crate) use builder::{Built, Partial, TreeBuilder, UnderWay};
 pub(crate) use compare::{Trust, find_in_parent};
 pub(crate) use nodes::{check_name, is_meant, node_from_tree, show_bytes};

@@ -1,5 +1,6 @@
 //! Tables of the tree builder: what breaks the walk, what counts as changed, what trees come out.
 
+mod going_on;
 mod limits;
 mod parents;
 mod partial;

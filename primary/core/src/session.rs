@@ -23,6 +23,8 @@ use crate::state::ClusterState;
 /// What an agent's hello may say that it speaks, each with all before. From here on: a fence may only end, and is acknowledged; a job's attempts
 /// before are surveyed.
 pub const ENDS_ONLY: u32 = 1;
+/// A media agent goes on from the checkpoint of an earlier attempt.
+pub const RESUMES: u32 = 2;
 
 /// Whether the state says of the agent what it says of itself: there is nothing to propose.
 #[must_use]

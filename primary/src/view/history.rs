@@ -40,7 +40,15 @@ pub(crate) fn message(state: &ClusterState, job: JobId, attempt: Attempt, histor
         resumed_from,
         failed_over_to,
         retry_of: String::new(),
+        resent_unknown: is_resent_unknown(state, job, attempt),
     }
+}
+
+/// Whether nobody knows what the attempt before this one had read, so that nobody can say what was read again (L-04).
+fn is_resent_unknown(state: &ClusterState, job: JobId, attempt: Attempt) -> bool {
+    let before = attempt.0.checked_sub(1).map(Attempt);
+    let lost = before.and_then(|before| state.history(job, before));
+    lost.is_some_and(|lost| lost.status.goes_on() && lost.progress.is_none())
 }
 
 /// An attempt that has no history yet: its status unset.
@@ -64,6 +72,8 @@ pub(crate) fn open(state: &ClusterState, job: &Job, open: &OpenAttempt) -> v1::H
         started_at: Some(open.started_at.into()),
         counters: Some(counters.into()),
         resumed_from,
+        // It is counted when the attempt ends.
+        resent_unknown: open.attempt > Attempt(1),
         ..Default::default()
     }
 }

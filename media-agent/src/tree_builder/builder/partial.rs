@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use outlast_repository::Node;
 
 use super::{Root, TreeBuilder};
+use crate::tree_builder::compare::not_to_be_trusted;
 use crate::tree_builder::directory::Place;
 use crate::tree_builder::{BuildError, Trees};
 
@@ -48,6 +49,8 @@ impl<T: Trees> TreeBuilder<T> {
         for file in self.wanted.values().filter(|file| !file.chunks.is_empty()) {
             let begun = Node {
                 size: file.bytes,
+                // Nobody has said yet that nothing changed while it was read, not even of one that is all there.
+                ctime: not_to_be_trusted(file.node.ctime),
                 content: Some(file.chunks.clone()),
                 ..file.node.clone()
             };
@@ -68,6 +71,23 @@ impl<T: Trees> TreeBuilder<T> {
             position: self.position(),
         });
         Ok(partial)
+    }
+
+    /// Whether a checkpoint made now has all that the one has from which the walk goes on.
+    pub(crate) fn has_passed_checkpoint(&self) -> bool {
+        let Some(until) = self
+            .checkpoint_position
+            .as_ref()
+            .filter(|_| !self.open.is_empty())
+        else {
+            return true;
+        };
+        let now = self.position();
+        // The order of the walk is that of the names, part by part. A directory is where the walk is when it has left it, too; nothing is
+        // when it has left the item.
+        let [now, until] = [&now, until].map(|path| path.split(|byte| *byte == b'/').collect::<Vec<_>>());
+        let is_inside = now.len() > until.len() && now.starts_with(&until);
+        now >= until && !is_inside && until != [b""]
     }
 
     fn files_under_way(&self) -> Vec<UnderWay> {

@@ -74,7 +74,7 @@ impl ClusterState {
             return self.close_attempt(job, end, at);
         }
         let end = if self.may_go_on(job) {
-            moved_on(reason, counters)
+            self.moved_on(job, (reason, counters), at)
         } else {
             let text = format!("given up after {MAX_INTERRUPTIONS} interrupted attempts; the last: {reason}");
             self.say(job, at, Severity::Error, "primary", text.clone());
@@ -97,7 +97,7 @@ impl ClusterState {
     }
 
     /// Writes the one history of the running attempt (S-12) and moves the job on.
-    pub(super) fn close_attempt(&mut self, id: JobId, end: End, at: Timestamp) {
+    pub(super) fn close_attempt(&mut self, id: JobId, mut end: End, at: Timestamp) {
         let event = if end.status.goes_on() {
             JobEvent::AttemptMovedOn
         } else {
@@ -108,6 +108,7 @@ impl ClusterState {
         self.close_superseded(id);
         let running = next.and_then(|_| self.stop_running(id));
         if let (Some(next), Some(attempt)) = (next, running) {
+            self.count_resent(id, attempt, &mut end.counters);
             let cut_short = cut_short(&end);
             let status = (end.status, end.code);
             let history = self.history_of_open(id, attempt, end, at);
@@ -152,6 +153,7 @@ impl ClusterState {
             counters: end.counters,
             items: items.collect(),
             exceptions: self.exceptions_of(id, attempt).cloned().collect(),
+            progress: None,
         })
     }
 
@@ -192,20 +194,6 @@ impl ClusterState {
             self.exceptions.remove(&key);
         }
         self.add_history(id, attempt, history);
-    }
-}
-
-/// The end of an attempt that goes on in another (S-03).
-pub(super) fn moved_on(why: String, counters: Option<Counters>) -> End {
-    End {
-        status: CompletionStatus::FailedOver,
-        code: StatusCode::FAILED_OVER,
-        error: Some(JobError {
-            code: StatusCode::FAILED_OVER,
-            text: why,
-        }),
-        counters: counters.unwrap_or_default(),
-        stopped: None,
     }
 }
 

@@ -62,6 +62,7 @@ impl ClusterState {
             counters: Counters::default(),
             items: items.collect(),
             exceptions: Vec::new(),
+            progress: None,
         }
     }
 }

@@ -11,6 +11,7 @@ mod policies;
 mod policy_changes;
 mod progress;
 mod requests;
+mod resume;
 mod set_back;
 mod settings;
 mod supersede;

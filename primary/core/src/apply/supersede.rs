@@ -8,10 +8,10 @@ use outlast_proto::words::{
     JobState, Severity, StatusCode, Timestamp,
 };
 
-use super::attempts::{MAX_INTERRUPTIONS, end_of, moved_on};
+use super::attempts::{End, MAX_INTERRUPTIONS, end_of};
 use super::progress::Left;
 use super::{Context, Outcome};
-use crate::event::{FoundItem, JournalEvent};
+use crate::event::{FoundItem, JobError, JournalEvent};
 use crate::reply::{Refusal, Reply};
 use crate::rows::{Fence, History, ItemRow, Phase, Superseded};
 use crate::session::ENDS_ONLY;
@@ -66,12 +66,24 @@ impl ClusterState {
             "attempt {attempt} on media agent {media_agent} is given up: {why}; the job goes on in another attempt"
         );
         self.say(id, at, Severity::Warning, by, text);
-        let history = self.history_of_open(id, attempt, moved_on(why.to_owned(), last_progress), at);
+        // Whether it is resumed, the next attempt's media agent decides.
+        let code = StatusCode::FAILED_OVER;
+        let text = why.to_owned();
+        let end = End {
+            status: CompletionStatus::FailedOver,
+            code,
+            error: Some(JobError { code, text }),
+            counters: last_progress.unwrap_or_default(),
+            stopped: None,
+        };
+        let history = self.history_of_open(id, attempt, end, at);
+        let progress = last_progress.map(|last| self.unfinished_bytes(id, attempt, &last));
         self.leave_items(id, next, ItemOutcome::Stopped);
         self.stop_running(id);
         self.change_job(id, |job| job.state = next);
         if let (Some(open), Some(mut history)) = (self.open.get_mut(&(id, attempt)), history) {
             history.exceptions.clear();
+            history.progress = progress;
             open.phase = Phase::Superseded(Box::new(Superseded {
                 history,
                 last_progress,
@@ -114,7 +126,8 @@ impl ClusterState {
 
     /// Gives every superseded attempt of the job its history: it went on in another (S-03).
     pub(super) fn close_superseded(&mut self, id: JobId) {
-        for (attempt, history) in self.superseded_of(id) {
+        for (attempt, mut history) in self.superseded_of(id) {
+            self.settle_status(id, &mut history);
             self.close(id, attempt, history);
         }
     }

@@ -52,6 +52,9 @@ pub struct History {
     pub items: Vec<HistoryItem>,
     /// Those kept by name.
     pub exceptions: Vec<Exception>,
+    /// Of one that was lost: bytes of items it had not finished that it had come through when it was last heard; none: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<u64>,
 }
 
 /// What a finished item left. Its id is that of its snapshot.

@@ -13,6 +13,7 @@ mod migration;
 mod persistence;
 mod random_walk;
 mod resilience;
+mod resume;
 mod set_back;
 mod statuses;
 mod submissions;
