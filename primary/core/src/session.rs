@@ -7,6 +7,7 @@ pub mod events;
 mod order_message;
 pub mod ticket;
 pub mod turns;
+pub mod witness;
 
 pub use order_message::order_message;
 

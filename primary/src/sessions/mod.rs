@@ -7,7 +7,6 @@ mod questions;
 mod registry;
 mod serve;
 mod service;
-mod witness;
 
 pub(crate) use questions::Asked;
 pub(crate) use registry::Registry;

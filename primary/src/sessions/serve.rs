@@ -6,8 +6,8 @@ use std::time::Duration;
 use outlast_core::orders::Order;
 use outlast_core::rows::Job;
 use outlast_core::session::agent_clock::AgentClock;
-use outlast_core::session::events;
 use outlast_core::session::{Said, acknowledgement, lost_by};
+use outlast_core::session::{events, witness};
 use outlast_core::{Command, Reply};
 use outlast_kit::errors;
 use outlast_proto::v1::{
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::registry::Place;
-use super::{key, marks, witness};
+use super::{key, marks};
 use crate::brain::{Brain, BrainError};
 use crate::live::Live;
 use crate::view;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use outlast_core::rows::{History, HistoryItem};
-use outlast_core::{ClusterState, Command, Entry};
+use outlast_core::{ClusterState, Command, Entry, EventKind};
 use outlast_media_core::{AttemptId, Halt};
 use outlast_proto::words::{Attempt, CompletionStatus, ItemOutcome, JobId, JobNonce, SnapshotId, StatusCode};
 
@@ -36,6 +36,11 @@ pub(crate) struct Oracle {
     admitted: BTreeMap<(usize, JobId), Attempt>,
     /// What works on which client's host.
     working: BTreeSet<(usize, AttemptId)>,
+    /// Attempts that were given up because nobody heard their media agent.
+    superseded: BTreeSet<AttemptId>,
+    /// Attempts that did not begin, because those before them had finished everything.
+    unneeded: BTreeSet<AttemptId>,
+    pub(crate) failovers: u64,
     /// Jobs somebody wanted to cancel.
     canceled: BTreeSet<JobId>,
     /// Only primaries fail in this world.
@@ -102,6 +107,7 @@ impl Oracle {
                 self.contradict("R-05", format!("event {last} of journal {journal_id} left its agent and only {synced} are on its disk"));
             }
         }
+        self.look_at_failover(state, entry);
         for violation in outlast_core::invariants::violations(state) {
             self.contradict("invariants", violation.to_string());
         }
@@ -109,6 +115,45 @@ impl Oracle {
         self.look_at_points(state, unit);
         self.look_at_checkpoints(state, unit);
         self.look_at_details(state);
+    }
+
+    /// Which attempts have lost their right, and which ended as they were found.
+    fn look_at_failover(&mut self, state: &ClusterState, entry: &Entry) {
+        match &entry.command {
+            Command::SupersedeAttempt { job, attempt, .. } => {
+                let Some(row) = state.job(*job).filter(|row| row.running != Some(*attempt)) else {
+                    return;
+                };
+                if self.superseded.insert(row.key().attempt(*attempt)) {
+                    self.failovers += 1;
+                }
+            }
+            Command::RecordEvents { events, .. } => {
+                for event in events {
+                    let is_complete =
+                        matches!(event.what, EventKind::Surveyed { is_complete, .. } if is_complete);
+                    let row = state.job(event.job).filter(|row| row.nonce == event.nonce);
+                    let Some(row) = row.filter(|_| is_complete) else {
+                        continue;
+                    };
+                    let unneeded = row.last_attempt.0 + 1..=event.attempt.0;
+                    self.unneeded
+                        .extend(unneeded.map(|number| row.key().attempt(Attempt(number))));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The attempt found that there was nothing left to be done.
+    pub(crate) fn never_began(&self, id: AttemptId) -> bool {
+        self.unneeded.contains(&id)
+    }
+
+    /// The attempt's end was found in the storage unit by the one after it.
+    fn was_found(&self, id: AttemptId) -> bool {
+        let of_job = |unneeded: &AttemptId| unneeded.is_of_same_job(id) && unneeded.attempt > id.attempt;
+        self.superseded.contains(&id) && self.unneeded.iter().any(of_job)
     }
 
     fn look_at_histories(&mut self, state: &ClusterState, unit: &Unit) {
@@ -167,7 +212,8 @@ impl Oracle {
             );
         }
         let witnessed = self.witnessed.get(&id).copied();
-        if is_success(code) && witnessed.is_none_or(|said| !is_success(said)) {
+        let is_superseded = self.superseded.contains(&id);
+        if is_success(code) && witnessed.is_none_or(|said| !is_success(said)) && !self.was_found(id) {
             self.contradict(
                 "S-12",
                 format!("attempt {id} is {status}, and no journal says so"),
@@ -179,7 +225,9 @@ impl Oracle {
         {
             return;
         }
-        if witnessed.is_some_and(|said| is_success(said) && said != code) {
+        // Whoever cancels a job that waits after a failover does not wait for what is found.
+        let was_canceled = is_superseded && wanted;
+        if witnessed.is_some_and(|said| is_success(said) && said != code) && !was_canceled {
             self.contradict(
                 "S-12",
                 format!("attempt {id} ended successfully in its journal and is {status}"),
@@ -188,8 +236,15 @@ impl Oracle {
         // After too many interruptions a job ends with 40, and one that is to be canceled with 150.
         let is_its_own = match code {
             // One that had not begun under a journal that was left behind moves on without a word.
-            StatusCode::FAILED_OVER => self.sets_disks_back || self.interrupted.contains(&id),
-            StatusCode::CONNECTION_BROKEN | StatusCode::CANCELED if self.interrupted.contains(&id) => true,
+            StatusCode::FAILED_OVER => {
+                self.sets_disks_back || self.interrupted.contains(&id) || is_superseded
+            }
+            StatusCode::CONNECTION_BROKEN | StatusCode::CANCELED
+                if self.interrupted.contains(&id) || is_superseded =>
+            {
+                true
+            }
+            _ if self.was_found(id) => true,
             StatusCode::CANCELED if self.sets_disks_back => true,
             code => witnessed == Some(code),
         };
@@ -234,6 +289,17 @@ impl Oracle {
                     "item {} of job {} has two restore points",
                     point.item_number.0, point.job
                 );
+                self.contradict("F-04", text);
+            }
+            let nonce = state.job(point.job).map_or(JobNonce::NONE, |job| job.nonce);
+            let of = AttemptId {
+                job: point.job,
+                nonce,
+                attempt: point.attempt,
+            };
+            let is_new = !self.points.contains(&(point.job, point.item_number.0));
+            if is_new && self.superseded.contains(&of) && !self.was_found(of) {
+                let text = format!("a restore point of {of}, which has no right any more");
                 self.contradict("F-04", text);
             }
             if let Some(wrong) = unit.what_is_wrong_with(id, point.job.0, point.item_number.0) {

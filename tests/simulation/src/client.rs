@@ -12,7 +12,7 @@ use outlast_proto::words::{Attempt, JobKey, StartId};
 
 use crate::attempt::at;
 use crate::line::Line;
-use crate::media::Ticket;
+use crate::media::{PRESENCE, Ticket};
 use crate::net::{ConnId, Cx, Input, MS, Msg, Proc, S, Time, Timer};
 use crate::raft::NODES;
 
@@ -31,6 +31,8 @@ struct Work {
     opened: Time,
     /// The item that is read, and how many messages of it are left.
     reading: Option<(u32, u64)>,
+    /// When its media agent last said something.
+    heard: Time,
     /// How it ended; its threads are still ending.
     ending: Option<State>,
 }
@@ -81,6 +83,7 @@ impl Client {
             writing: None,
         });
         cx.timer(self.proc(), MS, Timer::Connect);
+        cx.timer(self.proc(), PRESENCE, Timer::Presence);
     }
 
     pub(crate) fn crash(&mut self, cx: &mut Cx) {
@@ -110,6 +113,7 @@ impl Client {
             Input::Timer(Timer::Stream(id)) => self.open_stream(cx, id),
             Input::Timer(Timer::Read(id)) => self.read(cx, id),
             Input::Timer(Timer::Gone(id)) => self.gone(cx, id),
+            Input::Timer(Timer::Presence) => self.presence(cx),
             Input::Timer(_) => {}
         }
     }
@@ -144,8 +148,48 @@ impl Client {
                 process.orders.push_back(order);
                 self.admit(cx);
             }
+            Down::Closed(closed) => {
+                let over = closed.attempts.iter();
+                let over = over.filter_map(|id| AttemptId::of_message(Some(id)).ok());
+                process.machine.closed(&over.collect());
+            }
             _ => {}
         }
+    }
+
+    /// Says what it sees of its attempts (C-08).
+    fn presence(&mut self, cx: &mut Cx) {
+        let me = self.proc();
+        cx.timer(me, PRESENCE, Timer::Presence);
+        let Some(process) = &self.process else { return };
+        let Some(conn) = process.session else { return };
+        let ms = |since: Time| (cx.now - since) / MS;
+        let running = process.works.iter().filter(|(_, work)| work.ending.is_none());
+        let streams = running.map(|(id, work)| {
+            let broken_since = u64::try_from(work.line.broken_since().as_micros()).unwrap_or(cx.now);
+            let since = if work.line.is_open() {
+                work.opened
+            } else {
+                broken_since
+            };
+            v1::streams_seen::Stream {
+                attempt: Some(id.to_ref()),
+                media_agent: work.ticket.media_agent.clone(),
+                last_acknowledged_ms_ago: ms(work.heard),
+                broken: !work.line.is_open(),
+                since_ms: ms(since.min(cx.now)),
+                unwelcomed: work.patience.peer_start().is_empty(),
+            }
+        });
+        let ended = process.machine.ended().map(|(id, code)| v1::streams_seen::Ended {
+            attempt: Some(id.to_ref()),
+            code,
+        });
+        let seen = v1::StreamsSeen {
+            streams: streams.collect(),
+            ended: ended.collect(),
+        };
+        cx.send(me, conn, Msg::Up(Up::Streams(seen)));
     }
 
     fn welcomed(&mut self, cx: &mut Cx, welcome: &v1::Welcome) {
@@ -267,6 +311,7 @@ impl Client {
             patience: Patience::new(at(cx.now), RECONNECT_FOR),
             opened: cx.now,
             reading: None,
+            heard: cx.now,
             ending: None,
         };
         process.works.insert(id, work);
@@ -379,6 +424,7 @@ impl Client {
         else {
             return;
         };
+        work.heard = cx.now;
         match body {
             Some(backup_down::Body::Over(over)) => {
                 cx.oracle.told_over(id, &over);

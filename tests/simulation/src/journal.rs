@@ -22,6 +22,8 @@ pub(crate) struct Disk {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
     Nothing,
+    /// The attempt and lower ones have no right any more.
+    Fenced(AttemptId),
     /// The next step of the attempt's work.
     Advance(AttemptId),
     /// The attempt's mark is durable.

@@ -47,6 +47,8 @@ pub struct Report {
     pub events: u64,
     /// States in which a running attempt had a checkpoint.
     pub checkpoints: u64,
+    /// Attempts that were given up because nobody heard their media agent.
+    pub failovers: u64,
     /// Attempts that ended, by status code.
     pub endings: BTreeMap<u16, usize>,
     /// Everything that happened, if it was asked for.
@@ -138,6 +140,7 @@ impl World {
             jobs: state.jobs_before(None).count(),
             events: self.cx.oracle.events_applied,
             checkpoints: self.cx.oracle.checkpoints_seen,
+            failovers: self.cx.oracle.failovers,
             endings,
             steps: self.cx.steps,
             contradiction: self.cx.oracle.contradiction.take(),
@@ -284,7 +287,7 @@ impl World {
         let said: BTreeMap<_, _> = self.cx.oracle.witnessed().collect();
         for (id, code) in said {
             let known = self.nodes[0].state.history(id.job, id.attempt);
-            if known.is_none() {
+            if known.is_none() && !self.cx.oracle.never_began(id) {
                 let text = format!("attempt {id} ended with {code} in a journal and has no history");
                 self.cx.oracle.contradict("S-12", text);
             }
@@ -318,6 +321,9 @@ impl World {
         }
         if let Some(job) = leader.state.jobs_before(None).find(|job| job.status.is_none()) {
             return Some(format!("job {} is {}: {:?}", job.id, job.state, job.running));
+        }
+        if let Some((agent, job, _)) = leader.state.fences().next() {
+            return Some(format!("{agent} has not said that job {job} is fenced"));
         }
         for media in &self.media {
             let recorded = leader.recorded(&media_name(media.n));

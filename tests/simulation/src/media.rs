@@ -18,11 +18,15 @@ use crate::journal::{Disk, Journal, Then};
 use crate::net::{ConnId, Cx, Input, MS, Msg, Proc, S, Time, Timer};
 
 mod contact;
+mod fence;
 mod survey;
 
+use fence::Owed;
 use survey::Surveys;
 
 pub(crate) const GRACE: Time = 20 * S;
+/// So often agents say that they are there.
+pub(crate) const PRESENCE: Time = 5 * S;
 const CLIENT_WAIT: Time = 60 * S;
 const VERSION: &str = "0.1.0";
 
@@ -47,6 +51,7 @@ pub(crate) struct Process {
     /// The grace without a primary is over, for who looks at R-03.
     is_alone: bool,
     surveys: Surveys,
+    pub(crate) fences: Vec<Owed>,
 }
 
 pub(crate) struct Media {
@@ -89,7 +94,9 @@ impl Media {
             losses: 0,
             is_alone: false,
             surveys,
+            fences: Vec::new(),
         });
+        cx.timer(self.proc(), PRESENCE, Timer::Presence);
         self.survey_in(cx, S);
         cx.timer(self.proc(), MS, Timer::Connect);
         cx.timer(self.proc(), GRACE, Timer::Grace(0));
@@ -127,6 +134,7 @@ impl Media {
             let status = process.journal.status(&self.disk);
             process.runs.is_empty()
                 && process.surveys.is_over()
+                && process.fences.is_empty()
                 && process.journal.is_idle()
                 && status.acknowledged == status.last
         })
@@ -174,6 +182,7 @@ impl Media {
             Timer::Flush => Journal::flush(&mut self.disk, cx),
             Timer::Grace(losses) => self.grace_is_over(losses),
             Timer::Survey => self.survey(cx),
+            Timer::Presence => self.presence(cx),
             Timer::Step(id) => self.advance(cx, id),
             Timer::Work(id) => self.receive(cx, id),
             Timer::Life(id) => self.live_on(cx, id),
@@ -186,6 +195,7 @@ impl Media {
     fn go_on(&mut self, cx: &mut Cx, then: Then) {
         match then {
             Then::Nothing => {}
+            Then::Fenced(id) => self.fence_is_durable(cx, id),
             Then::Advance(id) => self.advance(cx, id),
             Then::Marked(id) => self.marked(cx, id),
             Then::Ended(id) => self.happens(cx, id, Event::EndJournalled(true)),

@@ -80,6 +80,8 @@ pub(crate) enum Timer {
     Read(outlast_media_core::AttemptId),
     Gone(outlast_media_core::AttemptId),
     Work(outlast_media_core::AttemptId),
+    Presence,
+    Watch(u64),
     Submit(usize),
     Cancel(JobId),
 }

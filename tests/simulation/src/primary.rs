@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use outlast_core::contact::{Heard, Silence, Word};
 use outlast_core::dispatch::{Presence, plan};
 use outlast_core::session::{Said, acknowledgement};
 use outlast_core::touched::{Rows, Touched};
 use outlast_core::{ClusterState, Command, Entry, Reply};
 use outlast_proto::v1::agent_message::Body as Up;
-use outlast_proto::words::{AgentName, JobNonce, JournalId, RequestId};
+use outlast_proto::words::{AgentName, AttemptId, JobNonce, JournalId, RequestId};
 
 use crate::net::{ConnId, Cx, Input, MS, Msg, Proc, S, Time, Timer};
 use crate::raft::{Raft, RaftMsg};
@@ -18,6 +19,8 @@ mod sessions;
 /// How long a proposal may take before its session is given up, and how long changes are gathered.
 const PROPOSAL: Time = 5 * S;
 const GATHER: Time = 5 * MS;
+/// So often the watchdog looks.
+const WATCH: Time = 5 * S;
 /// What the dispatcher is woken for, beside those who come and go.
 const DISPATCHING: [Rows; 3] = [Rows::Settings, Rows::Agents, Rows::Queue];
 
@@ -54,6 +57,11 @@ struct Lead {
     /// Those that wait for a majority to say that this node leads: since which round, up to which entry.
     reads: Vec<(ConnId, u64, usize)>,
     dispatch_is_due: bool,
+    silence: Silence,
+    /// Since the watchdog last looked.
+    heard: BTreeSet<AgentName>,
+    /// What clients last said of their attempts.
+    words: BTreeMap<AgentName, BTreeMap<AttemptId, Word>>,
 }
 
 pub(crate) struct Node {
@@ -107,6 +115,7 @@ impl Node {
             Input::Timer(Timer::Election(patience)) => self.raft.election(cx, patience),
             Input::Timer(Timer::Heartbeat(term)) => self.raft.heartbeat(cx, term),
             Input::Timer(Timer::Dispatch) => self.dispatch(cx),
+            Input::Timer(Timer::Watch(term)) => self.watch(cx, term),
             Input::Timer(Timer::Proposal(conn, number)) => {
                 let session = self.lead.sessions.get(&conn);
                 if session.is_some_and(|session| session.waiting == Some(number)) {
@@ -213,6 +222,47 @@ impl Node {
             self.propose(cx, None, command, Waiter::Nobody);
         }
         self.lead.established = true;
+        cx.timer(self.proc(), WATCH, Timer::Watch(self.raft.term));
+    }
+
+    /// The watchdog: several of its seconds at once.
+    fn watch(&mut self, cx: &mut Cx, term: u64) {
+        if !self.raft.leads() || self.raft.term != term || !self.lead.established {
+            return;
+        }
+        cx.timer(self.proc(), WATCH, Timer::Watch(term));
+        let present = &self.lead.present;
+        let words = self
+            .lead
+            .words
+            .iter()
+            .filter(|(client, _)| present.contains_key(client));
+        let mut heard = Heard {
+            agents: std::mem::take(&mut self.lead.heard),
+            words: words.flat_map(|(_, words)| words.clone()).collect(),
+            progress: BTreeMap::new(),
+        };
+        let presence = self.presence();
+        let mut commands = Vec::new();
+        for _ in 0..WATCH / S {
+            commands = self.lead.silence.tick(&self.state, &presence, &heard);
+            heard.agents.clear();
+        }
+        for command in commands {
+            self.propose(cx, None, command, Waiter::Nobody);
+        }
+        if self.presence() != presence {
+            self.dispatch_soon(cx);
+        }
+    }
+
+    fn presence(&self) -> Presence {
+        let present = self.lead.present.keys();
+        Presence {
+            connected: present.map(|name| (name.clone(), None)).collect(),
+            silent: self.lead.silence.silent(&self.state),
+            ..Presence::default()
+        }
     }
 
     /// Somebody has come or gone.
@@ -236,17 +286,8 @@ impl Node {
         if !self.raft.leads() || !self.lead.established {
             return;
         }
-        let connected = self
-            .lead
-            .present
-            .keys()
-            .map(|name| (name.clone(), None))
-            .collect();
         self.apply_policies(cx);
-        let presence = Presence {
-            connected,
-            ..Presence::default()
-        };
+        let presence = self.presence();
         for command in plan(&self.state, &presence) {
             self.propose(cx, None, command, Waiter::Nobody);
         }
@@ -300,6 +341,7 @@ impl Node {
             Msg::Up(Up::Hello(hello)) => self.hello(cx, conn, &hello),
             Msg::Up(body) => {
                 if let Some(session) = self.lead.sessions.get_mut(&conn) {
+                    self.lead.heard.insert(session.agent.clone());
                     session.inbox.push_back(body);
                     self.work(cx, conn);
                 }

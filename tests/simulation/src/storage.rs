@@ -132,6 +132,12 @@ impl Unit {
         self.removed.extend(removed.map(|(snapshot, _)| snapshot));
     }
 
+    /// What superseded attempts left and nobody took over.
+    pub(crate) fn remove_fenced(&mut self, through: AttemptId, keep: &BTreeSet<SnapshotId>) {
+        self.snapshots
+            .retain(|id, snap| snap.kind != Kind::Item || !snap.id.is_through(through) || keep.contains(id));
+    }
+
     /// There is one of this attempt or of one before it.
     pub(crate) fn has_checkpoints(&self, id: AttemptId) -> bool {
         let is_one = |snap: &Snap| snap.id.is_through(id) && snap.kind == Kind::Checkpoint;

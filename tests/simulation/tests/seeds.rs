@@ -25,6 +25,7 @@ struct Sums {
     jobs: usize,
     events: u64,
     checkpoints: u64,
+    failovers: u64,
     endings: BTreeMap<u16, usize>,
     failed: Vec<String>,
 }
@@ -36,6 +37,7 @@ impl Sums {
             jobs: report.jobs,
             events: report.events,
             checkpoints: report.checkpoints,
+            failovers: report.failovers,
             endings: report.endings.clone(),
             failed: told(seed, report).into_iter().collect(),
         };
@@ -47,6 +49,7 @@ impl Sums {
         self.jobs += other.jobs;
         self.events += other.events;
         self.checkpoints += other.checkpoints;
+        self.failovers += other.failovers;
         self.failed.extend(other.failed);
         for (code, count) in other.endings {
             *self.endings.entry(code).or_default() += count;
@@ -94,16 +97,18 @@ fn s12_no_seed_finds_a_contradiction() {
         }
     });
     println!(
-        "{seeds} seeds in {:?}: {} steps, {} jobs, {} events, {} states with a checkpoint",
+        "{seeds} seeds in {:?}: {} steps, {} jobs, {} events, {} states with a checkpoint, {} failovers",
         began.elapsed(),
         all.steps,
         all.jobs,
         all.events,
-        all.checkpoints
+        all.checkpoints,
+        all.failovers
     );
     println!("attempts by status code: {:?}", all.endings);
     assert!(all.failed.is_empty(), "{}", all.failed.join("\n\n"));
     // A world in which nothing goes wrong shows nothing.
+    assert!(all.failovers > 0 || seeds < SEEDS, "nobody lost a media agent");
     assert!(all.checkpoints > 0 || seeds < SEEDS, "nobody made a checkpoint");
     for code in ENDINGS.into_iter().filter(|_| seeds >= SEEDS) {
         assert!(

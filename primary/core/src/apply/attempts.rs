@@ -182,6 +182,12 @@ impl ClusterState {
 
     /// The attempt has its history; nothing else of it stays.
     pub(super) fn close(&mut self, id: JobId, attempt: Attempt, history: History) {
+        self.forget(id, attempt);
+        self.add_history(id, attempt, history);
+    }
+
+    /// Nothing of the attempt stays.
+    pub(super) fn forget(&mut self, id: JobId, attempt: Attempt) {
         // Its agent may be owed a fence, which is settled by this.
         let agent = self.open.remove(&(id, attempt)).map(|open| open.media_agent);
         self.touched.agents.extend(agent);
@@ -193,7 +199,6 @@ impl ClusterState {
         for key in keys {
             self.exceptions.remove(&key);
         }
-        self.add_history(id, attempt, history);
     }
 }
 

@@ -157,11 +157,11 @@ impl ClusterState {
         (host, at): (&str, Timestamp),
     ) {
         let id = event.job;
-        let Some((last, history)) = self.superseded_of(id).pop() else {
+        if !self.open_of(id).any(|open| open.superseded().is_some()) {
             return;
-        };
+        }
         if is_complete && self.take_found(id, found, at) {
-            return self.end_as_found(id, (last, history), (host, at));
+            return self.end_as_found(id, (host, at));
         }
         let text = match found.len() {
             0 => format!(
@@ -215,37 +215,30 @@ impl ClusterState {
         true
     }
 
-    /// The last superseded attempt had finished everything before it was lost; the one that found that does not begin.
-    fn end_as_found(
-        &mut self,
-        id: JobId,
-        (last, mut history): (Attempt, History),
-        (host, at): (&str, Timestamp),
-    ) {
+    /// A superseded attempt had finished everything before it was lost: it ends with what that comes to. Those after it did nothing that
+    /// counts, and have no history.
+    fn end_as_found(&mut self, id: JobId, (host, at): (&str, Timestamp)) {
+        let superseded = self.superseded_of(id);
+        let made = self.items_of(id).map(|(_, row)| row.made.by).max();
+        let finisher = superseded.iter().find(|(attempt, _)| Some(*attempt) == made);
+        let Some((last, history)) = finisher.or(superseded.last()).cloned() else {
+            return;
+        };
         let Some(unstarted) = self.stop_running(id) else {
             return;
         };
         self.open.remove(&(id, unstarted));
-        let mut counters = Counters::default();
-        for ((_, row), item) in self.items_of(id).zip(&mut history.items) {
-            (item.outcome, item.restore_point) = (row.outcome, row.restore_point);
-            let made = row.made_by(last);
-            item.ended_at = item.ended_at.or(made.ended_at);
-            item.counters = made.counters;
-            counters.add(&made.counters);
-        }
-        let code = self.over_all_items(id, StatusCode::SUCCESSFUL);
-        let status = match code {
-            StatusCode::EXCEPTIONS => CompletionStatus::CompletedWithExceptions,
-            _ => CompletionStatus::Successful,
-        };
-        (history.status, history.code, history.error) = (status, code, None);
-        history.counters = counters;
+        let history = self.found_history(id, last, history);
+        let (status, code) = (history.status, history.code);
         let text = format!(
             "attempt {last} had finished everything before it was lost: it ended {status}; attempt {unstarted} does not begin"
         );
         self.say(id, at, Severity::Info, host, text);
-        for (attempt, before) in self.superseded_of(id) {
+        for (attempt, before) in superseded {
+            if attempt > last {
+                self.forget(id, attempt);
+                continue;
+            }
             let own = if attempt == last { history.clone() } else { before };
             self.close(id, attempt, own);
         }
@@ -255,5 +248,24 @@ impl ClusterState {
             job.status = Some((status, code));
             job.ended_at = Some(at);
         });
+    }
+
+    /// The history of a superseded attempt by which all items are finished.
+    fn found_history(&self, id: JobId, attempt: Attempt, mut history: History) -> History {
+        let mut counters = Counters::default();
+        for ((_, row), item) in self.items_of(id).zip(&mut history.items) {
+            (item.outcome, item.restore_point) = (row.outcome, row.restore_point);
+            let made = row.made_by(attempt);
+            item.ended_at = item.ended_at.or(made.ended_at);
+            item.counters = made.counters;
+            counters.add(&made.counters);
+        }
+        history.code = self.over_all_items(id, StatusCode::SUCCESSFUL);
+        history.status = match history.code {
+            StatusCode::EXCEPTIONS => CompletionStatus::CompletedWithExceptions,
+            _ => CompletionStatus::Successful,
+        };
+        (history.error, history.counters) = (None, counters);
+        history
     }
 }

@@ -203,6 +203,27 @@ fn f14_if_everything_is_found_the_attempt_before_ends_with_it_and_the_next_does_
     }
 }
 
+/// The attempt that is successful in a journal that nobody has heard yet; found by the simulation.
+#[test]
+fn t90_s12_what_was_found_ends_the_attempt_that_finished_it_and_none_after_it() {
+    let mut world = World::new();
+    let (job, first, _) = world.running_job();
+    moved(&mut world, job);
+    let (third, other) = moved(&mut world, job);
+    assert_eq!(third, Attempt(3));
+    let left = [0, 1].map(|item| found(job, item, first, ItemOutcome::Done));
+    world.event(&other, job, third, surveyed(left.into(), true));
+    let histories: Vec<_> = world.state.histories_of(job).collect();
+    assert_eq!(histories.len(), 1);
+    assert_eq!(
+        (histories[0].0, histories[0].1.status),
+        (first, CompletionStatus::Successful)
+    );
+    let row = world.state.job(job).unwrap();
+    assert_eq!((row.state, row.last_attempt), (JobState::Done, first));
+    assert_eq!(world.state.open_of(job).count(), 0);
+}
+
 #[test]
 fn f14_a_survey_that_calls_too_little_complete_is_none() {
     let mut world = World::new();

@@ -258,7 +258,9 @@ impl Oracle {
                 );
                 return self.contradict("S-02", text);
             }
-            let of_it = self.said.get(&(id, number)).filter(|_| snap.id == id);
+            // What a lost media agent has noted of it and nobody heard is lost with it: the tags say how many (B-06).
+            let counts = snap.id == id && !self.superseded.contains(&id);
+            let of_it = self.said.get(&(id, number)).filter(|_| counts);
             let is_named = |path: &&String| history.exceptions.iter().any(|named| named.path == **path);
             let missing = of_it.and_then(|said| said.iter().find(|path| !is_named(path)));
             if let (Some(path), ItemOutcome::DoneWithExceptions | ItemOutcome::Done) = (missing, item.outcome)

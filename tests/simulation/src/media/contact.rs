@@ -26,6 +26,7 @@ impl Media {
             journal_id: status.journal.0,
             journal_first: status.acknowledged + 1,
             journal_last: status.last,
+            speaks: 1,
             ..v1::Hello::default()
         };
         process.session = Some(Session { conn, delivery: None });
@@ -54,6 +55,7 @@ impl Media {
                 }
             }
             Down::Stop(order) => self.stop(cx, order.attempt.as_ref()),
+            Down::Fence(order) => self.fence(cx, &order),
             Down::Start(order) => self.ordered(cx, order.ticket.unwrap_or_default()),
             _ => {}
         }

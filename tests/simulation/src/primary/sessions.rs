@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use outlast_core::entry::MediaHello;
-use outlast_core::session::{Said, events, is_behind, is_registered, open_attempts, order_message};
+use outlast_core::session::{Said, events, is_behind, is_registered, open_attempts, order_message, witness};
 use outlast_core::{AgentHello, Command};
 use outlast_proto::v1::{self, agent_message::Body as Up, primary_message::Body as Down};
 use outlast_proto::words::{AgentKind, AgentName, AttemptId, JournalId, StartId};
@@ -144,6 +144,29 @@ impl Node {
                         Command::RecordAdmission { job, attempt, nonce },
                         Waiter::Admitted(conn),
                     );
+                }
+                Up::Streams(seen) => {
+                    let words = witness::words(&self.state, &agent, &seen);
+                    let attempts = witness::closed(&self.state, &seen);
+                    self.lead.words.insert(agent, words);
+                    if !attempts.is_empty() {
+                        let closed = v1::AttemptsClosed { attempts };
+                        cx.send(Proc::Primary(self.me), conn, Msg::Down(Down::Closed(closed)));
+                    }
+                }
+                Up::Fenced(fenced) => {
+                    let Ok(AttemptId { job, nonce, attempt }) =
+                        AttemptId::of_message(fenced.attempt.as_ref())
+                    else {
+                        return self.end(cx, conn);
+                    };
+                    let command = Command::RecordFence {
+                        agent,
+                        job,
+                        nonce,
+                        through: attempt,
+                    };
+                    self.propose_for(cx, conn, command, Waiter::Admitted(conn));
                 }
                 _ => {}
             }

@@ -1,18 +1,18 @@
 //! What clients say of their attempts (C-08), from the wire to the brain's words.
+//!
+//! Pure. Called by `primary/src/sessions` and by the simulation.
 
 use std::collections::BTreeMap;
 
-use outlast_core::ClusterState;
-use outlast_core::contact::Word;
 use outlast_proto::v1::{AttemptRef, StreamsSeen};
 use outlast_proto::words::{AgentName, AttemptId};
 
+use crate::contact::Word;
+use crate::state::ClusterState;
+
 /// What a client says of attempts of its own jobs.
-pub(super) fn words(
-    state: &ClusterState,
-    client: &AgentName,
-    seen: &StreamsSeen,
-) -> BTreeMap<AttemptId, Word> {
+#[must_use]
+pub fn words(state: &ClusterState, client: &AgentName, seen: &StreamsSeen) -> BTreeMap<AttemptId, Word> {
     let own = |attempt: Option<&AttemptRef>| {
         let id = AttemptId::of_message(attempt).ok()?;
         let is_own = state.job(id.job).is_some_and(|job| job.client == *client);
@@ -38,7 +38,8 @@ pub(super) fn words(
 }
 
 /// Those of which the client need not say again that they have ended.
-pub(super) fn closed(state: &ClusterState, seen: &StreamsSeen) -> Vec<AttemptRef> {
+#[must_use]
+pub fn closed(state: &ClusterState, seen: &StreamsSeen) -> Vec<AttemptRef> {
     let is_open = |id: AttemptId| {
         let is_same = state.job(id.job).is_some_and(|job| job.nonce == id.nonce);
         is_same && state.open_attempt(id.job, id.attempt).is_some()
@@ -51,7 +52,7 @@ pub(super) fn closed(state: &ClusterState, seen: &StreamsSeen) -> Vec<AttemptRef
 
 #[cfg(test)]
 mod tests {
-    use outlast_core::ClusterState;
+    use crate::state::ClusterState;
     use outlast_proto::v1::streams_seen::Ended;
     use outlast_proto::v1::{AttemptRef, StreamsSeen};
 
