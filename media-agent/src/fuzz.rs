@@ -245,6 +245,7 @@ fn walks() -> Vec<Vec<u8>> {
         node: 1,
         id: id.into(),
         length: 3,
+        ..v1::Offer::default()
     };
     let end = v1::FileEnd {
         node: 1,

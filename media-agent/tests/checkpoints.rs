@@ -230,6 +230,7 @@ async fn offer_more(stream: &mut BackupStream, number: u64) {
             node: DISK,
             id: chunk.id,
             length: chunk.length,
+            ..Offer::default()
         }
     });
     let offers = offers.collect();

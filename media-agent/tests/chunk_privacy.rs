@@ -205,6 +205,7 @@ async fn name_it(
         node: 1,
         id: named.id.clone(),
         length,
+        ..Offer::default()
     };
     let times = if case.contains("twice") { 2 } else { 1 };
     let offers = vec![offer; times];

@@ -329,6 +329,7 @@ fn wants(through: u64, wanted: &[u64]) -> restore_up::Body {
     restore_up::Body::Verdicts(Verdicts {
         through,
         wanted: wanted.to_vec(),
+        begun: Vec::new(),
     })
 }
 

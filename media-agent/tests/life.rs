@@ -80,7 +80,11 @@ async fn s14e_a_target_that_fails_ends_the_restore_at_once_and_one_that_is_silen
     let (through, wanted) = stream.entries().await;
     assert!(!wanted.is_empty());
     stream
-        .send(restore_up::Body::Verdicts(Verdicts { through, wanted }))
+        .send(restore_up::Body::Verdicts(Verdicts {
+            through,
+            wanted,
+            begun: Vec::new(),
+        }))
         .await;
     for _ in 0..2 {
         let silent = RestoreProgress {

@@ -265,6 +265,7 @@ fn with_chunk(rest: Vec<backup_up::Body>) -> Vec<backup_up::Body> {
         node: 1,
         id: vec![7; 32].into(),
         length: 3,
+        ..Offer::default()
     };
     let offers = Offers {
         number: 1,

@@ -23,6 +23,8 @@ pub(super) struct WalkedFile {
     pub(super) folder: Arc<[u8]>,
     pub(super) name: Vec<u8>,
     pub(super) seen: Seen,
+    /// Where its reading may begin, if it is still what the walk saw: what is before that the media agent has.
+    pub(super) from: u64,
 }
 
 /// What goes into one `Entries` message, and what is known about it.
@@ -125,6 +127,7 @@ impl Sink for Batcher<'_> {
             folder: Arc::clone(met.folder_path),
             name: met.name,
             seen: met.seen,
+            from: 0,
         });
         self.add(entry::Kind::Node(node))
     }

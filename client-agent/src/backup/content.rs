@@ -10,13 +10,15 @@ use std::time::Duration;
 use rustix::fs::{Stat, fstat};
 use rustix::io::Errno;
 
+use super::batch::WalkedFile;
 use super::budget::Stopping;
 use super::cut::{LONGEST, Rule, SHORTEST, cut};
-use super::event::{ChunkId, Event, Hashed};
+use super::event::{Begun, ChunkId, Event, Hashed};
 use super::pool::{Job, hash};
 use super::read::{Reader, Trouble};
 use super::sizes::Sizes;
 use super::slab::{FIRST, Plain, SLAB, Slab, Wanted, fill};
+use crate::host::given_stamps::may_be_given;
 use crate::host::holes::Holes;
 use crate::host::node::Seen;
 use crate::host::ticks::Moment;
@@ -85,12 +87,22 @@ impl Reach {
 }
 
 impl Reader {
-    pub(super) fn content(&mut self, node: u64, open: &OwnedFd, mut look: Look) -> Result<Content, Trouble> {
+    pub(super) fn content(
+        &mut self,
+        file: &WalkedFile,
+        open: &OwnedFd,
+        mut look: Look,
+    ) -> Result<Content, Trouble> {
+        let node = file.number;
         let mut is_second = false;
         loop {
             look = self.settled(open, look)?;
             let mut reach = Reach::of(&look);
             if reach.said > SLAB as u64 {
+                // What is before holds only for the file that the walk saw.
+                if Seen::of(&look.stat) == file.seen && file.from < reach.said {
+                    reach.done = file.from;
+                }
                 return self.long(node, (open, look), reach, Vec::new());
             }
             let room = usize::try_from(reach.said).unwrap_or(SLAB);
@@ -218,6 +230,14 @@ impl Reader {
         let rule = Rule::of(reach.said);
         let mut holes = Holes::new(open, &look.stat);
         let mut chunks = 0;
+        let begun = Begun {
+            node,
+            offset: reach.done - rest.len() as u64,
+            is_settled: !look.moment.finds_young(&look.stat) && !may_be_given(&look.stat, open),
+        };
+        // Before anybody hears of a chunk.
+        self.tell(Event::Begun(begun))?;
+        self.tell_all()?;
         loop {
             let begin = reach.done - rest.len() as u64;
             let zeros = holes.length_at(begin) / LONGEST as u64;

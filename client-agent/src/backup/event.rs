@@ -23,6 +23,8 @@ pub(super) enum Event {
         /// Files and directories that the patterns have left out; a directory counts as one.
         excluded: u64,
     },
+    /// A long file is being read; said before its first chunk is hashed.
+    Begun(Begun),
     /// A chunk was read, cut and hashed.
     Hashed(Hashed),
     /// A file was read to its end, or given up.
@@ -33,7 +35,15 @@ pub(super) enum Event {
     Packed(Packed),
 }
 
-/// The `index`th chunk of file `node`.
+/// Where the reading of a long file begins.
+pub(super) struct Begun {
+    pub(super) node: u64,
+    pub(super) offset: u64,
+    /// It was not young then.
+    pub(super) is_settled: bool,
+}
+
+/// The `index`th chunk that was read of file `node`.
 pub(super) struct Hashed {
     pub(super) node: u64,
     pub(super) index: u32,

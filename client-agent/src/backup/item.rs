@@ -14,7 +14,7 @@ use outlast_proto::v1::{
 use prost::Message as _;
 
 use super::batch::{Batch, Limits, WalkedFile};
-use super::event::{ChunkId, Event, FileRead, Hashed, Packed};
+use super::event::{Begun, ChunkId, Event, FileRead, Hashed, Packed};
 use super::exception;
 use super::pool::Job;
 use super::read::Shared;
@@ -92,12 +92,15 @@ struct Reading {
     next: u32,
     hashed: BTreeMap<u32, (ChunkId, Plain)>,
     read: Option<FileRead>,
+    begun: Option<Begun>,
 }
 
 struct Offered {
     node: u64,
     id: ChunkId,
     data: Plain,
+    /// Of the first of a long file.
+    begun: Option<Begun>,
 }
 
 impl Item {
@@ -175,6 +178,11 @@ impl Item {
                     self.remark(path, remark);
                 }
             }
+            Event::Begun(begun) => {
+                if let Some(reading) = self.reading.get_mut(&begun.node) {
+                    reading.begun = Some(begun);
+                }
+            }
             Event::Hashed(hashed) => self.hashed(hashed),
             Event::FileRead(read) => self.file_read(*read),
             Event::Packed(packed) => self.packed(packed),
@@ -183,7 +191,12 @@ impl Item {
 
     /// The media agent's verdicts: wanted files are read, the others are done.
     pub(super) fn judged(&mut self, verdicts: Verdicts) -> Result<(), Violation> {
-        let Verdicts { through, mut wanted } = verdicts;
+        let Verdicts {
+            through,
+            mut wanted,
+            begun,
+        } = verdicts;
+        let begun: HashMap<u64, u64> = begun.iter().map(|file| (file.node, file.offset)).collect();
         wanted.sort_unstable();
         wanted.dedup();
         let mut wanted = wanted.into_iter().peekable();
@@ -192,12 +205,13 @@ impl Item {
             self.limits.batches.give(1);
         }
         while self.unjudged.front().is_some_and(|file| file.number <= through) {
-            let Some(file) = self.unjudged.pop_front() else {
+            let Some(mut file) = self.unjudged.pop_front() else {
                 break;
             };
             if wanted.next_if_eq(&file.number).is_some() {
                 self.wanted.push_back(file.number);
                 self.reading.insert(file.number, Reading::default());
+                file.from = begun.get(&file.number).copied().unwrap_or(0);
                 // Closed only when the readers are gone, and then the item is over.
                 let _ = self.files.send(file);
             } else {
@@ -363,7 +377,13 @@ impl Item {
             {
                 reading.next += 1;
                 self.offered_bytes += data.len();
-                self.offers.push(Offered { node, id, data });
+                let begun = reading.begun.take();
+                self.offers.push(Offered {
+                    node,
+                    id,
+                    data,
+                    begun,
+                });
             }
             if self.offers.len() >= MOST_OFFERS || self.offered_bytes >= MOST_OFFERED {
                 self.flush();
@@ -417,6 +437,8 @@ impl Item {
                     node: offer.node,
                     id: Bytes::copy_from_slice(&offer.id),
                     length: u32::try_from(offer.data.len()).unwrap_or(u32::MAX),
+                    offset: offer.begun.as_ref().map_or(0, |begun| begun.offset),
+                    is_settled: offer.begun.as_ref().is_some_and(|begun| begun.is_settled),
                 })
                 .collect();
             self.unanswered.insert(self.offer_number, offered);

@@ -219,6 +219,7 @@ impl Stream {
         let begin = ItemBegin {
             item: order.item,
             marks_young: true,
+            goes_on: true,
         };
         self.out.push_back(Up::ItemBegin(begin).into());
         let own = OwnRepository::of_message(&order.repository_config_sha256);

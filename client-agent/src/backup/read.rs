@@ -160,7 +160,7 @@ impl Reader {
             return Err(Trouble::Skip("is no longer a regular file".to_owned()));
         }
         self.place.at("read", path);
-        let content = self.content(file.number, &open, look)?;
+        let content = self.content(file, &open, look)?;
         self.shared.health.works(Who::Readers);
         let Look { moment, stat } = content.look;
         let changed = if Seen::of(&stat) == file.seen {

@@ -133,7 +133,11 @@ impl Restorer {
             });
             let through = numbers.last().unwrap_or_default();
             let wanted = Vec::new();
-            self.say(Up::Verdicts(Verdicts { through, wanted }))?;
+            self.say(Up::Verdicts(Verdicts {
+                through,
+                wanted,
+                begun: Vec::new(),
+            }))?;
         }
         Ok(matches!(message, Down::EntriesEnd(_)))
     }
@@ -158,7 +162,11 @@ impl Restorer {
         if tree.has_ended() {
             return Ok(());
         }
-        self.say(Up::Verdicts(Verdicts { through, wanted }))?;
+        self.say(Up::Verdicts(Verdicts {
+            through,
+            wanted,
+            begun: Vec::new(),
+        }))?;
         Ok(())
     }
 

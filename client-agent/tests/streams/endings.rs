@@ -17,7 +17,13 @@ use crate::trees::noise;
 async fn a_media_agent_that_breaks_the_protocol_ends_the_attempt() {
     let temp = tempfile::tempdir().unwrap();
     fs::write(temp.path().join("file"), b"content").unwrap();
-    let verdicts = |through, wanted| backup_down::Body::Verdicts(Verdicts { through, wanted });
+    let verdicts = |through, wanted| {
+        backup_down::Body::Verdicts(Verdicts {
+            through,
+            wanted,
+            begun: Vec::new(),
+        })
+    };
     let needed = |number, indexes| backup_down::Body::Needed(Needed { number, indexes });
     let begin = |item| {
         backup_down::Body::BeginItem(BeginItem {

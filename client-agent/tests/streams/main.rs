@@ -9,6 +9,7 @@ mod closes;
 mod contradictions;
 mod endings;
 mod endless;
+mod going_on;
 mod health;
 mod items;
 mod kept_links;

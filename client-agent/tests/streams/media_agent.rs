@@ -38,6 +38,8 @@ pub(crate) struct Stored {
     pub(crate) entries: Vec<Entry>,
     pub(crate) content: HashMap<u64, Vec<[u8; 32]>>,
     pub(crate) ends: HashMap<u64, FileEnd>,
+    /// Of the first offer of each file: where it begins, and whether the file was settled.
+    pub(crate) begun: HashMap<u64, (u64, bool)>,
     pub(crate) exceptions: Vec<FileException>,
     pub(crate) end: Option<ItemEnd>,
 }
@@ -68,6 +70,8 @@ pub(crate) struct Script {
     pub(crate) repository: Vec<u8>,
     /// Nothing differs from the parent.
     pub(crate) wants_nothing: bool,
+    /// It has so much of each file.
+    pub(crate) begun: Option<u64>,
     /// Chunks it has already.
     pub(crate) has: HashSet<[u8; 32]>,
     /// Done before the first verdict.

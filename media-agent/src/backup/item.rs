@@ -10,7 +10,9 @@ use outlast_kit::stream::BackupProtocol;
 use outlast_media_core::backup::{Backup, Came};
 use outlast_proto::v1::backup_down::Body as Down;
 use outlast_proto::v1::backup_up::Body as Up;
-use outlast_proto::v1::{CurrentPath, Entries, FileException, ItemBegin, ItemEnd, Needed, Offers, Verdicts};
+use outlast_proto::v1::{
+    BegunFile, CurrentPath, Entries, FileException, ItemBegin, ItemEnd, Needed, Offers, Verdicts,
+};
 use outlast_proto::words::Counters;
 use outlast_repository::{BlobId, RepositoryError, SnapshotId, Timestamp, Writer};
 
@@ -90,6 +92,8 @@ pub(super) struct ItemRun<'a> {
     marked_at: Counters,
     /// The client tells of each file that it reads whether it may yet change without a new ctime.
     pub(super) marks_young: bool,
+    /// The client can go on in the middle of a file.
+    client_goes_on: bool,
     /// Left out by the policy's patterns, as the client says at the end.
     excluded: u64,
     /// Paths of which it was told that their file system does not answer.
@@ -142,6 +146,7 @@ impl<'a> ItemRun<'a> {
             held: Held::default(),
             marked_at: Counters::default(),
             marks_young: false,
+            client_goes_on: false,
             excluded: 0,
             silences: Silences::default(),
             damage_before,
@@ -167,8 +172,12 @@ impl<'a> ItemRun<'a> {
             };
             match message {
                 Up::Path(path) => self.path(path)?,
-                Up::ItemBegin(ItemBegin { item, marks_young }) if !begun && item == number => {
-                    (self.begun, self.marks_young) = (true, marks_young);
+                Up::ItemBegin(ItemBegin {
+                    item,
+                    marks_young,
+                    goes_on,
+                }) if !begun && item == number => {
+                    (self.begun, self.marks_young, self.client_goes_on) = (true, marks_young, goes_on);
                 }
                 Up::ItemEnd(ItemEnd {
                     item,
@@ -308,7 +317,19 @@ impl<'a> ItemRun<'a> {
             wanted.extend(number);
         }
         let through = self.builder.through();
-        Ok(Down::Verdicts(Verdicts { through, wanted }))
+        let begun = |node: &u64| {
+            let offset = self.builder.goes_on_at(*node)?;
+            Some(BegunFile { node: *node, offset })
+        };
+        let begun = match self.client_goes_on {
+            true => wanted.iter().filter_map(begun).collect(),
+            false => Vec::new(),
+        };
+        Ok(Down::Verdicts(Verdicts {
+            through,
+            wanted,
+            begun,
+        }))
     }
 
     fn offers(&mut self, offers: &Offers) -> Result<Down, End> {
@@ -318,7 +339,8 @@ impl<'a> ItemRun<'a> {
         for (index, offer) in (0..).zip(&offers.offers) {
             let id = blob_id(&offer.id)?;
             self.builder
-                .offer(offer.node, id, offer.length)
+                .begin_file(offer.node, offer.offset, offer.is_settled)
+                .and_then(|()| self.builder.offer(offer.node, id, offer.length))
                 .map_err(|error| self.fault(error))?;
             if self.chunks.is_needed(id, offer.length)? {
                 indexes.push(index);

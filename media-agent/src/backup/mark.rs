@@ -1,10 +1,12 @@
 //! The mark beside the tree of a checkpoint, `.outlast-checkpoint.json`: written by `checkpoint`, read by `resume`. A format (docs/protocol.md): add
 //! fields, never rename. Names are there twice: as they are shown, for people, and as bytes in hexadecimal, which can be turned back.
 
+use std::collections::HashMap;
+
 use outlast_proto::v1::FileException;
 use outlast_proto::words::Counters;
 use outlast_proto::words::limits::MOST_WANTED;
-use outlast_repository::Timestamp;
+use outlast_repository::{Node, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::tree_builder::{Partial, UnderWay, show_bytes};
@@ -42,6 +44,9 @@ pub(super) struct FileUnderWay {
     pub(super) inode: u64,
     pub(super) device_id: u64,
     pub(super) offset: u64,
+    /// What was read of it holds as long as its stat stays the same. Not known in the first version.
+    #[serde(default)]
+    pub(super) is_settled: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -114,6 +119,30 @@ impl Mark {
         }
     }
 
+    /// Files under way that can be gone on in, by their paths.
+    pub(super) fn begun(&self) -> HashMap<Vec<u8>, UnderWay> {
+        let settled = self.files_under_way.iter().filter(|file| file.is_settled);
+        let begun = settled.filter_map(|file| {
+            let path = file.raw_path()?;
+            let node = Node {
+                size: file.size,
+                mtime: file.mtime,
+                ctime: file.ctime,
+                inode: file.inode,
+                device_id: file.device_id,
+                ..Node::default()
+            };
+            let under_way = UnderWay {
+                path: path.clone(),
+                node,
+                bytes: file.offset,
+                is_settled: true,
+            };
+            Some((path, under_way))
+        });
+        begun.collect()
+    }
+
     /// Whether the tree itself tells files under way from whole ones.
     pub(super) fn tells_begun_files(&self) -> bool {
         self.version > 1
@@ -131,6 +160,7 @@ impl From<&UnderWay> for FileUnderWay {
             inode: file.node.inode,
             device_id: file.node.device_id,
             offset: file.bytes,
+            is_settled: file.is_settled,
         }
     }
 }
@@ -145,8 +175,6 @@ impl FileUnderWay {
 
 #[cfg(test)]
 mod tests {
-    use outlast_repository::Node;
-
     use super::*;
 
     fn mark() -> Mark {
@@ -160,6 +188,7 @@ mod tests {
             path: b"d/\xff\"x".to_vec(),
             node,
             bytes: 90,
+            is_settled: true,
         }];
         let partial = Partial {
             root: Node::default(),

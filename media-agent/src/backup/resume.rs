@@ -100,6 +100,7 @@ impl Starts {
             root: start.root.clone(),
             trust,
             position: (start.mark.counters.bytes > 0).then(|| start.mark.raw_position()),
+            begun: start.mark.begun(),
             again: again(&start.mark, &ItemPath::parse(&item.path)?),
         })
     }

@@ -2,12 +2,13 @@
 //!
 //! Says which content a file need not be read again for; how a file is known again is `compare`'s. Used by `builder` and `directory`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use outlast_repository::{BlobId, Node, RepositoryError};
+use outlast_proto::words::limits::MOST_CHUNKS;
+use outlast_repository::{BlobId, Node, NodeKind, RepositoryError};
 
-use super::Trees;
 use super::compare::{ParentCursor, Trust, unchanged_content};
+use super::{Trees, UnderWay};
 
 /// What a checkpoint has of the item.
 #[derive(Debug)]
@@ -19,6 +20,33 @@ pub(crate) struct Carried {
     pub(crate) again: HashSet<String>,
     /// Where its walk was, relative to the item, if it had read anything.
     pub(crate) position: Option<Vec<u8>>,
+    /// Files of which it has the beginning, by their paths relative to the item; only settled ones.
+    pub(crate) begun: HashMap<Vec<u8>, UnderWay>,
+}
+
+/// The beginning of a file.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    pub(super) chunks: Vec<BlobId>,
+    pub(super) bytes: u64,
+}
+
+/// The beginning of the file `now`, if `stored` in the tree of a checkpoint is that of the same file, as `begun` says what it was, and is still
+/// there.
+pub(super) fn beginning(trees: &impl Trees, stored: Node, begun: &UnderWay, now: &Node) -> Option<Beginning> {
+    let stat = |node: &Node| (node.size, node.mtime, node.ctime, node.inode, node.device_id);
+    let is_same = stored.kind == NodeKind::File
+        && begun.is_settled
+        && stat(&begun.node) == stat(now)
+        && stored.size == begun.bytes
+        && (1..now.size).contains(&begun.bytes);
+    let chunks = stored.content.filter(|chunks| {
+        is_same && chunks.len() < MOST_CHUNKS && chunks.iter().all(|id| trees.has_chunk(id))
+    })?;
+    Some(Beginning {
+        chunks,
+        bytes: begun.bytes,
+    })
 }
 
 /// What an entry was before.
@@ -39,16 +67,17 @@ pub(super) struct Known {
 impl Before {
     /// The content of the file `now`, if it is known. `checkpoint` is the trust in that; none: not in this file.
     pub(super) fn content(
-        self,
+        &self,
         trees: &impl Trees,
         (checkpoint, parent): (Option<Trust>, Trust),
         now: &Node,
     ) -> Option<Known> {
         let known = |is_carried| move |content| Known { content, is_carried };
-        let carried = checkpoint.and_then(|trust| unchanged_content(trees, trust, self.checkpoint, now));
+        let carried =
+            checkpoint.and_then(|trust| unchanged_content(trees, trust, self.checkpoint.as_ref(), now));
         carried
             .map(known(true))
-            .or_else(|| unchanged_content(trees, parent, self.parent, now).map(known(false)))
+            .or_else(|| unchanged_content(trees, parent, self.parent.as_ref(), now).map(known(false)))
     }
 }
 

@@ -6,14 +6,14 @@
 mod content;
 mod partial;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use outlast_proto::v1;
 use outlast_proto::words::Counters;
 use outlast_proto::words::limits::{MOST_LEVELS, MOST_WAITING, MOST_WANTED};
 use outlast_repository::{BlobId, Node, NodeKind, RepositoryError};
 
-use super::beside::{Before, Beside, Carried};
+use super::beside::{Before, Beginning, Beside, Carried, beginning};
 use super::compare::Trust;
 use super::directory::{Directory, DirectoryKey, Memory, Place, Refused};
 use super::nodes::{check_name, directory_above, node_of_message, show_bytes};
@@ -45,6 +45,12 @@ struct WantedFile {
     cost: usize,
     /// It has more chunks than a file may have.
     is_too_long: bool,
+    /// Of its content, from the checkpoint, until its client says whether it goes on there.
+    beginning: Option<Beginning>,
+    /// It was not young when its reading began.
+    is_settled: bool,
+    /// Bytes that are the checkpoint's.
+    carried: u64,
 }
 
 #[derive(Debug)]
@@ -65,6 +71,8 @@ pub(crate) struct TreeBuilder<T> {
     /// The same of the checkpoint, and files of which it is not; where its walk was.
     checkpoint: Option<(Trust, HashSet<String>)>,
     checkpoint_position: Option<Vec<u8>>,
+    /// Files of which it has the beginning.
+    begun: HashMap<Vec<u8>, UnderWay>,
     root: Root,
     next_number: u64,
     open: Vec<DirectoryKey>,
@@ -101,6 +109,7 @@ impl<T: Trees> TreeBuilder<T> {
             trust: Trust::Marked,
             checkpoint: None,
             checkpoint_position: None,
+            begun: HashMap::new(),
             root: Root::Awaited,
             next_number: 0,
             open: Vec::new(),
@@ -131,7 +140,9 @@ impl<T: Trees> TreeBuilder<T> {
             trust,
             again,
             position,
+            begun,
         } = from;
+        self.begun = begun;
         self.checkpoint_position = position;
         self.before.checkpoint = Some(root);
         self.checkpoint = Some((trust, again));
@@ -242,7 +253,7 @@ impl<T: Trees> TreeBuilder<T> {
                         }
                         node.content = Some(known.content);
                     }
-                    None => return self.want(message.number, node, place),
+                    None => return self.want(message.number, (node, before.checkpoint), place),
                 }
             }
             _ => {}
@@ -260,7 +271,12 @@ impl<T: Trees> TreeBuilder<T> {
         is_trusted.then_some(*trust)
     }
 
-    fn want(&mut self, number: u64, node: Node, place: Option<Place>) -> Result<Option<u64>, BuildError> {
+    fn want(
+        &mut self,
+        number: u64,
+        (node, stored): (Node, Option<Node>),
+        place: Option<Place>,
+    ) -> Result<Option<u64>, BuildError> {
         if self.wanted.len() >= MOST_WANTED {
             return violation(format!("more than {MOST_WANTED} wanted files are under way"));
         }
@@ -273,6 +289,7 @@ impl<T: Trees> TreeBuilder<T> {
             return Ok(None);
         }
         self.wanted_cost += cost;
+        let beginning = stored.and_then(|stored| self.beginning(place, stored, &node));
         let file = WantedFile {
             node,
             place,
@@ -280,9 +297,27 @@ impl<T: Trees> TreeBuilder<T> {
             bytes: 0,
             cost,
             is_too_long: false,
+            beginning,
+            is_settled: false,
+            carried: 0,
         };
         self.wanted.insert(number, file);
         Ok(Some(number))
+    }
+
+    /// What the checkpoint has of a file that it has not all of.
+    fn beginning(&self, place: Option<Place>, stored: Node, now: &Node) -> Option<Beginning> {
+        if self.begun.is_empty() || self.trust_in_checkpoint(place, &now.name) != Some(Trust::Marked) {
+            return None;
+        }
+        let begun = self.begun.get(&self.path_of(place, &now.name))?;
+        beginning(&self.trees, stored, begun, now)
+    }
+
+    /// Where the client may go on in a wanted file; from then on it may. None: at its beginning.
+    pub(crate) fn goes_on_at(&self, number: u64) -> Option<u64> {
+        let file = self.wanted.get(&number)?;
+        file.beginning.as_ref().map(|beginning| beginning.bytes)
     }
 
     /// Something is not in the restore point, and somebody is told why.

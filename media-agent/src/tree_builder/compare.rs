@@ -130,7 +130,7 @@ impl ParentCursor {
 pub(super) fn unchanged_content(
     trees: &impl Trees,
     trust: Trust,
-    parent: Option<Node>,
+    parent: Option<&Node>,
     now: &Node,
 ) -> Option<Vec<BlobId>> {
     let parent = parent?;
@@ -139,10 +139,11 @@ pub(super) fn unchanged_content(
         && parent.mtime == now.mtime
         && parent.ctime == now.ctime
         && parent.inode == now.inode
-        && trust.covers(&parent);
-    parent.content.filter(|content| {
+        && trust.covers(parent);
+    let content = parent.content.as_ref().filter(|content| {
         same && content.len() <= MOST_CHUNKS && content.iter().all(|id| trees.has_chunk(id))
-    })
+    });
+    content.cloned()
 }
 
 /// What lies at `path` in the snapshot whose root tree is `root`. The root itself for `/`. `tree` opens trees.

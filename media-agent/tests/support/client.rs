@@ -220,6 +220,7 @@ impl BackupStream {
         self.send(backup_up::Body::ItemBegin(ItemBegin {
             item,
             marks_young: true,
+            ..ItemBegin::default()
         }))
         .await;
         let (entries, contents) = walk(name, source);
@@ -249,6 +250,7 @@ impl BackupStream {
                     node: *node,
                     id: chunk.id.clone(),
                     length: chunk.length,
+                    ..Offer::default()
                 });
                 chunks.push(chunk);
             }

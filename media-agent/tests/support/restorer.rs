@@ -176,7 +176,15 @@ pub async fn restore_saying(
                         }
                     }
                 }
-                say(restore_up::Body::Verdicts(Verdicts { through, wanted }), due).await;
+                say(
+                    restore_up::Body::Verdicts(Verdicts {
+                        through,
+                        wanted,
+                        begun: Vec::new(),
+                    }),
+                    due,
+                )
+                .await;
             }
             restore_down::Body::Data(data) => {
                 let content = restored.get_mut(&paths[&data.node]).unwrap();

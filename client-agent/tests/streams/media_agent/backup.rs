@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use outlast_proto::v1::{
-    AttemptOver, BackupDown, BackupUp, BeginItem, Entries, ItemBegin, ItemCommitted, ItemEnd, Needed, Offers,
-    StreamWelcome, Verdicts, backup_down, backup_up,
+    AttemptOver, BackupDown, BackupUp, BeginItem, BegunFile, Entries, ItemBegin, ItemCommitted, ItemEnd,
+    Needed, Offers, StreamWelcome, Verdicts, backup_down, backup_up,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
@@ -216,9 +216,13 @@ impl Backup {
         if self.script.hangs_up {
             return false;
         }
+        let begun = self.script.begun.into_iter();
+        let begun = begun.flat_map(|offset| wanted.iter().map(move |node| BegunFile { node: *node, offset }));
+        let begun = begun.collect();
         let verdicts = backup_down::Body::Verdicts(Verdicts {
             through: self.next_node.saturating_sub(1),
             wanted,
+            begun,
         });
         self.say(self.script.instead.clone().unwrap_or(verdicts)).await;
         true
@@ -234,7 +238,10 @@ impl Backup {
             self.last_offered = Some(offer.node);
             let id: [u8; 32] = offer.id.as_ref().try_into().unwrap();
             let mut told = self.told.lock().unwrap();
-            let content = told.items.last_mut().unwrap().content.get_mut(&offer.node);
+            let item = told.items.last_mut().unwrap();
+            let begins = (offer.offset, offer.is_settled);
+            item.begun.entry(offer.node).or_insert(begins);
+            let content = item.content.get_mut(&offer.node);
             content.expect("only wanted files are offered").push(id);
             let is_known = self.script.has.contains(&id) || told.chunks.contains_key(&id);
             if !is_known && self.needed.insert(id) {

@@ -1,4 +1,5 @@
-//! The content of wanted files: offered chunk by chunk, in order, until the client says that a file has ended.
+//! The content of wanted files: offered chunk by chunk, in order, from the beginning of a file or from where a checkpoint ends, until the client says that
+//! the file has ended.
 //!
 //! What is wanted, and where a whole file goes, is the builder's.
 
@@ -12,6 +13,34 @@ use crate::tree_builder::nodes::node_of_message;
 use crate::tree_builder::{BuildError, Trees, violation};
 
 impl<T: Trees> TreeBuilder<T> {
+    /// The first offer of a wanted file comes: where it begins, and whether the file was settled then.
+    pub(crate) fn begin_file(
+        &mut self,
+        number: u64,
+        offset: u64,
+        is_settled: bool,
+    ) -> Result<(), BuildError> {
+        let Some(file) = self.wanted.get_mut(&number).filter(|file| file.bytes == 0) else {
+            return Ok(());
+        };
+        file.is_settled = is_settled;
+        let beginning = file.beginning.take();
+        match beginning {
+            _ if offset == 0 => {}
+            Some(beginning) if beginning.bytes == offset => {
+                (file.chunks, file.bytes, file.carried) = (beginning.chunks, offset, offset);
+                self.under_way += offset;
+                self.counters.bytes_carried_over += offset;
+            }
+            _ => {
+                return violation(format!(
+                    "file {number} goes on at offset {offset}, which nobody has said"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// A chunk of a wanted file, in order.
     pub(crate) fn offer(&mut self, number: u64, id: BlobId, length: u32) -> Result<(), BuildError> {
         if number < self.offering {
@@ -50,6 +79,7 @@ impl<T: Trees> TreeBuilder<T> {
         self.under_way -= file.bytes;
         self.wanted_cost -= file.cost;
         if end.skipped {
+            self.counters.bytes_carried_over -= file.carried;
             return self.put(file.place, None);
         }
         if end.size != file.bytes {

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use outlast_repository::Node;
+use outlast_repository::{BlobId, Node};
 
-use super::{Root, TreeBuilder};
+use super::{Root, TreeBuilder, WantedFile};
 use crate::tree_builder::compare::not_to_be_trusted;
 use crate::tree_builder::directory::Place;
 use crate::tree_builder::{BuildError, Trees};
@@ -34,6 +34,30 @@ pub(crate) struct UnderWay {
     pub(crate) node: Node,
     /// Of its content in the tree.
     pub(crate) bytes: u64,
+    /// It was not young when its reading began.
+    pub(crate) is_settled: bool,
+}
+
+/// The content of a wanted file until now.
+struct SoFar<'a> {
+    chunks: &'a [BlobId],
+    bytes: u64,
+    is_settled: bool,
+}
+
+impl WantedFile {
+    /// None: nothing yet. What a checkpoint has counts until the client says that it begins anew.
+    fn so_far(&self) -> Option<SoFar<'_>> {
+        let (chunks, bytes, is_settled) = match &self.beginning {
+            Some(beginning) => (&beginning.chunks, beginning.bytes, true),
+            None => (&self.chunks, self.bytes, self.is_settled),
+        };
+        (!chunks.is_empty()).then_some(SoFar {
+            chunks,
+            bytes,
+            is_settled,
+        })
+    }
 }
 
 impl<T: Trees> TreeBuilder<T> {
@@ -46,12 +70,13 @@ impl<T: Trees> TreeBuilder<T> {
         }
         let under_way = self.files_under_way();
         let mut found: BTreeMap<Option<Place>, Node> = BTreeMap::new();
-        for file in self.wanted.values().filter(|file| !file.chunks.is_empty()) {
+        for file in self.wanted.values() {
+            let Some(so_far) = file.so_far() else { continue };
             let begun = Node {
-                size: file.bytes,
+                size: so_far.bytes,
                 // Nobody has said yet that nothing changed while it was read, not even of one that is all there.
                 ctime: not_to_be_trusted(file.node.ctime),
-                content: Some(file.chunks.clone()),
+                content: Some(so_far.chunks.to_vec()),
                 ..file.node.clone()
             };
             found.insert(file.place, begun);
@@ -93,7 +118,8 @@ impl<T: Trees> TreeBuilder<T> {
     fn files_under_way(&self) -> Vec<UnderWay> {
         let mut room = MOST_PATHS;
         let mut newest_first = Vec::new();
-        for file in self.wanted.values().rev().filter(|file| !file.chunks.is_empty()) {
+        for file in self.wanted.values().rev() {
+            let Some(begun) = file.so_far() else { continue };
             let path = self.path_of(file.place, &file.node.name);
             let Some(rest) = room.checked_sub(path.len()) else {
                 break;
@@ -102,7 +128,8 @@ impl<T: Trees> TreeBuilder<T> {
             newest_first.push(UnderWay {
                 path,
                 node: file.node.clone(),
-                bytes: file.bytes,
+                bytes: begun.bytes,
+                is_settled: begun.is_settled,
             });
         }
         newest_first.reverse();

@@ -1,6 +1,6 @@
 //! Going on from a checkpoint: whatever it was made of, the finished tree is that of an undisturbed walk, and only what it lacks is read.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use outlast_proto::v1::{Entry, FileEnd, NodeType, entry};
 use outlast_proto::words::Counters;
@@ -150,6 +150,7 @@ fn carried(root: Node) -> Carried {
         trust: Trust::Marked,
         again: HashSet::new(),
         position: None,
+        begun: HashMap::new(),
     }
 }
 
@@ -299,4 +300,147 @@ fn f07_the_parent_snapshot_counts_beside_the_checkpoint() {
     let (_, wanted, counters) = through(next.going_on(carried(partial.root)));
     assert_eq!(wanted, Vec::<u64>::new());
     assert_eq!((counters.bytes_read, counters.bytes_carried_over), (0, 150));
+}
+
+/// A checkpoint in the middle of file 6, with so many of its chunks; and how that file is known again.
+fn in_the_middle(memory: &Memory, chunks: usize, is_settled: bool) -> Carried {
+    let mut builder = builder(memory);
+    for entry in &entries()[..7] {
+        builder.entry(entry).unwrap();
+    }
+    for number in [1, 3] {
+        for id in content(number) {
+            builder.offer(number, id, 10).unwrap();
+        }
+        let size = content(number).len() as u64 * CHUNK;
+        builder.file_end(&end(number, size)).unwrap();
+    }
+    builder.begin_file(6, 0, is_settled).unwrap();
+    for id in &content(6)[..chunks] {
+        builder.offer(6, *id, 10).unwrap();
+    }
+    let partial = builder.partial().unwrap().unwrap();
+    let begun = partial.under_way.into_iter();
+    Carried {
+        begun: begun.map(|file| (file.path.clone(), file)).collect(),
+        ..carried(partial.root)
+    }
+}
+
+/// Walks on from there to file 6, which is wanted.
+fn at_the_file<'m>(memory: &'m Memory, carried: Carried, entries: &[Entry]) -> TreeBuilder<&'m Memory> {
+    let mut builder = builder(memory).going_on(carried);
+    let wanted: Vec<u64> = entries
+        .iter()
+        .filter_map(|entry| builder.entry(entry).unwrap())
+        .collect();
+    assert_eq!(wanted, [6, 7, 8, 11, 12]);
+    builder
+}
+
+/// What is still to be read of it and of those after it.
+fn rest(mut builder: TreeBuilder<&Memory>, offset: u64) -> (Built, Counters) {
+    for number in [6, 7, 8, 11, 12] {
+        let from = if number == 6 { offset } else { 0 };
+        for id in content(number)
+            .iter()
+            .skip(usize::try_from(from / CHUNK).unwrap())
+        {
+            builder.begin_file(number, from, true).unwrap();
+            builder.offer(number, *id, 10).unwrap();
+        }
+        let size = content(number).len() as u64 * CHUNK;
+        builder.file_end(&end(number, size)).unwrap();
+    }
+    let counters = builder.counters();
+    (builder.finish().unwrap(), counters)
+}
+
+#[test]
+fn f06_a_file_goes_on_where_the_checkpoint_was_in_its_middle_or_begins_anew() {
+    let memory = memory();
+    let (undisturbed, ..) = through(builder(&memory));
+    for chunks in 1..9 {
+        let offset = chunks as u64 * CHUNK;
+        // Whether its client goes on there, or has found something else than the walk.
+        for from in [offset, 0] {
+            let builder = at_the_file(&memory, in_the_middle(&memory, chunks, true), &entries());
+            assert_eq!(builder.goes_on_at(6), Some(offset));
+            assert_eq!(builder.goes_on_at(7), None);
+            let (tree, counters) = rest(builder, from);
+            assert_eq!(tree, undisturbed, "{chunks} from {from}");
+            // Files 1 and 3 are whole.
+            assert_eq!(
+                (counters.bytes_carried_over, counters.bytes_read, counters.bytes),
+                (40 + from, 210 - from, ALL)
+            );
+        }
+    }
+}
+
+/// A checkpoint that is made before the client has said where it begins has the beginning, too.
+#[test]
+fn f06_the_beginning_of_a_file_is_carried_from_checkpoint_to_checkpoint() {
+    let memory = memory();
+    let mut builder = at_the_file(&memory, in_the_middle(&memory, 5, true), &entries());
+    let partial = builder.partial().unwrap().unwrap();
+    let under_way = &partial.under_way[0];
+    assert_eq!((under_way.bytes, under_way.is_settled), (50, true));
+    let begun = partial.under_way.into_iter();
+    let carried = Carried {
+        begun: begun.map(|file| (file.path.clone(), file)).collect(),
+        ..carried(partial.root)
+    };
+    assert_eq!(at_the_file(&memory, carried, &entries()).goes_on_at(6), Some(50));
+}
+
+#[test]
+fn t90_f06_the_beginning_of_a_file_is_not_believed_if_anything_about_it_differs() {
+    let memory = memory();
+    let goes_on = |carried, entries: &[Entry]| at_the_file(&memory, carried, entries).goes_on_at(6);
+    let found = in_the_middle(&memory, 5, true);
+    assert_eq!(goes_on(found, &entries()), Some(50));
+    assert_eq!(
+        goes_on(in_the_middle(&memory, 5, false), &entries()),
+        None,
+        "young"
+    );
+    type Change = fn(&mut outlast_proto::v1::Node);
+    let changes: [(&str, Change); 5] = [
+        ("size", |node| node.size += 1),
+        ("mtime", |node| node.modified.as_mut().unwrap().nanos += 1),
+        ("ctime", |node| node.changed.as_mut().unwrap().nanos += 1),
+        ("inode", |node| node.inode += 1),
+        ("device", |node| node.device_id += 1),
+    ];
+    for (what, change) in changes {
+        let mut entries = entries();
+        let Some(entry::Kind::Node(node)) = &mut entries[6].kind else {
+            unreachable!()
+        };
+        change(node);
+        assert_eq!(goes_on(in_the_middle(&memory, 5, true), &entries), None, "{what}");
+    }
+    let mut said = in_the_middle(&memory, 5, true);
+    said.begun.values_mut().next().unwrap().bytes = 40;
+    assert_eq!(goes_on(said, &entries()), None, "the tree has another length");
+    let mut damaged = self::memory();
+    damaged.chunks.remove(&content(6)[2]);
+    let builder = at_the_file(&damaged, in_the_middle(&damaged, 5, true), &entries());
+    assert_eq!(builder.goes_on_at(6), None, "a chunk is gone");
+}
+
+#[test]
+fn f06_a_client_goes_on_only_where_it_was_told() {
+    let memory = memory();
+    for offset in [10, 60] {
+        let mut builder = at_the_file(&memory, in_the_middle(&memory, 5, true), &entries());
+        let refused = builder.begin_file(6, offset, true).unwrap_err().to_string();
+        assert!(refused.contains("which nobody has said"), "{refused}");
+        let refused = builder.begin_file(7, offset, true).unwrap_err().to_string();
+        assert!(refused.contains("which nobody has said"), "{refused}");
+    }
+    // And what it has is not the whole file, whatever its client says.
+    let mut builder = at_the_file(&memory, in_the_middle(&memory, 5, true), &entries());
+    assert!(builder.file_end(&end(6, 90)).is_err());
 }
