@@ -189,7 +189,7 @@ fn c08_c08a_with_both_witnesses_gone_nothing_is_started_until_somebody_says_that
     cluster.restart("client-1");
     let job = watched(&cluster, &id);
     let attempts = job["attempts"].as_array().unwrap();
-    assert_eq!(attempts[0]["status"], "failed_over", "{job:#}");
+    assert_eq!(attempts[0]["status"], "resumed", "{job:#}");
     assert_eq!(attempts[1]["status"], "successful", "{job:#}");
     assert_eq!(attempts[1]["media_agent"], other, "{job:#}");
     assert_restores(&cluster, &job, &source);

@@ -107,6 +107,8 @@ fn s04_f07_a_killed_media_agents_job_goes_on_from_its_checkpoint_to_the_same_tre
         progress.saturating_sub(carried),
         "{job:#}"
     );
+    // One interval of what the client may send, and what is under way.
+    assert!(number("bytes_resent") <= (3 + 16) << 20, "{job:#}");
     let details = cluster.run(&["job", "details", id]).stdout;
     assert!(details.contains("goes on from checkpoint"), "{details}");
 

@@ -87,10 +87,22 @@ impl ClusterState {
         }
     }
 
-    /// Settles the history of a superseded attempt, now that the next one is there, or will never be.
-    pub(super) fn settle_status(&mut self, id: JobId, history: &mut History) {
-        let next = self.jobs.get(&id).and_then(|job| self.running_of(job));
-        let next = next.map(|open| open.media_agent.clone());
+    /// Settles the histories of superseded attempts, the first attempt first, now that the next one of each is there, or will never be:
+    /// of the first `lost` ones.
+    pub(super) fn settle_statuses(&mut self, id: JobId, superseded: &mut [(Attempt, History)], lost: usize) {
+        let running = self.jobs.get(&id).and_then(|job| self.running_of(job));
+        let running = running.map(|open| open.media_agent.clone());
+        let nexts = superseded.iter().skip(1);
+        let nexts: Vec<_> = nexts
+            .map(|(_, history)| history.media_agent.clone())
+            .chain([running])
+            .collect();
+        for ((_, history), next) in superseded.iter_mut().zip(nexts).take(lost) {
+            self.settle_status(id, history, next);
+        }
+    }
+
+    fn settle_status(&mut self, id: JobId, history: &mut History, next: Option<AgentName>) {
         let (Some(lost), Some(next)) = (history.media_agent.clone(), next) else {
             return;
         };

@@ -126,8 +126,10 @@ impl ClusterState {
 
     /// Gives every superseded attempt of the job its history: it went on in another (S-03).
     pub(super) fn close_superseded(&mut self, id: JobId) {
-        for (attempt, mut history) in self.superseded_of(id) {
-            self.settle_status(id, &mut history);
+        let mut superseded = self.superseded_of(id);
+        let lost = superseded.len();
+        self.settle_statuses(id, &mut superseded, lost);
+        for (attempt, history) in superseded {
             self.close(id, attempt, history);
         }
     }
@@ -218,12 +220,15 @@ impl ClusterState {
     /// A superseded attempt had finished everything before it was lost: it ends with what that comes to. Those after it did nothing that
     /// counts, and have no history.
     fn end_as_found(&mut self, id: JobId, (host, at): (&str, Timestamp)) {
-        let superseded = self.superseded_of(id);
+        let mut superseded = self.superseded_of(id);
         let made = self.items_of(id).map(|(_, row)| row.made.by).max();
         let finisher = superseded.iter().find(|(attempt, _)| Some(*attempt) == made);
         let Some((last, history)) = finisher.or(superseded.last()).cloned() else {
             return;
         };
+        // The one that finished went on in none.
+        let lost = superseded.iter().filter(|(attempt, _)| *attempt < last).count();
+        self.settle_statuses(id, &mut superseded, lost);
         let Some(unstarted) = self.stop_running(id) else {
             return;
         };

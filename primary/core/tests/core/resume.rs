@@ -1,11 +1,12 @@
 //! Whether a lost attempt was `resumed` or `failed_over`, and what was read again after it: S-03, S-04, L-04.
 
+use outlast_core::event::FoundItem;
 use outlast_core::{Command, EventKind};
 use outlast_proto::words::{
-    AgentName, Attempt, CompletionStatus, Counters, ItemNumber, ItemOutcome, JobId, StatusCode,
+    AgentName, Attempt, CompletionStatus, Counters, ItemNumber, ItemOutcome, JobId, StatusCode, Timestamp,
 };
 
-use crate::world::{World, agent, ended, item_ended, marked, policy};
+use crate::world::{World, agent, ended, item_ended, marked, policy, snapshot};
 
 /// How the first attempt is lost.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -137,6 +138,51 @@ fn s04_an_agent_of_before_in_the_pool_goes_on_from_zero() {
             let history = world.state.history(job, first).unwrap();
             assert_eq!(history.status, status, "{old} {loss:?}");
         }
+    }
+}
+
+/// One that was given up before it said what the one before it had left.
+#[test]
+fn s04_each_of_several_lost_attempts_is_judged_by_the_one_that_followed_it() {
+    for is_complete in [false, true] {
+        let mut world = world([2, 2], true);
+        let (job, first, _) = world.running_job();
+        lose(&mut world, job, Loss::Silent, None);
+        assert_eq!(world.dispatch(), 1);
+        let (second, _) = world.running(job);
+        lose(&mut world, job, Loss::Silent, None);
+        assert_eq!(world.dispatch(), 1);
+        let (third, media) = world.running(job);
+        world.admit(job, third);
+        world.event(&media, job, third, marked());
+        let found = |item| FoundItem {
+            item: ItemNumber(item),
+            attempt: second,
+            outcome: ItemOutcome::Done,
+            counters: of(5),
+            snapshot: (snapshot(job, ItemNumber(item), 9), Timestamp(7)),
+            tree: None,
+        };
+        let found = if is_complete {
+            vec![found(0), found(1)]
+        } else {
+            Vec::new()
+        };
+        let surveyed = EventKind::Surveyed {
+            found,
+            is_complete,
+            checkpoint: None,
+        };
+        world.event(&media, job, third, surveyed);
+        let status = |attempt| world.state.history(job, attempt).map(|history| history.status);
+        let of_second = match is_complete {
+            true => CompletionStatus::Successful,
+            false => CompletionStatus::Resumed,
+        };
+        assert_eq!(
+            (status(first), status(second)),
+            (Some(CompletionStatus::Resumed), Some(of_second))
+        );
     }
 }
 
