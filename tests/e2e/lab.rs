@@ -1,5 +1,5 @@
-//! `deploy/lab run`: the files of `deploy` as they are, on six hosts that are network namespaces; a backup, a restore, a
-//! leader that is cut off.
+//! `deploy/lab`: the files of `deploy` as they are, on six hosts that are network namespaces. `run`: a backup, a restore, a leader that is
+//! cut off. `failover`: media agents that vanish, alone and with the leader, or that only the primaries do not hear; one-way cuts.
 
 use std::path::Path;
 
@@ -10,9 +10,18 @@ const CANNOT: i32 = 77;
 
 #[test]
 fn the_lab_runs_the_files_of_deploy_from_end_to_end() {
+    run("run", &["leads now"]);
+}
+
+#[test]
+fn c08_f02_in_the_lab_jobs_outlive_hosts_that_vanish_and_stay_where_only_the_primaries_are_cut_off() {
+    run("failover", &["vanishes without a word", "vanish together"]);
+}
+
+fn run(command: &str, said: &[&str]) {
     let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/lab");
     let ran = std::process::Command::new(lab)
-        .arg("run")
+        .arg(command)
         .env("OUTLAST_BINARY", env!("CARGO_BIN_EXE_outlast"))
         .env("NO_COLOR", "1")
         .output()
@@ -23,6 +32,7 @@ fn the_lab_runs_the_files_of_deploy_from_end_to_end() {
     }
     println!("{}\n{}", ran.stdout, ran.stderr);
     let ran = ran.expect(0);
-    assert!(ran.stderr.contains("leads now"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("all is as it should be"), "{}", ran.stderr);
+    for said in said.iter().chain(&["all is as it should be"]) {
+        assert!(ran.stderr.contains(said), "{said}: {}", ran.stderr);
+    }
 }

@@ -46,6 +46,8 @@ pub struct Heard {
 /// What nobody knows about a running attempt, and what will be done about it (C-08).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unknown {
+    /// Of which attempt.
+    pub attempt: Attempt,
     /// How long its media agent is silent.
     pub silent: Ticks,
     /// What the client says, for a person.
@@ -224,6 +226,7 @@ fn unknown_of(
         }
     };
     Unknown {
+        attempt: open.attempt,
         silent,
         client_says: verdict.client_says,
         rule,

@@ -59,6 +59,10 @@ pub(crate) fn unknown(
 ) -> Option<v1::Unknown> {
     let running = state.running_of(job)?;
     let (now, unknown) = live.unknown(job.id)?;
+    // What was said of the attempt before is over.
+    if unknown.attempt != running.attempt {
+        return None;
+    }
     let after = |ticks: u64, sign: i64| {
         let micros = i64::try_from(ticks)
             .unwrap_or(i64::MAX)

@@ -20,8 +20,10 @@ pub enum Word {
     },
     /// Its stream is broken, or was never welcomed by this media agent.
     Broken {
-        /// Since when.
+        /// Since when; whoever vanishes without a word is noticed late.
         since: Ticks,
+        /// The last message of the media agent.
+        heard: Ticks,
     },
     /// The attempt is over there.
     Ended {
@@ -94,10 +96,13 @@ impl Facts {
                 }
                 (says, patience.saturating_sub(heard))
             }
-            Some(Word::Broken { since }) => {
-                let since = since + client;
-                let says = format!("the client's stream to the media agent is broken for {since} s");
-                (says, failover_after.saturating_sub(since))
+            Some(Word::Broken { since, heard }) => {
+                let (since, heard) = (since + client, heard + client);
+                let says = format!(
+                    "the client's stream to the media agent is broken for {since} s, and it heard it last {heard} s ago"
+                );
+                let silent = failover_after.max(SIGN_OF_LIFE).saturating_sub(heard);
+                (says, failover_after.saturating_sub(since).min(silent))
             }
             Some(Word::Ended { code: Some(code) }) => {
                 (format!("the client says that it has ended with code {code}"), 0)
@@ -127,7 +132,7 @@ mod tests {
     fn c08_an_attempt_is_superseded_when_both_witnesses_say_so_and_not_before() {
         use Superseded::{In, NotWhileBlind, NotWhileHeard, Now};
         let open = |heard| Some(Word::Open { heard });
-        let broken = |since| Some(Word::Broken { since });
+        let broken = |since| Some(Word::Broken { since, heard: since });
         let ended = |code| Some(Word::Ended { code });
         // Silence of the agent and of the client, the client's word, for how long there was none; with a failover after 30 s.
         for (agent, client, word, unsaid, expected) in [
@@ -144,6 +149,9 @@ mod tests {
             (99, 0, open(20), 0, In(10)),
             (99, 0, open(30), 0, Now),
             (99, 3, open(27), 0, Now),
+            // It vanished without a word, and the client noticed late.
+            (99, 0, Some(Word::Broken { since: 1, heard: 29 }), 0, In(1)),
+            (99, 1, Some(Word::Broken { since: 1, heard: 29 }), 0, Now),
             // Over at the client: what it left is to be looked for.
             (30, 0, ended(Some(0)), 0, Now),
             (30, 0, ended(Some(84)), 0, Now),

@@ -22,6 +22,8 @@ pub fn words(state: &ClusterState, client: &AgentName, seen: &StreamsSeen) -> BT
         let word = if stream.broken || stream.unwelcomed {
             Word::Broken {
                 since: stream.since_ms / 1000,
+                // Whoever never welcomed it was not heard: the age is that of the begin.
+                heard: stream.last_acknowledged_ms_ago / 1000,
             }
         } else {
             Word::Open {

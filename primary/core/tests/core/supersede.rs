@@ -422,7 +422,7 @@ fn tick(world: &mut World, silence: &mut Silence, heard: &[&str], word: Option<W
 
 #[test]
 fn c08_an_attempt_moves_when_both_witnesses_have_lost_its_agent_and_not_before() {
-    let broken = |since| Some(Word::Broken { since });
+    let broken = |since| Some(Word::Broken { since, heard: since });
     let mut world = World::new();
     let (job, first, media) = world.running_job();
     let other = if media == agent("media-1") {
@@ -475,7 +475,10 @@ fn c08_nothing_is_started_while_the_client_is_silent_too_nor_where_nobody_could_
         "media-1"
     };
     let mut silence = Silence::default();
-    let broken = Some(Word::Broken { since: 500 });
+    let broken = Some(Word::Broken {
+        since: 500,
+        heard: 500,
+    });
     for at in 1..300 {
         // The client is silent nearly as long as the agent.
         let heard: &[&str] = if at < 9 { &[other, "local"] } else { &[other] };
@@ -528,7 +531,10 @@ fn f01_a_pool_without_failover_keeps_its_attempts() {
             &mut world,
             &mut silence,
             &["local", other],
-            Some(Word::Broken { since: 500 }),
+            Some(Word::Broken {
+                since: 500,
+                heard: 500,
+            }),
             job,
         );
     }
