@@ -32,6 +32,7 @@ mod locks;
 mod lost_disk;
 mod main_job;
 mod memory;
+mod migration;
 mod mounts;
 mod old_agents;
 mod outage;
