@@ -1,7 +1,7 @@
 //! The media agent: receives backup data, writes it to a storage unit, and keeps the durable journal of what happened.
 //!
 //! The way of a backup through this house: the leader's order comes in through `session`, the client's stream through
-//! `data`; both go to the desk in `attempts`, which starts one task per attempt. That task prepares the `storage` unit,
+//! `data`; both go to the manager in `attempts`, which starts one task per attempt. That task prepares the `storage` unit,
 //! writes "marked" to the `journal` and lets the engine in `backup` or `restore` work; `tree_builder` makes trees of the
 //! client's walk. What was journalled goes up through `session` and is acknowledged.
 //!

@@ -11,7 +11,7 @@ use std::time::Duration;
 use outlast_kit::clock::SystemClock;
 use outlast_kit::leader::Primaries;
 use outlast_kit::listen::Incoming;
-use outlast_kit::local::{Door, LocalIncoming};
+use outlast_kit::local::{LocalIncoming, LocalSocket};
 use outlast_kit::recollection::Recollection;
 use outlast_kit::session;
 use outlast_kit::shutdown::Shutdown;
@@ -21,7 +21,7 @@ use outlast_proto::v1::{AgentKind, Hello};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::attempts::{Desk, settle_open_attempts};
+use crate::attempts::{AttemptManager, settle_open_attempts};
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::contact::Contact;
@@ -53,7 +53,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
 pub struct Agent {
     address: SocketAddr,
     context: Context,
-    desk: Desk,
+    manager: AttemptManager,
     session_end: Shutdown,
     _data_dir: DataDir,
 }
@@ -114,7 +114,7 @@ pub async fn start_with(config: Config, shutdown: Shutdown, timing: Timing) -> R
         shutdown,
         timing,
     };
-    let desk = Desk::open(context.clone());
+    let manager = AttemptManager::start_up(context.clone());
     let settle = settle_open_attempts(context.clone(), open);
     // An attempt that is not settled would stay open.
     context.tasks.vital("survey", async move {
@@ -122,14 +122,14 @@ pub async fn start_with(config: Config, shutdown: Shutdown, timing: Timing) -> R
         Ok::<(), Infallible>(())
     });
     look_after_the_unit(&context);
-    let local = open_door(&config, &data_dir, timing);
-    serve_data(&context, &desk, &credentials, (listener, address), local)?;
-    let session_end = hold_session(&config, &context, &desk, (credentials, contact), address)?;
+    let local = open_socket(&config, &data_dir, timing);
+    serve_data(&context, &manager, &credentials, (listener, address), local)?;
+    let session_end = hold_session(&config, &context, &manager, (credentials, contact), address)?;
     tracing::info!(%address, agent = %config.name, unit = %config.storage.unit, "media agent is ready");
     Ok(Agent {
         address,
         context,
-        desk,
+        manager,
         session_end,
         _data_dir: data_dir,
     })
@@ -146,8 +146,10 @@ impl Agent {
     pub async fn wait(self) {
         self.context.shutdown.begun().await;
         let timing = self.context.timing;
-        self.desk.interrupt_all("the media agent is shutting down").await;
-        if tokio::time::timeout(timing.attempts_end, self.desk.wait_idle())
+        self.manager
+            .interrupt_all("the media agent is shutting down")
+            .await;
+        if tokio::time::timeout(timing.attempts_end, self.manager.wait_idle())
             .await
             .is_err()
         {
@@ -160,7 +162,7 @@ impl Agent {
         }
         self.session_end.begin();
         let tasks = self.context.tasks.clone();
-        drop((self.desk, self.context, journal));
+        drop((self.manager, self.context, journal));
         if let Err(stragglers) = tasks.finish(STRAGGLERS).await {
             let stragglers = stragglers.join(", ");
             tracing::warn!(stragglers, "tasks did not end in time");
@@ -192,12 +194,12 @@ async fn open_storage(config: &Config, id_file: &Path) -> Result<Arc<StorageUnit
 }
 
 /// The way in for clients of this host. There is another: without it the agent runs as well.
-fn open_door(config: &Config, data_dir: &DataDir, timing: Timing) -> Option<(Door, LocalIncoming)> {
+fn open_socket(config: &Config, data_dir: &DataDir, timing: Timing) -> Option<(LocalSocket, LocalIncoming)> {
     if !config.local_socket {
         return None;
     }
     let folder = data_dir.local_socket();
-    match Door::open(&folder, timing.connections, timing.local_token) {
+    match LocalSocket::open(&folder, timing.connections, timing.local_token) {
         Ok(local) => Some(local),
         Err(error) => {
             tracing::warn!(
@@ -211,16 +213,16 @@ fn open_door(config: &Config, data_dir: &DataDir, timing: Timing) -> Option<(Doo
 
 fn serve_data(
     context: &Context,
-    desk: &Desk,
+    manager: &AttemptManager,
     credentials: &Credentials,
     (listener, address): (TcpListener, SocketAddr),
-    local: Option<(Door, LocalIncoming)>,
+    local: Option<(LocalSocket, LocalIncoming)>,
 ) -> Result<(), RunError> {
-    let (door, callers) = local.unzip();
+    let (socket, callers) = local.unzip();
     let service = DataService {
         context: context.clone(),
-        desk: desk.clone(),
-        door,
+        manager: manager.clone(),
+        socket,
     };
     if let Some(callers) = callers {
         let shutdown = context.shutdown.clone();
@@ -262,7 +264,7 @@ fn look_after_the_unit(context: &Context) {
 fn hold_session(
     config: &Config,
     context: &Context,
-    desk: &Desk,
+    manager: &AttemptManager,
     (credentials, contact): (Credentials, watch::Sender<Contact>),
     address: SocketAddr,
 ) -> Result<Shutdown, RunError> {
@@ -275,7 +277,7 @@ fn hold_session(
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let server = SessionServer {
         context: context.clone(),
-        desk: desk.clone(),
+        manager: manager.clone(),
         contact: Arc::new(contact),
         hello: Hello {
             kind: AgentKind::MediaAgent.into(),

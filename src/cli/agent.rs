@@ -5,7 +5,7 @@ use outlast_proto::v1;
 use outlast_proto::v1::agents_client::AgentsClient;
 use outlast_proto::words::AgentAdmin;
 
-use super::Desk;
+use super::Invocation;
 use crate::connection::{Connection, request_id, rpc};
 use crate::documents::AgentDocument;
 use crate::error::CliError;
@@ -34,8 +34,8 @@ pub(crate) enum AgentCommand {
     },
 }
 
-pub(super) async fn run(command: AgentCommand, desk: &Desk<'_>) -> Result<(), CliError> {
-    let connection = desk.connect()?;
+pub(super) async fn run(command: AgentCommand, invocation: &Invocation<'_>) -> Result<(), CliError> {
+    let connection = invocation.connect()?;
     let stale = connection.stale();
     match command {
         AgentCommand::List => {
@@ -47,16 +47,18 @@ pub(super) async fn run(command: AgentCommand, desk: &Desk<'_>) -> Result<(), Cl
                 v1::ListAgentsRequest { stale }
             )?;
             let documents: Vec<_> = answer.agents.iter().map(AgentDocument::from).collect();
-            desk.output.list("agents", &documents, view_list)
+            invocation.output.list("agents", &documents, view_list)
         }
         AgentCommand::Show { name } => {
             let request = v1::GetAgentRequest { name, stale };
             let agent = rpc!(connection, read, AgentsClient, get, request)?;
-            desk.output.one(&AgentDocument::from(&agent), view_one)
+            invocation.output.one(&AgentDocument::from(&agent), view_one)
         }
-        AgentCommand::Disable { name } => set_admin(desk, &connection, name, AgentAdmin::Disabled).await,
-        AgentCommand::Enable { name } => set_admin(desk, &connection, name, AgentAdmin::Enabled).await,
-        AgentCommand::Drain { name } => set_admin(desk, &connection, name, AgentAdmin::Draining).await,
+        AgentCommand::Disable { name } => {
+            set_admin(invocation, &connection, name, AgentAdmin::Disabled).await
+        }
+        AgentCommand::Enable { name } => set_admin(invocation, &connection, name, AgentAdmin::Enabled).await,
+        AgentCommand::Drain { name } => set_admin(invocation, &connection, name, AgentAdmin::Draining).await,
         AgentCommand::DeclareDead { name, force } => {
             let request = v1::DeclareAgentDeadRequest {
                 request_id: request_id(),
@@ -69,14 +71,15 @@ pub(super) async fn run(command: AgentCommand, desk: &Desk<'_>) -> Result<(), Cl
                 jobs => format!("jobs that go on in another attempt: {}", jobs.join(", ")),
             };
             remark(&moved);
-            desk.output
+            invocation
+                .output
                 .one(&AgentDocument::from(&answer.agent.unwrap_or_default()), view_one)
         }
     }
 }
 
 async fn set_admin(
-    desk: &Desk<'_>,
+    invocation: &Invocation<'_>,
     connection: &Connection,
     name: String,
     admin: AgentAdmin,
@@ -94,7 +97,7 @@ async fn set_admin(
         );
         remark(&text);
     }
-    desk.output.one(&AgentDocument::from(&agent), view_one)
+    invocation.output.one(&AgentDocument::from(&agent), view_one)
 }
 
 fn view_list(agents: &[AgentDocument]) -> String {

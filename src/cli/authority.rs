@@ -10,7 +10,7 @@ use outlast_kit::files::{create_folder, write_durably};
 use outlast_kit::identity::{Identity, Kind};
 use serde::Serialize;
 
-use super::Desk;
+use super::Invocation;
 use crate::error::CliError;
 
 #[derive(Debug, Subcommand)]
@@ -37,7 +37,7 @@ struct MadeDocument {
     key: PathBuf,
 }
 
-pub(super) fn run(command: &AuthorityCommand, desk: &Desk<'_>) -> Result<(), CliError> {
+pub(super) fn run(command: &AuthorityCommand, invocation: &Invocation<'_>) -> Result<(), CliError> {
     let made = match command {
         AuthorityCommand::Create { folder } => create(folder)?,
         AuthorityCommand::Issue { kind, name, folder } => {
@@ -53,7 +53,7 @@ pub(super) fn run(command: &AuthorityCommand, desk: &Desk<'_>) -> Result<(), Cli
             )?
         }
     };
-    desk.output.one(&made, |made| {
+    invocation.output.one(&made, |made| {
         format!("{}\n{}\n", made.certificate.display(), made.key.display())
     })
 }

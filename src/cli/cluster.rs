@@ -9,7 +9,7 @@ use outlast_proto::v1::cluster_client::ClusterClient;
 use tonic::Status;
 use tonic::metadata::MetadataValue;
 
-use super::{Desk, parse};
+use super::{Invocation, parse};
 use crate::connection::{Connection, request_id, rpc};
 use crate::documents::{
     AcknowledgedDocument, AlarmDocument, ClusterDocument, InitDocument, MemberDocument, NodeDocument,
@@ -75,18 +75,18 @@ pub(crate) enum GroupCommand {
     },
 }
 
-pub(super) async fn run(command: ClusterCommand, desk: &Desk<'_>) -> Result<(), CliError> {
-    let connection = desk.connect()?;
+pub(super) async fn run(command: ClusterCommand, invocation: &Invocation<'_>) -> Result<(), CliError> {
+    let connection = invocation.connect()?;
     match command {
         ClusterCommand::Status => {
             let status = status(&connection).await?;
-            desk.output.one(&ClusterDocument::from(&status), view)
+            invocation.output.one(&ClusterDocument::from(&status), view)
         }
         ClusterCommand::Members => {
             let members = ClusterDocument::from(&status(&connection).await?).members;
-            desk.output.list("members", &members, members_view)
+            invocation.output.list("members", &members, members_view)
         }
-        ClusterCommand::Group(change) => change_group(change, &connection, desk).await,
+        ClusterCommand::Group(change) => change_group(change, &connection, invocation).await,
         ClusterCommand::Set {
             resilience,
             disruption_grace,
@@ -101,7 +101,9 @@ pub(super) async fn run(command: ClusterCommand, desk: &Desk<'_>) -> Result<(), 
                 timing,
             };
             let settings = set(&connection, change).await?;
-            desk.output.one(&SettingsDocument::from(&settings), settings_view)
+            invocation
+                .output
+                .one(&SettingsDocument::from(&settings), settings_view)
         }
     }
 }
@@ -109,7 +111,7 @@ pub(super) async fn run(command: ClusterCommand, desk: &Desk<'_>) -> Result<(), 
 async fn change_group(
     command: GroupCommand,
     connection: &Connection,
-    desk: &Desk<'_>,
+    invocation: &Invocation<'_>,
 ) -> Result<(), CliError> {
     let request_id = request_id();
     match command {
@@ -117,7 +119,7 @@ async fn change_group(
             // Not the leader's business: there is none yet.
             let request = v1::InitRequest {};
             let answer = rpc!(connection, write_slowly, ClusterClient, init, request)?;
-            desk.output.one(
+            invocation.output.one(
                 &InitDocument {
                     cluster_id: answer.cluster_id,
                 },
@@ -136,7 +138,7 @@ async fn change_group(
                 address,
             };
             rpc!(connection, write_slowly, ClusterClient, join, request)?;
-            desk.output.one(&NodeDocument { name }, |node| {
+            invocation.output.one(&NodeDocument { name }, |node| {
                 format!("{} is a member and votes", node.name)
             })
         }
@@ -146,14 +148,14 @@ async fn change_group(
                 name: name.clone(),
             };
             rpc!(connection, write_slowly, ClusterClient, remove, request)?;
-            desk.output.one(&NodeDocument { name }, |node| {
+            invocation.output.one(&NodeDocument { name }, |node| {
                 format!("{} has left; stop its process", node.name)
             })
         }
         GroupCommand::Acknowledge { number } => {
             let request = v1::AcknowledgeAlarmRequest { request_id, number };
             rpc!(connection, write, ClusterClient, acknowledge_alarm, request)?;
-            desk.output.one(&AcknowledgedDocument { number }, |alarm| {
+            invocation.output.one(&AcknowledgedDocument { number }, |alarm| {
                 format!("alarm {} is acknowledged", alarm.number)
             })
         }
@@ -162,9 +164,11 @@ async fn change_group(
                 to: name.unwrap_or_default(),
             };
             let answer = rpc!(connection, write_slowly, ClusterClient, transfer_leader, request)?;
-            desk.output.one(&NodeDocument { name: answer.leader }, |node| {
-                format!("{} leads", node.name)
-            })
+            invocation
+                .output
+                .one(&NodeDocument { name: answer.leader }, |node| {
+                    format!("{} leads", node.name)
+                })
         }
     }
 }

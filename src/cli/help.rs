@@ -4,7 +4,7 @@ use clap::{Args, CommandFactory as _, Subcommand};
 use clap_complete::Shell;
 use serde::Serialize;
 
-use super::{Cli, Desk};
+use super::{Cli, Invocation};
 use crate::error::CliError;
 use crate::help_pages;
 
@@ -35,25 +35,27 @@ struct CodeDocument {
     page: &'static str,
 }
 
-pub(super) fn run(args: &HelpArgs, desk: &Desk<'_>) -> Result<(), CliError> {
+pub(super) fn run(args: &HelpArgs, invocation: &Invocation<'_>) -> Result<(), CliError> {
     match &args.topic {
-        Some(HelpTopic::Code { number }) => code(*number, desk),
-        Some(HelpTopic::Command(words)) => command(words, desk),
-        None => command(&[], desk),
+        Some(HelpTopic::Code { number }) => code(*number, invocation),
+        Some(HelpTopic::Command(words)) => command(words, invocation),
+        None => command(&[], invocation),
     }
 }
 
-fn code(code: u16, desk: &Desk<'_>) -> Result<(), CliError> {
+fn code(code: u16, invocation: &Invocation<'_>) -> Result<(), CliError> {
     let page = help_pages::page(u32::from(code)).ok_or(CliError::NoSuchCode { code })?;
     let document = CodeDocument {
         code,
         text: outlast_proto::words::StatusCode(code).text(),
         page,
     };
-    desk.output.one(&document, |document| document.page.to_owned())
+    invocation
+        .output
+        .one(&document, |document| document.page.to_owned())
 }
 
-fn command(words: &[String], desk: &Desk<'_>) -> Result<(), CliError> {
+fn command(words: &[String], invocation: &Invocation<'_>) -> Result<(), CliError> {
     let mut command = Cli::command();
     // Gives every command the options that are understood everywhere.
     command.build();
@@ -65,12 +67,12 @@ fn command(words: &[String], desk: &Desk<'_>) -> Result<(), CliError> {
                 command: words.join(" "),
             })?;
     }
-    desk.output.text(&command.render_help().to_string())
+    invocation.output.text(&command.render_help().to_string())
 }
 
 /// Prints the completions for a shell.
-pub(super) fn completions(args: &CompletionsArgs, desk: &Desk<'_>) -> Result<(), CliError> {
+pub(super) fn completions(args: &CompletionsArgs, invocation: &Invocation<'_>) -> Result<(), CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "outlast", &mut script);
-    desk.output.text(&String::from_utf8_lossy(&script))
+    invocation.output.text(&String::from_utf8_lossy(&script))
 }

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use outlast_proto::v1;
 use outlast_proto::v1::histories_client::HistoriesClient;
 
-use super::Desk;
+use super::Invocation;
 use crate::connection::{Connection, all_pages, rpc};
 use crate::documents::HistoryDocument;
 use crate::error::CliError;
@@ -24,12 +24,12 @@ pub(crate) enum HistoryCommand {
     },
 }
 
-pub(super) async fn run(command: HistoryCommand, desk: &Desk<'_>) -> Result<(), CliError> {
+pub(super) async fn run(command: HistoryCommand, invocation: &Invocation<'_>) -> Result<(), CliError> {
     match command {
         HistoryCommand::List { job, limit } => {
-            let histories = list(&desk.connect()?, &job.unwrap_or_default(), limit).await?;
+            let histories = list(&invocation.connect()?, &job.unwrap_or_default(), limit).await?;
             let documents: Vec<_> = histories.iter().map(HistoryDocument::from).collect();
-            desk.output.list("histories", &documents, view)
+            invocation.output.list("histories", &documents, view)
         }
     }
 }

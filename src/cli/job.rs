@@ -7,7 +7,7 @@ use outlast_proto::words::{CompletionStatus, JobState};
 use serde::Serialize;
 
 use super::follow::follow;
-use super::{Desk, follow_to_end, job_view, parse};
+use super::{Invocation, follow_to_end, job_view, parse};
 use crate::connection::{Connection, all_pages, request_id, rpc};
 use crate::documents::{DetailDocument, JobDocument};
 use crate::error::{CliError, exit};
@@ -83,8 +83,8 @@ struct SubmittedDocument {
     ids: Vec<String>,
 }
 
-pub(super) async fn run(command: JobCommand, desk: &Desk<'_>) -> Result<u8, CliError> {
-    let connection = desk.connect()?;
+pub(super) async fn run(command: JobCommand, invocation: &Invocation<'_>) -> Result<u8, CliError> {
+    let connection = invocation.connect()?;
     let stale = connection.stale();
     match command {
         JobCommand::Run {
@@ -100,7 +100,7 @@ pub(super) async fn run(command: JobCommand, desk: &Desk<'_>) -> Result<u8, CliE
                 full,
             };
             let answer = rpc!(connection, write, JobsClient, run, request)?;
-            return submitted(desk, &connection, answer.ids, wait).await;
+            return submitted(invocation, &connection, answer.ids, wait).await;
         }
         JobCommand::List {
             state,
@@ -119,7 +119,7 @@ pub(super) async fn run(command: JobCommand, desk: &Desk<'_>) -> Result<u8, CliE
             };
             let jobs = list(&connection, &filter, limit).await?;
             let documents: Vec<_> = jobs.iter().map(JobDocument::from).collect();
-            desk.output.list("jobs", &documents, job_view::list)?;
+            invocation.output.list("jobs", &documents, job_view::list)?;
         }
         JobCommand::Cancel { id } => {
             let request = v1::CancelJobRequest {
@@ -127,27 +127,29 @@ pub(super) async fn run(command: JobCommand, desk: &Desk<'_>) -> Result<u8, CliE
                 id,
             };
             let job = rpc!(connection, write, JobsClient, cancel, request)?;
-            desk.output.one(&JobDocument::from(&job), job_view::canceled)?;
+            invocation
+                .output
+                .one(&JobDocument::from(&job), job_view::canceled)?;
         }
         JobCommand::Show { id } => {
             let job = get(&connection, id).await?;
-            desk.output.one(&JobDocument::from(&job), job_view::one)?;
+            invocation.output.one(&JobDocument::from(&job), job_view::one)?;
         }
         JobCommand::Details { id } => {
             let request = v1::GetJobRequest { id, stale };
             let answer = rpc!(connection, read, JobsClient, details, request)?;
             let documents: Vec<_> = answer.details.iter().map(DetailDocument::from).collect();
-            desk.output.list("details", &documents, job_view::details)?;
+            invocation.output.list("details", &documents, job_view::details)?;
         }
         JobCommand::Log { id, attempt, format } => {
             let request = v1::GetJobLogRequest { id, attempt, stale };
             let answer = rpc!(connection, read, JobsClient, log, request)?;
-            print_log(desk, &Report::new(&answer), format)?;
+            print_log(invocation, &Report::new(&answer), format)?;
         }
         JobCommand::Watch { id } => {
             // Asked for once before any waiting: a job that is not there, or no leader, is said at once.
             get(&connection, id.clone()).await?;
-            return watch(desk, &connection, &id).await;
+            return watch(invocation, &connection, &id).await;
         }
     }
     Ok(exit::SUCCESSFUL)
@@ -172,49 +174,53 @@ async fn list(
     .await
 }
 
-fn print_log(desk: &Desk<'_>, report: &Report, format: Option<LogFormat>) -> Result<(), CliError> {
+fn print_log(
+    invocation: &Invocation<'_>,
+    report: &Report,
+    format: Option<LogFormat>,
+) -> Result<(), CliError> {
     match format {
-        Some(LogFormat::Html) => desk.output.text(&to_html(report)),
-        Some(LogFormat::Text) => desk.output.text(&to_text(report)),
-        Some(LogFormat::Json) if desk.output.format() == Format::Table => {
+        Some(LogFormat::Html) => invocation.output.text(&to_html(report)),
+        Some(LogFormat::Text) => invocation.output.text(&to_text(report)),
+        Some(LogFormat::Json) if invocation.output.format() == Format::Table => {
             crate::output::Output::new(Format::Json).one(report, to_text)
         }
-        Some(LogFormat::Json) | None => desk.output.one(report, to_text),
+        Some(LogFormat::Json) | None => invocation.output.one(report, to_text),
     }
 }
 
 /// Prints the ids of jobs just submitted, or waits for their ends and prints those.
 pub(super) async fn submitted(
-    desk: &Desk<'_>,
+    invocation: &Invocation<'_>,
     connection: &Connection,
     ids: Vec<String>,
     wait: bool,
 ) -> Result<u8, CliError> {
     if wait {
-        return follow_to_end(connection, &desk.output, &ids).await;
+        return follow_to_end(connection, &invocation.output, &ids).await;
     }
     let document = SubmittedDocument {
         id: ids.first().cloned(),
         ids,
     };
-    desk.output.one(&document, |document| {
+    invocation.output.one(&document, |document| {
         document.ids.iter().map(|id| format!("{id}\n")).collect()
     })?;
     Ok(exit::SUCCESSFUL)
 }
 
-async fn watch(desk: &Desk<'_>, connection: &Connection, id: &str) -> Result<u8, CliError> {
-    let as_it_goes = desk.output.format() == Format::Jsonl;
+async fn watch(invocation: &Invocation<'_>, connection: &Connection, id: &str) -> Result<u8, CliError> {
+    let as_it_goes = invocation.output.format() == Format::Jsonl;
     let job = follow(connection, id, |job| {
         if as_it_goes {
-            return desk.output.one(&JobDocument::from(job), job_view::one);
+            return invocation.output.one(&JobDocument::from(job), job_view::one);
         }
         Ok(())
     })
     .await?;
     let document = JobDocument::from(&job);
     if !as_it_goes {
-        desk.output.one(&document, job_view::one)?;
+        invocation.output.one(&document, job_view::one)?;
     }
     Ok(document.exit_code())
 }

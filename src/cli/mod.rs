@@ -130,12 +130,12 @@ pub(crate) enum ClientCommand {
 }
 
 /// What every command works with.
-pub(crate) struct Desk<'a> {
+pub(crate) struct Invocation<'a> {
     globals: &'a Globals,
     output: Output,
 }
 
-impl Desk<'_> {
+impl Invocation<'_> {
     /// The way to the cluster of the context.
     fn connect(&self) -> Result<Connection, CliError> {
         let context = Context::load(self.globals.context.as_deref())?;
@@ -145,22 +145,22 @@ impl Desk<'_> {
 
 /// Carries out a command; the exit code.
 pub(crate) async fn run(globals: &Globals, command: ClientCommand) -> Result<u8, CliError> {
-    let desk = Desk {
+    let invocation = Invocation {
         globals,
         output: Output::new(globals.output),
     };
     match command {
-        ClientCommand::Cluster(command) => cluster::run(command, &desk).await?,
-        ClientCommand::Authority(command) => authority::run(&command, &desk)?,
-        ClientCommand::Policy(command) => return policy::run(command, &desk).await,
-        ClientCommand::Job(command) => return job::run(command, &desk).await,
-        ClientCommand::History(command) => history::run(command, &desk).await?,
-        ClientCommand::RestorePoint(command) => restore_point::run(command, &desk).await?,
-        ClientCommand::Restore(args) => return restore::run(args, &desk).await,
-        ClientCommand::Agent(command) => agent::run(command, &desk).await?,
-        ClientCommand::Pool(command) => pool::run(command, &desk).await?,
-        ClientCommand::Help(args) => help::run(&args, &desk)?,
-        ClientCommand::Completions(args) => help::completions(&args, &desk)?,
+        ClientCommand::Cluster(command) => cluster::run(command, &invocation).await?,
+        ClientCommand::Authority(command) => authority::run(&command, &invocation)?,
+        ClientCommand::Policy(command) => return policy::run(command, &invocation).await,
+        ClientCommand::Job(command) => return job::run(command, &invocation).await,
+        ClientCommand::History(command) => history::run(command, &invocation).await?,
+        ClientCommand::RestorePoint(command) => restore_point::run(command, &invocation).await?,
+        ClientCommand::Restore(args) => return restore::run(args, &invocation).await,
+        ClientCommand::Agent(command) => agent::run(command, &invocation).await?,
+        ClientCommand::Pool(command) => pool::run(command, &invocation).await?,
+        ClientCommand::Help(args) => help::run(&args, &invocation)?,
+        ClientCommand::Completions(args) => help::completions(&args, &invocation)?,
     }
     Ok(exit::SUCCESSFUL)
 }

@@ -7,7 +7,7 @@ use outlast_proto::v1;
 use outlast_proto::v1::policies_client::PoliciesClient;
 use outlast_proto::words::Policy;
 
-use super::Desk;
+use super::Invocation;
 use super::policy_test::{self, TestArgs};
 use crate::connection::{Connection, all_pages, request_id, rpc};
 use crate::documents::{AppliedDocument, DeletedDocument, PolicyDocument};
@@ -42,21 +42,21 @@ pub(crate) enum PolicyCommand {
     Test(TestArgs),
 }
 
-pub(super) async fn run(command: PolicyCommand, desk: &Desk<'_>) -> Result<u8, CliError> {
+pub(super) async fn run(command: PolicyCommand, invocation: &Invocation<'_>) -> Result<u8, CliError> {
     match command {
-        PolicyCommand::Test(args) => return policy_test::run(args, desk).await,
-        PolicyCommand::Apply { file, dry_run } => apply(&file, dry_run, desk).await?,
+        PolicyCommand::Test(args) => return policy_test::run(args, invocation).await,
+        PolicyCommand::Apply { file, dry_run } => apply(&file, dry_run, invocation).await?,
         PolicyCommand::List { limit } => {
-            let views = list(&desk.connect()?, limit).await?;
+            let views = list(&invocation.connect()?, limit).await?;
             let documents: Vec<_> = views.iter().map(PolicyDocument::from).collect();
-            desk.output.list("policies", &documents, view_list)?;
+            invocation.output.list("policies", &documents, view_list)?;
         }
         PolicyCommand::Show { name } => {
-            let connection = desk.connect()?;
+            let connection = invocation.connect()?;
             let stale = connection.stale();
             let request = v1::GetPolicyRequest { name, stale };
             let view = rpc!(connection, read, PoliciesClient, get, request)?;
-            desk.output.one(&PolicyDocument::from(&view), |_| {
+            invocation.output.one(&PolicyDocument::from(&view), |_| {
                 policy_file::to_text(&view.policy.clone().unwrap_or_default())
             })?;
         }
@@ -65,9 +65,9 @@ pub(super) async fn run(command: PolicyCommand, desk: &Desk<'_>) -> Result<u8, C
                 request_id: request_id(),
                 name: name.clone(),
             };
-            rpc!(desk.connect()?, write, PoliciesClient, delete, request)?;
+            rpc!(invocation.connect()?, write, PoliciesClient, delete, request)?;
             let document = DeletedDocument { name, deleted: true };
-            desk.output.one(&document, |document| {
+            invocation.output.one(&document, |document| {
                 format!("policy {} deleted\n", document.name)
             })?;
         }
@@ -75,7 +75,7 @@ pub(super) async fn run(command: PolicyCommand, desk: &Desk<'_>) -> Result<u8, C
     Ok(exit::SUCCESSFUL)
 }
 
-async fn apply(file: &Path, dry_run: bool, desk: &Desk<'_>) -> Result<(), CliError> {
+async fn apply(file: &Path, dry_run: bool, invocation: &Invocation<'_>) -> Result<(), CliError> {
     let policy = of_file(file)?;
     let request = v1::ApplyPolicyRequest {
         request_id: request_id(),
@@ -83,7 +83,7 @@ async fn apply(file: &Path, dry_run: bool, desk: &Desk<'_>) -> Result<(), CliErr
         dry_run,
         items_are_paths: true,
     };
-    let answer = rpc!(desk.connect()?, write, PoliciesClient, apply, request)?;
+    let answer = rpc!(invocation.connect()?, write, PoliciesClient, apply, request)?;
     let document = AppliedDocument {
         name: policy.name.to_string(),
         dry_run,
@@ -92,12 +92,12 @@ async fn apply(file: &Path, dry_run: bool, desk: &Desk<'_>) -> Result<(), CliErr
         revision: answer.revision,
         warnings: answer.warnings,
     };
-    if desk.output.format() == Format::Table {
+    if invocation.output.format() == Format::Table {
         for warning in &document.warnings {
             remark(&format!("warning: {}", crate::human::clean(warning)));
         }
     }
-    desk.output.one(&document, view_applied)
+    invocation.output.one(&document, view_applied)
 }
 
 /// The policy that a file has.

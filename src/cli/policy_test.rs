@@ -8,7 +8,7 @@ use clap::Args;
 use outlast_proto::v1;
 use outlast_proto::v1::policies_client::PoliciesClient;
 
-use super::Desk;
+use super::Invocation;
 use super::policy::of_file;
 use super::test_printer::Printer;
 use crate::connection::{Connection, is_silence, rpc};
@@ -40,9 +40,9 @@ struct Found {
     exceptions: bool,
 }
 
-pub(super) async fn run(args: TestArgs, desk: &Desk<'_>) -> Result<u8, CliError> {
+pub(super) async fn run(args: TestArgs, invocation: &Invocation<'_>) -> Result<u8, CliError> {
     let draft = args.file.as_deref().map(of_file).transpose()?;
-    let connection = desk.connect()?;
+    let connection = invocation.connect()?;
     let name = match &draft {
         Some(policy) => policy.name.to_string(),
         None => args.name.unwrap_or_default(),
@@ -60,7 +60,7 @@ pub(super) async fn run(args: TestArgs, desk: &Desk<'_>) -> Result<u8, CliError>
         draft: draft.as_ref().map(v1::Policy::from),
         items_are_paths: true,
     };
-    let mut printer = Printer::new(desk.output, name);
+    let mut printer = Printer::new(invocation.output, name);
     let (mut found, mut first_error) = (Found::default(), None);
     let is_only = clients.len() == 1;
     for client in clients {

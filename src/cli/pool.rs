@@ -7,7 +7,7 @@ use outlast_proto::v1;
 use outlast_proto::v1::pools_client::PoolsClient;
 use outlast_proto::words::SelectionMethod;
 
-use super::{Desk, parse};
+use super::{Invocation, parse};
 use crate::connection::{request_id, rpc};
 use crate::documents::PoolDocument;
 use crate::error::CliError;
@@ -45,8 +45,8 @@ pub(crate) enum PoolCommand {
     },
 }
 
-pub(super) async fn run(command: PoolCommand, desk: &Desk<'_>) -> Result<(), CliError> {
-    let connection = desk.connect()?;
+pub(super) async fn run(command: PoolCommand, invocation: &Invocation<'_>) -> Result<(), CliError> {
+    let connection = invocation.connect()?;
     let stale = connection.stale();
     match command {
         PoolCommand::List => {
@@ -58,7 +58,7 @@ pub(super) async fn run(command: PoolCommand, desk: &Desk<'_>) -> Result<(), Cli
                 v1::ListPoolsRequest { stale }
             )?;
             let documents: Vec<_> = answer.pools.iter().map(PoolDocument::from).collect();
-            desk.output.list("pools", &documents, view_list)
+            invocation.output.list("pools", &documents, view_list)
         }
         PoolCommand::Set {
             name,
@@ -84,12 +84,12 @@ pub(super) async fn run(command: PoolCommand, desk: &Desk<'_>) -> Result<(), Cli
                 remark("warning: no_communication_after is kept, not acted on yet");
             }
             let pool = rpc!(connection, write, PoolsClient, set, request)?;
-            desk.output.one(&PoolDocument::from(&pool), view_one)
+            invocation.output.one(&PoolDocument::from(&pool), view_one)
         }
         PoolCommand::Show { name } => {
             let request = v1::GetPoolRequest { name, stale };
             let pool = rpc!(connection, read, PoolsClient, get, request)?;
-            desk.output.one(&PoolDocument::from(&pool), view_one)
+            invocation.output.one(&PoolDocument::from(&pool), view_one)
         }
     }
 }

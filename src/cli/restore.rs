@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use outlast_proto::v1;
 use outlast_proto::v1::jobs_client::JobsClient;
 
-use super::{Desk, job};
+use super::{Invocation, job};
 use crate::connection::{request_id, rpc};
 use crate::error::CliError;
 
@@ -52,8 +52,8 @@ impl From<OverwriteWhen> for v1::Overwrite {
     }
 }
 
-pub(super) async fn run(args: RestoreArgs, desk: &Desk<'_>) -> Result<u8, CliError> {
-    let connection = desk.connect()?;
+pub(super) async fn run(args: RestoreArgs, invocation: &Invocation<'_>) -> Result<u8, CliError> {
+    let connection = invocation.connect()?;
     let request = v1::RestoreRequest {
         request_id: request_id(),
         restore_point: args.id,
@@ -63,7 +63,7 @@ pub(super) async fn run(args: RestoreArgs, desk: &Desk<'_>) -> Result<u8, CliErr
         overwrite: v1::Overwrite::from(args.overwrite).into(),
     };
     let answer = rpc!(connection, write, JobsClient, restore, request)?;
-    job::submitted(desk, &connection, answer.ids, args.wait).await
+    job::submitted(invocation, &connection, answer.ids, args.wait).await
 }
 
 fn absolute(path: &Path) -> Result<String, CliError> {

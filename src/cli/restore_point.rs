@@ -4,7 +4,7 @@ use clap::Subcommand;
 use outlast_proto::v1;
 use outlast_proto::v1::restore_points_client::RestorePointsClient;
 
-use super::Desk;
+use super::Invocation;
 use crate::connection::{Connection, all_pages, is_silence, rpc};
 use crate::documents::{FileDocument, RestorePointDocument};
 use crate::error::CliError;
@@ -35,8 +35,8 @@ pub(crate) enum RestorePointCommand {
     },
 }
 
-pub(super) async fn run(command: RestorePointCommand, desk: &Desk<'_>) -> Result<(), CliError> {
-    let connection = desk.connect()?;
+pub(super) async fn run(command: RestorePointCommand, invocation: &Invocation<'_>) -> Result<(), CliError> {
+    let connection = invocation.connect()?;
     match command {
         RestorePointCommand::List {
             client,
@@ -51,7 +51,7 @@ pub(super) async fn run(command: RestorePointCommand, desk: &Desk<'_>) -> Result
             };
             let points = list(&connection, &filter, limit).await?;
             let documents: Vec<_> = points.iter().map(RestorePointDocument::from).collect();
-            desk.output.list("restore points", &documents, view_list)
+            invocation.output.list("restore points", &documents, view_list)
         }
         RestorePointCommand::Ls { id, path } => {
             let request = v1::ListFilesRequest {
@@ -59,7 +59,7 @@ pub(super) async fn run(command: RestorePointCommand, desk: &Desk<'_>) -> Result
                 path: path.unwrap_or_default(),
             };
             let documents = files(&connection, request).await?;
-            desk.output.list("files", &documents, view_files)
+            invocation.output.list("files", &documents, view_files)
         }
     }
 }

@@ -134,7 +134,7 @@ mod tests {
         let mut patience = Patience::new(at(10), RECONNECT_FOR);
         assert_eq!(patience.given_up(at(69)), None);
         assert_eq!(patience.given_up(at(70)), Some(GaveUp::Unwelcomed));
-        assert_eq!(patience.welcome_by(), None, "it may wait at the door");
+        assert_eq!(patience.welcome_by(), None, "it may wait");
         patience.waited(at(3600));
         // A stream that breaks before its welcome is no break: nothing was begun.
         patience.broke(at(3000));

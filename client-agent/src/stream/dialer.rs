@@ -10,7 +10,7 @@ use outlast_proto::v1::{AttemptOver, StreamHello, StreamWelcome};
 use outlast_proto::words::AttemptId;
 use tokio::time::Instant;
 
-use super::opening::{ClientLink, Door, Lost, Opened};
+use super::opening::{ClientLink, Lost, Opened, Unwelcomed};
 use crate::admission::Admission;
 use crate::attempt::{AttemptContext, AttemptError};
 use crate::connect::Road;
@@ -67,8 +67,8 @@ impl<P: Protocol> Dialer<P> {
         let mut pauses = pauses();
         loop {
             let deadline = self.began + self.patience.deadline();
-            let why = match tokio::time::timeout_at(deadline, self.knock(received)).await {
-                Ok(Ok(door)) => match self.wait_at(door).await {
+            let why = match tokio::time::timeout_at(deadline, self.dial(received)).await {
+                Ok(Ok(stream)) => match self.wait_on(stream).await {
                     Ok(Some(Opened::Welcome(link, welcome))) => {
                         self.tell_of_break(was_welcomed.then_some(broken_since));
                         let received = self.welcomed(&welcome)?;
@@ -107,7 +107,7 @@ impl<P: Protocol> Dialer<P> {
     }
 
     /// Reaches the media agent.
-    async fn knock(&self, received: u64) -> Result<Door<P>, Lost> {
+    async fn dial(&self, received: u64) -> Result<Unwelcomed<P>, Lost> {
         let channel = self
             .road
             .travel()
@@ -118,19 +118,19 @@ impl<P: Protocol> Dialer<P> {
             received,
             ..self.hello.clone()
         };
-        Door::open(channel, hello).await
+        Unwelcomed::open(channel, hello).await
     }
 
     /// Waits to be let in; none: not in time. A connection that dies breaks the stream.
-    async fn wait_at(&mut self, door: Door<P>) -> Result<Option<Opened<P>>, Lost> {
+    async fn wait_on(&mut self, stream: Unwelcomed<P>) -> Result<Option<Opened<P>>, Lost> {
         if let Some(by) = self.patience.welcome_by() {
-            return match tokio::time::timeout_at(self.began + by, door.wait()).await {
+            return match tokio::time::timeout_at(self.began + by, stream.wait()).await {
                 Ok(first) => first.map(Some),
                 Err(_) => Ok(None),
             };
         }
         let began = Instant::now();
-        let first = door.wait().await;
+        let first = stream.wait().await;
         self.patience.waited(began.elapsed());
         first.map(Some)
     }

@@ -39,9 +39,9 @@ pub(super) enum Opened<P: Protocol> {
 }
 
 /// A stream that the media agent has taken and not yet said anything on.
-pub(super) struct Door<P: Protocol>(ClientLink<P>);
+pub(super) struct Unwelcomed<P: Protocol>(ClientLink<P>);
 
-impl<P: Protocol> Door<P> {
+impl<P: Protocol> Unwelcomed<P> {
     /// Opens a stream over `channel`.
     pub(super) async fn open(channel: Channel, hello: StreamHello) -> Result<Self, Lost> {
         let client = DataClient::new(channel)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use outlast_kit::identity::Identity;
 use outlast_kit::listen::Limits;
-use outlast_kit::local::{Door, LocalIncoming};
+use outlast_kit::local::{LocalIncoming, LocalSocket};
 use outlast_proto::v1::LocalWay;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{UnixListener, UnixStream};
@@ -18,8 +18,8 @@ use crate::trees::noise;
 
 const SOCKET: &str = "outlast.sock";
 
-fn door(world: &World) -> (Door, LocalIncoming) {
-    Door::open(
+fn socket(world: &World) -> (LocalSocket, LocalIncoming) {
+    LocalSocket::open(
         &world.temp.path().join("local"),
         Limits::default(),
         Duration::from_secs(30),
@@ -70,10 +70,10 @@ async fn back_up(world: &World, way: Box<Way>, callers: LocalIncoming) -> Told {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_goes_through_the_socket_of_the_media_agent() {
     let world = World::new().await;
-    let (door, callers) = door(&world);
+    let (socket, callers) = socket(&world);
     let way = move |client: &Identity| {
         assert_eq!(client.name, "client");
-        door.hand_over(client)
+        socket.hand_over(client)
     };
     let told = back_up(&world, Box::new(way), callers).await;
     assert_eq!((told.streams, told.local_streams), (1, 1));
@@ -100,9 +100,9 @@ async fn a_backup_goes_over_tls_where_there_is_no_way_through_a_socket() {
     ];
     for (case, change) in rows {
         let world = World::new().await;
-        let (door, callers) = door(&world);
+        let (socket, callers) = socket(&world);
         let folder = world.temp.path().to_owned();
-        let way = move |client: &Identity| change(door.hand_over(client).unwrap(), &folder);
+        let way = move |client: &Identity| change(socket.hand_over(client).unwrap(), &folder);
         let told = back_up(&world, Box::new(way), callers).await;
         assert_eq!((told.streams, told.local_streams), (1, 0), "{case}");
     }
@@ -129,7 +129,7 @@ async fn lead(listener: UnixListener, to: PathBuf, mut plan: VecDeque<u64>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f10_a_backup_goes_on_through_the_socket_over_every_break() {
     let world = World::new().await;
-    let (door, callers) = door(&world);
+    let (socket, callers) = socket(&world);
     let folder = world.temp.path().join("lead");
     std::fs::create_dir(&folder).unwrap();
     let listener = UnixListener::bind(folder.join(SOCKET)).unwrap();
@@ -139,7 +139,7 @@ async fn f10_a_backup_goes_on_through_the_socket_over_every_break() {
     let path = folder.join(SOCKET).into_os_string().into_encoded_bytes();
     let way = move |client: &Identity| {
         let path = path.clone().into();
-        door.hand_over(client).map(|way| LocalWay { path, ..way })
+        socket.hand_over(client).map(|way| LocalWay { path, ..way })
     };
     let told = back_up(&world, Box::new(way), callers).await;
     assert!(told.streams > cuts, "{}", told.streams);

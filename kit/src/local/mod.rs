@@ -2,9 +2,9 @@
 //!
 //! Nobody claims an identity there. A client that has shown its certificate over TLS is told the socket's path and a token; a
 //! connection that begins with the token has the identity of that certificate, and the server's answer, which went through TLS too,
-//! shows that it is the same server. [`door`] and [`tokens`] are the server's side, [`way`] the client's. Used by both agents.
+//! shows that it is the same server. [`socket`] and [`tokens`] are the server's side, [`way`] the client's. Used by both agents.
 
-mod door;
+mod socket;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -12,7 +12,7 @@ mod way;
 
 use crate::identity::Identity;
 
-pub use door::{Door, LocalIncoming};
+pub use socket::{LocalIncoming, LocalSocket};
 pub use way::connect;
 
 /// The name of every socket of ours: a client connects to nothing that is called otherwise.

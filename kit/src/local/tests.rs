@@ -10,7 +10,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::StreamExt as _;
 use tonic::transport::server::Connected as _;
 
-use super::{Door, LocalIncoming, SOCKET, connect};
+use super::{LocalIncoming, LocalSocket, SOCKET, connect};
 use crate::identity::{Identity, Kind};
 use crate::listen::Limits;
 
@@ -23,8 +23,8 @@ fn laptop() -> Identity {
     }
 }
 
-fn door(folder: &Path, lifetime: Duration) -> (Door, LocalIncoming) {
-    Door::open(folder, Limits::default(), lifetime).unwrap()
+fn socket(folder: &Path, lifetime: Duration) -> (LocalSocket, LocalIncoming) {
+    LocalSocket::open(folder, Limits::default(), lifetime).unwrap()
 }
 
 /// Lets in who comes, until `caller` is done.
@@ -61,8 +61,8 @@ async fn a_way_is_gone_once_and_as_whoever_it_was_handed_to() {
     let deep = temp.path().join("d".repeat(150));
     std::fs::create_dir(&deep).unwrap();
     for folder in [temp.path().join("local"), deep.join("local")] {
-        let (door, mut incoming) = door(&folder, LONG);
-        let way = door.hand_over(&laptop()).unwrap();
+        let (socket, mut incoming) = socket(&folder, LONG);
+        let way = socket.hand_over(&laptop()).unwrap();
         assert_eq!(way.path, folder.join(SOCKET).as_os_str().as_encoded_bytes());
         let (let_in, channel) = meanwhile(&mut incoming, connect(&way)).await;
         channel.unwrap();
@@ -76,8 +76,8 @@ async fn a_way_is_gone_once_and_as_whoever_it_was_handed_to() {
 #[tokio::test]
 async fn who_shows_no_token_hears_nothing() {
     let temp = tempfile::tempdir().unwrap();
-    let (door, mut incoming) = door(temp.path(), LONG);
-    let way = door.hand_over(&laptop()).unwrap();
+    let (socket, mut incoming) = socket(temp.path(), LONG);
+    let way = socket.hand_over(&laptop()).unwrap();
     for wrong in [
         &[0; 32][..],
         &[7; 4096],
@@ -103,8 +103,8 @@ async fn who_shows_no_token_hears_nothing() {
 #[tokio::test]
 async fn a_token_that_is_too_old_is_none() {
     let temp = tempfile::tempdir().unwrap();
-    let (door, mut incoming) = door(temp.path(), Duration::ZERO);
-    let way = door.hand_over(&laptop()).unwrap();
+    let (socket, mut incoming) = socket(temp.path(), Duration::ZERO);
+    let way = socket.hand_over(&laptop()).unwrap();
     let (let_in, heard) = meanwhile(&mut incoming, answer(temp.path(), &way.token)).await;
     assert_eq!((let_in, heard), (vec![], vec![]));
 }
@@ -117,8 +117,8 @@ async fn whoever_says_nothing_or_little_is_sent_away_and_holds_nobody_up() {
         silence: LONG,
         ..Limits::default()
     };
-    let (door, mut incoming) = Door::open(temp.path(), limits, LONG).unwrap();
-    let ways = [(); 2].map(|()| door.hand_over(&laptop()).unwrap());
+    let (socket, mut incoming) = LocalSocket::open(temp.path(), limits, LONG).unwrap();
+    let ways = [(); 2].map(|()| socket.hand_over(&laptop()).unwrap());
     let caller = async {
         let (silent, slow) = (
             answer(temp.path(), b""),
@@ -137,8 +137,8 @@ async fn there_are_so_many_places_and_they_become_free_again() {
         from_one_address: 2,
         ..Limits::default()
     };
-    let (door, mut incoming) = Door::open(temp.path(), limits, LONG).unwrap();
-    let ways: Vec<_> = (0..3).map(|_| door.hand_over(&laptop()).unwrap()).collect();
+    let (socket, mut incoming) = LocalSocket::open(temp.path(), limits, LONG).unwrap();
+    let ways: Vec<_> = (0..3).map(|_| socket.hand_over(&laptop()).unwrap()).collect();
     let mut silent = UnixStream::connect(temp.path().join(SOCKET)).await.unwrap();
     let caller = async {
         let first = connect(&ways[0]).await.unwrap();
@@ -166,16 +166,16 @@ async fn what_an_earlier_process_left_is_replaced() {
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
     // Nobody listens any more, and the file is still there.
     drop(std::os::unix::net::UnixListener::bind(folder.join(SOCKET)).unwrap());
-    let (door, mut incoming) = door(&folder, LONG);
+    let (socket, mut incoming) = socket(&folder, LONG);
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&folder), mode(&folder.join(SOCKET))), (0o700, 0o600));
-    let way = door.hand_over(&laptop()).unwrap();
+    let way = socket.hand_over(&laptop()).unwrap();
     let (let_in, channel) = meanwhile(&mut incoming, connect(&way)).await;
     channel.unwrap();
     assert_eq!(let_in, [laptop()]);
     // A link is no folder of ours.
     symlink(&folder, temp.path().join("link")).unwrap();
-    assert!(Door::open(&temp.path().join("link"), Limits::default(), LONG).is_err());
+    assert!(LocalSocket::open(&temp.path().join("link"), Limits::default(), LONG).is_err());
 }
 
 /// Answers like one that is somebody else; how many bytes it was told.
@@ -190,8 +190,8 @@ async fn impostor(listener: UnixListener, proof: &[u8]) -> usize {
 #[tokio::test]
 async fn a_client_goes_only_where_it_was_meant_to_go() {
     let temp = tempfile::tempdir().unwrap();
-    let (door, mut incoming) = door(&temp.path().join("local"), LONG);
-    let way = || door.hand_over(&laptop()).unwrap();
+    let (socket, mut incoming) = socket(&temp.path().join("local"), LONG);
+    let way = || socket.hand_over(&laptop()).unwrap();
     let to = |path: &Path| LocalWay {
         path: path.as_os_str().as_encoded_bytes().to_vec().into(),
         ..way()

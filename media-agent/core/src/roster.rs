@@ -1,6 +1,6 @@
 //! Who may run here: the attempts under way, and what orders and streams mean for them (F-04, F-10, S-12).
 //!
-//! Whether a ticket is genuine was checked before. Owned by the media agent's desk, which starts and halts the tasks.
+//! Whether a ticket is genuine was checked before. Owned by the media agent's manager, which starts and halts the tasks.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -1,7 +1,7 @@
 //! The life of one attempt: does what the core's `Attempt` says, and tells it what came of it.
 //!
 //! Asynchronous and thin: what comes after what is decided there, the work is in the engines on blocking threads (`working`). Started by
-//! the desk.
+//! the manager.
 
 use std::collections::VecDeque;
 use std::pin::Pin;

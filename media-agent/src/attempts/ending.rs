@@ -1,7 +1,7 @@
 //! The one end of an attempt is journalled (S-12), and before it goes what was kept for another. What it is, and what comes before what,
 //! the core says.
 //!
-//! Used by `conduct`, `desk` and `survey`.
+//! Used by `conduct`, `manager` and `survey`.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Where an attempt's streams come in: the newest counts, and after the end each is told how the attempt ended, if that is known.
 //!
-//! Filled by the desk, emptied by the attempt's task.
+//! Filled by the manager, emptied by the attempt's task.
 
 use outlast_proto::v1::AttemptOver;
 use parking_lot::Mutex;

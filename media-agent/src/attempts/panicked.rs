@@ -1,6 +1,6 @@
 //! What becomes of an attempt whose task has panicked (B-01): it ends with a code and a history, as one whose engine has.
 //!
-//! Used by the desk. What the engine's thread still does ends when it finds its line closed; nobody waits for it.
+//! Used by the manager. What the engine's thread still does ends when it finds its line closed; nobody waits for it.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The data service: clients' streams come in here, are asked for their right, and go to the desk.
+//! The data service: clients' streams come in here, are asked for their right, and go to the manager.
 //!
 //! Thin: gRPC is known here and in `attempts::link` only. Served by `run`.
 

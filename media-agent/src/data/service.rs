@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use outlast_kit::host;
 use outlast_kit::identity::{Identity, Kind};
-use outlast_kit::local::{Door, FRAME, WINDOW};
+use outlast_kit::local::{FRAME, LocalSocket, WINDOW};
 use outlast_kit::stream::{BackupProtocol, Frame as _, FromClient as _, Protocol, RestoreProtocol};
 use outlast_kit::tls::Credentials;
 use outlast_proto::v1::data_server::{Data, DataServer};
@@ -22,7 +22,7 @@ use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::attempts::{AnyLink, Desk, Ends, Greeting, Link};
+use crate::attempts::{AnyLink, AttemptManager, Ends, Greeting, Link};
 use crate::context::Context;
 
 /// Larger than any chunk with its frame of other fields would need by the cutting rule plus messages of 1 MiB.
@@ -44,9 +44,9 @@ type Answers<M> = Map<ReceiverStream<M>, fn(M) -> Result<M, Status>>;
 #[derive(Clone)]
 pub(crate) struct DataService {
     pub(crate) context: Context,
-    pub(crate) desk: Desk,
+    pub(crate) manager: AttemptManager,
     /// For clients of the same host.
-    pub(crate) door: Option<Door>,
+    pub(crate) socket: Option<LocalSocket>,
 }
 
 /// The server for clients of other hosts; windows and frames are left at their defaults, which suit TLS best.
@@ -58,7 +58,7 @@ pub(crate) fn server(
     Ok(router(server, service))
 }
 
-/// The server for connections that have come through the door.
+/// The server for connections that have come through the socket.
 pub(crate) fn local_server(service: DataService) -> Router {
     let server = Server::builder()
         .max_frame_size(FRAME)
@@ -102,8 +102,8 @@ impl Data for DataService {
             .map_err(|error| Status::unauthenticated(error.to_string()))?;
         let is_near = host::kernel_id().is_some_and(|kernel| kernel == request.get_ref().kernel_id);
         let may_come = is_near && client.kind == Kind::ClientAgent;
-        let door = self.door.as_ref().filter(|_| may_come);
-        let way = door.and_then(|door| door.hand_over(&client));
+        let socket = self.socket.as_ref().filter(|_| may_come);
+        let way = socket.and_then(|socket| socket.hand_over(&client));
         Ok(Response::new(LocalReply { way }))
     }
 }
@@ -118,23 +118,23 @@ impl DataService {
         let bearer =
             Identity::of_peer(&request).map_err(|error| Status::unauthenticated(error.to_string()))?;
         let (out, answers) = mpsc::channel(DOWN_MESSAGES);
-        let (context, desk) = (self.context.clone(), self.desk.clone());
+        let (context, manager) = (self.context.clone(), self.manager.clone());
         let incoming = request.into_inner();
         let ends = Ends::<P> { out, incoming };
         self.context
             .tasks
             .ordinary(format!("stream of {}", bearer.name), async move {
-                admit(&context, &desk, &bearer, ends, wrap).await;
+                admit(&context, &manager, &bearer, ends, wrap).await;
             });
         let answers = ReceiverStream::new(answers).map(Ok as fn(P::Down) -> Result<P::Down, Status>);
         Ok(Response::new(answers))
     }
 }
 
-/// Reads the hello, checks the ticket and hands the stream to the desk.
+/// Reads the hello, checks the ticket and hands the stream to the manager.
 async fn admit<P: Protocol>(
     context: &Context,
-    desk: &Desk,
+    manager: &AttemptManager,
     bearer: &Identity,
     mut ends: Ends<P>,
     wrap: fn(Link<P>) -> AnyLink,
@@ -173,7 +173,7 @@ async fn admit<P: Protocol>(
         Ok(ticket)
     });
     match checked {
-        Ok(ticket) => desk.attach(ticket, link).await,
+        Ok(ticket) => manager.attach(ticket, link).await,
         Err(error) => refuse(link, bearer, &error.to_string()).await,
     }
 }

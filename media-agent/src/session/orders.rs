@@ -1,6 +1,6 @@
 //! What comes down: acknowledgements, orders, questions. A repeated order is harmless.
 //!
-//! Parses and passes on; decisions are the desk's. Used by `serve`.
+//! Parses and passes on; decisions are the manager's. Used by `serve`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -77,13 +77,13 @@ async fn obey(server: &SessionServer, body: Body, up: &mpsc::Sender<AgentMessage
 async fn start(server: &SessionServer, order: StartAttempt) {
     let signed = order.ticket.unwrap_or_default();
     match server.context.verifier.verify(&signed) {
-        Ok(ticket) => server.desk.start(ticket).await,
+        Ok(ticket) => server.manager.start(ticket).await,
         Err(error) => {
             tracing::error!(%error, "an order's ticket does not count");
             let named = TicketMessage::decode(signed.ticket).unwrap_or_default().attempt;
             if let Ok(id) = AttemptId::of_message(named.as_ref()) {
                 server
-                    .desk
+                    .manager
                     .cannot_start(id, Fault::access(error.to_string()))
                     .await;
             }
@@ -96,11 +96,11 @@ async fn stop(server: &SessionServer, order: &StopAttempt) {
         Ok(id) => match &order.fault {
             Some(refusal) => {
                 server
-                    .desk
+                    .manager
                     .cannot_start(id, Fault::of_client(refusal.clone()))
                     .await
             }
-            None => server.desk.stop(id, order.how()).await,
+            None => server.manager.stop(id, order.how()).await,
         },
         Err(error) => tracing::error!(%error, "an order to stop names no attempt"),
     }
@@ -121,9 +121,9 @@ fn fence(server: &SessionServer, order: FenceAttempt, up: mpsc::Sender<AgentMess
         tracing::error!(attempt = %id, "an order to fence names a snapshot that can be none; nothing is removed");
         return;
     };
-    let (context, desk) = (server.context.clone(), server.desk.clone());
+    let (context, manager) = (server.context.clone(), server.manager.clone());
     server.context.tasks.ordinary(format!("fencing {id}"), async move {
-        let fenced = desk.fence(id).await;
+        let fenced = manager.fence(id).await;
         let Some((cluster, _)) = context.verifier.cluster.known().filter(|_| fenced) else {
             return;
         };

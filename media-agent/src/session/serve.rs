@@ -13,7 +13,7 @@ use outlast_proto::v1::{AgentKind, AgentMessage, Hello, Presence, Welcome, agent
 use tokio::sync::{mpsc, watch};
 
 use super::{delivery, orders};
-use crate::attempts::Desk;
+use crate::attempts::AttemptManager;
 use crate::contact::Contact;
 use crate::context::Context;
 
@@ -26,7 +26,7 @@ const DEFAULT_STATUS_UPDATES: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(crate) struct SessionServer {
     pub(crate) context: Context,
-    pub(crate) desk: Desk,
+    pub(crate) manager: AttemptManager,
     pub(crate) contact: Arc<watch::Sender<Contact>>,
     /// What does not change from hello to hello.
     pub(crate) hello: Hello,
@@ -41,7 +41,7 @@ impl SessionServer {
         let mut hello = Hello {
             kind: AgentKind::MediaAgent.into(),
             start_id: self.context.start_id.clone(),
-            running: self.desk.running().iter().map(|r| r.id.to_ref()).collect(),
+            running: self.manager.running().iter().map(|r| r.id.to_ref()).collect(),
             journal_id: journal.journal.0,
             journal_first: journal.acknowledged + 1,
             journal_last: journal.last,
@@ -81,7 +81,7 @@ impl SessionServer {
 
     /// For whoever reads the log in an outage: what becomes of running attempts.
     async fn tell_what_goes_on(&self) {
-        let running = self.desk.running();
+        let running = self.manager.running();
         let mut resilient = 0;
         for attempt in &running {
             let is_resilient = self.context.journal.is_resilient(attempt.id).await;
@@ -160,7 +160,7 @@ impl SessionServer {
             tracing::error!(%error, "a new journal could not be begun");
             return self.pause().await;
         }
-        self.desk
+        self.manager
             .interrupt_all("the media agent's journal was set back and a new one was begun")
             .await;
     }
@@ -194,7 +194,7 @@ impl SessionServer {
                 _ => None,
             };
             let now = self.context.clock.monotonic();
-            let running = self.desk.running();
+            let running = self.manager.running();
             let attempts = running.iter().map(|r| r.progress.report(r.id, now)).collect();
             let presence = agent_message::Body::Presence(Presence {
                 attempts,

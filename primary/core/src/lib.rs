@@ -13,6 +13,7 @@ pub mod event;
 mod indexes;
 pub mod invariants;
 mod joined;
+mod of_jobs;
 pub mod orders;
 pub mod reply;
 pub mod rows;

@@ -7,6 +7,7 @@ mod contact;
 mod dispatch_cost;
 mod dispatching;
 mod exceptions;
+mod failover;
 mod identity;
 mod journals;
 mod migration;

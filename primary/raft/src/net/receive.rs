@@ -8,7 +8,7 @@ use futures::{Stream, StreamExt};
 use outlast_proto::v1::RaftFrame;
 use tonic::Status;
 
-use crate::net::door::Door;
+use crate::net::admission::Admission;
 use crate::net::wire::{self, SnapshotStart, WireError};
 use crate::state::{SnapshotFile, StateStore, blocking};
 use crate::types::Vote;
@@ -35,14 +35,14 @@ impl Drop for Part {
 
 /// Takes a snapshot from a stream of frames.
 pub(crate) async fn receive(
-    door: &Door,
+    admission: &Admission,
     state: &StateStore,
     mut frames: impl Stream<Item = Result<RaftFrame, Status>> + Unpin,
 ) -> Result<Received, Status> {
     let first = frames.next().await.ok_or(WireError::Impossible {
         what: "a snapshot without a start",
     })??;
-    let SnapshotStart { vote, len } = door.admit(&first)?;
+    let SnapshotStart { vote, len } = admission.admit(&first)?;
     let path = state.part("received");
     let part = Part(path.clone());
     let mut file = std::fs::File::create(&path).map_err(internal)?;

@@ -13,7 +13,7 @@ use outlast_proto::v1::{HelloRequest, HelloResponse, RaftFrame};
 use serde::Serialize;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::net::door::{Door, Known, Theirs};
+use crate::net::admission::{Admission, Known, Theirs};
 use crate::net::heard::Heard;
 use crate::net::receive;
 use crate::net::wire::{self, WireError};
@@ -26,14 +26,18 @@ const CONFIRMED_WITHIN: Duration = Duration::from_millis(500);
 /// Answers the other nodes. Made by [`RaftNode::service`](crate::RaftNode::service).
 #[derive(Clone)]
 pub struct RaftService {
-    door: Door,
+    admission: Admission,
     state: StateStore,
     heard: Heard,
 }
 
 impl RaftService {
-    pub(crate) fn new(door: Door, state: StateStore, heard: Heard) -> Self {
-        Self { door, state, heard }
+    pub(crate) fn new(admission: Admission, state: StateStore, heard: Heard) -> Self {
+        Self {
+            admission,
+            state,
+            heard,
+        }
     }
 }
 
@@ -47,11 +51,15 @@ impl RaftRpc for RaftService {
         &self,
         request: Request<Streaming<RaftFrame>>,
     ) -> Result<Response<Answers>, Status> {
-        let (requests, fault) = until_fault(self.door.clone(), request.into_inner(), self.heard.clone());
-        let answers = self.door.raft.stream_append(requests).map(|result| match result {
-            Ok(answer) => Ok(wire::pack(&answer)?),
-            Err(fatal) => Err(stopped(&fatal)),
-        });
+        let (requests, fault) = until_fault(self.admission.clone(), request.into_inner(), self.heard.clone());
+        let answers = self
+            .admission
+            .raft
+            .stream_append(requests)
+            .map(|result| match result {
+                Ok(answer) => Ok(wire::pack(&answer)?),
+                Err(fatal) => Err(stopped(&fatal)),
+            });
         // What ended the input is said after everything before it has been answered.
         let last = stream::once(async move { fault.lock().ok().and_then(|mut fault| fault.take()) });
         let last = last.filter_map(|fault| async { fault.map(Err) });
@@ -59,32 +67,32 @@ impl RaftRpc for RaftService {
     }
 
     async fn vote(&self, request: Request<RaftFrame>) -> Result<Response<RaftFrame>, Status> {
-        let request: VoteRequest<Config> = self.door.admit(request.get_ref())?;
-        answer(self.door.raft.vote(request).await.map_err(fatal))
+        let request: VoteRequest<Config> = self.admission.admit(request.get_ref())?;
+        answer(self.admission.raft.vote(request).await.map_err(fatal))
     }
 
     async fn pre_vote(&self, request: Request<RaftFrame>) -> Result<Response<RaftFrame>, Status> {
-        let request: VoteRequest<Config> = self.door.admit(request.get_ref())?;
-        answer(self.door.raft.pre_vote(request).await.map_err(fatal))
+        let request: VoteRequest<Config> = self.admission.admit(request.get_ref())?;
+        answer(self.admission.raft.pre_vote(request).await.map_err(fatal))
     }
 
     async fn install_snapshot(
         &self,
         request: Request<Streaming<RaftFrame>>,
     ) -> Result<Response<RaftFrame>, Status> {
-        let received = receive::receive(&self.door, &self.state, request.into_inner()).await?;
+        let received = receive::receive(&self.admission, &self.state, request.into_inner()).await?;
         let meta = received
             .snapshot
             .meta()
             .map_err(|e| Status::invalid_argument(e.to_string()))?;
-        self.door
+        self.admission
             .same_history_in(&received.vote, received.snapshot.head())?;
         let snapshot = Snapshot {
             meta,
             snapshot: received.snapshot.clone(),
         };
         answer(
-            self.door
+            self.admission
                 .raft
                 .install_full_snapshot(received.vote, snapshot)
                 .await,
@@ -92,25 +100,25 @@ impl RaftRpc for RaftService {
     }
 
     async fn transfer_leader(&self, request: Request<RaftFrame>) -> Result<Response<RaftFrame>, Status> {
-        let request = self.door.admit(request.get_ref())?;
-        answer(self.door.raft.handle_transfer_leader(request).await)
+        let request = self.admission.admit(request.get_ref())?;
+        answer(self.admission.raft.handle_transfer_leader(request).await)
     }
 
     async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
         let asker = request.into_inner().node_id;
-        let leads = self.door.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+        let leads = self.admission.raft.ensure_linearizable(ReadPolicy::ReadIndex);
         let leads = tokio::time::timeout(CONFIRMED_WITHIN, leads).await;
         let leads = leads.is_ok_and(|confirmed| confirmed.is_ok());
-        let identity = self.door.log.identity();
+        let identity = self.admission.log.identity();
         // It voted and has no entry yet, or was only just started.
-        if identity.has_promised() && !self.door.knows_somebody(CONFIRMED_WITHIN).await {
+        if identity.has_promised() && !self.admission.knows_somebody(CONFIRMED_WITHIN).await {
             return Err(Status::unavailable(
                 "it belongs to a group and does not know its members yet",
             ));
         }
-        let (known, committed) = self.door.knows(asker);
+        let (known, committed) = self.admission.knows(asker);
         Ok(Response::new(HelloResponse {
-            node_id: self.door.me,
+            node_id: self.admission.me,
             incarnation: identity.incarnation().to_string(),
             promised: identity.has_promised(),
             leads: leads && committed,
@@ -127,14 +135,14 @@ type Requests = Pin<Box<dyn Stream<Item = AppendEntriesRequest<Config>> + Send>>
 
 /// The requests up to the first one that cannot be taken. Skipping it would leave a hole in the log.
 fn until_fault(
-    door: Door,
+    admission: Admission,
     frames: Streaming<RaftFrame>,
     heard: Heard,
 ) -> (Requests, Arc<Mutex<Option<Status>>>) {
     let fault = Arc::new(Mutex::new(None));
     let note = fault.clone();
     let requests = frames.scan((), move |(), frame| {
-        let request = frame.and_then(|frame| Ok(append(&door, &frame)?));
+        let request = frame.and_then(|frame| Ok(append(&admission, &frame)?));
         if request.is_ok() {
             heard.now();
         }
@@ -149,8 +157,8 @@ fn until_fault(
 }
 
 /// openraft takes it for granted that entries follow each other.
-fn append(door: &Door, frame: &RaftFrame) -> Result<AppendEntriesRequest<Config>, WireError> {
-    let request: AppendEntriesRequest<Config> = door.admit(frame)?;
+fn append(admission: &Admission, frame: &RaftFrame) -> Result<AppendEntriesRequest<Config>, WireError> {
+    let request: AppendEntriesRequest<Config> = admission.admit(frame)?;
     let first = request.prev_log_id.map_or(0, |id| id.index.saturating_add(1));
     let consecutive = (first..)
         .zip(&request.entries)
@@ -166,7 +174,7 @@ fn append(door: &Door, frame: &RaftFrame) -> Result<AppendEntriesRequest<Config>
         committed: request.leader_commit.map(Into::into),
         places: places.map(Into::into).collect(),
     };
-    door.same_history(&request.vote, &theirs)?;
+    admission.same_history(&request.vote, &theirs)?;
     Ok(request)
 }
 

@@ -102,7 +102,7 @@ pub(crate) fn address<T: Serialize>(to: Addressee, body: T) -> Result<RaftFrame,
     })
 }
 
-/// Whether the addressee is this node decides [`Door`](super::door::Door).
+/// Whether the addressee is this node decides [`Admission`](super::admission::Admission).
 pub(crate) fn open<T: DeserializeOwned>(frame: &RaftFrame) -> Result<(Addressee, T), WireError> {
     let Addressed {
         to,

@@ -14,7 +14,7 @@ use thiserror::Error;
 use tonic::Status;
 
 use crate::error::InitializeError;
-use crate::net::{Door, Heard, Known};
+use crate::net::{Admission, Heard, Known};
 use crate::node::{Exclusion, StopReason};
 use crate::options::{Connect, ConnectError, Timing};
 use crate::peer::{Incarnation, NodeId, Peer, Seat};
@@ -54,7 +54,7 @@ pub(super) enum AskError {
 /// Asks other nodes.
 #[derive(Clone)]
 pub(super) struct Asker {
-    pub(super) door: Door,
+    pub(super) admission: Admission,
     pub(super) connect: Arc<dyn Connect>,
     pub(super) timing: Timing,
 }
@@ -65,7 +65,7 @@ impl Asker {
         let limit = self.timing.patience() * 2;
         let mut client = RaftClient::new(self.connect.channel(peer)?);
         let hello = HelloRequest {
-            node_id: self.door.me,
+            node_id: self.admission.me,
         };
         let answer = tokio::time::timeout(limit, client.hello(hello)).await;
         let answer = answer.map_err(|_| AskError::Timeout(limit))??.into_inner();
@@ -96,8 +96,8 @@ impl Asker {
     ) -> Result<Option<BTreeMap<NodeId, Seat>>, InitializeError> {
         for round in 0.. {
             let asked = members.iter().map(|(id, peer)| async {
-                if *id == self.door.me {
-                    return Ok((self.door.incarnation(), None));
+                if *id == self.admission.me {
+                    return Ok((self.admission.incarnation(), None));
                 }
                 let answer = self.ask(*id, peer).await;
                 answer.map(|answer| (answer.incarnation, Some(answer)))
@@ -118,7 +118,7 @@ impl Asker {
             }
             if round % ROUNDS_PER_LINE == 0 {
                 tracing::info!(
-                    node = self.door.me,
+                    node = self.admission.me,
                     missing = missing.join("; "),
                     "the group is formed once all its first members answer"
                 );
@@ -134,16 +134,16 @@ impl Asker {
         peer: &Peer,
         answer: &Answer,
     ) -> Result<Option<BTreeMap<NodeId, Seat>>, InitializeError> {
-        let node_id = self.door.me;
+        let node_id = self.admission.me;
         let exclusion = match answer.knows {
-            Known::As(incarnation) if incarnation == self.door.incarnation() => return Ok(None),
+            Known::As(incarnation) if incarnation == self.admission.incarnation() => return Ok(None),
             Known::As(_) | Known::Unbound => Exclusion::LostDisk { node_id },
             Known::No => Exclusion::Unknown {
                 node_id,
                 by: peer.name.clone(),
             },
         };
-        self.door.stop.give(StopReason::Excluded(exclusion.clone()));
+        self.admission.stop.give(StopReason::Excluded(exclusion.clone()));
         Err(InitializeError::Excluded(exclusion))
     }
 
@@ -153,7 +153,7 @@ impl Asker {
         let pause = self.timing.patience();
         loop {
             tokio::time::sleep(pause).await;
-            if self.leads() || heard.within(pause * 2) || !self.door.log.identity().has_promised() {
+            if self.leads() || heard.within(pause * 2) || !self.admission.log.identity().has_promised() {
                 continue;
             }
             let members = self.others();
@@ -163,8 +163,8 @@ impl Asker {
                 .flatten()
                 .any(|answer| answer.leads && answer.knows == Known::No);
             if removed {
-                let node_id = self.door.me;
-                self.door
+                let node_id = self.admission.me;
+                self.admission
                     .stop
                     .give(StopReason::Excluded(Exclusion::Removed { node_id }));
                 return;
@@ -174,16 +174,16 @@ impl Asker {
     }
 
     fn leads(&self) -> bool {
-        self.door.raft.metrics().borrow_watched().state.is_leader()
+        self.admission.raft.metrics().borrow_watched().state.is_leader()
     }
 
     /// The other members this node knows of.
     fn others(&self) -> Vec<(NodeId, Peer)> {
-        let metrics = self.door.raft.metrics();
+        let metrics = self.admission.raft.metrics();
         let metrics = metrics.borrow_watched();
         let nodes = metrics.membership_config.nodes();
         nodes
-            .filter(|(id, _)| **id != self.door.me)
+            .filter(|(id, _)| **id != self.admission.me)
             .map(|(id, seat)| (*id, seat.peer()))
             .collect()
     }

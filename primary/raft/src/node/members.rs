@@ -71,7 +71,7 @@ impl RaftNode {
         }
         for (id, seat) in &mut seats {
             let found = if *id == self.inner.id {
-                Ok(self.inner.asker.door.incarnation())
+                Ok(self.inner.asker.admission.incarnation())
             } else {
                 self.inner
                     .asker

@@ -30,7 +30,7 @@ use tokio::task::JoinHandle;
 use crate::error::{InitializeError, ProposeError, StartError};
 use crate::log::LogStore;
 use crate::machine::Machine;
-use crate::net::{Door, Heard, MAX_FRAME, Network, RaftService};
+use crate::net::{Admission, Heard, MAX_FRAME, Network, RaftService};
 use crate::node::acquaint::Asker;
 use crate::options::{MAX_COMMAND, RaftOptions, Timing};
 use crate::peer::{NodeId, Peer};
@@ -101,7 +101,7 @@ impl RaftNode {
         let (log, state, stop, heard) = (opened.log, opened.state, Stop::new(), Heard::default());
         let (watcher, leadership) = leadership::watch(id, raft.clone(), stop.clone());
         let asker = Asker {
-            door: Door {
+            admission: Admission {
                 me: id,
                 raft: raft.clone(),
                 log: log.clone(),
@@ -139,19 +139,25 @@ impl RaftNode {
         let Inner {
             asker, state, heard, ..
         } = &*self.inner;
-        RaftServer::new(RaftService::new(asker.door.clone(), state.clone(), heard.clone()))
-            .max_decoding_message_size(MAX_FRAME)
-            .max_encoding_message_size(MAX_FRAME)
+        RaftServer::new(RaftService::new(
+            asker.admission.clone(),
+            state.clone(),
+            heard.clone(),
+        ))
+        .max_decoding_message_size(MAX_FRAME)
+        .max_encoding_message_size(MAX_FRAME)
     }
 
     /// Makes the first members a cluster, once all of them answer. To be called on one of them, always the same one.
     /// False: this node belongs to a cluster already, and nothing was changed.
     pub async fn initialize(&self, members: BTreeMap<NodeId, Peer>) -> Result<bool, InitializeError> {
-        let door = &self.inner.asker.door;
-        if !members.contains_key(&door.me) {
-            return Err(InitializeError::NotAMember { node_id: door.me });
+        let admission = &self.inner.asker.admission;
+        if !members.contains_key(&admission.me) {
+            return Err(InitializeError::NotAMember {
+                node_id: admission.me,
+            });
         }
-        if door.log.identity().has_promised() {
+        if admission.log.identity().has_promised() {
             return Ok(false);
         }
         let Some(seats) = self.inner.asker.first_seats(members).await? else {

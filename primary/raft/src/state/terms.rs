@@ -1,6 +1,6 @@
 //! Which terms the applied history went through. A snapshot carries it, so that a node that is sent one can see whether the
 //! history it replaces is in it: the log that would show it is gone then (S-12b). Kept beside the rows by [`core`](super::core);
-//! compared by [`Door`](crate::net::Door).
+//! compared by [`Admission`](crate::net::Admission).
 
 use serde::{Deserialize, Serialize};
 

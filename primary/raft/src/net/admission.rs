@@ -20,7 +20,7 @@ use crate::types::{Raft, Vote};
 
 /// See the file's header.
 #[derive(Clone)]
-pub(crate) struct Door {
+pub(crate) struct Admission {
     pub(crate) me: NodeId,
     pub(crate) raft: Raft,
     pub(crate) log: LogStore,
@@ -50,7 +50,7 @@ pub(crate) enum Known {
     As(Incarnation),
 }
 
-impl Door {
+impl Admission {
     /// What a request holds, if it is for this node.
     pub(super) fn admit<T: DeserializeOwned>(&self, frame: &RaftFrame) -> Result<T, WireError> {
         let (to, body) = wire::open(frame)?;

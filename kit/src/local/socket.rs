@@ -27,12 +27,12 @@ const LONGEST_NAME: usize = 107;
 
 /// Where clients of this host are sent to.
 #[derive(Clone)]
-pub struct Door {
+pub struct LocalSocket {
     path: PathBuf,
     tokens: Tokens,
 }
 
-impl Door {
+impl LocalSocket {
     /// Listens on a socket in `folder`, which becomes its owner's alone, and tells who comes. The folder has to be this process's: a
     /// socket that lies there was left by an earlier one and is replaced. Tokens are good for `lifetime`.
     ///
@@ -41,7 +41,7 @@ impl Door {
     pub fn open(folder: &Path, limits: Limits, lifetime: Duration) -> io::Result<(Self, LocalIncoming)> {
         let listener = listen(folder)?;
         let tokens = Tokens::new(lifetime);
-        let door = Self {
+        let socket = Self {
             path: folder.canonicalize()?.join(SOCKET),
             tokens: tokens.clone(),
         };
@@ -51,7 +51,7 @@ impl Door {
             within: limits.handshake,
             callers: JoinSet::new(),
         };
-        Ok((door, incoming))
+        Ok((socket, incoming))
     }
 
     /// Lets `client`, who has shown its certificate, come in once.

@@ -1,4 +1,4 @@
-//! The desk: owner of the list of attempts that run here. Who may start and who is told to end, the core's `Roster` says.
+//! The manager: owner of the list of attempts that run here. Who may start and who is told to end, the core's `Roster` says.
 //!
 //! A cloneable handle, a bounded channel, one loop. What an attempt does is `conduct`'s; whether a ticket is genuine is
 //! `tickets`' and was checked before.
@@ -36,7 +36,7 @@ pub(crate) struct Running {
     pub(crate) progress: Arc<Progress>,
 }
 
-/// Everything that can be asked of the desk.
+/// Everything that can be asked of the manager.
 enum Request {
     /// The primary's order (the ticket was checked).
     Start(Box<Ticket>),
@@ -52,14 +52,14 @@ enum Request {
 }
 
 #[derive(Clone)]
-pub(crate) struct Desk {
+pub(crate) struct AttemptManager {
     requests: mpsc::Sender<Request>,
     running: watch::Receiver<Vec<Running>>,
 }
 
-impl Desk {
-    /// Opens the desk.
-    pub(crate) fn open(context: Context) -> Self {
+impl AttemptManager {
+    /// Starts the task that owns the list.
+    pub(crate) fn start_up(context: Context) -> Self {
         let (requests, received) = mpsc::channel(REQUESTS);
         let (publish, running) = watch::channel(Vec::new());
         // Not bounded by itself but by the number of attempts, each of which sends once.
@@ -72,12 +72,12 @@ impl Desk {
             publish,
             over,
         };
-        let desk = Self { requests, running };
+        let manager = Self { requests, running };
         context.tasks.vital("manager of attempts", async move {
             owner.run(received, ended).await;
             Ok::<(), Infallible>(())
         });
-        desk
+        manager
     }
 
     pub(crate) async fn start(&self, ticket: Ticket) {
@@ -118,7 +118,7 @@ impl Desk {
     }
 
     async fn ask(&self, request: Request) {
-        // The desk closes only when the whole agent does; then nobody needs an answer.
+        // The manager closes only when the whole agent does; then nobody needs an answer.
         let _ = self.requests.send(request).await;
     }
 }
@@ -392,8 +392,8 @@ impl Owner {
                     () = tokio::time::sleep(FENCE_AGAIN) => {}
                     () = shutdown.begun() => return,
                 }
-                if let Some(desk) = again.upgrade() {
-                    let _ = desk.send(Request::Fence(id, reply)).await;
+                if let Some(manager) = again.upgrade() {
+                    let _ = manager.send(Request::Fence(id, reply)).await;
                 }
             });
     }
@@ -443,12 +443,12 @@ impl Owner {
     }
 }
 
-/// Tells the desk that the attempt's task is over, also when it panicked.
+/// Tells the manager that the attempt's task is over, also when it panicked.
 struct OnDrop(mpsc::UnboundedSender<AttemptId>, AttemptId);
 
 impl Drop for OnDrop {
     fn drop(&mut self) {
-        // A desk that is gone needs no word.
+        // A manager that is gone needs no word.
         let _ = self.0.send(self.1);
     }
 }
