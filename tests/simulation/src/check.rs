@@ -236,7 +236,7 @@ impl Oracle {
         // After too many interruptions a job ends with 40, and one that is to be canceled with 150.
         let is_its_own = match code {
             // One that had not begun under a journal that was left behind moves on without a word.
-            StatusCode::FAILED_OVER => {
+            StatusCode::FAILED_OVER | StatusCode::RESUMED => {
                 self.sets_disks_back || self.interrupted.contains(&id) || is_superseded
             }
             StatusCode::CONNECTION_BROKEN | StatusCode::CANCELED

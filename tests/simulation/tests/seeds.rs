@@ -16,7 +16,7 @@ const LAST: usize = 60;
 
 /// How attempts end in such a world: done, with exceptions, without a primary for too long, with the client's process gone, with
 /// the media agent's gone, canceled.
-const ENDINGS: [u16; 6] = [0, 1, 40, 50, 1110, 150];
+const ENDINGS: [u16; 6] = [0, 1, 40, 50, 1111, 150];
 
 /// What came of many runs.
 #[derive(Default)]

@@ -26,7 +26,7 @@ impl Media {
             journal_id: status.journal.0,
             journal_first: status.acknowledged + 1,
             journal_last: status.last,
-            speaks: 1,
+            speaks: 2,
             ..v1::Hello::default()
         };
         process.session = Some(Session { conn, delivery: None });
