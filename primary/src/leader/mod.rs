@@ -60,10 +60,14 @@ pub(crate) async fn follow(leader: Leader, shutdown: Shutdown) {
         }
         if !leadership.borrow().is_me {
             tokio::select! {
-                changed = leadership.changed() => if changed.is_err() { return },
+                changed = leadership.changed() => if changed.is_err() { break },
                 () = shutdown.begun() => return,
             }
         }
+    }
+    // A node that was stopped for a reason, as one that is no member any more, may stay up to say so: whoever stopped it sees to that.
+    if leader.brain.raft().stop_reason().is_some() {
+        shutdown.begun().await;
     }
 }
 
