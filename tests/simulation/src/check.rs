@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use outlast_core::rows::{History, HistoryItem};
-use outlast_core::{ClusterState, Command, Entry, EventKind};
+use outlast_core::{ClusterState, Command, Entry};
 use outlast_media_core::{AttemptId, Halt};
 use outlast_proto::words::{Attempt, CompletionStatus, ItemOutcome, JobId, JobNonce, SnapshotId, StatusCode};
 
 use crate::storage::Unit;
 
+mod failover;
 mod media;
 
 /// What the world has seen so far, from outside of all processes.
@@ -47,6 +48,8 @@ pub(crate) struct Oracle {
     pub(crate) spares_agents: bool,
     /// By attempt and item: the exceptions its client has named.
     said: BTreeMap<(AttemptId, u32), BTreeSet<String>>,
+    /// Exceptions of each attempt that the primaries have recorded.
+    recorded: BTreeMap<AttemptId, BTreeSet<String>>,
     /// Checkpoints of which a journal says durably that they are there.
     checkpoints: BTreeSet<SnapshotId>,
     /// The first reason for which an attempt of a process was told to end.
@@ -117,45 +120,6 @@ impl Oracle {
         self.look_at_details(state);
     }
 
-    /// Which attempts have lost their right, and which ended as they were found.
-    fn look_at_failover(&mut self, state: &ClusterState, entry: &Entry) {
-        match &entry.command {
-            Command::SupersedeAttempt { job, attempt, .. } => {
-                let Some(row) = state.job(*job).filter(|row| row.running != Some(*attempt)) else {
-                    return;
-                };
-                if self.superseded.insert(row.key().attempt(*attempt)) {
-                    self.failovers += 1;
-                }
-            }
-            Command::RecordEvents { events, .. } => {
-                for event in events {
-                    let is_complete =
-                        matches!(event.what, EventKind::Surveyed { is_complete, .. } if is_complete);
-                    let row = state.job(event.job).filter(|row| row.nonce == event.nonce);
-                    let Some(row) = row.filter(|_| is_complete) else {
-                        continue;
-                    };
-                    let unneeded = row.last_attempt.0 + 1..=event.attempt.0;
-                    self.unneeded
-                        .extend(unneeded.map(|number| row.key().attempt(Attempt(number))));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// The attempt found that there was nothing left to be done.
-    pub(crate) fn never_began(&self, id: AttemptId) -> bool {
-        self.unneeded.contains(&id)
-    }
-
-    /// The attempt's end was found in the storage unit by the one after it.
-    fn was_found(&self, id: AttemptId) -> bool {
-        let of_job = |unneeded: &AttemptId| unneeded.is_of_same_job(id) && unneeded.attempt > id.attempt;
-        self.superseded.contains(&id) && self.unneeded.iter().any(of_job)
-    }
-
     fn look_at_histories(&mut self, state: &ClusterState, unit: &Unit) {
         let mut found = 0;
         for (job, attempt, history) in state.histories() {
@@ -187,7 +151,9 @@ impl Oracle {
             self.look_at_status(AttemptId { job, nonce, attempt }, history);
             self.look_at_items((job, attempt), history);
             if is_new {
-                self.look_at_points_of(AttemptId { job, nonce, attempt }, history, unit);
+                let id = AttemptId { job, nonce, attempt };
+                self.look_at_points_of(id, history, unit);
+                self.look_at_recorded_of(id, history, state);
             }
         }
         if found < self.histories.len() {
@@ -198,6 +164,13 @@ impl Oracle {
     fn look_at_status(&mut self, id: AttemptId, history: &History) {
         let (status, code) = (history.status, history.code);
         let is_success = |code: StatusCode| matches!(code, StatusCode::SUCCESSFUL | StatusCode::EXCEPTIONS);
+        let is_called_success = matches!(
+            status,
+            CompletionStatus::Successful | CompletionStatus::CompletedWithExceptions
+        );
+        if is_called_success != is_success(code) {
+            self.contradict("S-01", format!("attempt {id} is {status} with code {code}"));
+        }
         let wanted = self.canceled.contains(&id.job);
         if status == CompletionStatus::Canceled && !wanted {
             self.contradict(
@@ -265,6 +238,14 @@ impl Oracle {
             let text = format!(
                 "attempt {attempt} of job {job} is {}, and an item is missing",
                 history.code
+            );
+            self.contradict("S-01", text);
+        }
+        let is_unfounded = |item: &&HistoryItem| item.outcome.is_finished() && item.restore_point.is_none();
+        if let Some(item) = history.items.iter().find(is_unfounded) {
+            let text = format!(
+                "{} of attempt {attempt} of job {job} is {} without a restore point",
+                item.path, item.outcome
             );
             self.contradict("S-01", text);
         }

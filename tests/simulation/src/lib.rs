@@ -284,6 +284,9 @@ impl World {
         }
         let jobs = primary::jobs_of(&self.nodes[0].state);
         self.cx.oracle.look_at_jobs(&jobs);
+        self.cx
+            .oracle
+            .look_at_what_is_left(&self.nodes[0].state, &self.cx.unit);
         let said: BTreeMap<_, _> = self.cx.oracle.witnessed().collect();
         for (id, code) in said {
             let known = self.nodes[0].state.history(id.job, id.attempt);
