@@ -235,6 +235,9 @@ fn c01_c08b_an_agent_that_is_disabled_or_drained_gets_no_jobs_until_it_is_enable
         by("media-1");
         cluster.kill(&["media-2"]);
         cluster.restart("media-2");
+        wait_until("media-2 to be back", || {
+            cluster.json(&["agent", "show", "media-2"])["connected"] == true
+        });
         by("media-1");
         let agent = cluster.json(&["agent", "enable", "media-2"]);
         assert_eq!(
