@@ -233,11 +233,11 @@ fn c01_c08b_an_agent_that_is_disabled_or_drained_gets_no_jobs_until_it_is_enable
             "{agent:#}"
         );
         by("media-1");
+        let is_there = || cluster.json(&["agent", "show", "media-2"])["connected"] == true;
         cluster.kill(&["media-2"]);
+        wait_until("media-2 to be gone", || !is_there());
         cluster.restart("media-2");
-        wait_until("media-2 to be back", || {
-            cluster.json(&["agent", "show", "media-2"])["connected"] == true
-        });
+        wait_until("media-2 to be back", is_there);
         by("media-1");
         let agent = cluster.json(&["agent", "enable", "media-2"]);
         assert_eq!(
