@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use outlast_proto::words::{AgentName, AgentState, Attempt, AttemptId, Counters, JobId};
+use outlast_proto::words::{AgentName, AgentState, Attempt, AttemptId, Counters, JobId, JobState};
 
 use crate::dispatch::{Presence, can_move};
 use crate::entry::Command;
@@ -156,8 +156,7 @@ impl Silence {
                 failover_after: pool.failover_after.0,
             };
             let verdict = facts.judge();
-            let has_place =
-                job.state == outlast_proto::words::JobState::Stopping || can_move(state, presence, job);
+            let has_place = job.state == JobState::Stopping || can_move(state, presence, job);
             if pool.fails_over() && verdict.superseded == Superseded::Now && has_place && state.splits_jobs()
             {
                 commands.push(Command::SupersedeAttempt {

@@ -63,14 +63,14 @@ fn fences(state: &ClusterState, agent: &AgentName) -> impl Iterator<Item = Order
         job,
         nonce: fence.nonce,
         through: fence.through,
-        is_settled: !is_surveyed(state, job, fence),
+        is_settled: !is_to_be_surveyed(state, job, fence),
     });
     // One that does not understand that something is only to be ended removes it, too.
     fences.filter(move |order| speaks >= ENDS_ONLY || matches!(order, Order::Fence { is_settled: true, .. }))
 }
 
 /// Whether the next attempt has yet to look what the fenced ones left.
-fn is_surveyed(state: &ClusterState, job: JobId, fence: &Fence) -> bool {
+fn is_to_be_surveyed(state: &ClusterState, job: JobId, fence: &Fence) -> bool {
     let is_same = state.job(job).is_some_and(|row| row.nonce == fence.nonce);
     is_same && state.open_of(job).any(|open| open.attempt <= fence.through)
 }

@@ -13,7 +13,7 @@ use super::progress::Left;
 use super::{Context, Outcome};
 use crate::event::{FoundItem, JobError, JournalEvent};
 use crate::reply::{Refusal, Reply};
-use crate::rows::{Fence, History, ItemRow, Phase, Superseded};
+use crate::rows::{Fence, History, ItemRow, Phase};
 use crate::session::ENDS_ONLY;
 use crate::state::ClusterState;
 
@@ -84,10 +84,7 @@ impl ClusterState {
         if let (Some(open), Some(mut history)) = (self.open.get_mut(&(id, attempt)), history) {
             history.exceptions.clear();
             history.progress = progress;
-            open.phase = Phase::Superseded(Box::new(Superseded {
-                history,
-                last_progress,
-            }));
+            open.phase = Phase::Superseded(Box::new(history));
         }
     }
 
@@ -137,7 +134,7 @@ impl ClusterState {
     /// The superseded attempts of a job with their histories, first attempt first.
     fn superseded_of(&self, id: JobId) -> Vec<(Attempt, History)> {
         let superseded = self.open_of(id).filter_map(|open| {
-            let history = open.superseded()?.history.clone();
+            let history = open.superseded()?.clone();
             let exceptions = self.exceptions_of(id, open.attempt).cloned().collect();
             Some((
                 open.attempt,

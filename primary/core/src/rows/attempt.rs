@@ -46,19 +46,11 @@ pub struct Checkpoint {
 pub enum Phase {
     /// Its events count.
     Running,
-    /// Nothing that it reports counts any more; what it left in the storage unit is still to be surveyed (F-14).
-    Superseded(Box<Superseded>),
+    /// Nothing that it reports counts any more; what it left in the storage unit is still to be surveyed (F-14). Its history as far as it is
+    /// known before that; its exceptions are still rows of their own.
+    Superseded(Box<History>),
     /// It has no process; whether it is resumed is to be decided (T-10a).
     Suspended,
-}
-
-/// What is known of a superseded attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Superseded {
-    /// Its history, as far as it is known before the survey; its exceptions are still rows of their own.
-    pub history: History,
-    /// Its numbers as it last reported them; none: not known.
-    pub last_progress: Option<Counters>,
 }
 
 impl OpenAttempt {
@@ -68,11 +60,11 @@ impl OpenAttempt {
         matches!(self.phase, Phase::Running)
     }
 
-    /// Why it was superseded, if it was.
+    /// Its history so far, if it was superseded.
     #[must_use]
-    pub fn superseded(&self) -> Option<&Superseded> {
+    pub fn superseded(&self) -> Option<&History> {
         match &self.phase {
-            Phase::Superseded(superseded) => Some(superseded),
+            Phase::Superseded(history) => Some(history),
             Phase::Running | Phase::Suspended => None,
         }
     }

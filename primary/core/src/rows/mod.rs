@@ -12,7 +12,7 @@ mod record;
 
 pub use agent::{Agent, JournalCursor, MediaRole, Pool, StorageUnit};
 pub use alarm::{Alarm, Mark, Recollection, Reign};
-pub use attempt::{Checkpoint, Fence, OpenAttempt, Phase, Superseded};
+pub use attempt::{Checkpoint, Fence, OpenAttempt, Phase};
 pub use cluster::{Cluster, Settings};
 pub use item::{ItemCheckpoint, ItemRow, Made};
 pub use job::{Job, JobTask};

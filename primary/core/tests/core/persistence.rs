@@ -49,6 +49,31 @@ fn a_state_loaded_from_its_rows_goes_on_as_if_nothing_had_happened() {
     );
 }
 
+/// A primary that is restarted between a failover and the survey.
+#[test]
+fn t90_f04_a_superseded_attempt_and_its_fence_are_stored() {
+    let mut store = Store::default();
+    let mut world = World::new();
+    let (job, first, media) = world.running_job();
+    assert_eq!(
+        crate::supersede::supersede(&mut world, job),
+        outlast_core::Reply::Done
+    );
+    store.take(&mut world.state);
+    let before = world.state.open_attempt(job, first).cloned();
+    world.state = store.load();
+    assert_eq!(world.state.open_attempt(job, first).cloned(), before);
+    assert!(before.is_some_and(|open| open.superseded().is_some()));
+    assert_eq!(crate::supersede::fences(&world, &media), [(first, false)]);
+    world.dispatch();
+    world.finish(
+        job,
+        &[ItemOutcome::Done, ItemOutcome::Done],
+        StatusCode::SUCCESSFUL,
+    );
+    assert_eq!(world.state.histories_of(job).count(), 2);
+}
+
 #[test]
 fn nothing_changed_means_nothing_to_store() {
     let mut world = World::new();
