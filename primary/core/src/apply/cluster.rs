@@ -17,8 +17,9 @@ use crate::touched::Rows;
 /// many files a restore left alone. 4: reigns of leaders and alarms, by which the group notices that it was set back (S-12b). 5: restore points name
 /// the tree of their snapshot. 6: numbers say how much the policy's patterns left out. 7: times of restore points lie between their attempt's begin
 /// and their entry, and which one is the last that was committed is kept (B-09); what an earlier attempt of a restore met counts for it (S-02). 8: items, open attempts
-/// and their exceptions have rows of their own; attempts are superseded, and fences owed until they are acknowledged (F-04).
-pub const CLUSTER_VERSION: u32 = 8;
+/// and their exceptions have rows of their own; attempts are superseded, and fences owed until they are acknowledged (F-04). 9: what follows an attempt that
+/// failed is decided by rules (E-05), agents and the cluster have thresholds of their own (C-01), storage units have states (F-02, F-19).
+pub const CLUSTER_VERSION: u32 = 9;
 
 /// From this version on jobs say who submitted them, and numbers what was left alone.
 pub const JOBS_SAY_BY_WHOM: u32 = 3;
@@ -44,6 +45,9 @@ const EXCEPTIONS_OF_RESTORES: u32 = 7;
 
 /// From this version on items, open attempts and their exceptions have rows of their own, and attempts can be superseded.
 const SPLIT_JOBS: u32 = 8;
+
+/// From this version on rules follow attempts that failed, silence has thresholds of each agent, and storage units have states.
+const RULES: u32 = 9;
 
 /// Of a cluster that was founded by a program that did not say what it speaks.
 pub(super) const FOUNDING_VERSION: u32 = 1;
@@ -133,6 +137,12 @@ impl ClusterState {
     pub fn splits_jobs(&self) -> bool {
         self.cluster()
             .is_some_and(|cluster| cluster.version >= SPLIT_JOBS)
+    }
+
+    /// Whether rules follow attempts that failed, agents and the cluster have thresholds, and storage units have states, in this cluster version.
+    #[must_use]
+    pub fn has_rules(&self) -> bool {
+        self.cluster().is_some_and(|cluster| cluster.version >= RULES)
     }
 
     /// Whether the group notices that it was set back, in this cluster version.

@@ -1,4 +1,4 @@
-//! A state of before version 8 is read, kept as it is until that is in force, and then written anew.
+//! A state of an earlier version is read, kept as it is until a newer one is in force, and then goes on as that says.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,23 @@ type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 /// What a program of version 7 stored: one job that is done, one canceled before it began, one in its second attempt with a checkpoint
 /// and exceptions, one that waits.
 fn sample() -> Rows {
+    rows(include_str!("../samples/version-7.rows"))
+}
+
+/// What a program of version 8 stored: one job that is done with exceptions, one that was lost with a checkpoint and an exception and is in its
+/// second attempt, whose fence is owed, one that waits; a media agent is draining.
+fn sample_of_8() -> Rows {
+    rows(include_str!("../samples/version-8.rows"))
+}
+
+fn rows(text: &str) -> Rows {
     let bytes = |hex: &str| -> Vec<u8> {
         let digits = (0..hex.len()).step_by(2);
         digits
             .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
             .collect()
     };
-    let lines = include_str!("../samples/version-7.rows").lines();
-    lines
+    text.lines()
         .map(|line| {
             let (key, row) = line.split_once(' ').unwrap();
             (bytes(key), bytes(row))
@@ -144,4 +153,33 @@ fn a_group_goes_on_with_rows_of_version_7_until_all_members_speak_8_and_then_spl
     assert_eq!(job.status.map(|(_, code)| code), Some(StatusCode::EXCEPTIONS));
     store(&mut rows, &mut world.state);
     assert!(rows.keys().all(|key| !b"Ox".contains(&key[0])));
+}
+
+#[test]
+fn a_state_of_version_8_is_whole_under_8_and_after_it() {
+    let mut rows = sample_of_8();
+    let state = load(&rows);
+    let states: Vec<_> = state
+        .jobs_before(None)
+        .map(|job| (job.id.0, job.state.word()))
+        .collect();
+    assert_eq!(states, [(3, "queued"), (2, "active"), (1, "done")]);
+    let open: Vec<_> = state.open_of(JobId(2)).collect();
+    assert!(open.len() == 2 && open[0].superseded().is_some() && open[1].is_running());
+    assert_eq!(state.exceptions_of(JobId(2), open[0].attempt).count(), 1);
+    assert_eq!(state.fences().count(), 1);
+
+    let mut world = world_of(&rows, 9);
+    let before = told(&world.state);
+    assert_eq!(world.apply(Command::RaiseClusterVersion { to: 9 }), Reply::Done);
+    assert_eq!(told(&world.state), before);
+    store(&mut rows, &mut world.state);
+    assert_eq!(told(&load(&rows)), before);
+    world.finish(
+        JobId(2),
+        &[ItemOutcome::NotStarted, ItemOutcome::Done],
+        StatusCode::SUCCESSFUL,
+    );
+    let job = world.state.job(JobId(2)).unwrap();
+    assert_eq!(job.status.map(|(_, code)| code), Some(StatusCode::SUCCESSFUL));
 }
