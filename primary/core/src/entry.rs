@@ -2,8 +2,8 @@
 
 use outlast_proto::words::{
     AgentAdmin, AgentKind, AgentName, AgentState, Attempt, Counters, JobId, JobNonce, JournalId, Overwrite,
-    Policy, PolicyName, PoolName, RequestId, Seconds, SelectionMethod, SnapshotId, StartId, StorageUnitName,
-    Timestamp, Timing,
+    Policy, PolicyName, PoolName, RequestId, Rule, RuleName, Seconds, SelectionMethod, SnapshotId, StartId,
+    StorageUnitName, Timestamp, Timing,
 };
 use serde::{Deserialize, Serialize};
 
@@ -140,6 +140,28 @@ pub struct PoolChange {
     /// Its media agents in another order; none: as it is. From cluster version 8 on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Vec<AgentName>>,
+}
+
+/// How error-handling rules change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RuleChange {
+    /// These are made, or become what is said here; the others stay.
+    Apply {
+        /// Whole rules.
+        rules: Vec<Rule>,
+    },
+    /// One counts from now on, or counts no more.
+    Switch {
+        /// Which.
+        name: RuleName,
+        /// Whether it counts.
+        enabled: bool,
+    },
+    /// One that somebody made is deleted.
+    Delete {
+        /// Which.
+        name: RuleName,
+    },
 }
 
 /// Everything that can change the state.
@@ -340,5 +362,10 @@ pub enum Command {
         journal_id: JournalId,
         /// The events.
         events: Vec<JournalEvent>,
+    },
+    /// Changes error-handling rules (E-01). From cluster version 9 on.
+    ChangeRules {
+        /// How.
+        change: RuleChange,
     },
 }

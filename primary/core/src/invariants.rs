@@ -1,8 +1,9 @@
 //! What must hold after every entry. Checked after each apply in debug builds, in tests and in simulation.
 
-use outlast_proto::words::{AgentName, Attempt, JobId, JobState, SnapshotId};
+use outlast_proto::words::{AgentName, Attempt, JobId, JobState, RuleName, SnapshotId, StatusCode};
 
 use crate::rows::Job;
+use crate::rules::conflict;
 use crate::state::ClusterState;
 
 /// Something that must not be, and the SPEC row it breaks.
@@ -78,6 +79,16 @@ pub enum Violation {
         /// The restore point.
         id: SnapshotId,
     },
+    /// E-02: one custom rule counts for a code.
+    #[error("E-02: rules \"{one}\" and \"{other}\" both count for code {code}")]
+    TwoRules {
+        /// The code.
+        code: StatusCode,
+        /// One of them.
+        one: RuleName,
+        /// The other.
+        other: RuleName,
+    },
     /// The indexes are derived from the tables.
     #[error("an index differs from its tables")]
     IndexOff,
@@ -98,6 +109,10 @@ pub fn violations(state: &ClusterState) -> Vec<Violation> {
                 job,
             });
         }
+    }
+    if let Some((code, one, other)) = conflict(state.custom_rules()) {
+        let (one, other) = (one.clone(), other.clone());
+        found.push(Violation::TwoRules { code, one, other });
     }
     if state.derive_indexes() != state.indexes {
         found.push(Violation::IndexOff);

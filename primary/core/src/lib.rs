@@ -17,6 +17,7 @@ mod of_jobs;
 pub mod orders;
 pub mod reply;
 pub mod rows;
+pub mod rules;
 pub mod session;
 pub mod state;
 pub mod table;

@@ -1,7 +1,8 @@
 //! What `apply` answers. A refused command is an ordinary reply.
 
 use outlast_proto::words::{
-    AgentName, CompletionStatus, InvalidPolicy, JobId, PolicyName, PoolName, SnapshotId,
+    AgentName, CompletionStatus, InvalidPolicy, InvalidRule, JobId, PolicyName, PoolName, RuleName,
+    SnapshotId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,11 @@ pub enum Reply {
     Recorded {
         /// Last sequence applied.
         acknowledged: u64,
+    },
+    /// The rules are as they were given.
+    RulesApplied {
+        /// What changed, a line each; empty: nothing.
+        changes: Vec<String>,
     },
     /// Nothing was changed.
     Refused(Refusal),
@@ -177,6 +183,38 @@ pub enum Refusal {
         /// Last sequence applied.
         acknowledged: u64,
     },
+    /// No such error-handling rule.
+    #[error("there is no rule \"{name}\"; see outlast rule list")]
+    NoSuchRule {
+        /// The name.
+        name: RuleName,
+    },
+    /// It came with the program.
+    #[error("rule \"{name}\" is built in and stays; outlast rule disable switches it off")]
+    BuiltInRule {
+        /// The name.
+        name: RuleName,
+    },
+    /// The rule is not acceptable.
+    #[error("rule \"{rule}\": {field}: {reason}")]
+    InvalidRule {
+        /// Its name.
+        rule: String,
+        /// The key.
+        field: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl From<InvalidRule> for Refusal {
+    fn from(invalid: InvalidRule) -> Self {
+        Refusal::InvalidRule {
+            rule: invalid.rule,
+            field: invalid.field,
+            reason: invalid.reason,
+        }
+    }
 }
 
 impl From<InvalidPolicy> for Refusal {

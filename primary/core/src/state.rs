@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use outlast_proto::words::{
     AgentKind, AgentName, Attempt, Exception, ItemNumber, JobId, JobState, Policy, PolicyName, PoolName,
-    RequestId, SnapshotId, StorageUnitName, Timestamp,
+    RequestId, RuleName, SnapshotId, StorageUnitName, Timestamp,
 };
 
 use crate::dispatch::unit_of;
@@ -15,7 +15,7 @@ use crate::joined;
 use crate::reply::Reply;
 use crate::rows::{
     Agent, Alarm, Cluster, Detail, Fence, History, ItemRow, Job, Member, OpenAttempt, PolicyRow, Pool, Reign,
-    RestorePoint, Settings, StorageUnit,
+    RestorePoint, RuleRow, Settings, StorageUnit,
 };
 use crate::table::{DamagedRow, RowChange, Table};
 use crate::touched::Touched;
@@ -45,6 +45,7 @@ pub struct ClusterState {
     pub(crate) requests: Table<RequestId, KnownRequest>,
     pub(crate) reigns: Table<u64, Reign>,
     pub(crate) alarms: Table<u32, Alarm>,
+    pub(crate) rules: Table<RuleName, RuleRow>,
     pub(crate) indexes: Indexes,
     pub(crate) touched: Touched,
 }
@@ -70,6 +71,7 @@ impl Default for ClusterState {
             requests: Table::new(b'q'),
             reigns: Table::new(b'R'),
             alarms: Table::new(b'A'),
+            rules: Table::new(b'u'),
             indexes: Indexes::default(),
             touched: Touched::default(),
         }
@@ -149,6 +151,10 @@ macro_rules! on_all_tables {
         }
         {
             let $table = &mut $state.alarms;
+            $call
+        }
+        {
+            let $table = &mut $state.rules;
             $call
         }
     }};

@@ -48,12 +48,13 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> Status {
         | Refusal::NoSuchJob { .. }
         | Refusal::NoSuchClient { .. }
         | Refusal::NoSuchAgent { .. }
+        | Refusal::NoSuchRule { .. }
         | Refusal::NoSuchRestorePoint { .. } => (Code::NotFound, ""),
         // A type this version cannot run is a refusal, not bad syntax (CLI.md).
         Refusal::InvalidPolicy { field, .. } if field == "type" => (Code::FailedPrecondition, field.as_str()),
-        Refusal::InvalidPolicy { field, .. } | Refusal::InvalidRequest { field, .. } => {
-            (Code::InvalidArgument, field.as_str())
-        }
+        Refusal::InvalidPolicy { field, .. }
+        | Refusal::InvalidRule { field, .. }
+        | Refusal::InvalidRequest { field, .. } => (Code::InvalidArgument, field.as_str()),
         Refusal::NoSuchNode { .. } => (Code::NotFound, ""),
         Refusal::NodeNumberUsed { .. }
         | Refusal::NodeNameUsed { .. }
@@ -63,6 +64,7 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> Status {
         | Refusal::JobDone { .. }
         | Refusal::NoMediaAgent { .. }
         | Refusal::TooOld
+        | Refusal::BuiltInRule { .. }
         | Refusal::Outdated
         | Refusal::JournalGap { .. } => (Code::FailedPrecondition, ""),
     };

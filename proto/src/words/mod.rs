@@ -11,6 +11,7 @@ mod job;
 pub mod limits;
 mod numbers;
 mod policy;
+mod rule;
 mod schedule;
 mod time;
 mod version;
@@ -30,6 +31,10 @@ pub use numbers::Counters;
 pub use policy::{
     CancelFrom, CheckpointRule, InvalidPolicy, Limits, Overwrite, Policy, PolicyType, Retention, RetryRule,
     Shape,
+};
+pub use rule::{
+    Covers, Disposition, ErrorCategory, InvalidRule, InvalidRuleName, MAX_RULE_CODES, MAX_RULES, RETRIES,
+    RETRY_INTERVALS, Rule, RuleName,
 };
 pub use schedule::{Schedule, WindowEnd};
 pub use time::{Seconds, Timestamp};

@@ -12,6 +12,7 @@ mod policy_changes;
 mod progress;
 mod requests;
 mod resume;
+mod rules;
 mod set_back;
 mod settings;
 mod supersede;
@@ -116,6 +117,7 @@ impl ClusterState {
             Command::SetAgentAdmin { agent, admin } => self.set_agent_admin(agent, *admin),
             Command::DeclareDead { agent } => self.declare_dead(agent, context),
             Command::ChangePool { name, change } => self.change_pool(name, change),
+            Command::ChangeRules { change } => self.change_rules(change),
             Command::SubmitBackup { .. }
             | Command::SubmitRestore { .. }
             | Command::CancelJob { .. }

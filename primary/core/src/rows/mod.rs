@@ -9,6 +9,7 @@ mod job;
 mod member;
 mod policy;
 mod record;
+mod rule;
 
 pub use agent::{Agent, JournalCursor, MediaRole, Pool, StorageUnit};
 pub use alarm::{Alarm, Mark, Recollection, Reign};
@@ -19,3 +20,4 @@ pub use job::{Job, JobTask};
 pub use member::{Member, MemberFacts};
 pub use policy::PolicyRow;
 pub use record::{Detail, History, HistoryItem, RestorePoint};
+pub use rule::RuleRow;

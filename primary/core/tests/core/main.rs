@@ -15,6 +15,7 @@ mod persistence;
 mod random_walk;
 mod resilience;
 mod resume;
+mod rules;
 mod set_back;
 mod statuses;
 mod submissions;

@@ -1,9 +1,11 @@
 //! A seeded walk through commands and events in any order: invariants hold after each, and two runs give the same rows.
 
+use outlast_core::entry::RuleChange;
 use outlast_core::event::FoundItem;
 use outlast_core::{Command, EventKind, Reply};
 use outlast_proto::words::{
-    Attempt, Counters, Exception, ItemNumber, ItemOutcome, JobId, SnapshotId, StartId, StatusCode, Timestamp,
+    Attempt, Counters, Covers, ErrorCategory, Exception, ItemNumber, ItemOutcome, JobId, Rule, SnapshotId,
+    StartId, StatusCode, Timestamp,
 };
 
 use crate::world::{CLIENTS, MEDIA, World, agent, backup, ended, item_ended};
@@ -151,11 +153,38 @@ fn step_failover(world: &mut World, dice: &mut Dice) {
     }
 }
 
+fn step_rules(world: &mut World, dice: &mut Dice) {
+    const CODES: [u16; 5] = [40, 58, 84, 129, 7];
+    let name = |dice: &mut Dice| {
+        let names = ["a", "b", "Storage Errors", "Cluster Failover"];
+        names[dice.roll(4) as usize].parse().unwrap()
+    };
+    let change = match dice.roll(20) {
+        0 => {
+            let code = |dice: &mut Dice| StatusCode(CODES[dice.roll(5) as usize]);
+            let covers = match dice.roll(4) {
+                0 => Covers::Category(ErrorCategory::Storage),
+                _ => Covers::Codes([code(dice), code(dice)].into()),
+            };
+            let rules = vec![Rule::with_defaults(name(dice), covers)];
+            RuleChange::Apply { rules }
+        }
+        1 => RuleChange::Switch {
+            name: name(dice),
+            enabled: dice.roll(2) == 0,
+        },
+        2 => RuleChange::Delete { name: name(dice) },
+        _ => return,
+    };
+    drop(world.apply(Command::ChangeRules { change }));
+}
+
 fn walk(seed: u64) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
     let (mut world, mut dice) = (World::new(), Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1));
     for _ in 0..300 {
         step(&mut world, &mut dice);
         step_failover(&mut world, &mut dice);
+        step_rules(&mut world, &mut dice);
     }
     world.state.take_changes()
 }
