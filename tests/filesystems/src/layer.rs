@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FileType, OFlags, RenameFlags, Stat};
+use rustix::fs::{FileType, OFlags, RenameFlags, Stat, StatVfs};
 use rustix::io::Errno;
 
 use crate::nodes::Node;
@@ -45,6 +45,11 @@ pub trait Layer: Send + Sync + 'static {
         None
     }
 
+    /// What is said of the room there is; `space` is what the backing file system says.
+    fn space(&self, space: &mut StatVfs) {
+        let _ = space;
+    }
+
     /// The mount is to go: operations that are held up have to end.
     fn ending(&self) {}
 }
@@ -79,6 +84,10 @@ impl<L: Layer> Layer for Arc<L> {
 
     fn further(&self, node: &Node, place: u64) -> Option<Entry> {
         (**self).further(node, place)
+    }
+
+    fn space(&self, space: &mut StatVfs) {
+        (**self).space(space);
     }
 
     fn ending(&self) {

@@ -1,5 +1,5 @@
 //! File systems for tests: a folder mirrored through FUSE as faithfully as it goes, and layers that make it misbehave. Nothing
-//! of the product uses it; tests mount one with [`mount`], processes outside of tests use the binary `odd-mount`.
+//! of the product uses it; tests mount one with [`mount`], processes outside of tests use the binaries `odd-mount` and `test-disks`.
 
 mod answer;
 mod at;
@@ -17,7 +17,7 @@ mod serve;
 mod served;
 
 pub use at::At;
-pub use forgetful::Disk;
+pub use forgetful::{Condition, Disk};
 pub use guard::Guard;
 pub use layer::{Call, Changes, Entry, Layer, Passthrough, Time};
 pub use mount::{Mounted, mount};

@@ -348,7 +348,8 @@ impl<L: Layer> Filesystem for Served<L> {
     fn statfs(&self, _request: &Request, id: INodeNo, reply: ReplyStatfs) {
         let read = |node: &Node| rustix::fs::fstatvfs(node);
         match self.on_node(id, |node| Call::Statfs { node }, read) {
-            Ok(space) => {
+            Ok(mut space) => {
+                self.layer.space(&mut space);
                 let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
                 reply.statfs(
                     space.f_blocks,

@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, Per
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use outlast_test_filesystems::{Disk, can_mount};
+use outlast_test_filesystems::{Condition, Disk, can_mount};
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 
 const SEEDS: u64 = 20;
@@ -285,4 +285,80 @@ fn a_folder_keeps_its_number_mode_time_and_attributes() {
     let mut value = [0; 9];
     let length = getxattr(&kept, "trusted.colour", &mut value).unwrap();
     assert_eq!(&value[..length], b"blue");
+}
+
+/// What a file system does when its disk is full, or when it has gone read-only, while files are open.
+#[test]
+fn a_disk_that_is_full_or_read_only_takes_nothing_until_it_is_sound() {
+    if !can_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::new(folder.path(), 1).unwrap();
+    let (there, new) = (disk.path().join("there"), disk.path().join("new"));
+    durable(&there, b"four");
+    let open = OpenOptions::new().write(true).open(&there).unwrap();
+    let error = |result: std::io::Result<()>| result.err().and_then(|error| error.raw_os_error());
+    let (full, read_only) = (Some(28), Some(30));
+    for (condition, code) in [(Condition::Full, full), (Condition::ReadOnly, read_only)] {
+        disk.be(condition);
+        assert_eq!(error(fs::write(&new, b"x")), code);
+        assert_eq!(error(open.write_all_at(b"more", 4)), code);
+        assert_eq!(error(fs::create_dir(&new)), code);
+        let over = (condition == Condition::ReadOnly).then_some(30);
+        assert_eq!(error(open.write_all_at(b"FOUR", 0)), over);
+        assert_eq!(error(fs::rename(&there, disk.path().join("moved"))), over);
+        if over.is_none() {
+            fs::rename(disk.path().join("moved"), &there).unwrap();
+        }
+        assert_eq!(fs::read(&there).unwrap(), b"FOUR");
+        let room = rustix::fs::statvfs(disk.path()).unwrap().f_bavail;
+        assert_eq!(room == 0, condition == Condition::Full);
+    }
+    disk.be(Condition::Sound);
+    durable(&new, b"x");
+    open.write_all_at(b"more", 4).unwrap();
+    assert_eq!(fs::read(&there).unwrap(), b"FOURmore");
+}
+
+/// The binary, as a program that is no test uses it.
+#[test]
+fn disks_obey_lines_and_go_with_their_input() {
+    if !can_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let hosts = ["a", "b"].map(|name| folder.path().join(name));
+    hosts.iter().for_each(|host| fs::create_dir(host).unwrap());
+    let mut disks = std::process::Command::new(env!("CARGO_BIN_EXE_test-disks"))
+        .arg("7")
+        .args(&hosts)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = disks.stdin.take().unwrap();
+    let mut answers = std::io::BufRead::lines(std::io::BufReader::new(disks.stdout.take().unwrap()));
+    let mut answer = || answers.next().unwrap().unwrap();
+    let mut say = |line: &str| writeln!(input, "{line}").unwrap();
+    assert_eq!(answer(), "ok");
+    let file = hosts[1].join("disk/file");
+    durable(&file, b"kept");
+    for (line, code) in [("full 1", Some(28)), ("cut 1", Some(5)), ("return 1", None)] {
+        say(line);
+        assert_eq!(answer(), "ok", "{line}");
+        let written = fs::write(hosts[1].join("disk/new"), b"x");
+        assert_eq!(
+            written.err().and_then(|error| error.raw_os_error()),
+            code,
+            "{line}"
+        );
+        assert!(fs::write(hosts[0].join("disk/new"), b"x").is_ok());
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"kept");
+    say("cut 2");
+    assert_eq!(answer(), "there is no such disk");
+    drop(input);
+    assert!(disks.wait().unwrap().success());
+    assert!(!hosts[1].join("disk/file").exists());
 }

@@ -5,14 +5,17 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+use rustix::fs::{OFlags, StatVfs, fstat};
 use rustix::io::Errno;
 
+use super::Condition;
 use super::unsynced::Unsynced;
 use crate::layer::{Call, Layer};
 
 #[derive(Default)]
 pub(super) struct Forgetful {
     is_cut: AtomicBool,
+    condition: Mutex<Condition>,
     unsynced: Mutex<Unsynced>,
 }
 
@@ -21,6 +24,10 @@ impl Forgetful {
         // Not between an operation's two halves: what is under way is finished, and counted.
         let _whole = self.unsynced.lock();
         self.is_cut.store(true, Ordering::Release);
+    }
+
+    pub(super) fn be(&self, condition: Condition) {
+        *self.condition.lock() = condition;
     }
 
     pub(super) fn take(&self) -> Unsynced {
@@ -34,6 +41,7 @@ impl Layer for Forgetful {
         if self.is_cut.load(Ordering::Acquire) {
             return Err(Errno::IO);
         }
+        refused(*self.condition.lock(), call)?;
         match *call {
             Call::Write {
                 node, offset, data, ..
@@ -95,5 +103,57 @@ impl Layer for Forgetful {
             Call::Fsyncdir { node } => unsynced.names_synced(node),
             _ => {}
         }
+    }
+
+    fn space(&self, space: &mut StatVfs) {
+        if *self.condition.lock() == Condition::Full {
+            (space.f_bfree, space.f_bavail, space.f_ffree) = (0, 0, 0);
+        }
+    }
+}
+
+/// What a full disk, or one that the kernel has made read-only, does not do.
+fn refused(condition: Condition, call: &Call<'_>) -> Result<(), Errno> {
+    let adds = |end: u64, node| Ok(fstat(node)?.st_size < end.cast_signed());
+    let is_refused = match (condition, *call) {
+        (Condition::Sound, _) => return Ok(()),
+        // What is in a file already may be written over.
+        (
+            Condition::Full,
+            Call::Write {
+                node, offset, data, ..
+            },
+        ) => adds(offset + data.len() as u64, node)?,
+        (
+            Condition::Full,
+            Call::CopyFileRange {
+                node, offset, length, ..
+            },
+        ) => adds(offset + length, node)?,
+        (_, Call::Write { .. } | Call::CopyFileRange { .. } | Call::Fallocate { .. }) => true,
+        (
+            _,
+            Call::Create { .. }
+            | Call::Mknod { .. }
+            | Call::Mkdir { .. }
+            | Call::Symlink { .. }
+            | Call::Link { .. },
+        ) => true,
+        (Condition::ReadOnly, Call::Open { flags, .. }) => flags.intersects(OFlags::WRONLY | OFlags::RDWR),
+        (Condition::ReadOnly, call) => matches!(
+            call,
+            Call::Setattr { .. }
+                | Call::Unlink { .. }
+                | Call::Rmdir { .. }
+                | Call::Rename { .. }
+                | Call::Setxattr { .. }
+                | Call::Removexattr { .. }
+        ),
+        (Condition::Full, _) => false,
+    };
+    match condition {
+        _ if !is_refused => Ok(()),
+        Condition::ReadOnly => Err(Errno::ROFS),
+        _ => Err(Errno::NOSPC),
     }
 }

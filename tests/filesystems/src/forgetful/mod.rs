@@ -25,6 +25,17 @@ use crate::mount::{Mounted, mount};
 use chance::Chance;
 use layer::Forgetful;
 
+/// What a disk takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Condition {
+    #[default]
+    Sound,
+    /// Nothing more: what is there may be written over, renamed and removed.
+    Full,
+    /// Nothing at all: so the kernel has it when it has met an error.
+    ReadOnly,
+}
+
 /// A mounted disk, with its backing folder.
 pub struct Disk {
     backing: PathBuf,
@@ -54,6 +65,11 @@ impl Disk {
     /// Where it is mounted.
     pub fn path(&self) -> &Path {
         &self.at
+    }
+
+    /// From now on, until it is told otherwise or comes back from a cut.
+    pub fn be(&self, condition: Condition) {
+        self.layer.be(condition);
     }
 
     /// The power goes: every operation fails from now on. Whoever has files open is to be killed then.
