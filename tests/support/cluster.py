@@ -1,6 +1,7 @@
 """A cluster of real processes with hand-made files, as on real hosts, that can be killed, paused and started again one by one.
 
-Used by tests/bench/outage.py and tests/soak. Each process is its own host (`host_id`). Needs Python 3.9 and nothing else.
+Used by tests/bench/outage.py and tests/chaos. Each process is its own host (`host_id`); where these really are, `hosts` says: all on this machine, or as
+tests/chaos/hosts.py makes them. Needs Python 3.9 and nothing else.
 """
 
 import json
@@ -49,17 +50,42 @@ def free_port():
                 continue
 
 
+class OneHost:
+    """Everything on this machine, with ports of its own."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def address(self, name):
+        return "127.0.0.1"
+
+    def port(self):
+        return free_port()
+
+    def state(self, name):
+        folder = self.folder / ("storage" if name == "storage" else f"state/{name}")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def command(self, name, command):
+        return command
+
+    def environment(self, name):
+        return {}
+
+
 class Process:
     """One daemon: its file, its log, and its process while there is one."""
 
-    def __init__(self, name, kind, command, config, log, port):
+    def __init__(self, name, kind, command, config, log, port, environment):
         self.name, self.kind, self.command, self.config, self.log, self.port = name, kind, command, config, log, port
+        self.environment = environment
         self.process = None
         self.paused = False
 
     def start(self):
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | ARENAS)
+            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | ARENAS | self.environment)
         self.paused = False
 
     def pid(self):
@@ -73,7 +99,7 @@ class Process:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
-        self.process = None
+        self.process, self.paused = None, False
 
     def pause(self):
         self.process.send_signal(signal.SIGSTOP)
@@ -96,35 +122,30 @@ class Process:
             self.process.wait()
         self.process = None
 
-    def listens(self):
-        try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-            return True
-        except OSError:
-            return False
-
 
 class Cluster:
     """Primaries, media agents that share one storage unit, and clients, in a folder."""
 
-    def __init__(self, folder, binary, primaries=3, media_agents=1, clients=1):
-        self.folder, self.binary = Path(folder), os.path.abspath(binary)
-        self.storage, self.password, self.context = self.folder / "storage", self.folder / "repository-password", self.folder / "client.toml"
-        for name in ["config", "log", "state", "storage"]:
+    def __init__(self, folder, binary, primaries=3, media_agents=1, clients=1, hosts=None):
+        self.folder, self.binary, self.hosts = Path(folder), os.path.abspath(binary), hosts or OneHost(folder)
+        for name in ["config", "log"]:
             (self.folder / name).mkdir(parents=True)
+        self.storage, self.password, self.context = self.hosts.state("storage"), self.folder / "repository-password", self.folder / "client.toml"
         self.password.write_text(f"{random.SystemRandom().getrandbits(128):032x}\n")
         self.password.chmod(0o600)
         self._authority("create")
         self._authority("issue", "operator", "admin")
-        named = lambda what, count: [(f"{what}-{number}", free_port()) for number in range(1, count + 1)]
+        named = lambda what, count: [(f"{what}-{number}", self.hosts.port()) for number in range(1, count + 1)]
         members = named("primary", primaries)
-        self.addresses = [f"127.0.0.1:{port}" for _, port in members]
+        self.addresses = [f"{self.hosts.address(name)}:{port}" for name, port in members]
         self.processes = {}
         for number, (name, port) in enumerate(members, 1):
             self._add(name, "primary", port, f"node_id = {number}\n", self._initial_members(members))
         for name, port in named("media", media_agents):
             storage = f'\n[storage]\nunit = "storage"\npath = {json.dumps(str(self.storage))}\npassword_file = {json.dumps(str(self.password))}\n'
-            self._add(name, "media-agent", port, f'pool = "default"\nprimaries = {json.dumps(self.addresses)}\n', storage)
+            # On a host of its own clients reach it through the network alone.
+            socket = "" if hosts is None else "local_socket = false\n"
+            self._add(name, "media-agent", port, f'pool = "default"\n{socket}primaries = {json.dumps(self.addresses)}\n', storage)
         for number in range(1, clients + 1):
             self._add(f"client-{number}", "client-agent", None, f"primaries = {json.dumps(self.addresses)}\n", "")
         self.context.write_text(f"primaries = {json.dumps(self.addresses)}\n{self._tls('admin')}")
@@ -137,18 +158,17 @@ class Cluster:
         return f"\n[tls]\nca = {file('ca.pem')}\ncert = {file(name + '.pem')}\nkey = {file(name + '-key.pem')}\n"
 
     def _initial_members(self, members):
-        each = [f'\n[[initial_members]]\nnode_id = {n}\nname = "{name}"\naddress = "127.0.0.1:{port}"\n' for n, (name, port) in enumerate(members, 1)]
+        each = [f'\n[[initial_members]]\nnode_id = {n}\nname = "{name}"\naddress = "{self.hosts.address(name)}:{port}"\n' for n, (name, port) in enumerate(members, 1)]
         return "".join(each)
 
     def _add(self, name, kind, port, head, tail):
         self._authority("issue", kind, name)
-        config, state = self.folder / "config" / f"{name}.toml", self.folder / "state" / name
-        state.mkdir()
-        listen = f'listen = "127.0.0.1:{port}"\n' if port else ""
+        config, state = self.folder / "config" / f"{name}.toml", self.hosts.state(name)
+        listen = f'listen = "{self.hosts.address(name)}:{port}"\n' if port else ""
         common = f'name = "{name}"\nhost_id = "host-of-{name}"\ndata_dir = {json.dumps(str(state))}\n'
         config.write_text(common + listen + head + self._tls(name) + tail)
-        command = [self.binary, kind, "--config", str(config)]
-        self.processes[name] = Process(name, kind, command, config, self.folder / "log" / f"{name}.log", port)
+        command = self.hosts.command(name, [self.binary, kind, "--config", str(config)])
+        self.processes[name] = Process(name, kind, command, config, self.folder / "log" / f"{name}.log", port, self.hosts.environment(name))
 
     def names(self, kind):
         return [process.name for process in self.processes.values() if process.kind == kind]
@@ -188,7 +208,7 @@ class Cluster:
 
     def run(self, *args, patience=120):
         """A command of the command line, with JSON for its output."""
-        command = [self.binary, "--context", str(self.context), "-o", "json", *map(str, args)]
+        command = self.hosts.command("operator", [self.binary, "--context", str(self.context), "-o", "json", *map(str, args)])
         try:
             ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=patience)
         except subprocess.TimeoutExpired:
@@ -213,6 +233,10 @@ class Cluster:
         options = ["--no-cache", "--quiet", "--no-lock", "--repo", str(self.storage), "--password-file", str(self.password)]
         ran = subprocess.run(["restic", *options, *map(str, args)], capture_output=True, text=True)
         return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+    def words(self, name):
+        """What a process has said in its log, line by line."""
+        return self[name].log.read_text(errors="replace").splitlines()
 
     def remove(self):
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Whether what was restored is what was backed up. Used by tests/scale/run.py and tests/soak."""
+"""Whether what was restored is what was backed up. Used by tests/scale/run.py and tests/chaos."""
 
 import subprocess
 

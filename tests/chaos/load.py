@@ -1,5 +1,5 @@
-"""What the soak asks of the cluster: backups of trees that never change once they are made, restores, now and then a cancel, and an observer that reads everything again and
-again and holds what it reads against what it read before. Started by tests/soak/run.py."""
+"""What is asked of the cluster in a run: backups of trees that never change once they are made, restores, now and then a cancel; an observer that reads everything again and
+again for the books (validator.py), and an operator who does what operators do when a job is held or a storage unit is not trusted. Started by tests/chaos/run.py."""
 
 import os
 import random
@@ -14,11 +14,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
 from compare import differences  # noqa: E402
 
 KIB, MIB = 1 << 10, 1 << 20
-NOT_REACHABLE, REFUSED = 4, 5
+# Seconds after which a file counts as unchanged if it looks so.
+SETTLED = 2.2
+NOT_REACHABLE, REFUSED, NO_SUCH_THING = 4, 5, 6
 # So many jobs of one policy may wait for one another.
-LINE = 5
-# Of a history; links to attempts that come later are added later.
-VERDICT = ["job", "attempt", "media_agent", "client", "status", "status_code", "stopped", "error", "started_at", "ended_at", "files", "bytes", "bytes_new"]
+LINE = 3
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,17 @@ class Kind:
     patience: float
     large: tuple
     file: str
+    # Bytes that may be sent again after a checkpoint: what an interval has room for, and what may be under way.
+    again: int = None
+    # Its trees are older than 2 s when they are backed up; in younger ones files are marked, which tells restore points apart (S-14c).
+    settled: bool = True
 
 
+RETRY = '[retry]\ndelay = "5s"\ntries = 2\n'
 KINDS = [
-    Kind("small", True, 0.3, (0, 0), ""),
-    Kind("middle", True, 0.9, (2 * MIB, 12 * MIB), '[limits]\nbandwidth = "4MiB/s"\n[checkpoint]\ninterval = "1s"\n'),
-    Kind("plain", False, 1, (1 * MIB, 10 * MIB), '[limits]\nbandwidth = "2MiB/s"\n[shape]\nmultiplex = 2\n[retry]\ndelay = "5s"\ntries = 2\n'),
+    Kind("small", True, 0.5, (0, 0), RETRY, settled=False),
+    Kind("middle", True, 0.95, (2 * MIB, 12 * MIB), '[limits]\nbandwidth = "3MiB/s"\n[checkpoint]\ninterval = "1s"\n' + RETRY, 19 * MIB),
+    Kind("plain", False, 1, (1 * MIB, 8 * MIB), '[limits]\nbandwidth = "2MiB/s"\n[checkpoint]\nrestart = false\n[shape]\nmultiplex = 2\n' + RETRY),
 ]
 
 
@@ -61,21 +66,26 @@ class Counts:
     """What was asked for and what the answers were."""
 
     accepted: dict = field(default_factory=dict)  # id -> policy, or "restore"
+    submitted: dict = field(default_factory=dict)  # id -> when the answer came
     canceled: dict = field(default_factory=dict)  # id -> [(exit code, time of the answer)]
     unknown: dict = field(default_factory=dict)  # policy -> submissions without an answer: they may have been taken
+    lost: set = field(default_factory=set)  # ids that primaries may not know any more, which were set back
     restores_compared: int = 0
     reads: int = 0
     reads_without_leader: int = 0
+    released: int = 0
+    checked: int = 0
 
 
 class Load:
     """All threads that use the cluster."""
 
-    def __init__(self, cluster, folder, seed, contradict):
-        self.cluster, self.folder, self.contradict = cluster, folder, contradict
+    def __init__(self, cluster, folder, seed, books, contradict):
+        self.cluster, self.folder, self.books, self.contradict = cluster, folder, books, contradict
         self.over, self.observing = threading.Event(), threading.Event()
-        self.counts, self.lock = Counts(), threading.Lock()
-        self.jobs, self.verdicts = {}, {}
+        # Held while something is read and compared, and while everybody's disks change.
+        self.counts, self.lock, self.reading = Counts(), threading.Lock(), threading.Lock()
+        self.known_leader, self.working = None, []
         rng = lambda name: random.Random(f"{seed} {name}")
         clients = cluster.names("client-agent")
         self.policies = {f"{kind.name}-{client}": (kind, client) for kind in KINDS for client in clients}
@@ -83,6 +93,11 @@ class Load:
         self.workers.append(self._thread(self._restore, rng("restores")))
         self.workers.append(self._thread(self._cancel, rng("cancels")))
         self.observer = self._thread(self._observe, rng("observer"))
+        self.operator = self._thread(self._operate)
+
+    @property
+    def jobs(self):
+        return self.books.jobs
 
     def _thread(self, work, *args):
         """One that does not end in silence."""
@@ -91,13 +106,13 @@ class Load:
             try:
                 work(*args)
             except Exception as error:
-                self.contradict("a thread of the soak itself failed", f"{work.__name__}: {error!r}")
+                self.contradict("a thread of the harness itself failed", f"{work.__name__}: {error!r}")
                 raise
 
         return threading.Thread(target=run)
 
     def start(self):
-        for thread in [*self.workers, self.observer]:
+        for thread in [*self.workers, self.observer, self.operator]:
             thread.start()
 
     def stop_submitting(self):
@@ -108,6 +123,27 @@ class Load:
     def stop_observing(self):
         self.observing.set()
         self.observer.join()
+        self.operator.join()
+
+    # --- for those who do the faults
+
+    def leader(self):
+        return self.known_leader
+
+    def at_work(self):
+        return self.working[0] if self.working else None
+
+    def mark(self):
+        """What is known when the primaries are copied; nothing is being read."""
+        with self.lock:
+            return self.books.mark(), set(self.counts.accepted)
+
+    def set_back(self, mark):
+        """The primaries know what was known then, and nothing later."""
+        books, accepted = mark
+        with self.lock:
+            self.books.set_back(books)
+            self.counts.lost |= set(self.counts.accepted) - accepted
 
     # --- submissions
 
@@ -119,6 +155,7 @@ class Load:
                 tree = self.folder / "source" / f"{policy}-{len(trees)}"
                 make_tree(rng, tree, kind.large)
                 trees.append(tree)
+                self.over.wait(SETTLED if kind.settled else 0)
             items = rng.sample(trees, min(len(trees), rng.choice([1, 1, 2])))
             text = f'name = "{policy}"\nclients = ["{client}"]\nitems = {[str(item) for item in items]}\n{kind.file}'
             if self._applied(policy, text):
@@ -147,9 +184,10 @@ class Load:
                 if id in self.counts.accepted:
                     self.contradict("two submissions got one job", id)
                 self.counts.accepted[id] = policy
+                self.counts.submitted[id] = time.time()
                 return id
             self.counts.unknown[policy] = self.counts.unknown.get(policy, 0) + 1
-        if ran.code != NOT_REACHABLE:
+        if ran.code != NOT_REACHABLE and not (ran.code == NO_SUCH_THING and self.counts.lost):
             self.contradict("a submission was refused", f"{' '.join(map(str, command))}: {ran.code}: {ran.stderr}")
         return None
 
@@ -157,7 +195,7 @@ class Load:
         return sum(job["policy"] == policy and job["state"] != "done" for job in list(self.jobs.values()))
 
     def _wait_for_end(self, id):
-        while id and not self.over.is_set() and self.jobs.get(id, {}).get("state") != "done":
+        while id and id not in self.counts.lost and not self.over.is_set() and self.jobs.get(id, {}).get("state") != "done":
             self.over.wait(0.1)
 
     # --- restores
@@ -170,9 +208,13 @@ class Load:
                 continue
             job = rng.choice(done)
             item, number = rng.choice(job["items"]), number + 1
+            if job["id"] in self.counts.lost:
+                continue
             target = self.folder / "target" / str(number)
             target.mkdir(parents=True)
             id = self._accepted("restore", rng, "restore", item["restore_point"], "--to", target)
+            if id in self.counts.lost:
+                continue
             self._wait_for_end(id)
             ended = self.jobs.get(id, {})
             if ended.get("status") == "successful":
@@ -196,7 +238,7 @@ class Load:
             ran = self.cluster.run("--timeout", rng.choice(["300ms", "4s"]), "job", "cancel", id)
             with self.lock:
                 self.counts.canceled.setdefault(id, []).append((ran.code, time.time()))
-            if ran.code not in [0, NOT_REACHABLE, REFUSED]:
+            if ran.code not in [0, NOT_REACHABLE, REFUSED] and not (ran.code == NO_SUCH_THING and self.counts.lost):
                 self.contradict("a cancel got another answer than yes, done, or no leader", f"{id}: {ran.code}: {ran.stderr}")
 
     # --- the observer
@@ -206,41 +248,34 @@ class Load:
             self.look(stale=rng.random() < 0.25)
 
     def look(self, stale=False):
-        """Reads all jobs and histories, and holds them against what was read before; whether there was an answer."""
+        """Reads all jobs and histories for the books; whether there was an answer."""
         which = ["--stale"] if stale else []
-        histories = self.cluster.run("--timeout", "2s", *which, "history", "list", "--limit", "100000")
-        jobs = self.cluster.run("--timeout", "2s", *which, "job", "list", "--limit", "100000")
-        self.counts.reads += 1
-        if histories.code or jobs.code:
-            self.counts.reads_without_leader += 1
-            return False
-        self._compare_histories(histories.json(), stale)
-        self._compare_jobs(jobs.json(), stale)
+        with self.reading:
+            histories = self.cluster.run("--timeout", "2s", *which, "history", "list", "--limit", "100000")
+            jobs = self.cluster.run("--timeout", "2s", *which, "job", "list", "--limit", "100000")
+            self.counts.reads += 1
+            if histories.code or jobs.code:
+                self.counts.reads_without_leader += 1
+                return False
+            self.books.saw_histories(histories.json(), stale)
+            self.books.saw_jobs(jobs.json(), stale)
         return True
 
-    def _compare_histories(self, listed, stale):
-        seen = {}
-        for history in listed:
-            verdict = [history[key] for key in VERDICT]
-            key = (history["job"], history["attempt"])
-            if key in seen:
-                self.contradict("two histories for one attempt", f"{key}: {seen[key]} and {history['id']}")
-            seen[key] = history["id"]
-            before = self.verdicts.setdefault(history["id"], verdict)
-            if before != verdict:
-                self.contradict("a history changed after it was closed", f"{history['id']}: {before} became {verdict}")
-        for id in set() if stale else set(self.verdicts) - {history["id"] for history in listed}:
-            self.contradict("a history vanished", f"{id}: {self.verdicts[id]}")
+    # --- the operator
 
-    def _compare_jobs(self, listed, stale):
-        for job in listed:
-            before = self.jobs.get(job["id"])
-            if before and before["state"] == "done":
-                if stale and job["state"] != "done":
-                    continue
-                if any(before[key] != job[key] for key in ["state", "status", "status_code"]):
-                    self.contradict("a job changed after it was done", f"{job['id']}: {before['status']} became {job['state']} {job['status']}")
-            if not stale or not before or job["state"] == "done":
-                self.jobs[job["id"]] = job
-        for id in set() if stale else set(self.jobs) - {job["id"] for job in listed}:
-            self.contradict("a job vanished", id)
+    def _operate(self):
+        while not self.observing.wait(1):
+            status = self.cluster.run("--timeout", "500ms", "cluster", "status")
+            if status.code == 0:
+                self.known_leader = status.json()["leader"]
+            listed = self.cluster.run("--timeout", "500ms", "agent", "list")
+            if listed.code == 0:
+                self._look_after(listed.json())
+
+    def _look_after(self, agents):
+        self.working = [agent["name"] for agent in agents if agent["kind"] == "media-agent" and agent["active_jobs"]]
+        random.shuffle(self.working)
+        for unit in {(agent.get("storage") or {}).get("unit") for agent in agents if (agent.get("storage") or {}).get("state") == "suspect"}:
+            self.counts.checked += self.cluster.run("storage", "check", unit, "--wait").code == 0
+        for job in [job["id"] for job in list(self.jobs.values()) if job["state"] == "held"]:
+            self.counts.released += self.cluster.run("--timeout", "2s", "job", "release", job).code == 0
