@@ -15,10 +15,11 @@ const CLUSTERS: usize = 2;
 static RUNNING: Mutex<usize> = Mutex::new(0);
 static FREED: Condvar = Condvar::new();
 
-struct Turn;
+/// The right to have a cluster's processes.
+pub(crate) struct Turn;
 
 impl Turn {
-    fn take() -> Self {
+    pub(crate) fn take() -> Self {
         let free = |running: &mut usize| *running >= CLUSTERS;
         let running: MutexGuard<'_, usize> =
             RUNNING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -1,11 +1,12 @@
 //! Nodes of a primary as on real hosts: processes of their own, with files written by the test and certificates made by
-//! the command line. Used by the tests of groups.
+//! the command line. Used by the tests of groups. Where a test needs it each is in a network namespace of its own.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::cluster::{Ran, outlast, wait_until};
+use crate::network::Network;
 
 /// A node of the primary or an agent, ended with the test.
 pub(crate) struct Node {
@@ -14,6 +15,8 @@ pub(crate) struct Node {
     pub(crate) address: String,
     pub(crate) config: PathBuf,
     pub(crate) data: PathBuf,
+    /// Of the network that it is in.
+    namespace: Option<String>,
     process: Option<Child>,
 }
 
@@ -32,7 +35,7 @@ impl Node {
             .create(true)
             .open(self.config.with_extension("log"))
             .unwrap();
-        let mut command = outlast();
+        let mut command = self.namespace.as_deref().map_or_else(outlast, outlast_in);
         command
             .args([self.daemon, "--config"])
             .arg(&self.config)
@@ -96,12 +99,26 @@ impl Drop for Node {
 
 /// Hosts in a folder.
 pub(crate) struct Hosts {
+    pub(crate) network: Option<Network>,
     folder: tempfile::TempDir,
 }
 
+/// Who gives commands, in a network.
+pub(crate) const OPERATOR: &str = "operator";
+
 impl Hosts {
     pub(crate) fn new() -> Self {
+        Self::of(None)
+    }
+
+    /// Each is on a host of its own, cut off from this machine's network.
+    pub(crate) fn in_network(network: Network) -> Self {
+        Self::of(Some(network))
+    }
+
+    fn of(network: Option<Network>) -> Self {
         let hosts = Self {
+            network,
             folder: tempfile::tempdir().unwrap(),
         };
         hosts.authority(&["create"]).expect(0);
@@ -128,13 +145,33 @@ impl Hosts {
 
     /// A node that waits for init or join.
     pub(crate) fn node(&self, id: u64, name: &str) -> Node {
-        self.node_at(id, name, &free_address(), "")
+        self.node_at(id, name, &self.address(name), "")
+    }
+
+    /// Where a host listens.
+    fn address(&self, name: &str) -> String {
+        match &self.network {
+            Some(network) => format!("{}:7400", network.address(name)),
+            None => free_address(),
+        }
+    }
+
+    /// What a host's file begins with; in a network it is what it is called, and nothing goes past that.
+    fn host(&self, name: &str) -> String {
+        match &self.network {
+            Some(_) => format!("host_id = \"host-of-{name}\"\n"),
+            None => String::new(),
+        }
+    }
+
+    fn namespace(&self, name: &str) -> Option<String> {
+        self.network.as_ref().map(|network| network.namespace(name))
     }
 
     /// Three nodes whose files name each other as the first members.
     pub(crate) fn first_three(&self) -> [Node; 3] {
         let names = ["one", "two", "three"];
-        let addresses = names.map(|_| free_address());
+        let addresses = names.map(|name| self.address(name));
         let mut members = String::new();
         for (id, (name, address)) in (1..).zip(names.iter().zip(&addresses)) {
             let member =
@@ -148,7 +185,7 @@ impl Hosts {
     pub(crate) fn media_agent(&self, nodes: &[&Node], name: &str) -> Node {
         self.authority(&["issue", "media-agent", name]).expect(0);
         let (address, data, config) = (
-            free_address(),
+            self.address(name),
             self.path(&format!("data-{name}")),
             self.path(&format!("{name}.toml")),
         );
@@ -156,8 +193,10 @@ impl Hosts {
         std::fs::create_dir_all(&unit).unwrap();
         std::fs::write(&password, "secret\n").unwrap();
         let primaries: Vec<_> = nodes.iter().map(|node| node.address.as_str()).collect();
+        let socket = self.network.as_ref().map_or("", |_| "local_socket = false\n");
+        let host = self.host(name);
         let text = format!(
-            "name = {name:?}\ndata_dir = {data:?}\nlisten = {address:?}\npool = \"default\"\nprimaries = {primaries:?}\n{}\
+            "{host}{socket}name = {name:?}\ndata_dir = {data:?}\nlisten = {address:?}\npool = \"default\"\nprimaries = {primaries:?}\n{}\
              [storage]\nunit = \"unit\"\npath = {unit:?}\npassword_file = {password:?}\n",
             tls(&self.path("tls"), name)
         );
@@ -168,6 +207,7 @@ impl Hosts {
             address,
             config,
             data,
+            namespace: self.namespace(name),
             process: None,
         }
     }
@@ -180,8 +220,9 @@ impl Hosts {
             self.path(&format!("{name}.toml")),
         );
         let primaries: Vec<_> = nodes.iter().map(|node| node.address.as_str()).collect();
+        let host = self.host(name);
         let text = format!(
-            "name = {name:?}\ndata_dir = {data:?}\nprimaries = {primaries:?}\n{}",
+            "{host}name = {name:?}\ndata_dir = {data:?}\nprimaries = {primaries:?}\n{}",
             tls(&self.path("tls"), name)
         );
         std::fs::write(&config, text).unwrap();
@@ -191,6 +232,7 @@ impl Hosts {
             address: String::new(),
             config,
             data,
+            namespace: self.namespace(name),
             process: None,
         }
     }
@@ -202,8 +244,9 @@ impl Hosts {
         }
         let data = self.path(&format!("data-{name}"));
         let config = self.path(&format!("node-{id}.toml"));
+        let host = self.host(name);
         let text = format!(
-            "name = {name:?}\nnode_id = {id}\ndata_dir = {data:?}\nlisten = {address:?}\n{}{more}",
+            "{host}name = {name:?}\nnode_id = {id}\ndata_dir = {data:?}\nlisten = {address:?}\n{}{more}",
             tls(&self.path("tls"), name)
         );
         std::fs::write(&config, text).unwrap();
@@ -213,6 +256,7 @@ impl Hosts {
             address: address.to_owned(),
             data,
             config,
+            namespace: self.namespace(name),
             process: None,
         }
     }
@@ -231,7 +275,9 @@ impl Hosts {
         text.write_str(&tls(&self.path("tls"), "admin")).unwrap();
         std::fs::write(&context, text).unwrap();
         Ran::of(
-            outlast()
+            self.namespace(OPERATOR)
+                .as_deref()
+                .map_or_else(outlast, outlast_in)
                 .args(["-o", "json", "--context"])
                 .arg(context)
                 .args(args)
@@ -239,6 +285,18 @@ impl Hosts {
                 .unwrap(),
         )
     }
+}
+
+/// The binary under test, in a network namespace.
+fn outlast_in(namespace: &str) -> Command {
+    let mut command = Command::new("nsenter");
+    command
+        .arg(format!("--net=/run/netns/{namespace}"))
+        .arg(env!("CARGO_BIN_EXE_outlast"))
+        .env_remove("OUTLAST_CONTEXT")
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null());
+    command
 }
 
 fn tls(folder: &Path, name: &str) -> String {

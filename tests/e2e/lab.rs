@@ -1,5 +1,6 @@
 //! `deploy/lab`: the files of `deploy` as they are, on six hosts that are network namespaces. `run`: a backup, a restore, a leader that is
 //! cut off. `failover`: a media agent that only the primaries do not hear, a one-way cut, a media agent and the leader that vanish together.
+//! `chain`: three of five media agents vanish one after the other. `far`: a client behind 200 ms and 2 % loss.
 
 use std::path::Path;
 
@@ -19,6 +20,16 @@ fn c08_f02_in_the_lab_jobs_outlive_hosts_that_vanish_and_stay_where_only_the_pri
         "failover",
         &["only the primaries do not hear", "vanish without a word"],
     );
+}
+
+#[test]
+fn s04_f02_in_the_lab_a_job_outlives_three_of_five_media_agents() {
+    run("chain", &["its history: resumed resumed resumed successful"]);
+}
+
+#[test]
+fn s04_f10_in_the_lab_a_client_far_away_on_a_bad_line_loses_its_media_agent() {
+    run("far", &["data flows over 200 ms with 2 % loss"]);
 }
 
 fn run(command: &str, said: &[&str]) {
