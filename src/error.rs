@@ -12,6 +12,7 @@ use serde::Serialize;
 use tonic::{Code, Status};
 
 use crate::policy_file::PolicyFileError;
+use crate::rule_file::RuleFileError;
 
 /// The exit codes of CLI.md.
 pub(crate) mod exit {
@@ -39,6 +40,8 @@ pub(crate) enum CliError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     PolicyFile(#[from] PolicyFileError),
+    #[error(transparent)]
+    RuleFile(#[from] RuleFileError),
     #[error("no leader: {answering} of {} primaries answer; --stale shows what it knows", tried.len())]
     NoLeader {
         answering: usize,
@@ -99,7 +102,7 @@ impl CliError {
             | CliError::NoCurrentFolder { .. }
             | CliError::NoSuchCommand { .. } => exit::WRONG_USAGE,
             CliError::PolicyFile(error) if error.is_refusal() => exit::REFUSED,
-            CliError::PolicyFile(_) => exit::WRONG_USAGE,
+            CliError::PolicyFile(_) | CliError::RuleFile(_) => exit::WRONG_USAGE,
             CliError::NoLeader { .. } | CliError::NoPrimary { .. } | CliError::BrokenAnswer { .. } => {
                 exit::NOT_REACHABLE
             }

@@ -14,6 +14,7 @@ mod human;
 mod joblog;
 mod output;
 mod policy_file;
+mod rule_file;
 mod table;
 mod wire;
 

@@ -73,6 +73,12 @@ const DECODERS: &[Decode] = decoders![
     ListFilesRequest,
     ListFilesResponse,
     ErrorDetail,
+    ListRulesResponse,
+    GetRuleRequest,
+    ApplyRulesRequest,
+    ApplyRulesResponse,
+    EnableRuleRequest,
+    DeleteRuleRequest,
     // Sessions, data streams, Raft.
     AgentMessage,
     PrimaryMessage,
@@ -120,6 +126,11 @@ fn words_of(bytes: &[u8]) {
     }
     if let Ok(Some(id)) = words::SnapshotId::from_wire("field", bytes) {
         assert_eq!(id.to_wire().as_ref(), bytes);
+    }
+    if let Ok(message) = v1::Rule::decode(bytes)
+        && let Ok(rule) = words::Rule::try_from(message)
+    {
+        assert_eq!(words::Rule::try_from(v1::Rule::from(&rule)), Ok(rule));
     }
     if let Ok(message) = v1::History::decode(bytes) {
         let _ = words::CompletionStatus::from_wire(message.status).map(words::CompletionStatus::to_wire);

@@ -18,6 +18,7 @@ mod pool;
 mod progress;
 mod restore;
 mod restore_point;
+mod rule;
 mod test_printer;
 mod waiting;
 
@@ -123,6 +124,9 @@ pub(crate) enum ClientCommand {
     /// Media agents that stand in for each other
     #[command(subcommand)]
     Pool(pool::PoolCommand),
+    /// What follows an attempt that ended with an error
+    #[command(subcommand)]
+    Rule(rule::RuleCommand),
     /// Help on a status code or a command
     Help(help::HelpArgs),
     /// Completions for a shell
@@ -159,6 +163,7 @@ pub(crate) async fn run(globals: &Globals, command: ClientCommand) -> Result<u8,
         ClientCommand::Restore(args) => return restore::run(args, &invocation).await,
         ClientCommand::Agent(command) => agent::run(command, &invocation).await?,
         ClientCommand::Pool(command) => pool::run(command, &invocation).await?,
+        ClientCommand::Rule(command) => rule::run(command, &invocation).await?,
         ClientCommand::Help(args) => help::run(&args, &invocation)?,
         ClientCommand::Completions(args) => help::completions(&args, &invocation)?,
     }

@@ -1,8 +1,20 @@
-//! Values on the command line that need more than a number: durations, moments, words of the specification.
+//! Values on the command line that need more than a number: durations, moments, words of the specification, files to read.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::wire::Word;
+
+/// What errors call a file, and its text; `-` is standard input.
+pub(super) fn text_of(file: &Path) -> (String, std::io::Result<String>) {
+    if file == Path::new("-") {
+        return (
+            "standard input".to_owned(),
+            std::io::read_to_string(std::io::stdin()),
+        );
+    }
+    (file.display().to_string(), std::fs::read_to_string(file))
+}
 
 /// `10s`, `1m 30s`, or plain seconds.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {

@@ -7,8 +7,8 @@ use outlast_proto::v1;
 use outlast_proto::v1::policies_client::PoliciesClient;
 use outlast_proto::words::Policy;
 
-use super::Invocation;
 use super::policy_test::{self, TestArgs};
+use super::{Invocation, parse};
 use crate::connection::{Connection, all_pages, request_id, rpc};
 use crate::documents::{AppliedDocument, DeletedDocument, PolicyDocument};
 use crate::error::{CliError, exit};
@@ -108,14 +108,7 @@ pub(super) fn of_file(file: &Path) -> Result<Policy, PolicyFileError> {
 
 /// The text, and what errors call it.
 fn read(file: &Path) -> Result<(String, String), PolicyFileError> {
-    let (name, text) = if file == Path::new("-") {
-        (
-            "standard input".to_owned(),
-            std::io::read_to_string(std::io::stdin()),
-        )
-    } else {
-        (file.display().to_string(), std::fs::read_to_string(file))
-    };
+    let (name, text) = parse::text_of(file);
     match text {
         Ok(text) => Ok((name, text)),
         Err(source) => Err(PolicyFileError::Unreadable { file: name, source }),

@@ -10,6 +10,7 @@ mod job;
 mod policy;
 mod pool;
 mod restore_point;
+mod rule;
 
 pub(crate) use agent::AgentDocument;
 pub(crate) use cluster::{
@@ -22,6 +23,7 @@ pub(crate) use job::{DetailDocument, JobDocument, ProgressDocument, RestoreOfJob
 pub(crate) use policy::{AppliedDocument, DeletedDocument, PolicyDocument};
 pub(crate) use pool::PoolDocument;
 pub(crate) use restore_point::{FileDocument, RestorePointDocument};
+pub(crate) use rule::{AppliedRulesDocument, RuleDocument};
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod keys;
-mod values;
+pub(crate) mod values;
 
 use outlast_kit::config::{ConfigError, parse_toml};
 use outlast_patterns::{check, item_path};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A duration in whole seconds, such as `"15m"` or `"1h 30m"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Period(pub(super) Seconds);
+pub(crate) struct Period(pub(crate) Seconds);
 
 /// Bytes per second, such as `"20MiB/s"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

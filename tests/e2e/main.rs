@@ -59,6 +59,7 @@ mod restore_targets;
 mod resume;
 mod rewritten;
 mod rolling_restart;
+mod rules;
 mod set_back;
 mod silence;
 mod stream;

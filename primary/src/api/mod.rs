@@ -11,6 +11,7 @@ mod page;
 mod policies;
 mod policy_test;
 mod restore_points;
+mod rules;
 mod watch;
 
 use outlast_core::entry::Asker;
@@ -23,6 +24,7 @@ use outlast_proto::v1::jobs_server::JobsServer;
 use outlast_proto::v1::policies_server::PoliciesServer;
 use outlast_proto::v1::pools_server::PoolsServer;
 use outlast_proto::v1::restore_points_server::RestorePointsServer;
+use outlast_proto::v1::rules_server::RulesServer;
 use outlast_proto::words::RequestId;
 use tonic::Status;
 use tonic::service::RoutesBuilder;
@@ -68,7 +70,8 @@ impl Api {
             JobsServer,
             PoliciesServer,
             PoolsServer,
-            RestorePointsServer
+            RestorePointsServer,
+            RulesServer
         );
     }
 

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod policy;
+mod rule;
 
 pub use attempt::NoAttempt;
 
