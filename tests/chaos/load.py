@@ -39,7 +39,7 @@ class Kind:
 RETRY = '[retry]\ndelay = "5s"\ntries = 2\n'
 KINDS = [
     Kind("small", True, 0.5, (0, 0), RETRY, settled=False),
-    Kind("middle", True, 0.95, (2 * MIB, 12 * MIB), '[limits]\nbandwidth = "3MiB/s"\n[checkpoint]\ninterval = "1s"\n' + RETRY, 19 * MIB),
+    Kind("middle", True, 0.95, (6 * MIB, 20 * MIB), '[limits]\nbandwidth = "3MiB/s"\n[checkpoint]\ninterval = "1s"\n' + RETRY, 19 * MIB),
     Kind("plain", False, 1, (1 * MIB, 8 * MIB), '[limits]\nbandwidth = "2MiB/s"\n[checkpoint]\nrestart = false\n[shape]\nmultiplex = 2\n' + RETRY),
 ]
 
@@ -73,6 +73,7 @@ class Counts:
     restores_compared: int = 0
     reads: int = 0
     reads_without_leader: int = 0
+    given_again: int = 0
     released: int = 0
     checked: int = 0
 
@@ -182,7 +183,7 @@ class Load:
             if ran.code == 0:
                 id = ran.json()["id"]
                 if id in self.counts.accepted:
-                    self.contradict("two submissions got one job", id)
+                    self._given_again(id)
                 self.counts.accepted[id] = policy
                 self.counts.submitted[id] = time.time()
                 return id
@@ -190,6 +191,16 @@ class Load:
         if ran.code != NOT_REACHABLE and not (ran.code == NO_SUCH_THING and self.counts.lost):
             self.contradict("a submission was refused", f"{' '.join(map(str, command))}: {ran.code}: {ran.stderr}")
         return None
+
+    def _given_again(self, id):
+        """S-12b: primaries that were set back may give a number again that no agent has heard of."""
+        if id in self.counts.lost and not any(job == id and attempt > 0 for job, attempt in self.books.closed):
+            self.counts.lost.discard(id)
+            self.books.closed.pop((id, 0), None)
+            self.counts.canceled.pop(id, None)
+            self.counts.given_again += 1
+        else:
+            self.contradict("two submissions got one job", id)
 
     def _waiting(self, policy):
         return sum(job["policy"] == policy and job["state"] != "done" for job in list(self.jobs.values()))

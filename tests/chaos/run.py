@@ -13,6 +13,7 @@ otherwise the folder is kept. Needs root, Python 3.9, restic, rsync, iproute2, f
 """
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -96,6 +97,7 @@ class Run:
             self._say("the end")
             self.cluster.stop()
             self.hosts.remove()
+        (self.folder / "faults.json").write_text(json.dumps(self.faults.records(), indent=1))
         self._errors_in_logs()
         self.rows["seconds in all"] = round(time.monotonic() - self.begun)
         return self.rows
@@ -162,6 +164,7 @@ class Run:
         rows["readings: all jobs and histories"] = counts.reads
         rows["readings: without an answer, no leader"] = counts.reads_without_leader
         rows["processes: ended on a bad disk, and started again"] = self.faults.ended_on_bad_disks
+        rows["submissions: with a number that no agent had heard of before the primaries were set back"] = counts.given_again
         rows["operator: released held jobs, checked storage units"] = counts.released + counts.checked
 
     def _errors_in_logs(self):

@@ -165,6 +165,12 @@ class Validates(unittest.TestCase):
         facts["log"] = [f"\x1b[2m{line(2, 41, text='attempt has failed')}\x1b[0m".replace("job=", "\x1b[3mjob\x1b[0m=")]
         self.assertIn("a history has another code than the media agent's", found(facts))
 
+    def test_what_its_disk_did_not_take_a_media_agent_has_not_promised(self):
+        facts = well()
+        failed = ' text="the media agent\'s data folder, not the storage unit, failed: the journal /x cannot be read or written"'
+        facts["log"].append(line(2, 84, text="attempt has failed") + failed)
+        self.assertEqual(found(facts), [])
+
     def test_what_primaries_lost_that_were_set_back_is_not_missed(self):
         facts = well()
         facts["asked"].accepted["2"] = "middle-client-1"

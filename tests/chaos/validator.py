@@ -16,6 +16,8 @@ STATUSES = {*FOLLOWED, "successful", "completed_with_exceptions", "canceled", "c
 REFUSED = 5
 # A media agent's last word on an attempt that it ended with a result: said when that is in its journal.
 OVER = re.compile(r"attempt (?:is over|has failed)\b.*")
+# What it says where its own disk took no record of the end: then nothing was promised, and the next attempt's survey decides.
+NOT_JOURNALLED = "data folder, not the storage unit, failed: the journal"
 LABEL = re.compile(r"\b(job|attempt|code)=(\d+)\b")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -235,7 +237,7 @@ class Validator:
             for line in self.api.words(name):
                 over = OVER.search(COLOUR.sub("", line))
                 labels = dict(LABEL.findall(over.group(0))) if over else {}
-                if set(labels) != {"job", "attempt", "code"} or labels["job"] in self.asked.lost or labels["job"] not in self.jobs:
+                if set(labels) != {"job", "attempt", "code"} or NOT_JOURNALLED in line or labels["job"] in self.asked.lost or labels["job"] not in self.jobs:
                     continue
                 history, code = verdicts.get((labels["job"], labels["attempt"])), int(labels["code"])
                 agreed += 1

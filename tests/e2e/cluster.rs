@@ -85,7 +85,7 @@ pub(crate) struct Cluster {
     folder: tempfile::TempDir,
     /// Its own: those that `dev` finds by itself are another's while a child is dead.
     port: u16,
-    _turn: Turn,
+    turn: Option<Turn>,
 }
 
 impl Cluster {
@@ -96,6 +96,13 @@ impl Cluster {
         cluster
     }
 
+    /// Nothing happens for so long, and another test may have its cluster meanwhile.
+    pub(crate) fn rest(&mut self, how_long: Duration) {
+        self.turn = None;
+        std::thread::sleep(how_long);
+        self.turn = Some(Turn::take());
+    }
+
     /// A folder for a cluster that is not running yet.
     pub(crate) fn unstarted() -> Self {
         let turn = Turn::take();
@@ -103,7 +110,7 @@ impl Cluster {
             dev: None,
             folder: tempfile::tempdir().unwrap(),
             port: crate::ports::free_ports(),
-            _turn: turn,
+            turn: Some(turn),
         }
     }
 

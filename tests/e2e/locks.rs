@@ -70,7 +70,7 @@ fn waiting_for_lock(cluster: &Cluster, id: &str) -> String {
 
 #[test]
 fn t90_a_job_waits_for_somebodys_lock_and_a_killed_check_costs_nothing() {
-    let cluster = Cluster::start();
+    let mut cluster = Cluster::start();
     let source = cluster.place("source");
     std::fs::write(source.join("file"), tree::noise(24 << 20, 3)).unwrap();
     cluster.apply_policy("home", &[&source], "").expect(0);
@@ -78,10 +78,10 @@ fn t90_a_job_waits_for_somebodys_lock_and_a_killed_check_costs_nothing() {
     let point = first["items"][0]["restore_point"].as_str().unwrap();
 
     let check = StoppedCheck::new(&cluster);
-    let run = |args: &[&str]| cluster.json(args)["id"].as_str().unwrap().to_owned();
+    let run = |cluster: &Cluster, args: &[&str]| cluster.json(args)["id"].as_str().unwrap().to_owned();
     let target = cluster.place("target");
     let restore = ["restore", point, "--to", target.to_str().unwrap()];
-    let canceled = run(&restore);
+    let canceled = run(&cluster, &restore);
     let reason = waiting_for_lock(&cluster, &canceled);
     assert!(reason.contains(&format!("process {}", check.0.id())), "{reason}");
     cluster.run(&["job", "cancel", &canceled]);
@@ -89,9 +89,9 @@ fn t90_a_job_waits_for_somebodys_lock_and_a_killed_check_costs_nothing() {
     assert_eq!(watched.json()["status_code"], 150, "{}", watched.stdout);
 
     // Longer than a client waits for a media agent that is not there.
-    let id = run(&["job", "run", "home"]);
+    let id = run(&cluster, &["job", "run", "home"]);
     waiting_for_lock(&cluster, &id);
-    std::thread::sleep(std::time::Duration::from_secs(75));
+    cluster.rest(std::time::Duration::from_secs(75));
     waiting_for_lock(&cluster, &id);
     check.kill();
     let job = cluster.json(&["job", "watch", &id]);
