@@ -28,6 +28,7 @@ has_words!(
     AgentKind,
     AgentAdmin,
     AgentState,
+    UnitState,
     SelectionMethod,
     Severity,
     Stopped,

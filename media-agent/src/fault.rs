@@ -2,7 +2,7 @@
 //!
 //! Used by everything that runs attempts.
 
-use outlast_proto::words::StatusCode;
+use outlast_proto::words::{StatusCode, StorageFault};
 use outlast_repository::{RepositoryError, SnapshotId};
 
 pub(crate) use outlast_media_core::{Fault, shorten, told_by_client};
@@ -17,7 +17,12 @@ pub(crate) fn unavailable(unit: &str, error: &RepositoryError) -> Fault {
         RepositoryError::ReadOnly { .. } => StatusCode::STORAGE_WRITE_ERROR,
         _ => StatusCode::STORAGE_UNIT_NOT_AVAILABLE,
     };
-    Fault::new(code, format!("storage unit \"{unit}\": {error}"))
+    // What cannot be opened may be open to others; what is damaged is damaged for all.
+    let storage = match whose(error) {
+        Some(StorageFault::OfTheUnit) if !error.is_loss() => Some(StorageFault::AtThisAgent),
+        whose => whose,
+    };
+    Fault::new(code, format!("storage unit \"{unit}\": {error}")).of_storage(storage)
 }
 
 /// Somebody only reads, and cannot: no code may say that something could not be written.
@@ -69,7 +74,28 @@ pub(crate) fn storage(unit: &str, error: &RepositoryError) -> Fault {
         | RepositoryError::Away { .. } => StatusCode::STORAGE_UNIT_NOT_AVAILABLE,
         _ => StatusCode::STORAGE_WRITE_ERROR,
     };
-    Fault::new(code, format!("storage unit \"{unit}\": {error}"))
+    Fault::new(code, format!("storage unit \"{unit}\": {error}")).of_storage(whose(error))
+}
+
+/// Whether another media agent may be able to do what this error kept this one from (F-18), or the unit itself is to be suspected (F-19).
+const fn whose(error: &RepositoryError) -> Option<StorageFault> {
+    match error {
+        RepositoryError::StorageFull { .. } => Some(StorageFault::Full),
+        RepositoryError::ReadOnly { .. }
+        | RepositoryError::PermissionDenied { .. }
+        | RepositoryError::Away { .. }
+        | RepositoryError::Locked { .. }
+        | RepositoryError::LockLost { .. }
+        | RepositoryError::Replaced { .. }
+        | RepositoryError::NotARepository { .. } => Some(StorageFault::AtThisAgent),
+        // Damage, unreadable index files, bad sectors, and file systems that do not hold what they took: it is looked at once it has its name.
+        RepositoryError::Damaged { .. }
+        | RepositoryError::MissingBlob { .. }
+        | RepositoryError::NotFound { .. }
+        | RepositoryError::Io { .. } => Some(StorageFault::OfTheUnit),
+        // Of who sent it, of this process or host, or of a configuration.
+        _ => None,
+    }
 }
 
 impl From<JournalError> for Fault {
@@ -83,6 +109,7 @@ impl From<JournalError> for Fault {
 #[cfg(test)]
 mod tests {
     use super::{storage, unavailable};
+    use outlast_proto::words::StorageFault::{self, AtThisAgent, Full, OfTheUnit};
     use outlast_repository::{BlobId, BlobKind, Damage, Found, RepositoryError};
     use rustix::io::Errno;
     use std::io::{Error, ErrorKind};
@@ -111,31 +138,45 @@ mod tests {
             found: Found::Empty,
         };
         let other = replaced(Found::Other { id: None });
-        // In mid-work, and before it.
-        let rows = [
-            (io(ErrorKind::StorageFull), 129, 129),
-            (io(ErrorKind::QuotaExceeded), 129, 129),
-            (io(ErrorKind::ReadOnlyFilesystem), 84, 84),
-            (io(ErrorKind::PermissionDenied), 84, 2106),
-            (io(ErrorKind::Other), 84, 2106),
-            (refused, 59, 2106),
-            (lost, 2106, 2106),
-            (none, 2106, 2106),
-            (other, 2106, 2106),
-            (replaced(Found::MountedAnew), 2106, 2106),
-            (errno(Errno::STALE), 2106, 2106),
-            (errno(Errno::NOTCONN), 2106, 2106),
-            (errno(Errno::HOSTDOWN), 2106, 2106),
+        let damaged = RepositoryError::Damaged {
+            kind: outlast_repository::ObjectKind::Blob(BlobKind::Tree),
+            name: "ab".into(),
+            location: "/mnt/unit".into(),
+            damage: Damage::HashMismatch,
+        };
+        // In mid-work, and before it; whose fault it is then (F-18, F-19).
+        type Row = (
+            RepositoryError,
+            (u16, Option<StorageFault>),
+            (u16, Option<StorageFault>),
+        );
+        let here = Some(AtThisAgent);
+        let rows: [Row; 14] = [
+            (io(ErrorKind::StorageFull), (129, Some(Full)), (129, Some(Full))),
+            (io(ErrorKind::QuotaExceeded), (129, Some(Full)), (129, Some(Full))),
+            (io(ErrorKind::ReadOnlyFilesystem), (84, here), (84, here)),
+            (io(ErrorKind::PermissionDenied), (84, here), (2106, here)),
+            (io(ErrorKind::Other), (84, Some(OfTheUnit)), (2106, here)),
+            (damaged, (84, Some(OfTheUnit)), (2106, Some(OfTheUnit))),
+            (refused, (59, None), (2106, None)),
+            (lost, (2106, here), (2106, here)),
+            (none, (2106, here), (2106, here)),
+            (other, (2106, here), (2106, here)),
+            (replaced(Found::MountedAnew), (2106, here), (2106, here)),
+            (errno(Errno::STALE), (2106, here), (2106, here)),
+            (errno(Errno::NOTCONN), (2106, here), (2106, here)),
+            (errno(Errno::HOSTDOWN), (2106, here), (2106, here)),
         ];
-        for (error, code, before) in rows {
+        for (error, (code, whose), before) in rows {
             let fault = storage("unit-1", &error);
-            assert_eq!(fault.code.0, code, "{error}");
+            assert_eq!((fault.code.0, fault.storage), (code, whose), "{error}");
             assert!(
                 fault.text.contains("unit-1") && fault.text.len() > 30,
                 "{}",
                 fault.text
             );
-            assert_eq!(unavailable("unit-1", &error).code.0, before, "{error}");
+            let fault = unavailable("unit-1", &error);
+            assert_eq!((fault.code.0, fault.storage), before, "{error}");
         }
     }
 }

@@ -9,7 +9,7 @@ use super::Invocation;
 use crate::connection::{Connection, request_id, rpc};
 use crate::documents::AgentDocument;
 use crate::error::CliError;
-use crate::human::{or_dash, time};
+use crate::human::{or_dash, size, time};
 use crate::output::remark;
 use crate::table::{facts, left, right, table};
 
@@ -111,6 +111,7 @@ fn view_list(agents: &[AgentDocument]) -> String {
             time(agent.last_seen),
             or_dash(agent.version.as_ref()),
             or_dash(agent.pool.as_ref()),
+            storage(agent),
             agent.active_jobs.to_string(),
         ]
     });
@@ -123,9 +124,21 @@ fn view_list(agents: &[AgentDocument]) -> String {
         left("LAST SEEN"),
         left("VERSION"),
         left("POOL"),
+        left("STORAGE"),
         right("ACTIVE JOBS"),
     ];
     table(columns, rows.collect()) + &agents.iter().filter_map(alarm).collect::<String>()
+}
+
+/// The unit, and what is known against it.
+fn storage(agent: &AgentDocument) -> String {
+    let Some(storage) = &agent.storage else {
+        return "-".to_owned();
+    };
+    match storage.state.as_deref() {
+        None | Some("ok") => storage.unit.clone(),
+        Some(state) => format!("{} ({state})", storage.unit),
+    }
 }
 
 /// C-09.
@@ -143,6 +156,7 @@ fn connected(agent: &AgentDocument) -> String {
 }
 
 fn view_one(agent: &AgentDocument) -> String {
+    let storage = agent.storage.as_ref();
     facts(&[
         ("Agent", agent.name.clone()),
         ("Kind", or_dash(agent.kind.as_ref())),
@@ -155,6 +169,14 @@ fn view_one(agent: &AgentDocument) -> String {
         ("Host id", or_dash(agent.host_id.as_ref())),
         ("Pool", or_dash(agent.pool.as_ref())),
         ("Storage unit", or_dash(agent.storage_unit.as_ref())),
+        (
+            "Its state",
+            or_dash(storage.and_then(|storage| storage.state.as_ref())),
+        ),
+        (
+            "Free there",
+            or_dash(storage.and_then(|storage| storage.free_bytes).map(size)),
+        ),
         ("Active jobs", agent.active_jobs.to_string()),
     ]) + &alarm(agent).unwrap_or_default()
 }

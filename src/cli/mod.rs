@@ -19,6 +19,7 @@ mod progress;
 mod restore;
 mod restore_point;
 mod rule;
+mod storage;
 mod test_printer;
 mod waiting;
 
@@ -121,6 +122,9 @@ pub(crate) enum ClientCommand {
     /// Media agents and client agents
     #[command(subcommand)]
     Agent(agent::AgentCommand),
+    /// Repositories that media agents write to
+    #[command(subcommand)]
+    Storage(storage::StorageCommand),
     /// Media agents that stand in for each other
     #[command(subcommand)]
     Pool(pool::PoolCommand),
@@ -162,6 +166,7 @@ pub(crate) async fn run(globals: &Globals, command: ClientCommand) -> Result<u8,
         ClientCommand::RestorePoint(command) => restore_point::run(command, &invocation).await?,
         ClientCommand::Restore(args) => return restore::run(args, &invocation).await,
         ClientCommand::Agent(command) => agent::run(command, &invocation).await?,
+        ClientCommand::Storage(command) => storage::run(command, &invocation).await?,
         ClientCommand::Pool(command) => pool::run(command, &invocation).await?,
         ClientCommand::Rule(command) => rule::run(command, &invocation).await?,
         ClientCommand::Help(args) => help::run(&args, &invocation)?,

@@ -21,7 +21,17 @@ pub(crate) struct AgentDocument {
     pub(crate) active_jobs: u32,
     pub(crate) connected: Option<bool>,
     pub(crate) storage_unit: Option<String>,
+    /// Null: it stores nothing.
+    pub(crate) storage: Option<StorageOfAgent>,
     pub(crate) turns_taken: Option<Timestamp>,
+}
+
+/// Where a media agent stores.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct StorageOfAgent {
+    pub(crate) unit: String,
+    pub(crate) state: Option<String>,
+    pub(crate) free_bytes: Option<u64>,
 }
 
 impl From<&v1::Agent> for AgentDocument {
@@ -39,6 +49,11 @@ impl From<&v1::Agent> for AgentDocument {
             active_jobs: agent.active_jobs,
             connected: agent.connected,
             storage_unit: text(&agent.storage_unit),
+            storage: text(&agent.storage_unit).map(|unit| StorageOfAgent {
+                unit,
+                state: word::<words::UnitState>(agent.storage_state),
+                free_bytes: agent.storage_free_bytes,
+            }),
             turns_taken: time(agent.turns_taken.as_ref()),
         }
     }

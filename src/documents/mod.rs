@@ -11,6 +11,7 @@ mod policy;
 mod pool;
 mod restore_point;
 mod rule;
+mod storage;
 
 pub(crate) use agent::AgentDocument;
 pub(crate) use cluster::{
@@ -24,6 +25,7 @@ pub(crate) use policy::{AppliedDocument, DeletedDocument, PolicyDocument};
 pub(crate) use pool::PoolDocument;
 pub(crate) use restore_point::{FileDocument, RestorePointDocument};
 pub(crate) use rule::{AppliedRulesDocument, RuleDocument};
+pub(crate) use storage::StorageDocument;
 
 #[cfg(test)]
 mod tests;

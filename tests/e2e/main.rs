@@ -65,3 +65,4 @@ mod silence;
 mod stream;
 mod submitters;
 mod tree;
+mod units;

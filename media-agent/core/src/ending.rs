@@ -2,7 +2,7 @@
 
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{AttemptEnded, AttemptInterrupted, AttemptOver, Stopped};
-use outlast_proto::words::{Counters, StatusCode};
+use outlast_proto::words::{Counters, StatusCode, StorageFault};
 
 use crate::fault::Fault;
 
@@ -31,6 +31,8 @@ pub struct Done {
     pub text: String,
     /// Whether items were left out because it was to stop.
     pub stopped: Stopped,
+    /// What about storage failed; none: nothing did.
+    pub storage: Option<StorageFault>,
 }
 
 /// Why an engine gave up.
@@ -83,6 +85,7 @@ impl Ending {
             code: fault.code,
             text: fault.text,
             stopped: Stopped::Unspecified,
+            storage: fault.storage,
         })
     }
 
@@ -117,6 +120,7 @@ impl Ending {
                 text: done.text.clone(),
                 counters,
                 stopped: done.stopped.into(),
+                storage: done.storage.map(StorageFault::to_wire).unwrap_or_default(),
             })),
             Ending::Interrupted(reason) => Some(What::Interrupted(AttemptInterrupted {
                 counters,
@@ -135,6 +139,7 @@ impl Done {
             code: StatusCode::CANCELED,
             text: CANCELED.to_owned(),
             stopped,
+            storage: None,
         }
     }
 }

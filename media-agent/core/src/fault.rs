@@ -3,7 +3,7 @@
 //! Which error of a repository or a journal has which code is the media agent's `fault`.
 
 use outlast_proto::v1::{AttemptOver, JobError, StreamGoodbye};
-use outlast_proto::words::StatusCode;
+use outlast_proto::words::{StatusCode, StorageFault};
 
 /// Longest text of an end: it is journalled and goes through Raft, and a part of it may be a client's.
 const MAX_TEXT: usize = 2048;
@@ -15,6 +15,8 @@ pub struct Fault {
     pub code: StatusCode,
     /// The cause.
     pub text: String,
+    /// What about storage failed; none: nothing did.
+    pub storage: Option<StorageFault>,
 }
 
 impl Fault {
@@ -24,6 +26,16 @@ impl Fault {
         Self {
             code,
             text: shorten(text.into(), MAX_TEXT),
+            storage: None,
+        }
+    }
+
+    /// It is about storage.
+    #[must_use]
+    pub fn of_storage(self, storage: impl Into<Option<StorageFault>>) -> Self {
+        Self {
+            storage: storage.into(),
+            ..self
         }
     }
 

@@ -71,6 +71,7 @@ pub fn settle(
         code,
         text: String::new(),
         stopped: Stopped::Unspecified,
+        storage: None,
     };
     (Ending::Ended(done), counters)
 }

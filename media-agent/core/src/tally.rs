@@ -59,7 +59,12 @@ impl Tally {
             }
             None => (StatusCode::SUCCESSFUL, String::new()),
         };
-        Done { code, text, stopped }
+        Done {
+            code,
+            text,
+            stopped,
+            storage: None,
+        }
     }
 }
 
@@ -87,6 +92,7 @@ mod tests {
                 code,
                 text: String::new(),
                 stopped: Stopped::Unspecified,
+                storage: None,
             };
             assert_eq!(
                 (ending, counters),

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use outlast_media_core::backup::MOST_WALKS;
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{FileException, Severity};
-use outlast_proto::words::{self, MAX_EXCEPTIONS, StatusCode};
+use outlast_proto::words::{self, MAX_EXCEPTIONS, StatusCode, StorageFault};
 use outlast_repository::{
     Anew, BlobId, BlobKind, IndexLook, REPAIR_INDEX, Repository, RepositoryError, SnapshotId,
 };
@@ -221,6 +221,7 @@ pub(super) fn keeps_coming(base: &Base, lacks: &[Lack]) -> Fault {
             show_lacks(lacks)
         ),
     )
+    .of_storage(StorageFault::OfTheUnit)
 }
 
 /// What is missing by now of restore points that this attempt made, as exceptions: they were whole when they were written.

@@ -192,7 +192,12 @@ impl Engine<'_> {
             (None, _) => (StatusCode::SUCCESSFUL, String::new()),
         };
         let stopped = Stopped::Unspecified;
-        Done { code, text, stopped }
+        Done {
+            code,
+            text,
+            stopped,
+            storage: None,
+        }
     }
 
     /// Sends entries and content until the walk is over and every wanted file was sent.
@@ -424,6 +429,7 @@ fn no_such_path(paths: &[String], rewritten: Option<&str>) -> Done {
         code: StatusCode::NO_SUCH_PATH,
         text,
         stopped: Stopped::Unspecified,
+        storage: None,
     }
 }
 

@@ -188,9 +188,9 @@ impl SessionServer {
             ticks.tick().await;
             let unit = Arc::clone(&self.context.unit);
             // A file system that is away may not answer for minutes; presence must not wait for it.
-            let asked = tokio::task::spawn_blocking(move || unit.free_bytes());
-            let free_bytes = match tokio::time::timeout(Duration::from_secs(1), asked).await {
-                Ok(Ok(free)) => free,
+            let asked = tokio::task::spawn_blocking(move || unit.room());
+            let room = match tokio::time::timeout(Duration::from_secs(1), asked).await {
+                Ok(Ok(room)) => room,
                 _ => None,
             };
             let now = self.context.clock.monotonic();
@@ -198,7 +198,8 @@ impl SessionServer {
             let attempts = running.iter().map(|r| r.progress.report(r.id, now)).collect();
             let presence = agent_message::Body::Presence(Presence {
                 attempts,
-                free_bytes,
+                free_bytes: room.map(|(free, _)| free),
+                total_bytes: room.map(|(_, total)| total),
                 storage_problem: self.context.unit.problem().unwrap_or_default(),
                 sent_at: Some(self.context.clock.now().into()),
             });

@@ -237,9 +237,10 @@ impl StorageUnit {
         Ok((repository, lock))
     }
 
-    /// Bytes this agent may still write.
-    pub(crate) fn free_bytes(&self) -> Option<u64> {
+    /// Bytes this agent may still write, and how many the file system has.
+    pub(crate) fn room(&self) -> Option<(u64, u64)> {
         let fs = rustix::fs::statvfs(&self.path).ok()?;
-        Some(fs.f_bavail.saturating_mul(fs.f_frsize))
+        let bytes = |blocks: u64| blocks.saturating_mul(fs.f_frsize);
+        Some((bytes(fs.f_bavail), bytes(fs.f_blocks)))
     }
 }

@@ -3,7 +3,7 @@
 use outlast_proto::words::{
     AgentAdmin, AgentKind, AgentName, AgentState, Attempt, Counters, JobId, JobNonce, JournalId, Overwrite,
     Policy, PolicyName, PoolName, RequestId, Rule, RuleName, Seconds, SelectionMethod, SnapshotId, StartId,
-    StorageUnitName, Timestamp, Timing,
+    StorageUnitName, Timestamp, Timing, UnitState,
 };
 use serde::{Deserialize, Serialize};
 
@@ -367,5 +367,16 @@ pub enum Command {
     ChangeRules {
         /// How.
         change: RuleChange,
+    },
+    /// Something else is known of a storage unit (F-02, F-19). From cluster version 9 on.
+    ChangeUnitState {
+        /// Which.
+        unit: StorageUnitName,
+        /// The state this was decided on.
+        from: UnitState,
+        /// The new one.
+        to: UnitState,
+        /// What was found, for a person.
+        why: String,
     },
 }

@@ -2,7 +2,7 @@
 
 use outlast_proto::words::{
     Attempt, AttemptId, Counters, Exception, ItemNumber, ItemOutcome, JobId, JobNonce, Severity, SnapshotId,
-    StartId, StatusCode, Stopped, Timestamp, TreeId,
+    StartId, StatusCode, Stopped, StorageFault, Timestamp, TreeId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -154,5 +154,8 @@ pub enum EventKind {
         counters: Counters,
         /// Whether and how it was stopped.
         stopped: Option<Stopped>,
+        /// What about storage failed; none: nothing did, or a media agent that does not say it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        storage: Option<StorageFault>,
     },
 }

@@ -9,6 +9,7 @@ use outlast_proto::words::{
     AgentName, ItemNumber, JobId, PolicyName, PoolName, RequestId, SnapshotId, StorageUnitName, Timestamp,
 };
 
+use crate::dispatch::need_of;
 use crate::rows::{History, Job, RestorePoint};
 
 /// A restore point in the order of committing: entries applied before, its time, its id.
@@ -28,6 +29,8 @@ pub(crate) struct Indexes {
     pub(crate) by_item: BTreeMap<(AgentName, PolicyName, String), BTreeSet<Committed>>,
     /// The restore point of an item of a job: there is at most one.
     pub(crate) by_job_item: BTreeMap<(JobId, ItemNumber), SnapshotId>,
+    /// How many restore points lie in a storage unit.
+    pub(crate) by_unit: BTreeMap<StorageUnitName, u64>,
     /// Known requests, oldest first.
     pub(crate) request_ages: BTreeSet<(Timestamp, RequestId)>,
 }
@@ -38,6 +41,8 @@ pub(crate) struct Need {
     pub(crate) pool: PoolName,
     /// The only storage unit it can use.
     pub(crate) unit: Option<StorageUnitName>,
+    /// Whether it stores something there.
+    pub(crate) stores: bool,
 }
 
 /// The order in which jobs are dispatched: by priority, then as they were submitted.
@@ -52,10 +57,9 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn add(&mut self, job: &Job, unit: Option<StorageUnitName>) {
+    pub(crate) fn add(&mut self, job: &Job) {
         let turn = (Reverse(job.priority), job.created_at, job.id);
-        let pool = job.pool.clone();
-        let need = Need { pool, unit };
+        let need = need_of(job);
         let needs = self.clients.entry(job.client.clone()).or_default();
         needs.entry(need.clone()).or_default().insert(turn);
         self.places.insert(job.id, (job.client.clone(), need, turn));
@@ -116,5 +120,6 @@ impl Indexes {
         let place = (point.committed, point.time, id);
         self.by_item.entry(item).or_default().insert(place);
         self.by_job_item.insert((point.job, point.item_number), id);
+        *self.by_unit.entry(point.storage_unit.clone()).or_default() += 1;
     }
 }

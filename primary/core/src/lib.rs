@@ -22,6 +22,7 @@ pub mod session;
 pub mod state;
 pub mod table;
 pub mod touched;
+pub mod units;
 
 pub use apply::CLUSTER_VERSION;
 pub use entry::{AgentHello, Command, Entry};

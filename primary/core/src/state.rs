@@ -9,7 +9,6 @@ use outlast_proto::words::{
     RequestId, RuleName, SnapshotId, StorageUnitName, Timestamp,
 };
 
-use crate::dispatch::unit_of;
 use crate::indexes::Indexes;
 use crate::joined;
 use crate::reply::Reply;
@@ -203,7 +202,7 @@ impl ClusterState {
         let mut indexes = Indexes::default();
         for (_, job) in self.jobs.iter() {
             if job.state == JobState::Queued {
-                indexes.queue.add(job, unit_of(self, job));
+                indexes.queue.add(job);
             }
             if let Some(running) = self.running_of(job) {
                 indexes.add_running(job, &running.media_agent);
@@ -279,6 +278,17 @@ impl ClusterState {
     #[must_use]
     pub fn storage_unit(&self, name: &StorageUnitName) -> Option<&StorageUnit> {
         self.storage_units.get(name)
+    }
+
+    /// All storage units by name.
+    pub fn storage_units(&self) -> impl Iterator<Item = (&StorageUnitName, &StorageUnit)> {
+        self.storage_units.iter()
+    }
+
+    /// Where a media agent stores.
+    #[must_use]
+    pub fn unit_of_agent(&self, agent: &AgentName) -> Option<&StorageUnitName> {
+        Some(&self.agent(agent)?.media.as_ref()?.storage_unit)
     }
 
     /// An agent.
@@ -368,6 +378,13 @@ impl ClusterState {
         self.indexes.by_job_item.range(all).map(|(_, id)| *id)
     }
 
+    /// How many restore points lie in a storage unit, and how many of these are lost.
+    #[must_use]
+    pub fn restore_points_in(&self, unit: &StorageUnitName) -> (u64, u64) {
+        let all = self.indexes.by_unit.get(unit).copied().unwrap_or_default();
+        (all, 0)
+    }
+
     /// All restore points, by id.
     pub fn restore_points(&self) -> impl Iterator<Item = (&SnapshotId, &RestorePoint)> {
         self.restore_points.iter()
@@ -417,7 +434,7 @@ impl ClusterState {
     fn enqueue(&mut self, id: JobId) -> bool {
         let waits = self.jobs.get(&id).filter(|job| job.state == JobState::Queued);
         if let Some(job) = waits {
-            self.indexes.queue.add(job, unit_of(self, job));
+            self.indexes.queue.add(job);
         }
         waits.is_some()
     }

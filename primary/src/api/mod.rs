@@ -12,6 +12,7 @@ mod policies;
 mod policy_test;
 mod restore_points;
 mod rules;
+mod storage;
 mod watch;
 
 use outlast_core::entry::Asker;
@@ -25,6 +26,7 @@ use outlast_proto::v1::policies_server::PoliciesServer;
 use outlast_proto::v1::pools_server::PoolsServer;
 use outlast_proto::v1::restore_points_server::RestorePointsServer;
 use outlast_proto::v1::rules_server::RulesServer;
+use outlast_proto::v1::storage_server::StorageServer;
 use outlast_proto::words::RequestId;
 use tonic::Status;
 use tonic::service::RoutesBuilder;
@@ -71,7 +73,8 @@ impl Api {
             PoliciesServer,
             PoolsServer,
             RestorePointsServer,
-            RulesServer
+            RulesServer,
+            StorageServer
         );
     }
 

@@ -3,6 +3,7 @@
 mod clocks;
 mod dispatcher;
 mod members;
+mod units;
 mod version;
 mod watchdog;
 
@@ -19,6 +20,7 @@ use ring::signature::Ed25519KeyPair;
 use clocks::Clocks;
 use dispatcher::Dispatcher;
 use members::Members;
+use units::Units;
 use version::{Version, begin_reign};
 use watchdog::Watchdog;
 
@@ -107,10 +109,11 @@ async fn establish(leader: &Leader, term_over: &Shutdown) -> bool {
         over: term_over.clone(),
     };
     let context = || leader.clone();
-    let (dispatching, watching, comparing) = (context(), context(), context());
+    let (dispatching, watching, comparing, looking) = (context(), context(), context(), context());
     reconcilers.start(move || Dispatcher::new(dispatching.clone()));
     reconcilers.start(move || Watchdog::new(watching.clone()));
     reconcilers.start(move || Clocks::new(&comparing));
+    reconcilers.start(move || Units(looking.clone()));
     let (raising, binding) = (brain.clone(), brain.clone());
     reconcilers.start(move || Version(raising.clone()));
     reconcilers.start(move || Members::new(binding.clone()));

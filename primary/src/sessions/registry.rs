@@ -7,6 +7,7 @@ use outlast_core::clocks;
 use outlast_core::contact::{Heard, Word};
 use outlast_core::dispatch::Presence;
 use outlast_core::session::turns::Turns;
+use outlast_core::units;
 use outlast_kit::shutdown::Shutdown;
 use outlast_proto::v1::{Answer, PrimaryMessage, Question, answer, primary_message, question};
 use outlast_proto::words::{AgentName, AttemptId, Seconds, StartId, Timestamp};
@@ -29,6 +30,8 @@ struct Entry {
     /// Since the watchdog last asked.
     was_heard: bool,
     free_bytes: Option<u64>,
+    /// Of the file system of its storage unit.
+    total_bytes: Option<u64>,
     /// Why its storage unit cannot be used; empty: nothing is known against it.
     storage_problem: String,
     /// By so many microseconds its clock was ahead of ours when it was heard last.
@@ -36,6 +39,16 @@ struct Entry {
     questions: BTreeMap<u64, Asker>,
     /// What a client last said of its attempts (C-08).
     words: BTreeMap<AttemptId, Word>,
+}
+
+impl Entry {
+    fn storage(&self) -> units::Seen {
+        units::Seen {
+            free: self.free_bytes,
+            total: self.total_bytes,
+            problem: self.storage_problem.clone(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -63,6 +76,12 @@ pub(crate) enum AskError {
     /// The agent is not here.
     #[error("agent \"{0}\" is not connected")]
     NotConnected(AgentName),
+}
+
+/// Media agents whose storage unit cannot be used, each with the reason.
+fn problems(inner: &Inner) -> impl Iterator<Item = (AgentName, String)> {
+    let sick = (inner.sessions.iter()).filter(|(_, entry)| !entry.storage_problem.is_empty());
+    sick.map(|(name, entry)| (name.clone(), entry.storage_problem.clone()))
 }
 
 /// A place in the registry; given up when dropped.
@@ -126,6 +145,7 @@ impl Registry {
             last_seen: now,
             was_heard: true,
             free_bytes: None,
+            total_bytes: None,
             storage_problem: String::new(),
             clock_ahead: 0,
             questions: BTreeMap::new(),
@@ -165,7 +185,21 @@ impl Registry {
             connected,
             without_nonces: old.map(|(name, _)| name.clone()).collect(),
             silent: inner.silent.clone(),
+            problems: problems(&inner).collect(),
         }
+    }
+
+    /// What a media agent says of its storage unit; none: it is not here.
+    pub(crate) fn storage_of(&self, agent: &AgentName) -> Option<units::Seen> {
+        self.lock().sessions.get(agent).map(Entry::storage)
+    }
+
+    /// What the media agents that are here say of their storage units.
+    pub(crate) fn storage_seen(&self) -> BTreeMap<AgentName, units::Seen> {
+        let inner = self.lock();
+        let seen = inner.sessions.iter();
+        seen.map(|(name, entry)| (name.clone(), entry.storage()))
+            .collect()
     }
 
     /// Who was heard since this was last asked (C-05), and what clients say of their attempts.
@@ -202,10 +236,7 @@ impl Registry {
 
     /// Media agents whose storage unit cannot be used, each with the reason.
     pub(crate) fn storage_problems(&self) -> Vec<(AgentName, String)> {
-        let inner = self.lock();
-        let sick = (inner.sessions.iter()).filter(|(_, entry)| !entry.storage_problem.is_empty());
-        sick.map(|(name, entry)| (name.clone(), entry.storage_problem.clone()))
-            .collect()
+        problems(&self.lock()).collect()
     }
 
     /// Agents whose clocks disagree with ours, and by how many microseconds they are ahead.
@@ -279,12 +310,17 @@ impl Place {
         self.with(|entry| (entry.last_seen, entry.was_heard) = (now, true));
     }
 
-    /// The agent reported on its storage unit: the free bytes, if they are known, and why it cannot be used.
-    pub(crate) fn report_storage(&self, free: Option<u64>, problem: String) {
-        self.with(|entry| {
-            entry.free_bytes = free.or(entry.free_bytes);
-            entry.storage_problem = problem;
+    /// The agent reported on its storage unit: what room there is, as far as it is known, and why it cannot be used.
+    pub(crate) fn report_storage(&self, seen: units::Seen) {
+        let came_or_went = self.with(|entry| {
+            entry.free_bytes = seen.free.or(entry.free_bytes);
+            entry.total_bytes = seen.total.or(entry.total_bytes);
+            let before = std::mem::replace(&mut entry.storage_problem, seen.problem);
+            before.is_empty() != entry.storage_problem.is_empty()
         });
+        if came_or_went == Some(true) {
+            self.registry.wakes.presence();
+        }
     }
 
     /// What the client sees of its attempts, in place of what it said before.

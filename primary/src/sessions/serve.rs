@@ -8,7 +8,7 @@ use outlast_core::rows::Job;
 use outlast_core::session::agent_clock::AgentClock;
 use outlast_core::session::{Said, acknowledgement, lost_by};
 use outlast_core::session::{events, witness};
-use outlast_core::{Command, Reply};
+use outlast_core::{Command, Reply, units};
 use outlast_kit::errors;
 use outlast_proto::v1::{
     AgentMessage, AttemptRef, AttemptsClosed, JournalAck, JournalEvents, Presence, PrimaryMessage,
@@ -193,8 +193,11 @@ impl Serve {
                 .ahead(Timestamp::from(sent_at), self.brain.clock().now());
             self.place.report_clock(ahead);
         }
-        self.place
-            .report_storage(presence.free_bytes, events::text(presence.storage_problem));
+        self.place.report_storage(units::Seen {
+            free: presence.free_bytes,
+            total: presence.total_bytes,
+            problem: events::text(presence.storage_problem),
+        });
         for progress in presence.attempts {
             let Ok(id) = AttemptId::of_message(progress.attempt.as_ref()) else {
                 continue;

@@ -34,6 +34,11 @@ pub(crate) fn message(
         storage_unit: media
             .map(|media| media.storage_unit.to_string())
             .unwrap_or_default(),
+        storage_state: media
+            .and_then(|media| state.storage_unit(&media.storage_unit))
+            .map(|unit| unit.state.to_wire())
+            .unwrap_or_default(),
+        storage_free_bytes: registry.and_then(|registry| registry.storage_of(name)?.free),
         turns_taken: registry
             .and_then(|registry| registry.turns_taken(name, now))
             .map(Into::into),

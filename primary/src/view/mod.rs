@@ -6,3 +6,4 @@ pub(crate) mod errors;
 pub(crate) mod history;
 pub(crate) mod job;
 pub(crate) mod job_log;
+pub(crate) mod storage;

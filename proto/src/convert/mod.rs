@@ -68,6 +68,8 @@ same_enum! {
     Severity { Info, Warning, Error }
     Stopped { Graceful, Immediate }
     Overwrite { Never, Always, IfNewer }
+    UnitState { Ok, Full, Suspect, Unavailable }
+    StorageFault { AtThisAgent, Full, OfTheUnit }
 }
 
 impl From<words::Timestamp> for prost_types::Timestamp {

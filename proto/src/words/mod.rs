@@ -13,6 +13,7 @@ mod numbers;
 mod policy;
 mod rule;
 mod schedule;
+mod storage;
 mod time;
 mod version;
 
@@ -37,6 +38,7 @@ pub use rule::{
     RETRY_INTERVALS, Rule, RuleName,
 };
 pub use schedule::{Schedule, WindowEnd};
+pub use storage::{StorageFault, UnitState};
 pub use time::{Seconds, Timestamp};
 pub use version::{Version, are_compatible};
 

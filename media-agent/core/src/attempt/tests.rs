@@ -51,6 +51,7 @@ fn successful() -> Done {
         code: StatusCode::SUCCESSFUL,
         text: String::new(),
         stopped: Stopped::Unspecified,
+        storage: None,
     }
 }
 

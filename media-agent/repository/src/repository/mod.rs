@@ -1,11 +1,12 @@
 //! A repository that was opened: the handle through which everything else goes.
-//! `init` opens and initialises, `identity` knows it again, `read` reads blobs, `reader` many of them, `sealed_pieces` a long one piece by piece, `damage` keeps in mind what is wrong, `leftovers` what could not be removed, `snapshots` keeps snapshots,
+//! `init` opens and initialises, `identity` knows it again, `read` reads blobs, `reader` many of them, `sealed_pieces` a long one piece by piece, `damage` keeps in mind what is wrong, `leftovers` what could not be removed, `snapshots` keeps snapshots, `known_snapshots` those that were read,
 //! `unnamed` finds packs without an index; locks and the writer have files of
 //! their own. Called by the media agent.
 
 mod damage;
 mod identity;
 mod init;
+mod known_snapshots;
 mod leftovers;
 mod read;
 mod reader;
@@ -37,6 +38,7 @@ use crate::repository::leftovers::Leftovers;
 use crate::storage::{CONFIG_NAME, FileKind, Recognise, Storage};
 
 use identity::Identity;
+use known_snapshots::KnownSnapshots;
 use unnamed::IndexSeen;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -53,6 +55,7 @@ struct Inner {
     identity: Arc<Identity>,
     index: Index,
     damage: DamageNotes,
+    known_snapshots: KnownSnapshots,
     /// Of the last look for packs without an index; held while one is made.
     index_looked: Mutex<Option<IndexSeen>>,
     leftovers: Mutex<Arc<Leftovers>>,
@@ -88,6 +91,7 @@ impl Repository {
                 identity,
                 index: Index::new(),
                 damage: DamageNotes::default(),
+                known_snapshots: KnownSnapshots::default(),
                 index_looked: Mutex::default(),
                 leftovers: Mutex::default(),
                 cleaned: Mutex::default(),
@@ -165,6 +169,10 @@ impl Repository {
 
     pub(crate) fn index(&self) -> &Index {
         &self.inner.index
+    }
+
+    fn known_snapshots(&self) -> &KnownSnapshots {
+        &self.inner.known_snapshots
     }
 
     fn damage(&self) -> &DamageNotes {

@@ -1,7 +1,7 @@
 //! Saves, finds, lists and removes snapshots.
 //! Which to keep is the media agent's business, which calls this.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{RepositoryError, Result};
 use crate::id::{BlobKind, SnapshotId};
@@ -86,13 +86,26 @@ impl Repository {
         Ok(list.readable)
     }
 
-    /// All snapshots, with the reason for each that cannot be read.
+    /// All snapshots, with the reason for each that cannot be read. Only those are read that are new since the last call.
     pub fn list_snapshots(&self) -> Result<SnapshotList> {
         let _hold = self.hold()?;
         let mut list = SnapshotList::default();
-        for id in self.snapshot_ids()? {
+        let files = self.storage().list(FileKind::Snapshot)?;
+        let named = files
+            .iter()
+            .filter_map(|(name, length)| Some((name.parse().ok()?, *length)));
+        let there: BTreeMap<SnapshotId, u64> = named.collect();
+        let known = self.known_snapshots().keep(&there);
+        for (id, length) in there {
+            if let Some(snapshot) = known.get(&id) {
+                list.readable.push((id, Snapshot::clone(snapshot)));
+                continue;
+            }
             match self.snapshot(&id) {
-                Ok(snapshot) => list.readable.push((id, snapshot)),
+                Ok(snapshot) => {
+                    self.known_snapshots().learn(id, length, &snapshot);
+                    list.readable.push((id, snapshot));
+                }
                 Err(error) if error.is_not_found() => {}
                 Err(error @ RepositoryError::Damaged { .. }) => list.damaged.push((id, error)),
                 Err(error) => return Err(error),

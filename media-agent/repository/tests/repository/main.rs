@@ -13,6 +13,7 @@ mod distrust;
 mod faults;
 mod full_storage;
 mod init;
+mod known_snapshots;
 mod long_trees;
 mod place;
 mod power;

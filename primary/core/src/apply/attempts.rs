@@ -154,6 +154,7 @@ impl ClusterState {
             items: items.collect(),
             exceptions: self.exceptions_of(id, attempt).cloned().collect(),
             progress: None,
+            storage: None,
         })
     }
 

@@ -63,6 +63,7 @@ impl ClusterState {
             items: items.collect(),
             exceptions: Vec::new(),
             progress: None,
+            storage: None,
         }
     }
 }

@@ -4,6 +4,7 @@ mod agents;
 mod attempts;
 mod cancel;
 mod cluster;
+mod elsewhere;
 mod jobs;
 mod journal;
 mod members;
@@ -16,6 +17,7 @@ mod rules;
 mod set_back;
 mod settings;
 mod supersede;
+mod units;
 
 use cluster::FOUNDING_VERSION;
 pub use cluster::{CLUSTER_VERSION, JOBS_SAY_BY_WHOM};
@@ -126,6 +128,9 @@ impl ClusterState {
             | Command::SupersedeAttempt { .. }
             | Command::RecordFence { .. }
             | Command::RecordEvents { .. } => self.run_on_jobs(command, context),
+            Command::ChangeUnitState { unit, from, to, why } => {
+                self.change_unit_state(unit, (*from, *to), why, context)
+            }
         }
     }
 

@@ -5,7 +5,6 @@ use outlast_proto::words::{
     SnapshotId, Timestamp, TreeId,
 };
 
-use super::attempts::end_of;
 use crate::event::{EventKind, JournalEvent};
 use crate::rows::{Checkpoint, ItemCheckpoint, Job, JobTask, RestorePoint};
 use crate::state::ClusterState;
@@ -63,16 +62,7 @@ impl ClusterState {
                 self.say(job, at, Severity::Warning, host, format!("interrupted: {reason}"));
                 self.interrupt_attempt(job, Some(counters), reason.clone(), at);
             }
-            EventKind::Ended {
-                code,
-                text,
-                counters,
-                stopped,
-            } => {
-                let end = end_of(self.over_all_items(job, *code), text, said(*counters), *stopped);
-                self.say_end(event, &end, host, at);
-                self.close_attempt(job, end, at);
-            }
+            EventKind::Ended { .. } => self.take_end(event, host, at),
         }
     }
 

@@ -3,7 +3,8 @@
 //! That it may go on at all is `attempts`'; what a checkpoint holds only media agents know.
 
 use outlast_proto::words::{
-    AgentName, Attempt, CompletionStatus, Counters, JobId, JobKind, Severity, StatusCode, Timestamp,
+    AgentName, Attempt, CompletionStatus, Counters, JobId, JobKind, Severity, StatusCode, StorageUnitName,
+    Timestamp,
 };
 
 use super::attempts::End;
@@ -97,12 +98,17 @@ impl ClusterState {
             .map(|(_, history)| history.media_agent.clone())
             .chain([running])
             .collect();
-        for ((_, history), next) in superseded.iter_mut().zip(nexts).take(lost) {
-            self.settle_status(id, history, next);
+        for ((attempt, history), next) in superseded.iter_mut().zip(nexts).take(lost) {
+            self.settle_status((id, *attempt), history, next);
         }
     }
 
-    fn settle_status(&mut self, id: JobId, history: &mut History, next: Option<AgentName>) {
+    fn settle_status(
+        &mut self,
+        (id, attempt): (JobId, Attempt),
+        history: &mut History,
+        next: Option<AgentName>,
+    ) {
         let (Some(lost), Some(next)) = (history.media_agent.clone(), next) else {
             return;
         };
@@ -114,9 +120,41 @@ impl ClusterState {
             }
         }
         self.say_from_zero(id, zero, history.ended_at);
+        if let Some(unit) = self.unseen_unit((id, attempt), &lost, &next) {
+            let code = StatusCode::RESULT_UNKNOWN;
+            let text = format!(
+                "its result is not known: storage unit {unit} is reached by none of those that went on; what it finished there without being heard counts \
+                 for nothing"
+            );
+            self.say(
+                id,
+                history.ended_at,
+                Severity::Warning,
+                "primary",
+                format!("attempt {attempt}: {text}"),
+            );
+            history.code = code;
+            let why = history.error.take().map_or_else(String::new, |error| error.text);
+            let text = format!("{why}; {text}");
+            history.error = Some(JobError { code, text });
+        }
     }
 
-    fn say_from_zero(&mut self, id: JobId, why: Option<String>, at: Timestamp) {
+    /// The storage unit of a lost attempt that the next one cannot look into, if something may have been finished there (S-12's exception).
+    fn unseen_unit(
+        &self,
+        (id, attempt): (JobId, Attempt),
+        lost: &AgentName,
+        next: &AgentName,
+    ) -> Option<StorageUnitName> {
+        let job = self.jobs.get(&id).filter(|_| self.has_rules())?;
+        let has_begun = self.open_attempt(id, attempt)?.client_admitted;
+        let unit = self.unit_of_agent(lost)?;
+        let is_unseen = job.kind() == JobKind::Backup && has_begun && self.unit_of_agent(next) != Some(unit);
+        is_unseen.then(|| unit.clone())
+    }
+
+    pub(super) fn say_from_zero(&mut self, id: JobId, why: Option<String>, at: Timestamp) {
         let is_backup = self
             .jobs
             .get(&id)

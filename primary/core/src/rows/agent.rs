@@ -1,4 +1,4 @@
-//! Agents, pools and storage units.
+//! Agents and pools.
 
 use outlast_proto::words::{
     AgentAdmin, AgentKind, AgentName, AgentState, JournalId, PoolName, Seconds, SelectionMethod, StartId,
@@ -119,13 +119,4 @@ impl Pool {
     pub fn fails_over(&self) -> bool {
         self.failover.unwrap_or(self.media_agents.len() > 1)
     }
-}
-
-/// A repository and the media agents that reach it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StorageUnit {
-    /// The restic repository's id, once an agent has opened it.
-    pub repository_id: Option<String>,
-    /// Those that reach it; the first is its steward.
-    pub media_agents: Vec<AgentName>,
 }

@@ -10,8 +10,9 @@ mod member;
 mod policy;
 mod record;
 mod rule;
+mod storage;
 
-pub use agent::{Agent, JournalCursor, MediaRole, Pool, StorageUnit};
+pub use agent::{Agent, JournalCursor, MediaRole, Pool};
 pub use alarm::{Alarm, Mark, Recollection, Reign};
 pub use attempt::{Checkpoint, Fence, OpenAttempt, Phase};
 pub use cluster::{Cluster, Settings};
@@ -21,3 +22,4 @@ pub use member::{Member, MemberFacts};
 pub use policy::PolicyRow;
 pub use record::{Detail, History, HistoryItem, RestorePoint};
 pub use rule::RuleRow;
+pub use storage::StorageUnit;

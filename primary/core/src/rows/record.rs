@@ -2,7 +2,7 @@
 
 use outlast_proto::words::{
     AgentName, Attempt, CompletionStatus, Counters, Exception, ItemNumber, ItemOutcome, JobId, PolicyName,
-    Severity, SnapshotId, StatusCode, Stopped, StorageUnitName, Timestamp, TreeId,
+    Severity, SnapshotId, StatusCode, Stopped, StorageFault, StorageUnitName, Timestamp, TreeId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,9 @@ pub struct History {
     /// Of one that was lost: bytes of items it had not finished that it had come through when it was last heard; none: not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<u64>,
+    /// What about storage ended it, as its media agent said. From cluster version 9 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageFault>,
 }
 
 /// What a finished item left. Its id is that of its snapshot.

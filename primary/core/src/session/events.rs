@@ -4,7 +4,7 @@ use outlast_proto::convert::InvalidField;
 use outlast_proto::v1::{self, journal_event::What};
 use outlast_proto::words::{
     Attempt, AttemptId, Counters, Exception, ItemNumber, ItemOutcome, Severity, SnapshotId, StartId,
-    StatusCode, Stopped, Timestamp, TreeId,
+    StatusCode, Stopped, StorageFault, Timestamp, TreeId,
 };
 
 use crate::event::{EventKind, FoundItem, JobError, JournalEvent};
@@ -78,6 +78,7 @@ fn parse_what(what: What) -> Result<EventKind, InvalidField> {
             text: text(e.text),
             counters: counters(e.counters.as_ref()),
             stopped: Stopped::from_wire(e.stopped),
+            storage: StorageFault::from_wire(e.storage),
         },
     })
 }

@@ -267,12 +267,7 @@ fn cancel(world: &mut World, job: JobId) {
 fn fail(world: &mut World, job: JobId) {
     world.dispatch();
     let (attempt, media) = world.running(job);
-    world.event(
-        &media,
-        job,
-        attempt,
-        ended(StatusCode::STORAGE_UNIT_NOT_AVAILABLE),
-    );
+    world.event(&media, job, attempt, ended(StatusCode::STORAGE_WRITE_ERROR));
 }
 
 fn succeed(world: &mut World, job: JobId) {

@@ -93,8 +93,8 @@ fn b10_an_entry_touches_whom_it_concerns_and_nobody_else() {
     last(&mut world, "its item was begun", &[Rows::Jobs], &pair);
     world.register_media("media-1", "journal-1");
     last(&mut world, "its media agent came again", &[Rows::Agents], &pair);
-    world.event(&media, job, Attempt(1), ended(StatusCode::STORAGE_FULL));
+    world.event(&media, job, Attempt(1), ended(StatusCode::STORAGE_WRITE_ERROR));
     last(&mut world, "it has ended", &[Rows::Queue, Rows::Jobs], &pair);
-    world.event(&media, job, Attempt(1), ended(StatusCode::STORAGE_FULL));
+    world.event(&media, job, Attempt(1), ended(StatusCode::STORAGE_WRITE_ERROR));
     last(&mut world, "it is said again", &[], &[]);
 }

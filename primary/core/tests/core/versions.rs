@@ -121,6 +121,7 @@ fn s14e_who_asked_and_what_was_left_alone_are_kept_once_all_members_know_them() 
             text: String::new(),
             counters,
             stopped: None,
+            storage: None,
         };
         world.event(&media, job, attempt, what);
         let by = world.state.job(job).unwrap().by.clone();
@@ -167,6 +168,7 @@ fn t90_l04_what_was_excluded_is_kept_from_the_version_on_that_knows_it() {
             text: String::new(),
             counters,
             stopped: None,
+            storage: None,
         };
         world.event(&media, job, attempt, what);
         let history = world.state.history(job, attempt).unwrap();

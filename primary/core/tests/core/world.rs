@@ -332,6 +332,7 @@ pub(crate) fn ended(code: StatusCode) -> EventKind {
             ..Counters::default()
         },
         stopped: None,
+        storage: None,
     }
 }
 

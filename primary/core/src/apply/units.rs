@@ -1,0 +1,57 @@
+//! What is known against storage units (F-02, F-19). When that is proposed, [`crate::units`] says.
+
+use outlast_proto::words::{AgentName, StorageFault, StorageUnitName, Timestamp, UnitState};
+
+use super::{Context, Outcome};
+use crate::reply::{Refusal, Reply};
+use crate::state::ClusterState;
+use crate::touched::Rows;
+
+/// Of what was found, so much is kept.
+const LONGEST_WHY: usize = 500;
+
+impl ClusterState {
+    pub(super) fn change_unit_state(
+        &mut self,
+        name: &StorageUnitName,
+        (from, to): (UnitState, UnitState),
+        why: &str,
+        context: Context<'_>,
+    ) -> Outcome {
+        if !self.has_rules() {
+            return Err(Refusal::TooOld);
+        }
+        let unit = self.storage_units.get(name).ok_or(Refusal::Outdated)?;
+        if unit.state != from || from == to {
+            return Err(Refusal::Outdated);
+        }
+        self.set_unit_state(name, to, why, context.at);
+        Ok(Reply::Done)
+    }
+
+    /// An attempt ended by a fault of storage: the very entry that says so closes the unit, so that nothing is begun there in between.
+    pub(super) fn note_fault(&mut self, agent: &AgentName, fault: StorageFault, text: &str, at: Timestamp) {
+        let Some(name) = self.unit_of_agent(agent).cloned() else {
+            return;
+        };
+        let state = self.storage_unit(&name).map(|unit| unit.state);
+        let to = match (state, fault) {
+            (Some(UnitState::Ok | UnitState::Unavailable), StorageFault::Full) => UnitState::Full,
+            _ => return,
+        };
+        self.set_unit_state(&name, to, &format!("{agent}: {text}"), at);
+    }
+
+    fn set_unit_state(&mut self, name: &StorageUnitName, to: UnitState, why: &str, at: Timestamp) {
+        let Some(unit) = self.storage_units.get_mut(name) else {
+            return;
+        };
+        unit.state = to;
+        unit.since = Some(at);
+        unit.why = match to {
+            UnitState::Ok => String::new(),
+            _ => why[..why.floor_char_boundary(LONGEST_WHY)].to_owned(),
+        };
+        self.touch(Rows::Agents);
+    }
+}
