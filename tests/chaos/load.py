@@ -16,6 +16,8 @@ from compare import differences  # noqa: E402
 KIB, MIB = 1 << 10, 1 << 20
 # Seconds after which a file counts as unchanged if it looks so.
 SETTLED = 2.2
+# Seconds until the agents have told primaries that were set back what they know.
+AGENTS_RETURN = 10
 NOT_REACHABLE, REFUSED, NO_SUCH_THING = 4, 5, 6
 # So many jobs of one policy may wait for one another.
 LINE = 3
@@ -73,7 +75,7 @@ class Counts:
     restores_compared: int = 0
     reads: int = 0
     reads_without_leader: int = 0
-    given_again: int = 0
+    twice: dict = field(default_factory=dict)  # ids that were given out again after that -> whether an agent had heard of them
     released: int = 0
     checked: int = 0
 
@@ -86,7 +88,7 @@ class Load:
         self.over, self.observing = threading.Event(), threading.Event()
         # Held while something is read and compared, and while everybody's disks change.
         self.counts, self.lock, self.reading = Counts(), threading.Lock(), threading.Lock()
-        self.known_leader, self.working = None, []
+        self.known_leader, self.working, self.set_back_at = None, [], 0.0
         rng = lambda name: random.Random(f"{seed} {name}")
         clients = cluster.names("client-agent")
         self.policies = {f"{kind.name}-{client}": (kind, client) for kind in KINDS for client in clients}
@@ -144,6 +146,7 @@ class Load:
         books, accepted = mark
         with self.lock:
             self.books.set_back(books)
+            self.set_back_at = time.time()
             self.counts.lost |= set(self.counts.accepted) - accepted
 
     # --- submissions
@@ -193,14 +196,16 @@ class Load:
         return None
 
     def _given_again(self, id):
-        """S-12b: primaries that were set back may give a number again that no agent has heard of."""
-        if id in self.counts.lost and not any(job == id and attempt > 0 for job, attempt in self.books.closed):
-            self.counts.lost.discard(id)
-            self.books.closed.pop((id, 0), None)
-            self.counts.canceled.pop(id, None)
-            self.counts.given_again += 1
-        else:
+        """S-12b: primaries that were set back may give a number again that no agent has heard of, or, so far, before the first agent has said what it knows (docs/chaos.md)."""
+        is_known = any(job == id and attempt > 0 for job, attempt in self.books.closed)
+        if id not in self.counts.lost or is_known and time.time() > self.set_back_at + AGENTS_RETURN:
             self.contradict("two submissions got one job", id)
+            return
+        self.counts.lost.discard(id)
+        self.counts.twice[id] = is_known
+        self.counts.canceled.pop(id, None)
+        for key in [key for key in self.books.closed if key[0] == id]:
+            del self.books.closed[key]
 
     def _waiting(self, policy):
         return sum(job["policy"] == policy and job["state"] != "done" for job in list(self.jobs.values()))

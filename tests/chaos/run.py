@@ -164,7 +164,8 @@ class Run:
         rows["readings: all jobs and histories"] = counts.reads
         rows["readings: without an answer, no leader"] = counts.reads_without_leader
         rows["processes: ended on a bad disk, and started again"] = self.faults.ended_on_bad_disks
-        rows["submissions: with a number that no agent had heard of before the primaries were set back"] = counts.given_again
+        rows["submissions: with a number given out again after a set back, that no agent had heard of"] = sum(not known for known in counts.twice.values())
+        rows["submissions: with a number given out again after a set back, before an agent said that it knew it"] = sum(counts.twice.values())
         rows["operator: released held jobs, checked storage units"] = counts.released + counts.checked
 
     def _errors_in_logs(self):

@@ -124,7 +124,8 @@ LIES = {
     "a complete attempt is recorded as something else": lambda f: end(f, "failed", 40, [line(1, 0)]),
     "a complete attempt is recorded as something else (and run again)": lambda f: f["log"].append(line(1, 0, 12.5)),
     "a history has another code than the media agent's": lambda f: f["log"].append(line(2, 41, text="attempt has failed")),
-    "a media agent ended an attempt that has no history": lambda f: f["log"].append(line(3, 0)),
+    "a media agent ended an attempt that has no history": lambda f: f["log"].append(line(4, 0)),
+    "a media agent ended an attempt that has no history (and failed it)": lambda f: f["log"].append(line(3, 84, text="attempt has failed")),
     "no media agent has said anything of its attempts": lambda f: f.update(log=[line(2, 0).replace("attempt is over", "attempt ended")]),
     "the repository is not clean": lambda f: f.update(check=1),
     "a restore point without its snapshot": lambda f: f["snapshots"].pop(0),
@@ -164,6 +165,11 @@ class Validates(unittest.TestCase):
         facts = well()
         facts["log"] = [f"\x1b[2m{line(2, 41, text='attempt has failed')}\x1b[0m".replace("job=", "\x1b[3mjob\x1b[0m=")]
         self.assertIn("a history has another code than the media agent's", found(facts))
+
+    def test_an_attempt_that_found_everything_never_was(self):
+        facts = well()
+        facts["log"].append(line(3, 0))
+        self.assertEqual(found(facts), [])
 
     def test_what_its_disk_did_not_take_a_media_agent_has_not_promised(self):
         facts = well()

@@ -237,17 +237,24 @@ class Validator:
             for line in self.api.words(name):
                 over = OVER.search(COLOUR.sub("", line))
                 labels = dict(LABEL.findall(over.group(0))) if over else {}
-                if set(labels) != {"job", "attempt", "code"} or NOT_JOURNALLED in line or labels["job"] in self.asked.lost or labels["job"] not in self.jobs:
+                if set(labels) != {"job", "attempt", "code"} or NOT_JOURNALLED in line or labels["job"] in {*self.asked.lost, *self.asked.twice} or labels["job"] not in self.jobs:
                     continue
                 history, code = verdicts.get((labels["job"], labels["attempt"])), int(labels["code"])
                 agreed += 1
-                if history is None:
+                if history is None and self._never_was(labels, code):
+                    self.count("histories: of attempts before, which the next one found to be complete")
+                elif history is None:
                     self.contradict("a media agent ended an attempt that has no history", line)
                 elif history["status_code"] != code:
                     self._disagree(history, code, line)
         self.count("histories: also in the media agents' logs", agreed)
         if not agreed and any(history["status"] == "successful" for history in self.histories):
             self.contradict("no media agent has said anything of its attempts", "has their log another form?")
+
+    def _never_was(self, labels, code):
+        """F-14: where the next attempt finds everything, the one before has ended so, and the next has no history."""
+        last = self.jobs[labels["job"]]["attempts"][-1]
+        return code <= 1 and last["status_code"] == code and int(labels["attempt"]) == last["attempt"] + 1
 
     def _disagree(self, history, code, line):
         follower = next((one for one in self.histories if one["id"] == history["failed_over_to"]), None)
