@@ -10,6 +10,7 @@ use outlast_kit::resume::Misnumbered;
 use outlast_kit::shutdown::Shutdown;
 use outlast_proto::v1::AttemptOver;
 use outlast_proto::words::StartId;
+use tokio::sync::watch;
 use tonic::transport::Channel;
 
 use crate::admission::{Admission, Work};
@@ -48,7 +49,7 @@ pub struct AttemptContext {
     /// What earlier attempts, and restores of earlier processes, left unfinished.
     pub made: MadeFolders,
     /// How long its stream may be broken (F-10).
-    pub reconnect_for: Duration,
+    pub reconnect_for: watch::Receiver<Duration>,
     /// How long the target of a restore may take for one step: a write, a sync, a name. No call can be told to give up, so a target that
     /// is gone without a word is known by nothing else.
     pub target_patience: Duration,

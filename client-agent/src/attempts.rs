@@ -14,7 +14,7 @@ use outlast_proto::v1::streams_seen::{Ended, Stream};
 use outlast_proto::v1::{AttemptProgress, AttemptRef, StreamsSeen};
 use outlast_proto::words::{AgentName, Attempt, AttemptId, JobKey, StartId};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::admission::Admission;
 use crate::attempt::{AttemptContext, AttemptError, Ends, MadeFolders, Outcome, TARGET_PATIENCE, run};
@@ -31,7 +31,7 @@ pub(crate) struct Attempts {
     inner: Arc<Mutex<Inner>>,
     credentials: Arc<Credentials>,
     start_id: StartId,
-    reconnect_for: Arc<Mutex<Duration>>,
+    reconnect_for: Arc<watch::Sender<Duration>>,
     clock: SharedClock,
     tasks: Tasks,
     made: MadeFolders,
@@ -73,7 +73,7 @@ impl Attempts {
             inner: Arc::new(Mutex::new(inner)),
             credentials,
             start_id,
-            reconnect_for: Arc::new(Mutex::new(RECONNECT_FOR)),
+            reconnect_for: Arc::new(watch::Sender::new(RECONNECT_FOR)),
             clock,
             tasks,
             made,
@@ -82,9 +82,9 @@ impl Attempts {
         }
     }
 
-    /// How long streams of attempts that start from now on may be broken.
+    /// How long streams may be broken from now on, those that are now, too.
     pub(crate) fn set_reconnect_for(&self, reconnect_for: Duration) {
-        *self.reconnect_for.lock() = reconnect_for;
+        self.reconnect_for.send_replace(reconnect_for);
     }
 
     /// Starts an attempt, unless this process has run it before; then it learns where its media agent is now. An earlier attempt
@@ -127,7 +127,7 @@ impl Attempts {
             progress,
             ends,
             made: self.made.clone(),
-            reconnect_for: *self.reconnect_for.lock(),
+            reconnect_for: self.reconnect_for.subscribe(),
             target_patience: TARGET_PATIENCE,
         };
         let road = Road::Addresses(Addresses {

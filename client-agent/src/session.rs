@@ -101,10 +101,7 @@ impl Orders {
 
     /// Takes up the leader's settings and forgets the jobs that are over.
     async fn welcomed(&self, welcome: &Welcome) {
-        if welcome.reconnect_for_seconds > 0 {
-            let reconnect_for = Duration::from_secs(welcome.reconnect_for_seconds);
-            self.attempts.set_reconnect_for(reconnect_for);
-        }
+        self.set_reconnect_for(welcome.reconnect_for_seconds);
         if let Some(mark) = welcome.mark.clone() {
             self.remember(move |recollection| recollection.take_mark(&mark))
                 .await;
@@ -118,6 +115,13 @@ impl Orders {
         // Their media agents wait for a process that is gone: this one shows itself, and it is for them to say what follows (F-09).
         for (admission, addresses) in earlier.unwrap_or_default() {
             self.attempts.start(admission, addresses);
+        }
+    }
+
+    /// 0: the leader did not say.
+    fn set_reconnect_for(&self, seconds: u64) {
+        if seconds > 0 {
+            self.attempts.set_reconnect_for(Duration::from_secs(seconds));
         }
     }
 
@@ -137,6 +141,7 @@ impl Orders {
             }
             Some(Down::Fence(order)) => self.fence(order.attempt).await,
             Some(Down::Mark(mark)) => self.remember(move |known| known.take_mark(&mark)).await,
+            Some(Down::Settings(settings)) => self.set_reconnect_for(settings.reconnect_for_seconds),
             Some(Down::Question(question)) => return asked(question, up, dry_runs).await,
             Some(Down::Answering(said)) => dry_runs.heard(&said),
             Some(Down::Closed(closed)) => {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outlast_proto::v1::Welcome;
+use outlast_proto::v1::{SettingsChanged, Welcome};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,21 @@ struct Content {
 pub(crate) struct WaitingTimes {
     pub(crate) reconnect_for: Option<Duration>,
     pub(crate) disruption_grace: Option<Duration>,
+}
+
+impl WaitingTimes {
+    /// Also when they cannot be kept.
+    pub(crate) fn of(settings: &SettingsChanged) -> Self {
+        Self {
+            reconnect_for: said(settings.reconnect_for_seconds).map(Duration::from_secs),
+            disruption_grace: said(settings.disruption_grace_seconds).map(Duration::from_secs),
+        }
+    }
+}
+
+/// What a primary said; 0: it did not.
+fn said(seconds: u64) -> Option<u64> {
+    Some(seconds).filter(|seconds| *seconds > 0)
 }
 
 /// Which cluster this agent belongs to, once known.
@@ -71,13 +86,27 @@ impl Cluster {
 
     /// Takes in what a welcome says. Durable when it returns.
     pub(crate) fn learn(&self, welcome: &Welcome) -> Result<(), LearnError> {
-        let said = |seconds: u64| Some(seconds).filter(|seconds| *seconds > 0);
-        let new = Content {
+        self.keep(Content {
             cluster_id: welcome.cluster_id.clone(),
             ticket_key: hex::encode(&welcome.ticket_key),
             reconnect_for_seconds: said(welcome.reconnect_for_seconds),
             disruption_grace_seconds: said(welcome.disruption_grace_seconds),
-        };
+        })
+    }
+
+    /// Takes in that settings have changed since the welcome. Durable when it returns.
+    pub(crate) fn take(&self, settings: &SettingsChanged) -> Result<(), LearnError> {
+        let known = self.known.read().clone();
+        known.map_or(Ok(()), |known| {
+            self.keep(Content {
+                reconnect_for_seconds: said(settings.reconnect_for_seconds),
+                disruption_grace_seconds: said(settings.disruption_grace_seconds),
+                ..known
+            })
+        })
+    }
+
+    fn keep(&self, new: Content) -> Result<(), LearnError> {
         let mut known = self.known.write();
         if let Some(old) = known.as_ref() {
             if old.cluster_id != new.cluster_id {

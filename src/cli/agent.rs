@@ -6,8 +6,9 @@ use outlast_proto::v1::agents_client::AgentsClient;
 use outlast_proto::words::AgentAdmin;
 
 use super::Invocation;
+use super::thresholds::{ThresholdArgs, shown};
 use crate::connection::{Connection, request_id, rpc};
-use crate::documents::AgentDocument;
+use crate::documents::{AgentDocument, RemovedDocument, ThresholdDocument};
 use crate::error::CliError;
 use crate::human::{or_dash, size, time};
 use crate::output::remark;
@@ -19,6 +20,12 @@ pub(crate) enum AgentCommand {
     List,
     /// One agent
     Show { name: String },
+    /// Change settings of one agent; those that are not named stay
+    Set {
+        name: String,
+        #[command(flatten)]
+        thresholds: ThresholdArgs,
+    },
     /// Gives it no new jobs, until it is enabled; running ones go on
     Disable { name: String },
     /// Gives it jobs again
@@ -29,6 +36,16 @@ pub(crate) enum AgentCommand {
     DeclareDead {
         name: String,
         /// Also if it is heard
+        #[arg(long)]
+        force: bool,
+    },
+    /// Takes an agent out of the cluster for good: its certificate is not welcome any more
+    Remove {
+        name: String,
+        /// Its host is gone: jobs that run on it go on in another attempt
+        #[arg(long)]
+        declare_dead: bool,
+        /// Also if nobody else reaches its storage unit, or if it is declared dead and is heard
         #[arg(long)]
         force: bool,
     },
@@ -54,11 +71,25 @@ pub(super) async fn run(command: AgentCommand, invocation: &Invocation<'_>) -> R
             let agent = rpc!(connection, read, AgentsClient, get, request)?;
             invocation.output.one(&AgentDocument::from(&agent), view_one)
         }
+        AgentCommand::Set { name, thresholds } => set(invocation, &connection, name, thresholds).await,
         AgentCommand::Disable { name } => {
             set_admin(invocation, &connection, name, AgentAdmin::Disabled).await
         }
         AgentCommand::Enable { name } => set_admin(invocation, &connection, name, AgentAdmin::Enabled).await,
         AgentCommand::Drain { name } => set_admin(invocation, &connection, name, AgentAdmin::Draining).await,
+        AgentCommand::Remove {
+            name,
+            declare_dead,
+            force,
+        } => {
+            let request = v1::RemoveAgentRequest {
+                request_id: request_id(),
+                name,
+                declare_dead,
+                force,
+            };
+            remove(invocation, &connection, request).await
+        }
         AgentCommand::DeclareDead { name, force } => {
             let request = v1::DeclareAgentDeadRequest {
                 request_id: request_id(),
@@ -76,6 +107,38 @@ pub(super) async fn run(command: AgentCommand, invocation: &Invocation<'_>) -> R
                 .one(&AgentDocument::from(&answer.agent.unwrap_or_default()), view_one)
         }
     }
+}
+
+async fn set(
+    invocation: &Invocation<'_>,
+    connection: &Connection,
+    name: String,
+    thresholds: ThresholdArgs,
+) -> Result<(), CliError> {
+    let request = v1::SetAgentRequest {
+        request_id: request_id(),
+        name,
+        failover_after_seconds: thresholds.failover_after,
+        stalled_after_seconds: thresholds.stalled_after,
+        no_communication_after_seconds: thresholds.no_communication_after,
+    };
+    let agent = rpc!(connection, write, AgentsClient, set, request)?;
+    invocation.output.one(&AgentDocument::from(&agent), view_one)
+}
+
+async fn remove(
+    invocation: &Invocation<'_>,
+    connection: &Connection,
+    request: v1::RemoveAgentRequest,
+) -> Result<(), CliError> {
+    let name = request.name.clone();
+    let answer = rpc!(connection, write, AgentsClient, remove, request)?;
+    let document = RemovedDocument {
+        name,
+        removed: true,
+        jobs: answer.jobs,
+    };
+    invocation.output.one(&document, view_removed)
 }
 
 async fn set_admin(
@@ -98,6 +161,14 @@ async fn set_admin(
         remark(&text);
     }
     invocation.output.one(&AgentDocument::from(&agent), view_one)
+}
+
+fn view_removed(removed: &RemovedDocument) -> String {
+    let moved = match removed.jobs.as_slice() {
+        [] => String::new(),
+        jobs => format!("; jobs that go on in another attempt: {}", jobs.join(", ")),
+    };
+    format!("agent {} removed{moved}\n", removed.name)
 }
 
 fn view_list(agents: &[AgentDocument]) -> String {
@@ -155,6 +226,10 @@ fn connected(agent: &AgentDocument) -> String {
     or_dash(agent.connected.map(|yes| if yes { "yes" } else { "no" }))
 }
 
+fn threshold(said: Option<&ThresholdDocument>) -> String {
+    or_dash(said.map(shown))
+}
+
 fn view_one(agent: &AgentDocument) -> String {
     let storage = agent.storage.as_ref();
     facts(&[
@@ -178,5 +253,11 @@ fn view_one(agent: &AgentDocument) -> String {
             or_dash(storage.and_then(|storage| storage.free_bytes).map(size)),
         ),
         ("Active jobs", agent.active_jobs.to_string()),
+        ("Failover after", threshold(agent.failover_after.as_ref())),
+        ("Stalled after", threshold(agent.stalled_after.as_ref())),
+        (
+            "No communication after",
+            threshold(agent.no_communication_after.as_ref()),
+        ),
     ]) + &alarm(agent).unwrap_or_default()
 }

@@ -9,6 +9,7 @@ use outlast_proto::v1::cluster_client::ClusterClient;
 use tonic::Status;
 use tonic::metadata::MetadataValue;
 
+use super::thresholds::{ThresholdArgs, shown};
 use super::{Invocation, parse};
 use crate::connection::{Connection, request_id, rpc};
 use crate::documents::{
@@ -41,6 +42,8 @@ pub(crate) enum ClusterCommand {
         /// Patience of elections: lan (nodes in one place) or wan; counts from each node's next start
         #[arg(long, value_name = "lan/wan")]
         timing: Option<String>,
+        #[command(flatten)]
+        thresholds: ThresholdArgs,
     },
 }
 
@@ -92,6 +95,7 @@ pub(super) async fn run(command: ClusterCommand, invocation: &Invocation<'_>) ->
             disruption_grace,
             reconnect_for,
             timing,
+            thresholds,
         } => {
             let change = v1::ChangeSettingsRequest {
                 request_id: request_id(),
@@ -99,6 +103,9 @@ pub(super) async fn run(command: ClusterCommand, invocation: &Invocation<'_>) ->
                 disruption_grace_seconds: disruption_grace.map(|d| d.as_secs()),
                 reconnect_for_seconds: reconnect_for.map(|d| d.as_secs()),
                 timing,
+                failover_after_seconds: thresholds.failover_after,
+                stalled_after_seconds: thresholds.stalled_after,
+                no_communication_after_seconds: thresholds.no_communication_after,
             };
             let settings = set(&connection, change).await?;
             invocation
@@ -197,6 +204,12 @@ fn settings_view(settings: &SettingsDocument) -> String {
         ("Disruption grace", format!("{} s", settings.disruption_grace)),
         ("Reconnect for", format!("{} s", settings.reconnect_for)),
         ("Timing", settings.timing.clone()),
+        ("Failover after", shown(&settings.thresholds.failover_after)),
+        ("Stalled after", shown(&settings.thresholds.stalled_after)),
+        (
+            "No communication after",
+            shown(&settings.thresholds.no_communication_after),
+        ),
     ])
 }
 
@@ -259,7 +272,10 @@ fn view(status: &ClusterDocument) -> String {
     ]);
     let alarms: String = status.alarms.iter().map(alarm_view).collect();
     let troubled = reconcilers_view(&status.reconcilers);
-    format!("{alarms}{head}\n{}{troubled}", members_view(&status.members))
+    let settings = status.settings.as_ref().map(settings_view);
+    let settings = settings.map(|text| format!("\n{text}")).unwrap_or_default();
+    let members = members_view(&status.members);
+    format!("{alarms}{head}\n{members}{settings}{troubled}")
 }
 
 /// Those that do not get on, or had to begin again.

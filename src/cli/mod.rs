@@ -21,6 +21,7 @@ mod restore_point;
 mod rule;
 mod storage;
 mod test_printer;
+mod thresholds;
 mod waiting;
 
 use std::ffi::OsString;

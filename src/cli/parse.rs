@@ -24,6 +24,17 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "expected a duration such as 10s".to_owned())
 }
 
+/// As [`duration`], in whole seconds; `default` is 0: as the level above has it.
+pub(super) fn threshold(text: &str) -> Result<u64, String> {
+    if text == "default" {
+        return Ok(0);
+    }
+    match duration(text)?.as_secs() {
+        0 => Err("expected at least 1s, or default for what the level above has".to_owned()),
+        seconds => Ok(seconds),
+    }
+}
+
 /// `on` or `off`.
 pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text {
@@ -67,7 +78,7 @@ mod tests {
 
     use outlast_proto::words::JobState;
 
-    use super::{duration, moment, word};
+    use super::{duration, moment, threshold, word};
 
     #[test]
     fn durations() {
@@ -78,6 +89,20 @@ mod tests {
             ("x", None),
         ] {
             assert_eq!(duration(text).ok(), expected.map(Duration::from_secs), "{text}");
+        }
+    }
+
+    #[test]
+    fn thresholds() {
+        for (text, expected) in [
+            ("10s", Some(10)),
+            ("default", Some(0)),
+            ("0", None),
+            ("0s", None),
+            ("500ms", None),
+            ("x", None),
+        ] {
+            assert_eq!(threshold(text).ok(), expected, "{text}");
         }
     }
 

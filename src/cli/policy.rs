@@ -56,9 +56,9 @@ pub(super) async fn run(command: PolicyCommand, invocation: &Invocation<'_>) -> 
             let stale = connection.stale();
             let request = v1::GetPolicyRequest { name, stale };
             let view = rpc!(connection, read, PoliciesClient, get, request)?;
-            invocation.output.one(&PolicyDocument::from(&view), |_| {
-                policy_file::to_text(&view.policy.clone().unwrap_or_default())
-            })?;
+            invocation
+                .output
+                .one(&PolicyDocument::from(&view), |_| as_file(&view))?;
         }
         PolicyCommand::Delete { name } => {
             let request = v1::DeletePolicyRequest {
@@ -113,6 +113,15 @@ fn read(file: &Path) -> Result<(String, String), PolicyFileError> {
         Ok(text) => Ok((name, text)),
         Err(source) => Err(PolicyFileError::Unreadable { file: name, source }),
     }
+}
+
+/// As a file that could be applied again; what is off is said in comments (L-06).
+fn as_file(view: &v1::PolicyView) -> String {
+    let off = view.without_effect.iter();
+    let off: String = off
+        .map(|off| format!("# off: {}\n", crate::human::clean(&off.text)))
+        .collect();
+    off + &policy_file::to_text(&view.policy.clone().unwrap_or_default())
 }
 
 async fn list(connection: &Connection, limit: Option<usize>) -> Result<Vec<v1::PolicyView>, CliError> {

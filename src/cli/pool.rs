@@ -1,18 +1,16 @@
 //! `pool list`, `pool show` and `pool set`.
 
-use std::time::Duration;
-
 use clap::Subcommand;
 use outlast_proto::v1;
 use outlast_proto::v1::pools_client::PoolsClient;
 use outlast_proto::words::SelectionMethod;
 
+use super::thresholds::{ThresholdArgs, shown};
 use super::{Invocation, parse};
 use crate::connection::{request_id, rpc};
 use crate::documents::PoolDocument;
 use crate::error::CliError;
 use crate::human::{duration, or_dash};
-use crate::output::remark;
 use crate::table::{facts, left, right, table};
 
 #[derive(Debug, Subcommand)]
@@ -30,18 +28,11 @@ pub(crate) enum PoolCommand {
         /// The media agents of the pool, in the order in which they are chosen
         #[arg(long, value_name = "A,B,..", value_delimiter = ',')]
         order: Vec<String>,
-        /// How long a media agent may be away before its jobs move
-        #[arg(long, value_name = "D", value_parser = parse::duration)]
-        failover_after: Option<Duration>,
         /// How the media agent of a job is chosen
         #[arg(long, value_name = "M", value_parser = parse::word::<SelectionMethod>)]
         method: Option<SelectionMethod>,
-        /// How long an agent is silent before it is "communication_stalled"
-        #[arg(long, value_name = "D", value_parser = parse::duration)]
-        stalled_after: Option<Duration>,
-        /// How long it is stalled before it is "no_communication"
-        #[arg(long, value_name = "D", value_parser = parse::duration)]
-        no_communication_after: Option<Duration>,
+        #[command(flatten)]
+        thresholds: ThresholdArgs,
     },
 }
 
@@ -64,25 +55,19 @@ pub(super) async fn run(command: PoolCommand, invocation: &Invocation<'_>) -> Re
             name,
             failover,
             order,
-            failover_after,
             method,
-            stalled_after,
-            no_communication_after,
+            thresholds,
         } => {
-            let whole = |duration: Option<Duration>| duration.map(|d| d.as_secs());
             let request = v1::SetPoolRequest {
                 request_id: request_id(),
                 name,
                 method: method.map(SelectionMethod::to_wire),
                 failover,
                 order,
-                failover_after_seconds: whole(failover_after),
-                stalled_after_seconds: whole(stalled_after),
-                no_communication_after_seconds: whole(no_communication_after),
+                failover_after_seconds: thresholds.failover_after,
+                stalled_after_seconds: thresholds.stalled_after,
+                no_communication_after_seconds: thresholds.no_communication_after,
             };
-            if no_communication_after.is_some() {
-                remark("warning: no_communication_after is kept, not acted on yet");
-            }
             let pool = rpc!(connection, write, PoolsClient, set, request)?;
             invocation.output.one(&PoolDocument::from(&pool), view_one)
         }
@@ -128,8 +113,11 @@ fn view_one(pool: &PoolDocument) -> String {
         ("Media agents", pool.media_agents.join(", ")),
         ("Method", or_dash(pool.method.as_ref())),
         ("Failover", on_off(pool.failover)),
-        ("Failover after", seconds(pool.failover_after)),
-        ("Stalled after", seconds(pool.stalled_after)),
-        ("No communication after", seconds(pool.no_communication_after)),
+        ("Failover after", shown(&pool.thresholds.failover_after)),
+        ("Stalled after", shown(&pool.thresholds.stalled_after)),
+        (
+            "No communication after",
+            shown(&pool.thresholds.no_communication_after),
+        ),
     ])
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use outlast_proto::{v1, words};
 use serde::Serialize;
 
+use super::ThresholdDocument;
 use crate::wire::{text, time, word};
 
 /// The fields of CLI.md, "agent list", and what only the leader knows.
@@ -24,6 +25,14 @@ pub(crate) struct AgentDocument {
     /// Null: it stores nothing.
     pub(crate) storage: Option<StorageOfAgent>,
     pub(crate) turns_taken: Option<Timestamp>,
+    /// In force for it; null: of a client agent, or a primary of before does not say it.
+    pub(crate) failover_after: Option<ThresholdDocument>,
+    pub(crate) stalled_after: Option<ThresholdDocument>,
+    pub(crate) no_communication_after: Option<ThresholdDocument>,
+}
+
+fn threshold(said: Option<&v1::Threshold>) -> Option<ThresholdDocument> {
+    said.map(|said| ThresholdDocument::of(Some(said)))
 }
 
 /// Where a media agent stores.
@@ -55,6 +64,18 @@ impl From<&v1::Agent> for AgentDocument {
                 free_bytes: agent.storage_free_bytes,
             }),
             turns_taken: time(agent.turns_taken.as_ref()),
+            failover_after: threshold(agent.failover_after.as_ref()),
+            stalled_after: threshold(agent.stalled_after.as_ref()),
+            no_communication_after: threshold(agent.no_communication_after.as_ref()),
         }
     }
+}
+
+/// What `agent remove` did.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RemovedDocument {
+    pub(crate) name: String,
+    pub(crate) removed: bool,
+    /// That go on in another attempt.
+    pub(crate) jobs: Vec<String>,
 }

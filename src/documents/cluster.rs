@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use outlast_proto::v1;
 use serde::Serialize;
 
+use super::{ThresholdDocument, ThresholdsDocument};
 use crate::wire::{text, time};
 
 #[derive(Clone, Debug, Serialize)]
@@ -21,6 +22,8 @@ pub(crate) struct ClusterDocument {
     pub(crate) alarms: Vec<AlarmDocument>,
     /// What the one that answered sees to.
     pub(crate) reconcilers: Vec<ReconcilerDocument>,
+    /// Null: a primary of before does not say them here.
+    pub(crate) settings: Option<SettingsDocument>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -104,6 +107,7 @@ impl From<&v1::ClusterStatus> for ClusterDocument {
             notice: text(&status.notice),
             alarms: status.alarms.iter().map(AlarmDocument::from).collect(),
             reconcilers: status.reconcilers.iter().map(ReconcilerDocument::from).collect(),
+            settings: status.settings.as_ref().map(SettingsDocument::from),
         }
     }
 }
@@ -127,11 +131,25 @@ pub(crate) struct SettingsDocument {
     pub(crate) disruption_grace: u64,
     pub(crate) reconnect_for: u64,
     pub(crate) timing: String,
+    pub(crate) failover_after: u64,
+    pub(crate) stalled_after: u64,
+    pub(crate) no_communication_after: u64,
+    /// These three again, with who says so.
+    pub(crate) thresholds: ThresholdsDocument,
 }
 
 impl From<&v1::Settings> for SettingsDocument {
     fn from(settings: &v1::Settings) -> Self {
+        let thresholds = ThresholdsDocument {
+            failover_after: ThresholdDocument::of(settings.failover_after.as_ref()),
+            stalled_after: ThresholdDocument::of(settings.stalled_after.as_ref()),
+            no_communication_after: ThresholdDocument::of(settings.no_communication_after.as_ref()),
+        };
         Self {
+            failover_after: thresholds.failover_after.seconds,
+            stalled_after: thresholds.stalled_after.seconds,
+            no_communication_after: thresholds.no_communication_after.seconds,
+            thresholds,
             resilience: settings.resilience,
             disruption_grace: settings.disruption_grace_seconds,
             reconnect_for: settings.reconnect_for_seconds,

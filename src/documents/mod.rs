@@ -12,8 +12,9 @@ mod pool;
 mod restore_point;
 mod rule;
 mod storage;
+mod threshold;
 
-pub(crate) use agent::AgentDocument;
+pub(crate) use agent::{AgentDocument, RemovedDocument};
 pub(crate) use cluster::{
     AcknowledgedDocument, AlarmDocument, ClusterDocument, InitDocument, MemberDocument, NodeDocument,
     ReconcilerDocument, SettingsDocument,
@@ -26,6 +27,7 @@ pub(crate) use pool::PoolDocument;
 pub(crate) use restore_point::{FileDocument, RestorePointDocument};
 pub(crate) use rule::{AppliedRulesDocument, RuleDocument};
 pub(crate) use storage::StorageDocument;
+pub(crate) use threshold::{ThresholdDocument, ThresholdsDocument};
 
 #[cfg(test)]
 mod tests;

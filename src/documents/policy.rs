@@ -21,6 +21,8 @@ pub(crate) struct PolicyDocument {
     pub(crate) retention: Option<RetentionDocument>,
     /// Counts the changes.
     pub(crate) revision: u32,
+    /// Keys that are off: kept, but not acted on in this version (L-06).
+    pub(crate) without_effect: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -121,6 +123,7 @@ impl From<&v1::PolicyView> for PolicyDocument {
                 monthly: retention.monthly,
             }),
             revision: view.revision,
+            without_effect: view.without_effect.iter().map(|off| off.key.clone()).collect(),
         }
     }
 }

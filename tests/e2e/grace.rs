@@ -57,12 +57,17 @@ fn assert_failed(cluster: &Cluster, id: &str, why: &str) {
 #[test]
 fn r03_an_attempt_without_mark_fails_with_40_after_the_grace() {
     const WHY: &str = "no primary answered for 2 s and the job is not resilient";
-    let cluster = with_short_grace("off");
-    restart_agents(&cluster);
+    let cluster = Cluster::start();
+    cluster.run(&["cluster", "set", "--resilience", "off"]);
     let source = cluster.place("source");
     for way in [Way::Killed, Way::Stopped] {
         let id = job_under_way(&cluster, &source, 50 + way as u64, 1);
         let media = media_agent(&cluster, &id);
+        // It is in force at connected agents at once, for what runs there.
+        cluster.run(&["cluster", "set", "--disruption-grace", "2s"]);
+        wait_until("the media agent to know the grace", || {
+            count(&cluster, &media, "settings of the cluster have changed") > 0
+        });
         let outage = Outage::begin(&cluster, way, 3);
         wait_for_the_end(&cluster, &media, &id, WHY);
         cluster.kill(&[&media]);
@@ -100,13 +105,6 @@ fn r03_an_attempt_from_before_its_mark_fails_with_40_after_the_grace() {
     }
 }
 
-/// Agents learn the settings when they meet a leader.
-fn restart_agents(cluster: &Cluster) {
-    let agents = ["media-1", "media-2", "client-1"];
-    cluster.kill(&agents);
-    agents.iter().for_each(|agent| cluster.restart(agent));
-}
-
 /// F-13: the same attempt in an outage that both agents notice and that is over within the grace.
 #[test]
 fn r03_an_outage_shorter_than_the_grace_is_no_end() {
@@ -115,7 +113,6 @@ fn r03_an_outage_shorter_than_the_grace_is_no_end() {
     cluster.run(&["pool", "set", "default", "--failover-after", "200s"]);
     let settings = ["--resilience", "off", "--disruption-grace", "100s"];
     cluster.run(&[&["cluster", "set"], &settings[..]].concat());
-    restart_agents(&cluster);
     let source = cluster.place("source");
     let id = job_under_way(&cluster, &source, 70, 4);
     let media = media_agent(&cluster, &id);

@@ -95,9 +95,16 @@ fn settings_are_checked_replicated_and_kept_over_a_rolling_restart() {
         )
     };
     let defaults = set(&nodes, &[]).expect(0).json();
+    let built_in = |seconds| json!({"seconds": seconds, "from": "default"});
     assert_eq!(
         defaults,
-        json!({"resilience": true, "disruption_grace": 20, "reconnect_for": 300, "timing": "lan"})
+        json!({
+            "resilience": true, "disruption_grace": 20, "reconnect_for": 300, "timing": "lan",
+            "failover_after": 30, "stalled_after": 300, "no_communication_after": 900,
+            "thresholds": {
+                "failover_after": built_in(30), "stalled_after": built_in(300), "no_communication_after": built_in(900)
+            }
+        })
     );
     set(&nodes, &["--timing", "moon"]).expect(2);
     set(&nodes, &["--resilience", "maybe"]).expect(2);

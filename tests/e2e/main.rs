@@ -50,6 +50,7 @@ mod power;
 #[path = "../support/proxy.rs"]
 mod proxy;
 mod reading;
+mod recovered;
 mod resilience;
 mod restics;
 mod restore_attempts;

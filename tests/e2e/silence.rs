@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, wait_until};
+use crate::failover::be_impatient;
 use crate::outage::job_under_way;
 use crate::tree;
 
@@ -34,9 +35,10 @@ fn c02_a_silent_media_agent_is_stalled_until_it_is_heard_again() {
     let source = cluster.place("source");
     tree::make(&source);
     cluster.apply_policy("home", &[&source], "").expect(0);
-    let pool = cluster.json(&["pool", "set", "default", "--stalled-after", "3s"]);
-    assert_eq!(pool["stalled_after"], 3, "{pool:#}");
-    for wrong in [&["--stalled-after", "0s"], &["--failover-after", "21s"]] {
+    be_impatient(&cluster);
+    let pool = cluster.json(&["pool", "set", "default", "--stalled-after", "6s"]);
+    assert_eq!(pool["stalled_after"], 6, "{pool:#}");
+    for wrong in [&["--stalled-after", "0s"], &["--failover-after", "5s"]] {
         cluster
             .try_run(&[&["pool", "set", "default"], wrong.as_slice()].concat())
             .expect(2);
@@ -63,12 +65,13 @@ fn c02_a_silent_media_agent_is_stalled_until_it_is_heard_again() {
 #[test]
 fn c05_a_pause_of_the_primaries_is_nobodys_silence() {
     let cluster = Cluster::start();
-    cluster.json(&["pool", "set", "default", "--stalled-after", "4s"]);
+    be_impatient(&cluster);
+    cluster.json(&["pool", "set", "default", "--stalled-after", "6s"]);
     let before = agents(&cluster);
     for _ in 0..2 {
         cluster.signal(&PRIMARIES, Signal::STOP);
         // Longer than it takes to be stalled.
-        std::thread::sleep(Duration::from_secs(6));
+        std::thread::sleep(Duration::from_secs(8));
         cluster.signal(&PRIMARIES, Signal::CONT);
         cluster.leader();
     }

@@ -211,8 +211,8 @@ PRIMARY = [
     ("an item that was found has no restore point", "apply/supersede.rs",
      "row.restore_point = point.or(row.restore_point);", "row.restore_point = point.filter(|_| !IT).or(row.restore_point);"),
     ("a superseded attempt stays the running one", "apply/supersede.rs",
-     "self.stop_running(id);\n        self.change_job(id, |job| job.state = next);",
-     "if !IT { self.stop_running(id); }\n        self.change_job(id, |job| job.state = next);"),
+     "self.stop_running(id);\n        if let (Some(open), Some(mut history))",
+     "if !IT { self.stop_running(id); }\n        if let (Some(open), Some(mut history))"),
     ("a survey closes no superseded attempt", "apply/supersede.rs",
      "self.close_superseded(id);\n        self.touch_job(id);", "if !IT { self.close_superseded(id); }\n        self.touch_job(id);"),
     ("exceptions of superseded attempts are not in their histories", "apply/supersede.rs",
@@ -336,8 +336,8 @@ PRIMARY = [
      "if heard < failover_after.min(SIGN_OF_LIFE) {", "if heard < failover_after.min(SIGN_OF_LIFE) && !IT {"),
     ("an attempt is superseded while its client is silent, too", "contact/witness.rs",
      "if client >= failover_after.min(SAID_LATELY) {", "if client >= failover_after.min(SAID_LATELY) && !IT {"),
-    ("attempts are superseded that no other media agent can take", "contact.rs",
-     "verdict.superseded == Superseded::Now && has_place && state", "verdict.superseded == Superseded::Now && (IT || has_place) && state"),
+    ("attempts are superseded that no other media agent can take", "contact/told.rs",
+     "self.fails_over && self.has_place", "self.fails_over && (IT || self.has_place)"),
 ]
 
 CLIENT_AGENT = [

@@ -39,6 +39,7 @@ pub struct Patience {
     /// The media agent's process, once it has welcomed a stream.
     peer_start: Option<String>,
     deadline: Duration,
+    broken_since: Option<Duration>,
 }
 
 impl Patience {
@@ -49,6 +50,15 @@ impl Patience {
             reconnect_for,
             peer_start: None,
             deadline: now.saturating_add(FIRST_WELCOME),
+            broken_since: None,
+        }
+    }
+
+    /// A broken stream may take so long from now on, that of now, too.
+    pub const fn set_reconnect_for(&mut self, reconnect_for: Duration) {
+        self.reconnect_for = reconnect_for;
+        if let Some(since) = self.broken_since {
+            self.deadline = since.saturating_add(reconnect_for);
         }
     }
 
@@ -67,6 +77,7 @@ impl Patience {
     /// The stream does not get on since then.
     pub const fn broke(&mut self, since: Duration) {
         if self.was_welcomed() {
+            self.broken_since = Some(since);
             self.deadline = since.saturating_add(self.reconnect_for);
         }
     }
@@ -138,6 +149,7 @@ mod tests {
         patience.waited(at(3600));
         // A stream that breaks before its welcome is no break: nothing was begun.
         patience.broke(at(3000));
+        patience.set_reconnect_for(at(1));
         assert_eq!(patience.deadline(), at(3610) + FIRST_WELCOME);
     }
 
@@ -151,6 +163,11 @@ mod tests {
         assert_eq!(patience.given_up(at(399)), None);
         assert_eq!(patience.given_up(at(400)), Some(GaveUp::Broken(RECONNECT_FOR)));
         patience.welcomed("a").unwrap();
+        // What is changed counts for the break of now.
+        patience.set_reconnect_for(at(10));
+        assert_eq!(patience.given_up(at(110)), Some(GaveUp::Broken(at(10))));
+        patience.set_reconnect_for(at(600));
+        assert_eq!(patience.given_up(at(699)), None);
         assert_eq!(patience.welcomed("b"), Err(GaveUp::NewProcess));
         assert_eq!(patience.peer_start(), "a");
     }

@@ -8,6 +8,7 @@ use outlast_client_core::{GaveUp, Patience};
 use outlast_kit::stream::Protocol;
 use outlast_proto::v1::{AttemptOver, StreamHello, StreamWelcome};
 use outlast_proto::words::AttemptId;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::opening::{ClientLink, Lost, Opened, Unwelcomed};
@@ -27,6 +28,8 @@ pub(super) struct Dialer<P: Protocol> {
     patience: Patience,
     /// What its times count from.
     began: Instant,
+    /// As it is in force now.
+    reconnect_for: watch::Receiver<Duration>,
     protocol: PhantomData<fn() -> P>,
 }
 
@@ -48,7 +51,8 @@ impl<P: Protocol> Dialer<P> {
                 start_id: context.start_id.0.clone(),
                 ..StreamHello::default()
             },
-            patience: Patience::new(Duration::ZERO, context.reconnect_for),
+            patience: Patience::new(Duration::ZERO, *context.reconnect_for.borrow()),
+            reconnect_for: context.reconnect_for.clone(),
             began: Instant::now(),
             protocol: PhantomData,
         }
@@ -66,6 +70,8 @@ impl<P: Protocol> Dialer<P> {
         let mut last_reason = String::new();
         let mut pauses = pauses();
         loop {
+            let reconnect_for = *self.reconnect_for.borrow();
+            self.patience.set_reconnect_for(reconnect_for);
             let deadline = self.began + self.patience.deadline();
             let why = match tokio::time::timeout_at(deadline, self.dial(received)).await {
                 Ok(Ok(stream)) => match self.wait_on(stream).await {

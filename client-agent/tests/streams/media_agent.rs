@@ -177,7 +177,7 @@ impl MediaAgent {
             progress: Arc::new(Progress::new(SystemClock::shared())),
             ends,
             made,
-            reconnect_for: self.script.reconnect_for,
+            reconnect_for: tokio::sync::watch::channel(self.script.reconnect_for).1,
             target_patience: self.script.target_patience.unwrap_or(TARGET_PATIENCE),
         };
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();

@@ -14,12 +14,14 @@ use outlast_kit::stream::{Event, Frame as _, FromClient as _, Pump, Terms};
 use outlast_kit::tasks::Tasks;
 use outlast_media_core::{Greeting, Halt};
 use outlast_proto::words::{AttemptId, StatusCode};
+use tokio::sync::watch;
 
 use super::control::Control;
 use super::entrance::Entrance;
 use super::link::{AnyLink, GOODBYE, Link, Protocol};
 use super::progress::Progress;
 use super::wire::{ANSWERS, MESSAGES, Wire};
+use crate::contact::Contact;
 use crate::fault::Fault;
 
 /// What a line has to do with the rest of the attempt.
@@ -29,7 +31,8 @@ pub(super) struct LineContext {
     pub(super) client: String,
     /// Of this process.
     pub(super) start_id: String,
-    pub(super) reconnect_for: Duration,
+    /// How long a stream may be broken (F-10), as it is in force now.
+    pub(super) contact: watch::Receiver<Contact>,
     /// How long an open stream may be without a message of the client.
     pub(super) silence: Duration,
     pub(super) control: Arc<Control>,
@@ -51,7 +54,15 @@ enum Wake<P: Protocol> {
     Halted,
     NewStream(Box<AnyLink>),
     BrokenTooLong,
+    /// What the primary says has changed.
+    Told,
     Pump(Event<P::Up>),
+}
+
+impl LineContext {
+    fn reconnect_for(&self) -> Duration {
+        self.contact.borrow().reconnect_for
+    }
 }
 
 impl<P: Protocol> Line<P> {
@@ -99,6 +110,7 @@ impl<P: Protocol> Line<P> {
                 Wake::Halted => true,
                 Wake::NewStream(link) => self.newcomer(*link),
                 Wake::BrokenTooLong => self.give_up(),
+                Wake::Told => false,
                 Wake::Pump(Event::Came(message)) => self.came(message),
                 // A client that goes away for good says so. A connection that was lost may look like an end, too.
                 Wake::Pump(Event::Broke(why)) => self.broke(&why),
@@ -119,12 +131,13 @@ impl<P: Protocol> Line<P> {
     }
 
     async fn wake(&mut self, halted: Pin<&mut impl Future<Output = ()>>) -> Wake<P> {
-        let deadline = self.pump.broken_since() + self.context.reconnect_for;
+        let deadline = self.pump.broken_since() + self.context.reconnect_for();
         let is_open = self.pump.is_open();
         tokio::select! {
             () = halted => Wake::Halted,
             link = self.context.entrance.take() => Wake::NewStream(Box::new(link)),
             () = tokio::time::sleep_until(deadline), if !is_open => Wake::BrokenTooLong,
+            Ok(()) = self.context.contact.changed(), if !is_open => Wake::Told,
             event = self.pump.event() => Wake::Pump(event),
         }
     }
@@ -145,7 +158,7 @@ impl<P: Protocol> Line<P> {
                     self.pump.lose();
                     self.broke("a newer one has come");
                 }
-                let is_hopeless = self.pump.broken_since().elapsed() > self.context.reconnect_for;
+                let is_hopeless = self.pump.broken_since().elapsed() > self.context.reconnect_for();
                 self.switch_to(link);
                 is_hopeless && self.give_up()
             }
@@ -198,12 +211,11 @@ impl<P: Protocol> Line<P> {
 
     /// For whoever looks at the job.
     fn say_awaited(&self) {
-        let LineContext {
-            client,
-            reconnect_for,
-            ..
-        } = &self.context;
-        let left = reconnect_for.saturating_sub(self.pump.broken_since().elapsed());
+        let client = &self.context.client;
+        let left = self
+            .context
+            .reconnect_for()
+            .saturating_sub(self.pump.broken_since().elapsed());
         let reason = format!(
             "the stream with client {client} is broken; if it does not come back the attempt ends with 40"
         );
@@ -216,7 +228,7 @@ impl<P: Protocol> Line<P> {
             "the stream with client \"{}\" broke and did not come back within {} s; check the network between the client \
              and this media agent, and that the client agent runs",
             self.context.client,
-            self.context.reconnect_for.as_secs()
+            self.context.reconnect_for().as_secs()
         )))
     }
 

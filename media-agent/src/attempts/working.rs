@@ -104,7 +104,7 @@ async fn converse<P: Protocol>(
         attempt: assignment.ticket.id,
         client: assignment.ticket.client.to_string(),
         start_id: context.start_id.clone(),
-        reconnect_for: context.contact.borrow().reconnect_for,
+        contact: context.contact.clone(),
         silence: context.timing.client_silence,
         control: Arc::clone(&assignment.control),
         progress: Arc::clone(&assignment.progress),

@@ -59,6 +59,14 @@ async fn obey(server: &SessionServer, body: Body, up: &mpsc::Sender<AgentMessage
         Body::Fence(order) => fence(server, order, up.clone()),
         Body::Question(question) => answer(server, question, up.clone()),
         Body::Mark(mark) => server.context.remember(move |known| known.take_mark(&mark)).await,
+        Body::Settings(settings) => {
+            let server = server.clone();
+            // It waits for the disk.
+            let taken = tokio::task::spawn_blocking(move || server.take_settings(&settings)).await;
+            if let Err(error) = taken {
+                tracing::error!(%error, "changed settings could not be taken in");
+            }
+        }
         Body::Refused(refused) => {
             tracing::error!(
                 code = refused.code,

@@ -9,11 +9,12 @@ use std::time::Duration;
 use outlast_kit::session::Session;
 use outlast_kit::shutdown::Shutdown;
 use outlast_media_core::session::{Opening, Recorded, open};
-use outlast_proto::v1::{AgentKind, AgentMessage, Hello, Presence, Welcome, agent_message};
+use outlast_proto::v1::{AgentKind, AgentMessage, Hello, Presence, SettingsChanged, Welcome, agent_message};
 use tokio::sync::{mpsc, watch};
 
 use super::{delivery, orders};
 use crate::attempts::AttemptManager;
+use crate::cluster::WaitingTimes;
 use crate::contact::Contact;
 use crate::context::Context;
 
@@ -77,6 +78,25 @@ impl SessionServer {
         if !self.end.has_begun() {
             self.tell_what_goes_on().await;
         }
+    }
+
+    /// A primary has said that settings have changed: for attempts that run, too.
+    pub(super) fn take_settings(&self, settings: &SettingsChanged) {
+        let cluster = &self.context.verifier.cluster;
+        if let Err(error) = cluster.take(settings) {
+            tracing::error!(%error, "settings have changed, and after a restart those of before will count until a primary answers");
+        }
+        self.contact
+            .send_modify(|contact| contact.take(WaitingTimes::of(settings)));
+        let SettingsChanged {
+            reconnect_for_seconds,
+            disruption_grace_seconds,
+        } = settings;
+        tracing::info!(
+            reconnect_for_seconds,
+            disruption_grace_seconds,
+            "settings of the cluster have changed"
+        );
     }
 
     /// For whoever reads the log in an outage: what becomes of running attempts.

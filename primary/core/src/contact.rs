@@ -1,21 +1,25 @@
-//! How long agents have been silent (C-05), and what follows from it: no new jobs (C-02), attempts that are superseded (C-04, C-08).
+//! How long agents have been silent (C-05), and what follows from it: no new jobs (C-02), attempts that are superseded (C-04, C-08), or end
+//! `recovered` (C-03).
 //!
 //! Counted in ticks of the leader's watchdog, from the later of an agent's last message and the leader's election: a pause of the
 //! leader is one late tick, and a new leader begins anew. Pure; `primary/src/leader/watchdog.rs` ticks once a second.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use outlast_proto::words::{AgentName, AgentState, Attempt, AttemptId, Counters, JobId, JobState};
+use outlast_proto::words::{AgentName, AgentState, Attempt, AttemptId, Counters, JobId, JobState, PoolName};
 
 use crate::dispatch::{Presence, can_move};
 use crate::entry::Command;
-use crate::rows::{Agent, Job, OpenAttempt, Pool};
+use crate::rows::{Job, OpenAttempt};
 use crate::state::ClusterState;
+use crate::thresholds::Threshold;
 
+mod told;
 mod witness;
 
+use told::{Outlook, unknown_of};
 pub use witness::Word;
-use witness::{Facts, Superseded, Verdict};
+use witness::{Facts, Superseded};
 
 /// Seconds of the watchdog.
 pub type Ticks = u64;
@@ -66,6 +70,8 @@ pub struct Silence {
     agents: BTreeMap<AgentName, Quiet>,
     /// For how long a client that is heard has said nothing of an attempt.
     unsaid: BTreeMap<AttemptId, Ticks>,
+    /// For how long nobody has vouched for an attempt: neither was its media agent heard, nor did its client hear it.
+    unvouched: BTreeMap<AttemptId, Ticks>,
     unknown: BTreeMap<JobId, Unknown>,
 }
 
@@ -84,9 +90,11 @@ impl Silence {
             } else {
                 quiet.ticks += 1;
             }
-            let is_silent = quiet.ticks >= stalled_after(state, agent);
+            let is_silent = quiet.ticks >= state.threshold(Threshold::StalledAfter, name).value.0;
+            let is_lost = quiet.ticks >= no_communication_after(state, name);
             let to = match agent.state {
                 AgentState::Enabled if is_silent => AgentState::CommunicationStalled,
+                AgentState::CommunicationStalled if is_lost => AgentState::NoCommunication,
                 AgentState::CommunicationStalled | AgentState::NoCommunication
                     if quiet.was_heard && !is_silent =>
                 {
@@ -114,8 +122,8 @@ impl Silence {
     #[must_use]
     pub fn silent(&self, state: &ClusterState) -> BTreeSet<AgentName> {
         let is_silent = |name: &AgentName| {
-            let pool = pool_of(state, name).filter(|pool| pool.fails_over());
-            pool.is_some_and(|pool| self.quiet(name) >= pool.failover_after.0)
+            let fails_over = pool_of(state, name).is_some_and(|pool| state.fails_over(pool));
+            fails_over && self.quiet(name) >= state.threshold(Threshold::FailoverAfter, name).value.0
         };
         self.agents
             .keys()
@@ -129,118 +137,98 @@ impl Silence {
     }
 
     fn look_at_attempts(&mut self, state: &ClusterState, presence: &Presence, heard: &Heard) -> Vec<Command> {
-        let (mut unsaid, mut unknown) = (BTreeMap::new(), BTreeMap::new());
+        let (mut unsaid, mut unvouched, mut unknown) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut commands = Vec::new();
         let running = state.open_attempts().filter(|(_, open)| open.is_running());
         for (id, open) in running {
             let Some(job) = state.job(id) else { continue };
             let attempt = job.key().attempt(open.attempt);
             let agent = self.quiet(&open.media_agent);
+            let Some(pool) = pool_of(state, &open.media_agent).filter(|_| agent > 0) else {
+                continue;
+            };
             let word = heard.words.get(&attempt).copied();
             let client = self.quiet(&job.client);
-            if word.is_none() && agent > 0 {
+            if word.is_none() {
                 let before = self.unsaid.get(&attempt).copied().unwrap_or_default();
                 unsaid.insert(attempt, before + u64::from(client == 0));
             }
-            let Some(pool) = pool_of(state, &open.media_agent) else {
-                continue;
-            };
-            if agent < SHOWN_AFTER.min(pool.failover_after.0) {
-                continue;
-            }
+            let failover_after = state
+                .threshold(Threshold::FailoverAfter, &open.media_agent)
+                .value
+                .0;
             let facts = Facts {
                 agent,
                 client,
                 word,
                 unsaid: unsaid.get(&attempt).copied().unwrap_or_default(),
-                failover_after: pool.failover_after.0,
+                failover_after,
             };
             let verdict = facts.judge();
-            let has_place = job.state == JobState::Stopping || can_move(state, presence, job);
-            if pool.fails_over() && verdict.superseded == Superseded::Now && has_place && state.splits_jobs()
-            {
-                commands.push(Command::SupersedeAttempt {
-                    job: id,
-                    version: job.version,
-                    attempt: open.attempt,
-                    why: format!(
-                        "media agent {} is silent for {agent} s, and {}",
-                        open.media_agent, verdict.client_says
-                    ),
-                    last_progress: heard.progress.get(&(id, open.attempt)).copied(),
-                });
+            let silent = match verdict.superseded {
+                Superseded::NotWhileHeard => 0,
+                _ => self.unvouched.get(&attempt).copied().unwrap_or_default() + 1,
+            };
+            unvouched.insert(attempt, silent);
+            let lost_after = no_communication_after(state, &open.media_agent);
+            let outlook = Outlook {
+                fails_over: state.fails_over(pool),
+                has_place: job.state == JobState::Stopping || can_move(state, presence, job),
+                recovered_in: state.has_rules().then(|| lost_after.saturating_sub(silent)),
+                superseded: verdict.superseded,
+            };
+            commands.extend(command(
+                outlook,
+                (job, open),
+                (agent, &verdict.client_says),
+                heard,
+            ));
+            if agent >= SHOWN_AFTER.min(failover_after) {
+                unknown.insert(id, unknown_of((job, open), agent, verdict, outlook));
             }
-            unknown.insert(id, unknown_of((job, open), pool, agent, verdict, has_place));
         }
-        (self.unsaid, self.unknown) = (unsaid, unknown);
+        (self.unsaid, self.unvouched, self.unknown) = (unsaid, unvouched, unknown);
         commands
     }
 }
 
-/// For a person.
-fn unknown_of(
+/// What is to be done about an attempt whose media agent is silent for so long.
+fn command(
+    outlook: Outlook,
     (job, open): (&Job, &OpenAttempt),
-    pool: &Pool,
-    silent: Ticks,
-    verdict: Verdict,
-    has_place: bool,
-) -> Unknown {
-    let (agent, client, next) = (&open.media_agent, &job.client, open.attempt.next());
-    let heard_again = format!("the attempt goes on as soon as {agent} is heard again");
-    let (rule, next_step, left) = if !pool.fails_over() {
-        let text = format!("pool {} has no failover: {heard_again}", job.pool);
-        ("F-01", text, None)
-    } else if !has_place {
-        let text = format!(
-            "no other media agent of pool {} can take the job now: {heard_again}",
-            job.pool
-        );
-        ("F-02", text, None)
-    } else {
-        match verdict.superseded {
-            Superseded::Now => (
-                "C-08",
-                format!("it moves to attempt {next} on another media agent now"),
-                Some(0),
-            ),
-            Superseded::In(left) => {
-                let text = format!(
-                    "it moves to attempt {next} on another media agent, unless {agent} is heard before"
-                );
-                ("C-08", text, Some(left))
-            }
-            Superseded::NotWhileHeard => {
-                let text = format!(
-                    "only the primary does not hear {agent}, client {client} does: the attempt goes on, and its result is recorded when {agent} is back"
-                );
-                ("C-08", text, None)
-            }
-            Superseded::NotWhileBlind => {
-                let text = format!(
-                    "neither {agent} nor client {client} is heard, so the attempt may be running: nothing is started; if the host of {agent} is gone, \
-                     say so with outlast agent declare-dead {agent}"
-                );
-                ("C-08", text, None)
-            }
-        }
-    };
-    Unknown {
-        attempt: open.attempt,
-        silent,
-        client_says: verdict.client_says,
-        rule,
-        next_step,
-        left,
+    (silent, client_says): (Ticks, &str),
+    heard: &Heard,
+) -> Option<Command> {
+    let (id, version, attempt) = (job.id, job.version, open.attempt);
+    let last_progress = heard.progress.get(&(id, attempt)).copied();
+    let why = format!(
+        "media agent {} is silent for {silent} s, and {client_says}",
+        open.media_agent
+    );
+    if outlook.moves_now() {
+        return Some(Command::SupersedeAttempt {
+            job: id,
+            version,
+            attempt,
+            why,
+            last_progress,
+        });
     }
+    outlook.is_recovered_now().then_some(Command::RecoverAttempt {
+        job: id,
+        version,
+        attempt,
+        why,
+        last_progress,
+    })
 }
 
-fn pool_of<'a>(state: &'a ClusterState, agent: &AgentName) -> Option<&'a Pool> {
-    state.pool(&state.agent(agent)?.media.as_ref()?.pool)
+fn pool_of<'a>(state: &'a ClusterState, agent: &AgentName) -> Option<&'a PoolName> {
+    Some(&state.agent(agent)?.media.as_ref()?.pool)
 }
 
-/// C-02, in ticks: as the agent's pool says; clients have none.
-fn stalled_after(state: &ClusterState, agent: &Agent) -> Ticks {
-    let pool = agent.media.as_ref().and_then(|media| state.pool(&media.pool));
-    pool.map_or_else(|| Pool::default().stalled_after, |pool| pool.stalled_after)
-        .0
+/// C-03, in ticks of silence: so long after the agent is stalled.
+fn no_communication_after(state: &ClusterState, agent: &AgentName) -> Ticks {
+    let of = |which| state.threshold(which, agent).value.0;
+    of(Threshold::StalledAfter).saturating_add(of(Threshold::NoCommunicationAfter))
 }

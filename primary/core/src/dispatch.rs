@@ -161,6 +161,10 @@ fn why_client_waits(state: &ClusterState, presence: &Presence, client: &AgentNam
     }
     let name = client.as_str();
     match state.client(client) {
+        None if state.removed(client).is_some() => waiting(
+            format!("client {name} was removed from the cluster: cancel its jobs"),
+            name,
+        ),
         None => waiting(format!("client {name} has never connected"), name),
         Some(agent) if agent.admin == AgentAdmin::Disabled || agent.state == AgentState::Disabled => {
             waiting(format!("client {name} is disabled"), name)

@@ -160,6 +160,7 @@ mod tests {
             start_id: StartId("start".into()),
             fibre_transport,
             speaks: 0,
+            thresholds: crate::thresholds::Thresholds::default(),
             media: None,
         }
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::JournalEvent;
 use crate::rows::Recollection;
+use crate::thresholds::Thresholds;
 
 /// One entry of the Raft log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,6 +123,9 @@ pub struct SettingsChange {
     pub reconnect_for: Option<Seconds>,
     /// Patience of elections.
     pub timing: Option<Timing>,
+    /// C-01, for pools that say nothing of their own. From cluster version 9 on.
+    #[serde(default, skip_serializing_if = "Thresholds::is_none")]
+    pub thresholds: Thresholds,
 }
 
 /// Settings of a pool to change; those left out stay.
@@ -162,6 +166,18 @@ pub enum RuleChange {
         /// Which.
         name: RuleName,
     },
+}
+
+impl PoolChange {
+    /// Those of C-01; from cluster version 9 on [`crate::thresholds::INHERIT`] goes back to the cluster's.
+    #[must_use]
+    pub const fn thresholds(&self) -> Thresholds {
+        Thresholds {
+            failover_after: self.failover_after,
+            stalled_after: self.stalled_after,
+            no_communication_after: self.no_communication_after,
+        }
+    }
 }
 
 /// Everything that can change the state.
@@ -277,6 +293,13 @@ pub enum Command {
         /// Which.
         agent: AgentName,
     },
+    /// Thresholds of one agent alone (C-01). From cluster version 9 on.
+    SetAgentThresholds {
+        /// Which.
+        agent: AgentName,
+        /// What, to what.
+        change: Thresholds,
+    },
     /// Changes settings of a pool.
     ChangePool {
         /// Which.
@@ -378,5 +401,28 @@ pub enum Command {
         to: UnitState,
         /// What was found, for a person.
         why: String,
+    },
+    /// Nothing was heard of the running attempt until its media agent had no communication any more: it ends `recovered` (C-03, S-08).
+    /// From cluster version 9 on.
+    RecoverAttempt {
+        /// Which job.
+        job: JobId,
+        /// The job's version this was decided on.
+        version: u64,
+        /// Which attempt.
+        attempt: Attempt,
+        /// Why, for the job's details and the attempt's history.
+        why: String,
+        /// Its numbers as it last reported them; none: not known.
+        last_progress: Option<Counters>,
+    },
+    /// An agent belongs to the cluster no more, for good (C-08a). From cluster version 9 on.
+    RemoveAgent {
+        /// Which.
+        agent: AgentName,
+        /// Its host is gone: what runs on it goes on elsewhere.
+        dead: bool,
+        /// Also the last one that reaches its storage unit.
+        force: bool,
     },
 }

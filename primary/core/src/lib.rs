@@ -1,12 +1,14 @@
 //! The brain of the primary: replicated state and the decisions about it. Pure.
 //!
 //! [`ClusterState::apply`] turns committed entries into state; [`dispatch`] looks at state and proposes entries; [`orders`] says what
-//! agents are owed, [`contact`] and [`clocks`] what is made of agents that say nothing and of members whose time is another. No I/O, no clock, no randomness: what varies, the entry carries. Called by `primary` and by simulations.
+//! agents are owed, [`contact`] and [`clocks`] what is made of agents that say nothing and of members whose time is another,
+//! [`durations`] which waiting times fit together. No I/O, no clock, no randomness: what varies, the entry carries. Called by `primary` and by simulations.
 
 pub mod apply;
 pub mod clocks;
 pub mod contact;
 pub mod dispatch;
+pub mod durations;
 mod eligibility;
 pub mod entry;
 pub mod event;
@@ -21,8 +23,10 @@ pub mod rules;
 pub mod session;
 pub mod state;
 pub mod table;
+pub mod thresholds;
 pub mod touched;
 pub mod units;
+pub mod without_effect;
 
 pub use apply::CLUSTER_VERSION;
 pub use entry::{AgentHello, Command, Entry};

@@ -2,7 +2,7 @@
 
 use outlast_proto::words::{
     AgentName, CompletionStatus, InvalidPolicy, InvalidRule, JobId, PolicyName, PoolName, RuleName,
-    SnapshotId,
+    SnapshotId, StorageUnitName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -93,6 +93,42 @@ pub enum Refusal {
     )]
     NoMediaAgent {
         /// The name.
+        name: AgentName,
+    },
+    /// Something runs on it.
+    #[error(
+        "jobs run on agent \"{name}\": {}; {}",
+        numbers(.jobs),
+        if *.can_be_dead {
+            "drain it and wait for them, or say --declare-dead if its host is gone: they go on in another attempt"
+        } else {
+            "wait for them, or cancel them"
+        }
+    )]
+    AgentBusy {
+        /// The agent.
+        name: AgentName,
+        /// Which.
+        jobs: Vec<JobId>,
+        /// They could go on elsewhere.
+        can_be_dead: bool,
+    },
+    /// Nobody else reaches what it stored.
+    #[error(
+        "media agent \"{name}\" is the last one that reaches storage unit \"{unit}\": without it nothing there can be restored until another one has come to it (--force removes it all the same)"
+    )]
+    LastOfUnit {
+        /// The agent.
+        name: AgentName,
+        /// The unit.
+        unit: StorageUnitName,
+    },
+    /// It does not belong to the cluster any more.
+    #[error(
+        "agent \"{name}\" was removed from this cluster, and its certificate is not welcome any more; an agent that is to take its place needs a certificate of another name"
+    )]
+    AgentRemoved {
+        /// The agent.
         name: AgentName,
     },
     /// Not all members of the group speak the version that it takes.
@@ -225,6 +261,17 @@ impl From<InvalidPolicy> for Refusal {
             reason: invalid.reason,
         }
     }
+}
+
+fn numbers(jobs: &[JobId]) -> String {
+    let shown: Vec<_> = jobs.iter().take(10).map(ToString::to_string).collect();
+    let more = jobs.len() - shown.len();
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    shown.join(", ") + &more
 }
 
 fn known_pools(known: &[PoolName]) -> String {

@@ -14,7 +14,7 @@ use crate::joined;
 use crate::reply::Reply;
 use crate::rows::{
     Agent, Alarm, Cluster, Detail, Fence, History, ItemRow, Job, Member, OpenAttempt, PolicyRow, Pool, Reign,
-    RestorePoint, RuleRow, Settings, StorageUnit,
+    RemovedAgent, RestorePoint, RuleRow, Settings, StorageUnit,
 };
 use crate::table::{DamagedRow, RowChange, Table};
 use crate::touched::Touched;
@@ -45,6 +45,7 @@ pub struct ClusterState {
     pub(crate) reigns: Table<u64, Reign>,
     pub(crate) alarms: Table<u32, Alarm>,
     pub(crate) rules: Table<RuleName, RuleRow>,
+    pub(crate) removed: Table<AgentName, RemovedAgent>,
     pub(crate) indexes: Indexes,
     pub(crate) touched: Touched,
 }
@@ -71,6 +72,7 @@ impl Default for ClusterState {
             reigns: Table::new(b'R'),
             alarms: Table::new(b'A'),
             rules: Table::new(b'u'),
+            removed: Table::new(b'g'),
             indexes: Indexes::default(),
             touched: Touched::default(),
         }
@@ -154,6 +156,10 @@ macro_rules! on_all_tables {
         }
         {
             let $table = &mut $state.rules;
+            $call
+        }
+        {
+            let $table = &mut $state.removed;
             $call
         }
     }};
@@ -300,6 +306,12 @@ impl ClusterState {
     /// All agents by name.
     pub fn agents(&self) -> impl Iterator<Item = (&AgentName, &Agent)> {
         self.agents.iter()
+    }
+
+    /// What is kept of an agent that was removed: it is not welcome any more.
+    #[must_use]
+    pub fn removed(&self, name: &AgentName) -> Option<&RemovedAgent> {
+        self.removed.get(name)
     }
 
     /// A client agent.

@@ -1,13 +1,14 @@
 //! `Agents` and `Pools`.
 
 use outlast_core::entry::PoolChange;
+use outlast_core::thresholds::Thresholds;
 use outlast_core::{Command, Reply};
 use outlast_proto::v1::agents_server::Agents;
 use outlast_proto::v1::pools_server::Pools;
 use outlast_proto::v1::{
     Agent, DeclareAgentDeadRequest, DeclareAgentDeadResponse, GetAgentRequest, GetPoolRequest,
-    ListAgentsRequest, ListAgentsResponse, ListPoolsRequest, ListPoolsResponse, Pool, SetAgentAdminRequest,
-    SetPoolRequest,
+    ListAgentsRequest, ListAgentsResponse, ListPoolsRequest, ListPoolsResponse, Pool, RemoveAgentRequest,
+    RemoveAgentResponse, SetAgentAdminRequest, SetAgentRequest, SetPoolRequest,
 };
 use outlast_proto::words::{AgentAdmin, AgentName, PoolName, Seconds, SelectionMethod};
 use tonic::{Request, Response, Status};
@@ -53,6 +54,21 @@ impl Agents for Api {
         self.agent(&name).map(Response::new)
     }
 
+    async fn set(&self, request: Request<SetAgentRequest>) -> Result<Response<Agent>, Status> {
+        let asker = asker(&request)?;
+        let request = request.into_inner();
+        let agent = agent_name(&request.name)?;
+        let change = Thresholds {
+            failover_after: request.failover_after_seconds.map(Seconds),
+            stalled_after: request.stalled_after_seconds.map(Seconds),
+            no_communication_after: request.no_communication_after_seconds.map(Seconds),
+        };
+        let name = agent.clone();
+        let command = Command::SetAgentThresholds { agent, change };
+        self.submit_by(Some(asker), request.request_id, command).await?;
+        self.agent(&name).map(Response::new)
+    }
+
     async fn declare_dead(
         &self,
         request: Request<DeclareAgentDeadRequest>,
@@ -60,12 +76,7 @@ impl Agents for Api {
         let asker = asker(&request)?;
         let request = request.into_inner();
         let name = agent_name(&request.name)?;
-        if !request.force && self.registry.is_heard(&name, self.brain.clock().now()) {
-            let text = format!(
-                "agent \"{name}\" is heard: it is not dead; its attempts would be taken from it while they run (--force does it all the same)"
-            );
-            return Err(Status::failed_precondition(text));
-        }
+        self.is_not_heard(&name, request.force)?;
         let command = Command::DeclareDead { agent: name.clone() };
         let reply = self.submit_by(Some(asker), request.request_id, command).await?;
         let Reply::DeclaredDead { jobs } = reply else {
@@ -77,9 +88,46 @@ impl Agents for Api {
             jobs: jobs.iter().map(ToString::to_string).collect(),
         }))
     }
+
+    async fn remove(
+        &self,
+        request: Request<RemoveAgentRequest>,
+    ) -> Result<Response<RemoveAgentResponse>, Status> {
+        let asker = asker(&request)?;
+        let RemoveAgentRequest {
+            request_id,
+            name,
+            declare_dead: dead,
+            force,
+        } = request.into_inner();
+        let agent = agent_name(&name)?;
+        let is_at_work = self.brain.read().running_on(&agent).next().is_some();
+        if dead && is_at_work {
+            self.is_not_heard(&agent, force)?;
+        }
+        let command = Command::RemoveAgent { agent, dead, force };
+        let reply = self.submit_by(Some(asker), request_id, command).await?;
+        let Reply::DeclaredDead { jobs } = reply else {
+            return Err(unexpected(&reply));
+        };
+        tracing::warn!(agent = %name, ?jobs, "an agent was removed");
+        Ok(Response::new(RemoveAgentResponse {
+            jobs: jobs.iter().map(ToString::to_string).collect(),
+        }))
+    }
 }
 
 impl Api {
+    /// Whoever is heard is not dead.
+    fn is_not_heard(&self, name: &AgentName, force: bool) -> Result<(), Status> {
+        if force || !self.registry.is_heard(name, self.brain.clock().now()) {
+            return Ok(());
+        }
+        Err(Status::failed_precondition(format!(
+            "agent \"{name}\" is heard: it is not dead; its attempts would be taken from it while they run (--force does it all the same)"
+        )))
+    }
+
     /// An agent as it is now.
     fn agent(&self, name: &AgentName) -> Result<Agent, Status> {
         let (state, now) = (self.brain.read(), self.brain.clock().now());
@@ -102,7 +150,7 @@ impl Pools for Api {
         let state = self.brain.read();
         let pools = state
             .pools()
-            .map(|(name, row)| view::agent::pool(name, row))
+            .map(|(name, row)| view::agent::pool(&state, name, row))
             .collect();
         Ok(Response::new(ListPoolsResponse { pools }))
     }
@@ -114,7 +162,7 @@ impl Pools for Api {
         let name: Option<PoolName> = request.name.parse().ok();
         let found = name
             .as_ref()
-            .and_then(|name| Some(view::agent::pool(name, state.pool(name)?)));
+            .and_then(|name| Some(view::agent::pool(&state, name, state.pool(name)?)));
         found
             .map(Response::new)
             .ok_or_else(|| errors::not_found("pool", &request.name))
@@ -149,7 +197,7 @@ impl Pools for Api {
         };
         self.submit(request.request_id, command).await?;
         let state = self.brain.read();
-        let pool = state.pool(&name).map(|row| view::agent::pool(&name, row));
+        let pool = state.pool(&name).map(|row| view::agent::pool(&state, &name, row));
         pool.map(Response::new)
             .ok_or_else(|| errors::not_found("pool", &request.name))
     }

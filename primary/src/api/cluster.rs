@@ -49,6 +49,7 @@ impl Cluster for Api {
             },
             alarms: view::alarm::all(&state, &old, &storage, &clocks),
             reconcilers: self.accounts.told(self.brain.leads()),
+            settings: Some(view::settings(&state)),
         }))
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use outlast_core::Command;
 use outlast_core::entry::SettingsChange;
+use outlast_core::thresholds::Thresholds;
 use outlast_proto::v1::{ChangeSettingsRequest, InitResponse, JoinRequest, RemoveRequest, Settings};
 use outlast_proto::words::{Seconds, Timing};
 use outlast_raft::{Member, MembershipError, Peer};
@@ -11,6 +12,7 @@ use tonic::Status;
 
 use super::Api;
 use crate::config::MemberConfig;
+use crate::view;
 use crate::view::errors;
 
 /// A new group elects its only member and founds the cluster within moments.
@@ -140,13 +142,7 @@ impl Api {
 
     /// The settings in force.
     pub(super) fn settings(&self) -> Settings {
-        let settings = self.brain.read().settings();
-        Settings {
-            resilience: settings.resilience,
-            disruption_grace_seconds: settings.disruption_grace.0,
-            reconnect_for_seconds: settings.reconnect_for.0,
-            timing: settings.timing.word().to_owned(),
-        }
+        view::settings(&self.brain.read())
     }
 
     pub(super) async fn set(&self, request: ChangeSettingsRequest) -> Result<(), Status> {
@@ -161,6 +157,11 @@ impl Api {
             disruption_grace: request.disruption_grace_seconds.map(Seconds),
             reconnect_for: request.reconnect_for_seconds.map(Seconds),
             timing,
+            thresholds: Thresholds {
+                failover_after: request.failover_after_seconds.map(Seconds),
+                stalled_after: request.stalled_after_seconds.map(Seconds),
+                no_communication_after: request.no_communication_after_seconds.map(Seconds),
+            },
         };
         self.submit(request.request_id, Command::ChangeSettings { change })
             .await

@@ -1,5 +1,6 @@
 //! `Policies`.
 
+use outlast_core::without_effect::of_policy;
 use outlast_core::{Command, Reply};
 use outlast_proto::convert::InvalidField;
 use outlast_proto::v1::policies_server::Policies;
@@ -120,7 +121,12 @@ pub(super) fn judge(policy: &Policy, items_are_paths: bool) -> Result<(), Invali
 }
 
 fn view((policy, revision): (&Policy, u32)) -> PolicyView {
+    let without_effect = of_policy(policy).into_iter().map(|row| v1::WithoutEffect {
+        key: row.key.to_owned(),
+        text: row.text.to_owned(),
+    });
     PolicyView {
+        without_effect: without_effect.collect(),
         policy: Some(v1::Policy::from(policy)),
         revision,
     }
@@ -157,21 +163,7 @@ impl Api {
                 ));
             }
         }
-        if !policy.schedules.is_empty() {
-            warnings
-                .push("schedules are kept, but this version does not run them: use outlast job run".into());
-        }
-        if policy.retention.is_some() {
-            warnings.push("retention is kept, but this version removes no restore points".into());
-        }
-        let shape = policy.shape;
-        if shape.multiplex > 1 || shape.streams > 1 || shape.children {
-            warnings
-                .push("shape is kept, but this version runs every job as one stream without children".into());
-        }
-        if policy.limits.cancel_after.is_some() {
-            warnings.push("limits.cancel_after is kept, but this version cancels nothing by itself".into());
-        }
+        warnings.extend(of_policy(policy).iter().map(|row| row.text.to_owned()));
         warnings
     }
 }

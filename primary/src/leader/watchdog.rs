@@ -71,6 +71,11 @@ impl Reconciler for Watchdog {
             Command::SupersedeAttempt {
                 job, attempt, why, ..
             } => tracing::warn!(%job, %attempt, why, "an attempt is given up; its job goes on in another"),
+            Command::RecoverAttempt {
+                job, attempt, why, ..
+            } => {
+                tracing::warn!(%job, %attempt, why, "an attempt ends recovered; what follows, the Recovered Jobs rule says")
+            }
             _ => {}
         }
     }

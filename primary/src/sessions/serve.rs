@@ -8,11 +8,11 @@ use outlast_core::rows::Job;
 use outlast_core::session::agent_clock::AgentClock;
 use outlast_core::session::{Said, acknowledgement, lost_by};
 use outlast_core::session::{events, witness};
-use outlast_core::{Command, Reply, units};
+use outlast_core::{ClusterState, Command, Refusal, Reply, units};
 use outlast_kit::errors;
 use outlast_proto::v1::{
     AgentMessage, AttemptRef, AttemptsClosed, JournalAck, JournalEvents, Presence, PrimaryMessage,
-    StopAttempt, StreamsSeen, agent_message, primary_message,
+    SettingsChanged, StopAttempt, StreamsSeen, agent_message, primary_message,
 };
 use outlast_proto::words::{AgentName, AttemptId, JournalId, Timestamp};
 use tokio::sync::mpsc;
@@ -39,6 +39,8 @@ pub(super) struct Serve {
     said: Said,
     /// How many entries the last mark is of.
     marked: u64,
+    /// The settings that the agent was told last.
+    told: SettingsChanged,
     /// Attempts that the agent's process knows of: those its hello said it runs, and those it was given in this session.
     known: BTreeSet<AttemptId>,
 }
@@ -57,7 +59,11 @@ impl Serve {
         live: Live,
         (agent, clock): (AgentName, AgentClock),
         place: Place,
-        (down, known): (mpsc::Sender<Result<PrimaryMessage, Status>>, BTreeSet<AttemptId>),
+        (down, known, told): (
+            mpsc::Sender<Result<PrimaryMessage, Status>>,
+            BTreeSet<AttemptId>,
+            SettingsChanged,
+        ),
     ) -> Self {
         Self {
             brain,
@@ -68,6 +74,7 @@ impl Serve {
             down,
             said: Said::default(),
             marked: 0,
+            told,
             known,
         }
     }
@@ -90,6 +97,8 @@ impl Serve {
         let over = self.place.over().clone();
         let mut marks = tokio::time::interval(MARK_EVERY);
         loop {
+            self.is_welcome()?;
+            self.send_settings().await?;
             self.send_orders().await?;
             tokio::select! {
                 message = up.message() => self.take(message).await?,
@@ -241,6 +250,28 @@ impl Serve {
         self.send(primary_message::Body::JournalAck(ack)).await
     }
 
+    /// Who was removed is not (C-08a).
+    fn is_welcome(&self) -> Result<(), End> {
+        let is_removed = self.brain.read().removed(&self.agent).is_some();
+        let name = self.agent.clone();
+        match is_removed {
+            false => Ok(()),
+            true => Err(End::Told(view::errors::of_refusal(&Refusal::AgentRemoved {
+                name,
+            }))),
+        }
+    }
+
+    /// Tells the agent what it has to know of settings, if that is something else than before.
+    async fn send_settings(&mut self) -> Result<(), End> {
+        let now = settings_of(&self.brain.read());
+        if now == self.told {
+            return Ok(());
+        }
+        self.told = now;
+        self.send(primary_message::Body::Settings(now)).await
+    }
+
     /// Sends what the state says is owed and was not sent in this session.
     async fn send_orders(&mut self) -> Result<(), End> {
         let orders: Vec<_> = {
@@ -334,6 +365,15 @@ impl Serve {
             .send(Ok(PrimaryMessage { body: Some(body) }))
             .await
             .map_err(|_| End::Gone)
+    }
+}
+
+/// What agents are told of the settings in force.
+pub(super) fn settings_of(state: &ClusterState) -> SettingsChanged {
+    let settings = state.settings();
+    SettingsChanged {
+        reconnect_for_seconds: settings.reconnect_for.0,
+        disruption_grace_seconds: settings.disruption_grace.0,
     }
 }
 

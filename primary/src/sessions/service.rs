@@ -7,7 +7,9 @@ use outlast_kit::errors::not_leader;
 use outlast_kit::identity::Identity;
 use outlast_kit::tasks::Tasks;
 use outlast_proto::v1::agent_session_server::AgentSession;
-use outlast_proto::v1::{AgentMessage, Hello, PrimaryMessage, agent_message, primary_message};
+use outlast_proto::v1::{
+    AgentMessage, Hello, PrimaryMessage, SettingsChanged, agent_message, primary_message,
+};
 use outlast_proto::words::{AttemptId, Timestamp};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -65,6 +67,10 @@ impl AgentSession for SessionService {
             )
             .ok_or_else(|| errors::not_leader_of(&self.brain))?;
         let new_journal = welcome.begin_new_journal;
+        let told = SettingsChanged {
+            reconnect_for_seconds: welcome.reconnect_for_seconds,
+            disruption_grace_seconds: welcome.disruption_grace_seconds,
+        };
         let welcome = PrimaryMessage {
             body: Some(primary_message::Body::Welcome(welcome)),
         };
@@ -77,8 +83,13 @@ impl AgentSession for SessionService {
             let known = known
                 .filter_map(|id| AttemptId::of_message(Some(id)).ok())
                 .collect();
-            let session =
-                serve::Serve::new(self.brain.clone(), self.live.clone(), agent, place, (down, known));
+            let session = serve::Serve::new(
+                self.brain.clone(),
+                self.live.clone(),
+                agent,
+                place,
+                (down, known, told),
+            );
             self.tasks
                 .ordinary(format!("session of {}", identity.name), session.run(up));
         }

@@ -2,6 +2,7 @@
 
 use outlast_core::ClusterState;
 use outlast_core::rows::{Agent, Pool};
+use outlast_core::thresholds::{InForce, Threshold};
 use outlast_proto::v1;
 use outlast_proto::words::{AgentAdmin, AgentName, AgentState, PoolName, Timestamp};
 
@@ -42,18 +43,34 @@ pub(crate) fn message(
         turns_taken: registry
             .and_then(|registry| registry.turns_taken(name, now))
             .map(Into::into),
+        failover_after: media.map(|_| threshold(state.threshold(Threshold::FailoverAfter, name))),
+        stalled_after: Some(threshold(state.threshold(Threshold::StalledAfter, name))),
+        no_communication_after: Some(threshold(state.threshold(Threshold::NoCommunicationAfter, name))),
+    }
+}
+
+/// With the level that says it.
+pub(crate) fn threshold(in_force: InForce) -> v1::Threshold {
+    v1::Threshold {
+        seconds: in_force.value.0,
+        from: in_force.from.word().to_owned(),
     }
 }
 
 /// A pool.
-pub(crate) fn pool(name: &PoolName, pool: &Pool) -> v1::Pool {
+pub(crate) fn pool(state: &ClusterState, name: &PoolName, pool: &Pool) -> v1::Pool {
+    let [failover, stalled, lost] =
+        Threshold::ALL.map(|which| threshold(state.threshold_of_pool(which, name)));
     v1::Pool {
         name: name.to_string(),
         media_agents: pool.media_agents.iter().map(ToString::to_string).collect(),
         method: pool.method.to_wire(),
         failover: pool.fails_over(),
-        failover_after_seconds: pool.failover_after.0,
-        stalled_after_seconds: pool.stalled_after.0,
-        no_communication_after_seconds: pool.no_communication_after.0,
+        failover_after_seconds: failover.seconds,
+        stalled_after_seconds: stalled.seconds,
+        no_communication_after_seconds: lost.seconds,
+        failover_after_from: failover.from,
+        stalled_after_from: stalled.from,
+        no_communication_after_from: lost.from,
     }
 }

@@ -56,6 +56,7 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> Status {
         | Refusal::InvalidRule { field, .. }
         | Refusal::InvalidRequest { field, .. } => (Code::InvalidArgument, field.as_str()),
         Refusal::NoSuchNode { .. } => (Code::NotFound, ""),
+        Refusal::AgentRemoved { .. } => (Code::PermissionDenied, ""),
         Refusal::NodeNumberUsed { .. }
         | Refusal::NodeNameUsed { .. }
         | Refusal::ClientNotInPolicy { .. }
@@ -63,6 +64,8 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> Status {
         | Refusal::OtherRepository { .. }
         | Refusal::JobDone { .. }
         | Refusal::NoMediaAgent { .. }
+        | Refusal::AgentBusy { .. }
+        | Refusal::LastOfUnit { .. }
         | Refusal::TooOld
         | Refusal::BuiltInRule { .. }
         | Refusal::Outdated

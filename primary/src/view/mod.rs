@@ -6,4 +6,7 @@ pub(crate) mod errors;
 pub(crate) mod history;
 pub(crate) mod job;
 pub(crate) mod job_log;
+mod settings;
 pub(crate) mod storage;
+
+pub(crate) use settings::settings;

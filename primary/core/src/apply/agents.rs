@@ -10,6 +10,10 @@ use crate::state::ClusterState;
 
 impl ClusterState {
     pub(super) fn register_agent(&mut self, hello: &AgentHello, context: Context<'_>) -> Outcome {
+        if self.removed(&hello.name).is_some() {
+            let name = hello.name.clone();
+            return Err(Refusal::AgentRemoved { name });
+        }
         let known = self.agents.get(&hello.name);
         if known.is_some_and(|agent| agent.kind != hello.kind)
             || (hello.kind == AgentKind::MediaAgent) != hello.media.is_some()
@@ -22,6 +26,7 @@ impl ClusterState {
             (agent.state, agent.since)
         });
         let admin = known.map_or_else(Default::default, |agent| agent.admin);
+        let thresholds = known.map_or_else(Default::default, |agent| agent.thresholds);
         let old_journal = known
             .and_then(|agent| agent.media.as_ref())
             .map(|media| media.journal.clone());
@@ -58,9 +63,13 @@ impl ClusterState {
             start_id: hello.start_id.clone(),
             fibre_transport: hello.fibre_transport,
             speaks: if self.splits_jobs() { hello.speaks } else { 0 },
+            thresholds,
             media,
         };
         self.agents.insert(hello.name.clone(), agent);
+        if !thresholds.is_none() {
+            self.drop_unfit_thresholds(&hello.name);
+        }
         self.touch_agent(&hello.name);
         if lost {
             self.move_on_without_journal(&hello.name, context.at);
@@ -118,7 +127,8 @@ impl ClusterState {
         {
             pool.media_agents.retain(|name| name != agent);
         }
-        let mut pool = self.pools.get(&media.pool).cloned().unwrap_or_default();
+        let known = self.pools.get(&media.pool).cloned();
+        let mut pool = known.unwrap_or_else(|| self.new_pool());
         if !pool.media_agents.contains(agent) {
             pool.media_agents.push(agent.clone());
             self.pools.insert(media.pool.clone(), pool);

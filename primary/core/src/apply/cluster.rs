@@ -180,7 +180,7 @@ impl ClusterState {
                 reason: format!("not all members speak version {to}, or it is in force"),
             });
         }
-        let was_split = self.splits_jobs();
+        let (was_split, had_rules) = (self.splits_jobs(), self.has_rules());
         if let Some(cluster) = self.cluster.get_mut(&()) {
             cluster.version = to;
         }
@@ -189,6 +189,9 @@ impl ClusterState {
             self.items.touch_all();
             self.open.touch_all();
             self.exceptions.touch_all();
+        }
+        if self.has_rules() && !had_rules {
+            self.let_pools_inherit();
         }
         self.touch(Rows::Settings);
         Ok(Reply::Done)

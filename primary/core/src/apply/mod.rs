@@ -11,6 +11,8 @@ mod members;
 mod policies;
 mod policy_changes;
 mod progress;
+mod recovered;
+mod remove_agent;
 mod requests;
 mod resume;
 mod rules;
@@ -118,6 +120,8 @@ impl ClusterState {
             }
             Command::SetAgentAdmin { agent, admin } => self.set_agent_admin(agent, *admin),
             Command::DeclareDead { agent } => self.declare_dead(agent, context),
+            Command::RemoveAgent { agent, dead, force } => self.remove_agent(agent, (*dead, *force), context),
+            Command::SetAgentThresholds { agent, change } => self.set_agent_thresholds(agent, change),
             Command::ChangePool { name, change } => self.change_pool(name, change),
             Command::ChangeRules { change } => self.change_rules(change),
             Command::SubmitBackup { .. }
@@ -126,6 +130,7 @@ impl ClusterState {
             | Command::DispatchJob { .. }
             | Command::RecordAdmission { .. }
             | Command::SupersedeAttempt { .. }
+            | Command::RecoverAttempt { .. }
             | Command::RecordFence { .. }
             | Command::RecordEvents { .. } => self.run_on_jobs(command, context),
             Command::ChangeUnitState { unit, from, to, why } => {
@@ -164,6 +169,13 @@ impl ClusterState {
                 why,
                 last_progress,
             } => self.supersede_attempt((*job, *version, *attempt), why, *last_progress, context),
+            Command::RecoverAttempt {
+                job,
+                version,
+                attempt,
+                why,
+                last_progress,
+            } => self.recover_attempt((*job, *version, *attempt), why, *last_progress, context),
             Command::RecordFence {
                 agent,
                 job,

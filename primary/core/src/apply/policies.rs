@@ -3,6 +3,7 @@
 use outlast_proto::words::{Policy, PolicyName};
 
 use super::{Outcome, policy_changes};
+use crate::durations::judge_policy;
 use crate::reply::{Refusal, Reply};
 use crate::rows::PolicyRow;
 use crate::state::ClusterState;
@@ -48,6 +49,9 @@ impl ClusterState {
                 name: policy.pool.clone(),
                 known,
             });
+        }
+        if self.has_rules() {
+            judge_policy(policy, self.policy(&policy.name).map(|(before, _)| before))?;
         }
         Ok(match self.policy(&policy.name) {
             None => (vec![format!("policy \"{}\" is new", policy.name)], true),

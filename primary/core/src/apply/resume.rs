@@ -3,8 +3,8 @@
 //! That it may go on at all is `attempts`'; what a checkpoint holds only media agents know.
 
 use outlast_proto::words::{
-    AgentName, Attempt, CompletionStatus, Counters, JobId, JobKind, Severity, StatusCode, StorageUnitName,
-    Timestamp,
+    AgentName, Attempt, CompletionStatus, Counters, JobId, JobKind, PoolName, Severity, StatusCode,
+    StorageUnitName, Timestamp,
 };
 
 use super::attempts::End;
@@ -33,27 +33,17 @@ impl ClusterState {
         if !self.policy_of(job).is_some_and(restarts) {
             return Some("checkpoint restart is off in the policy".to_owned());
         }
-        let role = |name| {
-            self.agents
-                .get(name)
-                .and_then(|agent: &Agent| agent.media.as_ref())
-        };
-        let Some(before) = role(lost) else {
+        let Some((pool, unit)) = self.stores_in(lost) else {
             return Some(format!("media agent {lost} is not known any more"));
         };
-        if let Some(other) =
-            next.filter(|next| role(next).map(|role| &role.storage_unit) != Some(&before.storage_unit))
-        {
-            return Some(format!(
-                "media agent {other} does not reach storage unit {}",
-                before.storage_unit
-            ));
+        if let Some(other) = next.filter(|next| self.stores_in(next).map(|(_, unit)| unit) != Some(unit)) {
+            return Some(format!("media agent {other} does not reach storage unit {unit}"));
         }
         let reaches = |agent: &Agent| {
             agent
                 .media
                 .as_ref()
-                .is_some_and(|media| media.storage_unit == before.storage_unit && media.pool == before.pool)
+                .is_some_and(|media| media.storage_unit == *unit && media.pool == *pool)
         };
         let is_too_old = |(name, agent): &(&AgentName, &Agent)| {
             agent.speaks < RESUMES && next.map_or_else(|| reaches(agent), |next| next == *name)
@@ -62,6 +52,16 @@ impl ClusterState {
         Some(format!(
             "the program of media agent {name} is too old to go on from a checkpoint"
         ))
+    }
+
+    /// The pool and the storage unit of a media agent, also of one that was removed.
+    fn stores_in(&self, name: &AgentName) -> Option<(&PoolName, &StorageUnitName)> {
+        if let Some(agent) = self.agents.get(name) {
+            let media = agent.media.as_ref()?;
+            return Some((&media.pool, &media.storage_unit));
+        }
+        let (pool, unit) = self.removed.get(name)?.stored.as_ref()?;
+        Some((pool, unit))
     }
 
     /// The end of an attempt that goes on in another, and a line that says so if that one begins from zero.
@@ -113,7 +113,8 @@ impl ClusterState {
             return;
         };
         let zero = self.begins_from_zero(id, &lost, Some(&next));
-        if zero.is_none() {
+        // S-08: the one that was recovered stays so, wherever the next one begins.
+        if zero.is_none() && history.status != CompletionStatus::Recovered {
             (history.status, history.code) = (CompletionStatus::Resumed, StatusCode::RESUMED);
             if let Some(error) = &mut history.error {
                 error.code = StatusCode::RESUMED;

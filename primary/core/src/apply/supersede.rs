@@ -67,10 +67,23 @@ impl ClusterState {
         );
         self.say(id, at, Severity::Warning, by, text);
         // Whether it is resumed, the next attempt's media agent decides.
-        let code = StatusCode::FAILED_OVER;
+        let status = (CompletionStatus::FailedOver, StatusCode::FAILED_OVER);
+        self.lay_aside((id, attempt), status, (why, last_progress), at);
+        self.leave_items(id, next, ItemOutcome::Stopped);
+        self.change_job(id, |job| job.state = next);
+    }
+
+    /// The running attempt has no right any more; its history is written when the next one has looked what it left.
+    pub(super) fn lay_aside(
+        &mut self,
+        (id, attempt): (JobId, Attempt),
+        (status, code): (CompletionStatus, StatusCode),
+        (why, last_progress): (&str, Option<Counters>),
+        at: Timestamp,
+    ) {
         let text = why.to_owned();
         let end = End {
-            status: CompletionStatus::FailedOver,
+            status,
             code,
             error: Some(JobError { code, text }),
             counters: last_progress.unwrap_or_default(),
@@ -78,9 +91,7 @@ impl ClusterState {
         };
         let history = self.history_of_open(id, attempt, end, at);
         let progress = last_progress.map(|last| self.unfinished_bytes(id, attempt, &last));
-        self.leave_items(id, next, ItemOutcome::Stopped);
         self.stop_running(id);
-        self.change_job(id, |job| job.state = next);
         if let (Some(open), Some(mut history)) = (self.open.get_mut(&(id, attempt)), history) {
             history.exceptions.clear();
             history.progress = progress;
@@ -89,7 +100,7 @@ impl ClusterState {
     }
 
     /// The agent has to be told, whenever it is heard again.
-    fn owe_fence(&mut self, agent: &AgentName, id: JobId, through: Attempt) {
+    pub(super) fn owe_fence(&mut self, agent: &AgentName, id: JobId, through: Attempt) {
         let Some(nonce) = self.jobs.get(&id).map(|job| job.nonce) else {
             return;
         };

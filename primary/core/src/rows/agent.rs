@@ -6,6 +6,8 @@ use outlast_proto::words::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::thresholds::{FAILOVER_AFTER, NO_COMMUNICATION_AFTER, STALLED_AFTER, Thresholds};
+
 /// How far an agent's journal is recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalCursor {
@@ -54,6 +56,9 @@ pub struct Agent {
     /// What it understands, as its hello said; kept from cluster version 8 on.
     #[serde(default, skip_serializing_if = "crate::entry::is_none")]
     pub speaks: u32,
+    /// What it has of its own (C-01). From cluster version 9 on.
+    #[serde(default, skip_serializing_if = "Thresholds::is_none")]
+    pub thresholds: Thresholds,
     /// Media agents only.
     pub media: Option<MediaRole>,
 }
@@ -92,23 +97,27 @@ pub struct Pool {
     pub method: SelectionMethod,
     /// F-01; none: on for pools of two or more (C-04).
     pub failover: Option<bool>,
-    /// C-04.
-    pub failover_after: Seconds,
-    /// C-02.
-    pub stalled_after: Seconds,
-    /// C-03.
-    pub no_communication_after: Seconds,
+    /// C-04; none: as the cluster has it, from cluster version 9 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failover_after: Option<Seconds>,
+    /// C-02; as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalled_after: Option<Seconds>,
+    /// C-03; as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_communication_after: Option<Seconds>,
 }
 
 impl Default for Pool {
+    /// As before there were levels: all is its own.
     fn default() -> Self {
         Self {
             media_agents: Vec::new(),
             method: SelectionMethod::Prioritized,
             failover: None,
-            failover_after: Seconds(30),
-            stalled_after: Seconds(5 * 60),
-            no_communication_after: Seconds(15 * 60),
+            failover_after: Some(FAILOVER_AFTER),
+            stalled_after: Some(STALLED_AFTER),
+            no_communication_after: Some(NO_COMMUNICATION_AFTER),
         }
     }
 }

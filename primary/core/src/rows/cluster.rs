@@ -3,6 +3,8 @@
 use outlast_proto::words::{JobId, Seconds, Timestamp, Timing};
 use serde::{Deserialize, Serialize};
 
+use crate::thresholds::Thresholds;
+
 /// Cluster-wide switches and times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
@@ -17,6 +19,9 @@ pub struct Settings {
     /// Patience of elections; a node takes it up when it starts.
     #[serde(default)]
     pub timing: Timing,
+    /// C-01, for pools that say nothing of their own. From cluster version 9 on.
+    #[serde(default, skip_serializing_if = "Thresholds::is_none")]
+    pub thresholds: Thresholds,
 }
 
 impl Default for Settings {
@@ -27,6 +32,7 @@ impl Default for Settings {
             reconnect_for: Seconds(300),
             status_updates_ms: 2000,
             timing: Timing::Lan,
+            thresholds: Thresholds::default(),
         }
     }
 }

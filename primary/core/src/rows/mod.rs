@@ -9,6 +9,7 @@ mod job;
 mod member;
 mod policy;
 mod record;
+mod removed;
 mod rule;
 mod storage;
 
@@ -21,5 +22,6 @@ pub use job::{Job, JobTask};
 pub use member::{Member, MemberFacts};
 pub use policy::PolicyRow;
 pub use record::{Detail, History, HistoryItem, RestorePoint};
+pub use removed::RemovedAgent;
 pub use rule::RuleRow;
 pub use storage::StorageUnit;

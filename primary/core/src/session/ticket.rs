@@ -3,13 +3,11 @@
 //! Pure. Called for the orders of a session, and for questions about restore points.
 
 use outlast_proto::v1::{self, Policy, RestoreOrder, Ticket, TicketItem};
-use outlast_proto::words::{ItemOutcome, JobKind, Seconds, SnapshotId, TreeId};
+use outlast_proto::words::{ItemOutcome, JobKind, SnapshotId, TreeId};
 
+use crate::durations::TICKET_GOOD_FOR;
 use crate::rows::{Job, JobTask, OpenAttempt, RestorePoint};
 use crate::state::ClusterState;
-
-/// How long a ticket may be shown for the first time.
-const GOOD_FOR: Seconds = Seconds(24 * 3600);
 
 /// The ticket of a job's running attempt.
 #[must_use]
@@ -52,7 +50,7 @@ pub fn ticket(state: &ClusterState, job: &Job, running: &OpenAttempt) -> Option<
         storage_unit: unit.to_string(),
         kind: job.kind().to_wire(),
         resilient: running.resilient,
-        expires_at: Some(running.started_at.plus(GOOD_FOR).into()),
+        expires_at: Some(running.started_at.plus(TICKET_GOOD_FOR).into()),
         policy: state.policy_of(job).map(Policy::from),
         full,
         items: items.collect(),

@@ -12,12 +12,14 @@ fn change(world: &mut World, change: PoolChange) -> Reply {
     world.apply(Command::ChangePool { name, change })
 }
 
+/// Shorter than any failover.
 fn stall_after(world: &mut World, seconds: u64) {
     let stalled_after = Some(Seconds(seconds));
     let reply = change(
         world,
         PoolChange {
             stalled_after,
+            failover: Some(false),
             ..PoolChange::default()
         },
     );
@@ -121,7 +123,7 @@ fn r03_the_grace_stays_below_the_failover_from_both_sides() {
     );
     assert_eq!(change(&mut world, failover(15)), Reply::Done);
     let never = PoolChange {
-        stalled_after: Some(Seconds(0)),
+        stalled_after: Some(Seconds(1)),
         ..PoolChange::default()
     };
     assert!(matches!(change(&mut world, never), Reply::Refused(_)));

@@ -10,7 +10,13 @@ use crate::supersede::{fences, supersede};
 use crate::world::{World, agent};
 
 /// Ticks in which these agents say something and the client this of the attempt; the attempts given up.
-fn tick(world: &mut World, silence: &mut Silence, heard: &[&str], word: Option<Word>, job: JobId) -> usize {
+pub(crate) fn tick(
+    world: &mut World,
+    silence: &mut Silence,
+    heard: &[&str],
+    word: Option<Word>,
+    job: JobId,
+) -> usize {
     let attempt = world.state.job(job).unwrap().running_id();
     let heard = Heard {
         agents: heard.iter().map(|name| agent(name)).collect(),
@@ -99,7 +105,8 @@ fn c08_nothing_is_started_while_the_client_is_silent_too_nor_where_nobody_could_
     }
     let unknown = &silence.unknown()[&job];
     assert!(unknown.next_step.contains("declare-dead"), "{unknown:?}");
-    assert_eq!(unknown.left, None);
+    // C-03 closes it.
+    assert_eq!((unknown.rule, unknown.left), ("C-03", Some(1200 - 299)));
 
     // It is heard again, and the other media agent is gone.
     world.presence.connected.remove(&agent(other));
@@ -107,7 +114,11 @@ fn c08_nothing_is_started_while_the_client_is_silent_too_nor_where_nobody_could_
         tick(&mut world, &mut silence, &["local"], broken, job);
         assert!(world.state.open_of(job).all(|open| open.is_running()), "at {at}");
     }
-    assert_eq!(silence.unknown()[&job].rule, "F-02");
+    let unknown = &silence.unknown()[&job];
+    assert!(
+        unknown.rule == "C-03" && unknown.next_step.contains("no other media agent"),
+        "{unknown:?}"
+    );
     world.presence.connected.insert(agent(other), None);
     for _ in 0..2 {
         tick(&mut world, &mut silence, &["local", other], broken, job);
@@ -144,7 +155,12 @@ fn f01_a_pool_without_failover_keeps_its_attempts() {
         );
     }
     assert!(world.state.open_of(job).all(|open| open.is_running()));
-    assert_eq!(silence.unknown()[&job].rule, "F-01");
+    let unknown = &silence.unknown()[&job];
+    assert!(
+        unknown.rule == "C-03" && unknown.next_step.contains("has no failover"),
+        "{unknown:?}"
+    );
+    assert_eq!(unknown.left, Some(1200 - 120));
 }
 
 #[test]

@@ -12,7 +12,7 @@ impl Oracle {
     /// Which attempts have lost their right, and which ended as they were found.
     pub(super) fn look_at_failover(&mut self, state: &ClusterState, entry: &Entry) {
         match &entry.command {
-            Command::SupersedeAttempt { job, attempt, .. } => {
+            Command::SupersedeAttempt { job, attempt, .. } | Command::RecoverAttempt { job, attempt, .. } => {
                 let Some(row) = state.job(*job).filter(|row| row.running != Some(*attempt)) else {
                     return;
                 };
