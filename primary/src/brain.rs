@@ -4,7 +4,7 @@ use std::sync::{Arc, RwLockReadGuard};
 
 use outlast_core::entry::Asker;
 use outlast_core::rows::MemberFacts;
-use outlast_core::{ClusterState, Command, Entry, Reply};
+use outlast_core::{ClusterState, Command, Entry, Refusal, Reply};
 use outlast_kit::clock::SharedClock;
 use outlast_proto::words::{JobNonce, RequestId, Timing};
 use outlast_raft::{ProposeError, RaftNode};
@@ -66,13 +66,17 @@ impl Brain {
         self.submit(None, None, command).await
     }
 
-    /// Proposes a command from outside; the same `request_id` again gets the same reply (`None`: not from outside).
+    /// Proposes a command from outside; the same `request_id` again gets the same reply (`None`: not from outside). What not all members
+    /// can read is refused here: one that got it would stop.
     pub(crate) async fn submit(
         &self,
         request_id: Option<RequestId>,
         asked_by: Option<Asker>,
         command: Command,
     ) -> Result<Reply, BrainError> {
+        if self.leads() && !self.read().can_read(&command) {
+            return Ok(Reply::Refused(Refusal::TooOld));
+        }
         let entry = Entry {
             at: self.clock.now(),
             by: self.me.name.clone(),

@@ -23,22 +23,10 @@ fn listed(cluster: &Cluster, name: &str) -> Value {
 }
 
 #[test]
-#[expect(
-    clippy::too_many_lines,
-    reason = "one cluster, and one story that is read from top to bottom"
-)]
 fn e01_e02_e03_rules_are_applied_switched_listed_and_deleted() {
     let cluster = Cluster::start();
     let all = cluster.json(&["rule", "list"]);
     let all = all.as_array().unwrap();
-    let is = |name: &str, builtin: bool, enabled: bool| {
-        let rule = listed(&cluster, name);
-        assert_eq!(
-            (&rule["builtin"], &rule["enabled"]),
-            (&json!(builtin), &json!(enabled)),
-            "{name}: {rule:#}"
-        );
-    };
     assert_eq!(all.len(), 7, "{all:#?}");
     assert_eq!(
         all[0],
@@ -87,14 +75,19 @@ fn e01_e02_e03_rules_are_applied_switched_listed_and_deleted() {
         warning.contains("code 150") && warning.contains("is kept"),
         "{said:#}"
     );
-    is("network", false, true);
+    are_switched(&cluster);
+    cluster.run(&["rule", "delete", "mine"]);
+    assert_eq!(listed(&cluster, "mine"), Value::Null);
+    are_unknown(&cluster);
+}
 
+fn are_switched(cluster: &Cluster) {
     // Switches, of both kinds; twice is no other than once.
     for name in ["network", "Job Errors", "Recovered Jobs", "Cluster Failover"] {
         for (verb, enabled) in [("disable", false), ("disable", false), ("enable", true)] {
             let rule = cluster.json(&["rule", verb, name]);
             assert_eq!(rule["enabled"], enabled, "{name}: {rule:#}");
-            assert_eq!(listed(&cluster, name), rule);
+            assert_eq!(listed(cluster, name), rule);
         }
     }
     let table = cluster.run(&["rule", "list", "-o", "table"]).stdout;
@@ -102,8 +95,9 @@ fn e01_e02_e03_rules_are_applied_switched_listed_and_deleted() {
         table.contains("Job Errors") && table.contains("job: 71, 1103"),
         "{table}"
     );
-    cluster.run(&["rule", "delete", "mine"]);
-    assert_eq!(listed(&cluster, "mine"), Value::Null);
+}
+
+fn are_unknown(cluster: &Cluster) {
     for (args, code, words) in [
         (["show", "mine"], 6, "there is no rule \"mine\""),
         (["enable", "mine"], 6, "there is no rule \"mine\""),
@@ -116,16 +110,11 @@ fn e01_e02_e03_rules_are_applied_switched_listed_and_deleted() {
     }
 }
 
-#[test]
-#[expect(clippy::too_many_lines, reason = "a table")]
-fn e01_rule_files_that_cannot_be_are_refused_whole() {
-    let cluster = Cluster::start();
-    let known = "[[rule]]\nname = \"known\"\ncodes = [13]\n";
-    apply(&cluster, "known.toml", known, &[]).expect(0);
-    let before = cluster.json(&["rule", "list"]);
+/// Name, text, and what the refusal says.
+fn wrong_files() -> [(&'static str, String, Vec<&'static str>); 12] {
     let rule = |lines: &str| format!("[[rule]]\nname = \"b\"\n{lines}\n");
     let many = (0..29).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
-    for (file, text, words) in [
+    [
         (
             "key.toml",
             rule("codes = [40]\nretires = 3"),
@@ -182,7 +171,16 @@ fn e01_rule_files_that_cannot_be_are_refused_whole() {
             "# nothing\n".into(),
             vec!["empty.toml", "there is no rule in it"],
         ),
-    ] {
+    ]
+}
+
+#[test]
+fn e01_rule_files_that_cannot_be_are_refused_whole() {
+    let cluster = Cluster::start();
+    let known = "[[rule]]\nname = \"known\"\ncodes = [13]\n";
+    apply(&cluster, "known.toml", known, &[]).expect(0);
+    let before = cluster.json(&["rule", "list"]);
+    for (file, text, words) in wrong_files() {
         for more in [&[][..], &["--dry-run"]] {
             // The first rule of the file is in order: it is not taken, either.
             let good = "[[rule]]\nname = \"good\"\ncodes = [156]\n";

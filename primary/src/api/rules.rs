@@ -99,17 +99,12 @@ impl Api {
         self.rule(name).map(Response::new)
     }
 
-    /// Refused before it is proposed where a member could not read it: that one would stop.
     async fn change_rules(
         &self,
         asker: Asker,
         request_id: String,
         change: RuleChange,
     ) -> Result<Reply, Status> {
-        self.fresh(false).await?;
-        if !self.brain.read().has_rules() {
-            return Err(errors::of_refusal(&Refusal::TooOld));
-        }
         let command = Command::ChangeRules { change };
         self.submit_by(Some(asker), request_id, command).await
     }

@@ -3,6 +3,7 @@
 use outlast_proto::words::{Counters, JobId, Timestamp, Timing};
 
 use super::{Context, Outcome};
+use crate::entry::Command;
 use crate::reply::{Refusal, Reply};
 use crate::rows::{Cluster, Settings};
 use crate::state::ClusterState;
@@ -52,7 +53,30 @@ const RULES: u32 = 9;
 /// Of a cluster that was founded by a program that did not say what it speaks.
 pub(super) const FOUNDING_VERSION: u32 = 1;
 
+impl Command {
+    /// The cluster version that brought it: a member that does not speak that one cannot read it, and stops.
+    #[must_use]
+    pub const fn since(&self) -> u32 {
+        match self {
+            Command::SetAgentAdmin { .. }
+            | Command::DeclareDead { .. }
+            | Command::SupersedeAttempt { .. }
+            | Command::RecordFence { .. } => SPLIT_JOBS,
+            Command::ChangeUnitState { .. } | Command::ChangeRules { .. } => RULES,
+            // Of before somebody could ask for them too early: their reconcilers look at the version themselves.
+            _ => FOUNDING_VERSION,
+        }
+    }
+}
+
 impl ClusterState {
+    /// Whether each member can read this command, as far as this state knows.
+    #[must_use]
+    pub fn can_read(&self, command: &Command) -> bool {
+        let since = command.since();
+        since == FOUNDING_VERSION || self.cluster().is_some_and(|cluster| cluster.version >= since)
+    }
+
     /// Takes the leader's time unless it lies before the last entry's: time never goes back.
     pub(super) fn advance_clock(&mut self, at: Timestamp) -> Timestamp {
         match self.cluster.get(&()) {

@@ -1,8 +1,8 @@
 //! DESIGN 3: the cluster version, and who has a say in it.
 
-use outlast_core::entry::Asker;
+use outlast_core::entry::{Asker, RuleChange};
 use outlast_core::{Command, Entry, EventKind, Refusal, Reply};
-use outlast_proto::words::{Counters, ItemNumber, ItemOutcome, StatusCode, Timestamp};
+use outlast_proto::words::{AgentAdmin, Counters, ItemNumber, ItemOutcome, StatusCode, Timestamp};
 
 use crate::world::{World, backup, ended, item_ended, marked};
 
@@ -76,6 +76,32 @@ fn who_has_left_holds_nobody_back_and_who_comes_does() {
     describe(&mut world, 3, 2);
     assert_eq!(world.apply(Command::RaiseClusterVersion { to: 2 }), Reply::Done);
     assert_eq!((in_force(&world), world.state.version_all_speak()), (2, None));
+}
+
+/// A member of before would stop at them; `agent disable` while a group is upgraded took its old primaries down.
+#[test]
+fn t90_a_command_that_a_member_cannot_read_is_not_proposed() {
+    let name = || "media-1".parse().unwrap();
+    let rules = || Command::ChangeRules {
+        change: RuleChange::Delete {
+            name: "ours".parse().unwrap(),
+        },
+    };
+    let admin = || Command::SetAgentAdmin {
+        agent: name(),
+        admin: AgentAdmin::Disabled,
+    };
+    let dead = || Command::DeclareDead { agent: name() };
+    for (version, expected) in [
+        (7, [true, false, false, false]),
+        (8, [true, true, true, false]),
+        (9, [true; 4]),
+    ] {
+        let world = World::speaking(version);
+        let found = [backup("home"), admin(), dead(), rules()].map(|command| world.state.can_read(&command));
+        assert_eq!(found, expected, "version {version}");
+    }
+    assert!(!World::of_before().state.can_read(&rules()));
 }
 
 /// What members of before do not know is not in the state before all know it: theirs would be another one.
