@@ -3,6 +3,7 @@
 //! Nothing here knows what a job is. Used by `primary`, `media-agent`, `client-agent` and the binary.
 
 pub mod authority;
+pub mod calls;
 pub mod clock;
 pub mod config;
 pub mod data_folder;

@@ -7,7 +7,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use rustix::fs::{Stat, fstat};
+use outlast_kit::calls::fstat;
+use rustix::fs::Stat;
 use rustix::io::Errno;
 
 use super::batch::WalkedFile;

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use outlast_kit::calls::accessat;
 use outlast_proto::v1::{DryRunEntry, DryRunItem, DryRunPart, EntryFate, FileException, Node, NodeType};
-use rustix::fs::{Access, AtFlags, accessat};
+use rustix::fs::{Access, AtFlags};
 use rustix::io::Errno;
 
 use super::budget::Stopping;

@@ -2,7 +2,8 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, Stat, StatxAttributes, StatxFlags, fstatfs, statat, statx};
+use outlast_kit::calls::{fstatfs, statat, statx};
+use rustix::fs::{AtFlags, Stat, StatxAttributes, StatxFlags};
 
 /// File systems whose files are a view into the kernel: proc, sysfs, cgroup, cgroup2, devpts, debugfs, tracefs,
 /// securityfs, bpf, configfs, efivarfs, pstore, mqueue, binfmt_misc, selinux, autofs, fusectl, rpc_pipefs, nsfs, smackfs, xenfs, resctrl.

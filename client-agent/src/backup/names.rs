@@ -8,8 +8,9 @@ use std::ops::Range;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
+use outlast_kit::calls::{fstat, statx};
 use outlast_proto::words::limits::MOST_LISTED;
-use rustix::fs::{AtFlags, RawDir, SeekFrom, Stat, StatxFlags, fstat, seek, statx};
+use rustix::fs::{AtFlags, RawDir, SeekFrom, Stat, StatxFlags, seek};
 use rustix::io::Errno;
 
 use crate::host::node::Seen;

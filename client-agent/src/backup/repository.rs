@@ -7,7 +7,8 @@ use std::io::Read as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat};
+use outlast_kit::calls::{openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 
 use crate::host::open::open_to_read;

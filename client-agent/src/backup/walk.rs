@@ -6,11 +6,12 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use outlast_kit::calls::{readlinkat, statat};
 use outlast_kit::data_folder::{self, user_above, user_of};
 use outlast_patterns::Patterns;
 use outlast_proto::v1::{Node, NodeType};
 use outlast_proto::words::limits::{MOST_FILE, MOST_LEVELS, MOST_LISTED, MOST_PATH};
-use rustix::fs::{AtFlags, Stat, readlinkat, statat};
+use rustix::fs::{AtFlags, Stat};
 use rustix::io::Errno;
 
 use super::budget::Stopping;

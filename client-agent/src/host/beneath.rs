@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags, openat};
+use outlast_kit::calls::openat;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 const FOLDER: OFlags = OFlags::RDONLY

@@ -5,7 +5,8 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, Stat, StatxFlags, fstat, statat, statx};
+use outlast_kit::calls::{fstat, statat, statx};
+use rustix::fs::{AtFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 
 /// When something was made, in seconds and nanoseconds. Nothing changes it, and no two things of one number have the same.

@@ -5,7 +5,8 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{Stat, StatVfsMountFlags, fstatfs, fstatvfs};
+use outlast_kit::calls::{fstatfs, fstatvfs};
+use rustix::fs::{Stat, StatVfsMountFlags};
 
 /// File systems that only exist as images: squashfs, ISO 9660, EROFS, cramfs in both orders of bytes, romfs.
 const IMAGES: [u64; 6] = [0x7371_7368, 0x9660, 0xe0f5_e1e2, 0x28cd_3d45, 0x453d_cd28, 0x7275];

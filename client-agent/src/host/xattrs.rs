@@ -4,10 +4,11 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
+use outlast_kit::calls::{again, fsetxattr, lsetxattr};
 use outlast_proto::v1::ExtendedAttribute;
 use outlast_proto::words::limits::MOST_XATTRS;
 use rustix::buffer::spare_capacity;
-use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, lgetxattr, listxattr, llistxattr, lsetxattr};
+use rustix::fs::{XattrFlags, fgetxattr, flistxattr, lgetxattr, listxattr, llistxattr};
 use rustix::io::Errno;
 
 use super::paths::shown;
@@ -150,7 +151,7 @@ fn split(names: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn growing(get: impl Fn(&mut Vec<u8>) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
     for room in [USUAL, MOST] {
         let mut bytes = Vec::with_capacity(room);
-        match get(&mut bytes) {
+        match again(|| get(&mut bytes)) {
             Ok(_) => return Ok(bytes),
             Err(Errno::RANGE) => {}
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Vec::new()),

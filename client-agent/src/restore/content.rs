@@ -8,8 +8,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use outlast_direct_io::{AlignedBuffer, BLOCK, is_refusal, set_direct};
+use outlast_kit::calls::{fallocate, ftruncate, openat, unlinkat};
 use outlast_kit::files::close;
-use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, fallocate, ftruncate, openat, unlinkat};
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
 use rustix::io::{Errno, pwrite};
 
 /// What file systems keep as one: a block of this length that is all zeros is not written.

@@ -2,9 +2,10 @@
 
 use std::os::fd::OwnedFd;
 
+use outlast_kit::calls::{fstat, mknodat, openat, symlinkat, unlinkat};
 use outlast_proto::v1::{Node, NodeType};
 use outlast_proto::words::JobKey;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, mknodat, openat, symlinkat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::content::{Writing, remove_leftover};

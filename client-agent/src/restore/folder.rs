@@ -3,13 +3,12 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use outlast_kit::calls::{accessat, chmodat, chownat, mkdirat, openat, statat, unlinkat};
 use outlast_kit::data_folder::user_of;
 use outlast_proto::v1::Node;
 use outlast_proto::words::limits::MOST_PATH;
 use outlast_proto::words::{Overwrite, StatusCode};
-use rustix::fs::{
-    Access, AtFlags, CWD, Mode, OFlags, Stat, accessat, chmodat, chownat, mkdirat, openat, statat, unlinkat,
-};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::faults::{Reach, reach, words};

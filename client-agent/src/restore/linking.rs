@@ -6,9 +6,10 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use outlast_kit::calls::{fsync, renameat, statat, unlinkat};
 use outlast_proto::v1::{Node, NodeType};
 use outlast_proto::words::StatusCode;
-use rustix::fs::{AtFlags, Stat, fsync, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, Stat};
 use rustix::io::Errno;
 
 use super::content::{PieceBuffer, Writing, remove_leftover};

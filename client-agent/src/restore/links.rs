@@ -8,10 +8,9 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use outlast_kit::calls::{chmodat, fstat, linkat, openat, statat, unlinkat};
 use outlast_proto::v1::{Node, NodeType};
-use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, SeekFrom, Stat, chmodat, fstat, linkat, openat, seek, statat, unlinkat,
-};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, SeekFrom, Stat, seek};
 use rustix::io::{Errno, pread};
 
 use super::content::{PieceBuffer, Writing};

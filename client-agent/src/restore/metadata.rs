@@ -5,10 +5,10 @@
 
 use std::os::fd::OwnedFd;
 
+use outlast_kit::calls::{chmodat, chownat, fchmod, fchown, fremovexattr, fstat, futimens, utimensat};
 use outlast_proto::v1::{FileTime, Node, NodeType};
 use rustix::fs::{
-    AtFlags, CWD, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmodat, chownat,
-    fchmod, fchown, fremovexattr, fstat, futimens, removexattr, setxattr, utimensat,
+    AtFlags, CWD, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, removexattr, setxattr,
 };
 use rustix::io::Errno;
 

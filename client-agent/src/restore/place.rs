@@ -2,9 +2,10 @@
 
 use std::os::fd::OwnedFd;
 
+use outlast_kit::calls::{readlinkat, statat};
 use outlast_proto::v1::{FileTime, Node, NodeType};
 use outlast_proto::words::Overwrite;
-use rustix::fs::{AtFlags, FileType, Stat, readlinkat, statat};
+use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::io::Errno;
 
 use super::target::nanos;

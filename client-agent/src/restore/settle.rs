@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use outlast_kit::calls::{fchmod, fstat, renameat, renameat_with, statat};
 use outlast_proto::v1::Node;
 use outlast_proto::words::{JobKey, Overwrite, StatusCode};
-use rustix::fs::{AtFlags, RenameFlags, Stat, fchmod, fstat, renameat, renameat_with, statat};
+use rustix::fs::{AtFlags, RenameFlags, Stat};
 use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 

@@ -6,16 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use outlast_kit::calls::{fchmod, fstat, fstatvfs, fsync, futimens, openat, unlinkat};
 use outlast_kit::data_folder::user_above;
 use outlast_kit::files::create_folder;
 use outlast_kit::human::size;
 use outlast_proto::v1::JobError;
 use outlast_proto::words::limits::MOST_LISTED;
 use outlast_proto::words::{JobKey, StatusCode};
-use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps, fchmod, fstat, fstatvfs, fsync,
-    futimens, openat, unlinkat,
-};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::content::{Writing, remove_leftover};

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{fstat, fstatfs, fsync, syncfs};
+use outlast_kit::calls::{fstat, fstatfs, fsync, syncfs};
 use rustix::io::Errno;
 
 use super::content::Writing;

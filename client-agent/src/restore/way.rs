@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, statx};
-use rustix::io::{Errno, retry_on_intr};
+use outlast_kit::calls::statx;
+use rustix::fs::{AtFlags, CWD, Statx, StatxFlags};
+use rustix::io::Errno;
 
 use super::faults::words;
 
@@ -49,7 +50,7 @@ impl Way {
 
 fn seen(at: impl AsFd, path: &Path, flags: AtFlags) -> Result<Statx, Errno> {
     let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
-    retry_on_intr(|| statx(&at, path, flags, wanted))
+    statx(&at, path, flags, wanted)
 }
 
 fn is_same(one: &Statx, other: &Statx) -> bool {

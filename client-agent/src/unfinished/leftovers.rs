@@ -10,11 +10,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outlast_kit::calls::{chmodat, lstat, openat, unlinkat};
 use outlast_kit::files::{remove_durably, write_durably};
 use outlast_proto::words::JobKey;
 use outlast_proto::words::limits::MOST_LISTED;
 use prost::Message as _;
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Stat, chmodat, lstat, openat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::line::{Line, Made, Opened, encoded, is_as_made, lines};

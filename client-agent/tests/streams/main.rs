@@ -11,6 +11,7 @@ mod endings;
 mod endless;
 mod going_on;
 mod health;
+mod interrupted;
 mod items;
 mod kept_links;
 mod limits;

@@ -10,10 +10,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use outlast_direct_io::{AlignedBuffer, BLOCK, is_aligned, refuses_direct};
+use outlast_kit::calls::{linkat, openat, renameat, renameat_with, statat, unlinkat};
 use outlast_kit::files::close;
-use rustix::fs::{
-    AtFlags, Mode, OFlags, RenameFlags, linkat, openat, renameat, renameat_with, statat, unlinkat,
-};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 
 use crate::error::{RepositoryError, Result};
 use crate::storage::FileKind;
@@ -136,7 +135,7 @@ fn holds(target: Target<'_>, data: &[u8]) -> io::Result<bool> {
 
 /// Makes creations, renames and removals in a directory durable.
 pub(super) fn sync_directory(directory: BorrowedFd<'_>) -> io::Result<()> {
-    ignore_unsupported(rustix::fs::fsync(directory).map_err(io::Error::from))
+    ignore_unsupported(outlast_kit::calls::fsync(directory).map_err(io::Error::from))
 }
 
 fn fill(target: Target<'_>, temporary: &str, data: &[u8], direct: &DirectAccess) -> io::Result<()> {

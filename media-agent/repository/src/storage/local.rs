@@ -268,7 +268,7 @@ impl Storage for LocalStorage {
     fn remove(&self, kind: FileKind, name: &str) -> Result<()> {
         let root = self.root()?;
         let removed = root.directory(kind, name).and_then(|directory| {
-            rustix::fs::unlinkat(&directory, name, AtFlags::empty())?;
+            outlast_kit::calls::unlinkat(&directory, name, AtFlags::empty())?;
             atomic_file::sync_directory(directory.as_fd())
         });
         removed.map_err(|error| self.error(kind, name, error))

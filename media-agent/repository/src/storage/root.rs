@@ -82,7 +82,7 @@ impl Root {
     /// One of the directories of packs; always on the same file system while this is open. It may be made anew.
     fn open_packs(&self, kept: BorrowedFd<'_>, prefix: &str) -> io::Result<OwnedFd> {
         let opened = open_directory(kept, prefix)?;
-        let now = rustix::fs::fstat(&opened)?.st_dev;
+        let now = outlast_kit::calls::fstat(&opened)?.st_dev;
         let met = *self.packs.lock().entry(prefix.to_owned()).or_insert(now);
         if met == now {
             return Ok(opened);
@@ -97,12 +97,12 @@ impl Root {
         let Some(prefix) = second_level(FileKind::Pack, pack) else {
             return Ok(None);
         };
-        let own = match rustix::fs::statat(kept, prefix, AtFlags::empty()) {
+        let own = match outlast_kit::calls::statat(kept, prefix, AtFlags::empty()) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let is_other = own.st_dev != rustix::fs::fstat(kept)?.st_dev;
+        let is_other = own.st_dev != outlast_kit::calls::fstat(kept)?.st_dev;
         Ok(is_other.then(|| self.path.join(directory_name(FileKind::Pack)).join(prefix)))
     }
 
@@ -122,8 +122,8 @@ impl Root {
         let mut kinds = [None; 6];
         for (at, kind) in KINDS_WITH_DIRECTORY.into_iter().enumerate() {
             let found = match self.kinds[at].get() {
-                Some(open) => rustix::fs::fstat(open),
-                None => rustix::fs::statat(&self.top, directory_name(kind), AtFlags::empty()),
+                Some(open) => outlast_kit::calls::fstat(open),
+                None => outlast_kit::calls::statat(&self.top, directory_name(kind), AtFlags::empty()),
             };
             kinds[at] = match found {
                 Ok(stat) => Some((stat.st_dev, stat.st_ino)),
@@ -131,7 +131,7 @@ impl Root {
                 Err(error) => return Err(error.into()),
             };
         }
-        let top = rustix::fs::fstat(&self.top)?;
+        let top = outlast_kit::calls::fstat(&self.top)?;
         Ok(Place {
             top: (top.st_dev, top.st_ino),
             kinds,
@@ -217,12 +217,12 @@ impl Root {
     /// Opens a file; `flags` beyond those for reading.
     pub(super) fn open_file(&self, kind: FileKind, name: &str, flags: OFlags) -> io::Result<File> {
         let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(self.kind(kind)?, below(kind, name), flags, Mode::empty())?;
+        let opened = outlast_kit::calls::openat(self.kind(kind)?, below(kind, name), flags, Mode::empty())?;
         Ok(File::from(opened))
     }
 
     pub(super) fn stat(&self, kind: FileKind, name: &str) -> io::Result<Stat> {
-        let found = rustix::fs::statat(self.kind(kind)?, below(kind, name), AtFlags::empty())?;
+        let found = outlast_kit::calls::statat(self.kind(kind)?, below(kind, name), AtFlags::empty())?;
         Ok(found)
     }
 
@@ -247,7 +247,7 @@ impl Root {
                 if name.len() != 64 || !name.as_bytes().iter().all(is_ours) {
                     return Ok(());
                 }
-                match rustix::fs::statat(directory, name, AtFlags::empty()) {
+                match outlast_kit::calls::statat(directory, name, AtFlags::empty()) {
                     Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
                         files.push((name.to_owned(), u64::try_from(stat.st_size).unwrap_or(0)));
                     }
@@ -289,9 +289,9 @@ impl Root {
         let mut look_in = |directory: BorrowedFd<'_>| {
             each_name(directory, |name| {
                 let stale = is_temporary(name)
-                    && rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+                    && outlast_kit::calls::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
                         .is_ok_and(|stat| is_stale(&stat));
-                if stale && rustix::fs::unlinkat(directory, name, AtFlags::empty()).is_ok() {
+                if stale && outlast_kit::calls::unlinkat(directory, name, AtFlags::empty()).is_ok() {
                     removed += 1;
                 }
                 Ok(())
@@ -407,13 +407,13 @@ fn prefixes() -> impl Iterator<Item = String> {
     (0..=255u8).map(|prefix| format!("{prefix:02x}"))
 }
 
-fn open_directory(at: impl AsFd, path: impl rustix::path::Arg) -> io::Result<OwnedFd> {
+fn open_directory(at: impl AsFd, path: impl rustix::path::Arg + Clone) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(at, path, flags, Mode::empty())?)
+    Ok(outlast_kit::calls::openat(at, path, flags, Mode::empty())?)
 }
 
 fn make_directory(at: BorrowedFd<'_>, name: &str) -> io::Result<()> {
-    match rustix::fs::mkdirat(at, name, PRIVATE) {
+    match outlast_kit::calls::mkdirat(at, name, PRIVATE) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(error) => Err(error.into()),
     }
