@@ -157,7 +157,7 @@ impl Orders {
                 return Err(Gone);
             }
             // Not for us, or of a newer leader.
-            Some(Down::Welcome(_) | Down::JournalAck(_) | Down::Start(_)) | None => {}
+            Some(Down::Welcome(_) | Down::JournalAck(_) | Down::Start(_) | Down::Leave(_)) | None => {}
         }
         Ok(())
     }

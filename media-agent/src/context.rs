@@ -48,6 +48,8 @@ pub struct Timing {
     pub tidy: Duration,
     /// For the next message of a client whose chunks a checkpoint waits for, for each MiB of the largest of them.
     pub checkpoint_wait: Duration,
+    /// The same for an attempt that is to leave: what does not come soon the next one asks for again.
+    pub leave_wait: Duration,
     /// For attempts to end at shutdown.
     pub attempts_end: Duration,
     /// For the last events to reach the primary at shutdown.
@@ -69,6 +71,7 @@ impl Default for Timing {
             tidy: Duration::from_secs(30),
             // The slowest line on which a client is not silent: 8 MiB in `client_silence`.
             checkpoint_wait: Duration::from_secs(75),
+            leave_wait: Duration::from_secs(1),
             attempts_end: Duration::from_secs(10),
             last_delivery: Duration::from_secs(2),
         }

@@ -8,7 +8,7 @@ use outlast_proto::words::AgentAdmin;
 use super::Invocation;
 use super::thresholds::{ThresholdArgs, shown};
 use crate::connection::{Connection, request_id, rpc};
-use crate::documents::{AgentDocument, RemovedDocument, ThresholdDocument};
+use crate::documents::{AgentDocument, LeavingDocument, RemovedDocument, ThresholdDocument};
 use crate::error::CliError;
 use crate::human::{or_dash, size, time};
 use crate::output::remark;
@@ -30,7 +30,7 @@ pub(crate) enum AgentCommand {
     Disable { name: String },
     /// Gives it jobs again
     Enable { name: String },
-    /// Gives it no new jobs, so that its host can be taken down when it is empty
+    /// Gives it no new jobs and moves what runs there to others, so that its host can be taken down when it is empty
     Drain { name: String },
     /// The host of a media agent is gone: its running attempts move to others now
     DeclareDead {
@@ -153,12 +153,8 @@ async fn set_admin(
         admin: admin.to_wire(),
     };
     let agent = rpc!(connection, write, AgentsClient, set_admin, request)?;
-    if admin == AgentAdmin::Draining && agent.active_jobs > 0 {
-        let text = format!(
-            "{} jobs run on it and finish there: this version moves no running job from an agent that is heard",
-            agent.active_jobs
-        );
-        remark(&text);
+    if admin == AgentAdmin::Draining && agent.active_jobs == 0 {
+        remark("it is empty: nothing runs there");
     }
     invocation.output.one(&AgentDocument::from(&agent), view_one)
 }
@@ -226,6 +222,20 @@ fn connected(agent: &AgentDocument) -> String {
     or_dash(agent.connected.map(|yes| if yes { "yes" } else { "no" }))
 }
 
+/// Each job that runs on a media agent that is drained, and what becomes of it (C-08b).
+fn leaving(agent: &AgentDocument) -> String {
+    let line = |leaving: &LeavingDocument| {
+        let job = &leaving.job;
+        match &leaving.why {
+            None if leaving.moves => {
+                format!("job {job} moves: it makes a checkpoint and goes on on another media agent\n")
+            }
+            why => format!("job {job} stays until it is done: {}\n", or_dash(why.as_ref())),
+        }
+    };
+    agent.leaving.iter().map(line).collect()
+}
+
 fn threshold(said: Option<&ThresholdDocument>) -> String {
     or_dash(said.map(shown))
 }
@@ -259,5 +269,6 @@ fn view_one(agent: &AgentDocument) -> String {
             "No communication after",
             threshold(agent.no_communication_after.as_ref()),
         ),
-    ]) + &alarm(agent).unwrap_or_default()
+    ]) + &leaving(agent)
+        + &alarm(agent).unwrap_or_default()
 }

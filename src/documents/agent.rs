@@ -29,6 +29,16 @@ pub(crate) struct AgentDocument {
     pub(crate) failover_after: Option<ThresholdDocument>,
     pub(crate) stalled_after: Option<ThresholdDocument>,
     pub(crate) no_communication_after: Option<ThresholdDocument>,
+    /// While it is drained: what becomes of the jobs there.
+    pub(crate) leaving: Vec<LeavingDocument>,
+}
+
+/// What becomes of a job on a media agent that is drained.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct LeavingDocument {
+    pub(crate) job: String,
+    pub(crate) moves: bool,
+    pub(crate) why: Option<String>,
 }
 
 fn threshold(said: Option<&v1::Threshold>) -> Option<ThresholdDocument> {
@@ -67,6 +77,17 @@ impl From<&v1::Agent> for AgentDocument {
             failover_after: threshold(agent.failover_after.as_ref()),
             stalled_after: threshold(agent.stalled_after.as_ref()),
             no_communication_after: threshold(agent.no_communication_after.as_ref()),
+            leaving: agent.leaving.iter().map(LeavingDocument::from).collect(),
+        }
+    }
+}
+
+impl From<&v1::LeavingJob> for LeavingDocument {
+    fn from(leaving: &v1::LeavingJob) -> Self {
+        Self {
+            job: leaving.job.clone(),
+            moves: leaving.moves,
+            why: text(&leaving.why),
         }
     }
 }

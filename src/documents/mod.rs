@@ -14,7 +14,7 @@ mod rule;
 mod storage;
 mod threshold;
 
-pub(crate) use agent::{AgentDocument, RemovedDocument};
+pub(crate) use agent::{AgentDocument, LeavingDocument, RemovedDocument};
 pub(crate) use cluster::{
     AcknowledgedDocument, AlarmDocument, ClusterDocument, InitDocument, MemberDocument, NodeDocument,
     ReconcilerDocument, SettingsDocument,

@@ -38,7 +38,7 @@ fn every_field_of_the_contract_is_there_when_nothing_is_known() {
     );
     check_fields(
         &AgentDocument::from(&v1::Agent::default()),
-        "name kind state since last_seen version host_id pool active_jobs",
+        "name kind state since last_seen version host_id pool active_jobs leaving",
     );
     check_fields(
         &RestorePointDocument::from(&v1::RestorePoint::default()),

@@ -13,6 +13,7 @@ mod cluster;
 mod copies;
 mod damage;
 mod data_folders;
+mod drain;
 mod exceptions;
 mod failover;
 mod failover_matrix;

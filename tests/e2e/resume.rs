@@ -35,7 +35,7 @@ fn newest_checkpoint(cluster: &Cluster) -> Option<(u64, u64, u64)> {
 }
 
 /// Files before, in and after directories; one that is long, one with two names, one with holes.
-fn fill(source: &Path) {
+pub(crate) fn fill(source: &Path) {
     let write = |name: &str, seed: u64, length: usize| {
         let path = source.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -57,7 +57,7 @@ fn fill(source: &Path) {
     });
 }
 
-fn tree_of(cluster: &Cluster, job: &Value) -> String {
+pub(crate) fn tree_of(cluster: &Cluster, job: &Value) -> String {
     let point = job["items"][0]["restore_point"].as_str().unwrap();
     let listed = cluster
         .restic(&["--no-lock", "snapshots", "--json", point])

@@ -21,7 +21,7 @@ use crate::survey::has_predecessors;
 use outlast_proto::words::AttemptId;
 
 pub use events::{Command, Event, Terms, Worked};
-pub use told::Told;
+pub use told::{Course, Told};
 
 /// Pauses between tries to get a lock that somebody else has.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -124,6 +124,7 @@ impl Attempt {
                 self.told.stop_gracefully();
                 Vec::new()
             }
+            Event::Leave(why) => self.leave(why),
             Event::Contact { lost_at, grace } => {
                 (self.lost_at, self.grace) = (lost_at, grace);
                 self.look_at_time(now)
@@ -337,6 +338,18 @@ impl Attempt {
         }
     }
 
+    /// One that has nothing to lose ends at once, and one whose mark is under way when that is there.
+    fn leave(&mut self, why: String) -> Vec<Command> {
+        if !self.told.leave(why.clone()) || self.is_ending() {
+            return Vec::new();
+        }
+        match self.phase {
+            Phase::Working if !self.terms.is_backup => Vec::new(),
+            Phase::Working => vec![Command::Leave],
+            _ => self.halt(Halt::Left(why)),
+        }
+    }
+
     fn unless_halted(&mut self, next: impl FnOnce(&mut Self) -> Vec<Command>) -> Vec<Command> {
         match self.told.halted() {
             Some(_) => self.end(Err(End::Halted)),
@@ -346,7 +359,7 @@ impl Attempt {
 
     /// Everything is known: it ends like this, step by step.
     fn end(&mut self, outcome: Result<Done, End>) -> Vec<Command> {
-        let ending = Ending::of(outcome, self.told.halted().cloned());
+        let ending = Ending::of(outcome, &self.told);
         let has_ended = matches!(ending, Ending::Ended(_));
         let may_have_checkpoints =
             self.terms.is_backup && (self.made_checkpoints || has_predecessors(self.terms.id.attempt));

@@ -16,6 +16,7 @@ use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{AttemptSurveyed, FileException, ItemCommitted, JobError};
 use outlast_proto::words::{Counters, ItemOutcome, SnapshotId, StatusCode, Timestamp, TreeId};
 
+use crate::attempt::Course;
 use crate::ending::{Done, End};
 use crate::exceptions::ExceptionLog;
 use crate::fault::Fault;
@@ -52,7 +53,7 @@ pub enum Step {
     Remove(SnapshotId),
     /// Prepare the walk through an item and tell the client to begin it, or why that cannot be: [`Came::Failed`].
     Begin(u32),
-    /// Follow the client: [`Came::ItemEnd`], [`Came::Failed`] or [`Came::CheckpointDue`].
+    /// Follow the client: [`Came::ItemEnd`], [`Came::Failed`] or [`Came::CheckpointDue`], which comes at once when it is to leave.
     Receive,
     /// Wait for the chunks that were asked for, if a checkpoint is worth it: [`Came::NotNow`].
     AwaitChunks,
@@ -171,8 +172,8 @@ pub struct Backup {
     id: AttemptId,
     items: Vec<Ticketed>,
     phase: Phase,
-    /// It is not to begin another item.
-    is_stopping: bool,
+    /// What it was told.
+    course: Course,
     /// An attempt before it has no history yet: what that left is to be told (F-14).
     surveys: bool,
     /// What was found and not looked at yet.
@@ -208,7 +209,7 @@ impl Backup {
             surveys,
             left: VecDeque::new(),
             phase: Phase::Begins,
-            is_stopping: false,
+            course: Course::On,
             found: VecDeque::new(),
             finished: Vec::new(),
             checkpoint: None,
@@ -235,10 +236,10 @@ impl Backup {
         Step::MendIndex
     }
 
-    /// The next step, after what came of the last one. `is_stopping`: no further item is to be begun.
+    /// The next step, after what came of the last one, and with what it is told now.
     #[must_use]
-    pub fn next(&mut self, came: Result<Came, End>, is_stopping: bool) -> Step {
-        self.is_stopping = is_stopping;
+    pub fn next(&mut self, came: Result<Came, End>, course: Course) -> Step {
+        self.course = course;
         match (std::mem::replace(&mut self.phase, Phase::Over), came) {
             (Phase::Adopting(found, saving), came) => self.adopting(found, saving, came),
             (Phase::Item(item, ItemStep::Saving(saving)), came) => self.saving_item(item, saving, came),
@@ -413,10 +414,12 @@ impl Backup {
                 self.tally.finished_before(ticketed.with_exceptions);
             } else if self.finished.iter().any(|(finished, _)| *finished == number) {
                 // Taken over.
-            } else if self.is_stopping {
-                self.left_out += 1;
             } else {
-                return self.begin_item(number);
+                match self.course {
+                    Course::On => return self.begin_item(number),
+                    Course::StopGracefully => self.left_out += 1,
+                    Course::Leave => return self.leave(),
+                }
             }
         }
         if self.has_looked || self.finished.is_empty() {
@@ -452,8 +455,15 @@ impl Backup {
     }
 
     fn over(&mut self) -> Step {
-        let done = self.tally.clone().done(self.is_stopping, self.left_out);
+        let is_stopping = self.course == Course::StopGracefully;
+        let done = self.tally.clone().done(is_stopping, self.left_out);
         Step::Over(Ok(done))
+    }
+
+    /// What is finished is final, and of the rest there is a checkpoint if anything came of it (C-08b).
+    fn leave(&mut self) -> Step {
+        self.phase = Phase::Over;
+        Step::Over(Err(End::Left))
     }
 }
 

@@ -1,9 +1,10 @@
 //! The one end of an attempt: what is journalled last and what its client is told (S-12).
 
 use outlast_proto::v1::journal_event::What;
-use outlast_proto::v1::{AttemptEnded, AttemptInterrupted, AttemptOver, Stopped};
+use outlast_proto::v1::{AttemptEnded, AttemptInterrupted, AttemptOver, Leaving, Stopped};
 use outlast_proto::words::{Counters, StatusCode, StorageFault};
 
+use crate::attempt::Told;
 use crate::fault::Fault;
 
 ///
@@ -20,6 +21,8 @@ pub enum Halt {
     Interrupted(String),
     /// Something is wrong.
     Fault(Fault),
+    /// It was told to leave before it had anything to lose (C-08b).
+    Left(String),
 }
 
 /// An engine's work came to an end by itself.
@@ -40,6 +43,8 @@ pub struct Done {
 pub enum End {
     /// It was told to; the control knows why.
     Halted,
+    /// It was told to leave at a checkpoint, and does.
+    Left,
     /// By itself.
     Fault(Fault),
 }
@@ -57,22 +62,28 @@ pub enum Ending {
     Ended(Done),
     /// It goes on in another.
     Interrupted(String),
+    /// As it was told, at a checkpoint: it goes on in another (C-08b).
+    Left(String),
     /// Nothing is journalled: it has no right any more.
     Fenced,
 }
 
 impl Ending {
-    /// What the engine's outcome and the reason to halt, if there was one, add up to.
+    /// What the engine's outcome and what the attempt was told add up to.
     #[must_use]
-    pub fn of(outcome: Result<Done, End>, halt: Option<Halt>) -> Self {
-        match (outcome, halt) {
+    pub fn of(outcome: Result<Done, End>, told: &Told) -> Self {
+        match (outcome, told.halted().cloned()) {
             // A fence counts even against a result: it may not be journalled any more.
             (_, Some(Halt::Fenced)) => Ending::Fenced,
             (Ok(done), _) => Ending::Ended(done),
+            // Its checkpoint is made: what went wrong since costs nothing. A job that is to be stopped is.
+            (Err(End::Left), Some(Halt::Stopped(how))) => Ending::canceled(how),
+            (Err(End::Left), _) => Ending::Left(told.leaving().unwrap_or_default().to_owned()),
             (Err(End::Fault(fault)), _) | (Err(End::Halted), Some(Halt::Fault(fault))) => {
                 Ending::fault(fault)
             }
             (Err(End::Halted), Some(Halt::Stopped(how))) => Ending::canceled(how),
+            (Err(End::Halted), Some(Halt::Left(reason))) => Ending::Left(reason),
             (Err(End::Halted), Some(Halt::Interrupted(reason))) => Ending::Interrupted(reason),
             (Err(End::Halted), None) => Ending::fault(Fault::broken("the stream with the client broke")),
         }
@@ -101,7 +112,7 @@ impl Ending {
     pub fn over(&self, durable: bool) -> Option<AttemptOver> {
         let (code, text) = match self {
             Ending::Ended(done) => (done.code, done.text.clone()),
-            Ending::Interrupted(reason) => (StatusCode::FAILED_OVER, reason.clone()),
+            Ending::Interrupted(reason) | Ending::Left(reason) => (StatusCode::FAILED_OVER, reason.clone()),
             Ending::Fenced => (StatusCode::SUPERSEDED, "this attempt was superseded".to_owned()),
         };
         durable.then(|| AttemptOver {
@@ -125,6 +136,12 @@ impl Ending {
             Ending::Interrupted(reason) => Some(What::Interrupted(AttemptInterrupted {
                 counters,
                 reason: reason.clone(),
+                left: Leaving::Unspecified.into(),
+            })),
+            Ending::Left(reason) => Some(What::Interrupted(AttemptInterrupted {
+                counters,
+                reason: reason.clone(),
+                left: Leaving::Moved.into(),
             })),
             Ending::Fenced => None,
         }
@@ -154,6 +171,7 @@ mod tests {
             Ending::fault(Fault::broken("the stream broke")),
             Ending::canceled(Stopped::Immediate),
             Ending::Interrupted("the agent ends".to_owned()),
+            Ending::Left("it is drained".to_owned()),
             Ending::Fenced,
         ];
         for ending in endings {

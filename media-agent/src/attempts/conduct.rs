@@ -159,6 +159,8 @@ impl<'a> Conductor<'a> {
                 }
             }
             Command::Halt(why) => assignment.control.halt(why),
+            // The engine sees it where the machine was told it.
+            Command::Leave => {}
             Command::RemoveCheckpoints => self.begin(remove(assignment, self.held.clone())),
             Command::RememberDamage => {
                 if let Some((repository, _)) = self.held.clone() {
@@ -240,6 +242,9 @@ impl<'a> Conductor<'a> {
         let (told, known) = (self.told.borrow_and_update().clone(), self.attempt.told());
         if told.is_stopping_gracefully() && !known.is_stopping_gracefully() {
             self.events.push_back(Event::StopGracefully);
+        }
+        if let (Some(why), None) = (told.leaving(), known.leaving()) {
+            self.events.push_back(Event::Leave(why.to_owned()));
         }
         if let (Some(why), None) = (told.halted(), known.halted()) {
             self.events.push_back(Event::Halt(why.clone()));

@@ -3,7 +3,7 @@
 //! Held by the manager, the attempt's task, its stream and its engine.
 
 use outlast_media_core::Halt;
-use outlast_media_core::attempt::Told;
+use outlast_media_core::attempt::{Course, Told};
 use tokio::sync::watch;
 
 #[derive(Debug)]
@@ -42,8 +42,28 @@ impl Control {
         self.told.send_modify(Told::stop_gracefully);
     }
 
-    pub(crate) fn is_stopping_gracefully(&self) -> bool {
-        self.told.borrow().is_stopping_gracefully()
+    /// It makes a checkpoint at once and ends (C-08b).
+    pub(crate) fn leave(&self, why: String) {
+        self.told.send_if_modified(|told| told.leave(why));
+    }
+
+    /// Whether it is to make a checkpoint and end.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.told.borrow().leaving().is_some()
+    }
+
+    /// Returns when it is to make a checkpoint and end.
+    pub(super) async fn left(&self) {
+        let _ = self
+            .told
+            .subscribe()
+            .wait_for(|told| told.leaving().is_some())
+            .await;
+    }
+
+    /// What the work is to do.
+    pub(crate) fn course(&self) -> Course {
+        self.told.borrow().course()
     }
 
     /// For who follows what is told.

@@ -60,6 +60,9 @@ pub(super) fn log_end(id: AttemptId, ending: &Ending) {
         Ending::Interrupted(reason) => {
             tracing::warn!(%job, %attempt, reason, "attempt is interrupted; its job goes on in another");
         }
+        Ending::Left(reason) => {
+            tracing::info!(%job, %attempt, reason, "attempt is over: it made room, and its job goes on in another")
+        }
         Ending::Fenced => tracing::info!(%job, %attempt, "attempt is over: it was superseded"),
     }
 }

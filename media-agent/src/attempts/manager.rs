@@ -45,6 +45,8 @@ enum Request {
     /// The primary's order cannot be followed.
     CannotStart(AttemptId, Fault),
     Stop(AttemptId, Stopped),
+    /// It is to make a checkpoint and end, for this reason (C-08b).
+    Leave(AttemptId, String),
     /// Answered when nothing of the attempt runs any more and that is durable.
     Fence(AttemptId, oneshot::Sender<()>),
     /// The journal these attempts were admitted in is no more, or the agent ends.
@@ -95,6 +97,10 @@ impl AttemptManager {
 
     pub(crate) async fn stop(&self, id: AttemptId, how: Stopped) {
         self.ask(Request::Stop(id, how)).await;
+    }
+
+    pub(crate) async fn leave(&self, id: AttemptId, why: String) {
+        self.ask(Request::Leave(id, why)).await;
     }
 
     /// Returns when nothing of the attempt runs any more; whether that is durable.
@@ -164,7 +170,9 @@ impl Owner {
         let job = match &request {
             Request::Start(ticket) | Request::Attach(ticket, _) => Some(ticket.id.job.0),
             Request::Fence(id, _) => Some(id.job.0),
-            Request::CannotStart(..) | Request::Stop(..) | Request::InterruptAll(_) => None,
+            Request::CannotStart(..) | Request::Stop(..) | Request::Leave(..) | Request::InterruptAll(_) => {
+                None
+            }
         };
         if let Some(job) = job {
             self.context.remember(move |known| known.met_job(job)).await;
@@ -179,6 +187,7 @@ impl Owner {
                 }
             }
             Request::Stop(id, how) => self.stop(id, how).await,
+            Request::Leave(id, why) => self.leave(id, why).await,
             Request::Fence(id, reply) => self.fence(id, reply).await,
             Request::InterruptAll(why) => {
                 for entry in self.entries.values() {
@@ -344,6 +353,19 @@ impl Owner {
         }
         self.end_again(id, standing, Ending::canceled(how));
         self.give_up_checkpoints(id);
+    }
+
+    /// What is not here any more ends, or has ended, by itself, as when it is stopped.
+    async fn leave(&mut self, id: AttemptId, why: String) {
+        if let Some(entry) = self.entries.get(&id) {
+            return entry.control.leave(why);
+        }
+        let standing = self.context.journal.standing(id).await.ok();
+        let ending = Ending::Left(why);
+        if let Some(ending) = self.roster.end_unstarted(id, standing, ending.clone()) {
+            self.end_unstarted(id, ending);
+        }
+        self.end_again(id, standing, ending);
     }
 
     /// Of a job that is to end and runs nowhere: nobody goes on from what an earlier process made.

@@ -36,17 +36,52 @@ impl<P: Protocol> Wire<P> {
         self.user.inbox.blocking_recv().ok_or(End::Halted)
     }
 
-    /// The client's next message, if it comes within `patience`. Called on a thread of the runtime that may block.
-    pub(crate) fn receive_within(&mut self, patience: Duration) -> Result<Option<UpBody<P>>, End> {
+    /// The client's next message; none: the attempt is to leave, now. Called on a thread of the runtime that may block.
+    ///
+    /// # Errors
+    /// [`End::Halted`] when the attempt is to end.
+    pub(crate) fn receive_unless_leaving(&mut self) -> Result<Option<UpBody<P>>, End> {
         if self.control.halted().is_some() {
             return Err(End::Halted);
         }
-        let next = tokio::time::timeout(patience, self.user.inbox.recv());
-        match tokio::runtime::Handle::current().block_on(next) {
-            Ok(Some(body)) => Ok(Some(body)),
-            Ok(None) => Err(End::Halted),
-            Err(_elapsed) => Ok(None),
+        if self.control.is_leaving() {
+            return Ok(None);
         }
+        if let Some(body) = self.try_receive()? {
+            return Ok(Some(body));
+        }
+        let (inbox, control) = (&mut self.user.inbox, &self.control);
+        tokio::runtime::Handle::current().block_on(async {
+            tokio::select! {
+                body = inbox.recv() => body.map(Some).ok_or(End::Halted),
+                () = control.left() => Ok(None),
+            }
+        })
+    }
+
+    /// The client's next message, if it comes within `patience`, or within `leaving` from when the attempt is to leave. Called on a thread of the
+    /// runtime that may block.
+    pub(crate) fn receive_within(
+        &mut self,
+        patience: Duration,
+        leaving: Duration,
+    ) -> Result<Option<UpBody<P>>, End> {
+        if self.control.halted().is_some() {
+            return Err(End::Halted);
+        }
+        let (inbox, control) = (&mut self.user.inbox, &self.control);
+        let left = async {
+            control.left().await;
+            tokio::time::sleep(leaving).await;
+        };
+        tokio::runtime::Handle::current().block_on(async {
+            tokio::select! {
+                biased;
+                body = inbox.recv() => body.map(Some).ok_or(End::Halted),
+                () = tokio::time::sleep(patience) => Ok(None),
+                () = left => Ok(None),
+            }
+        })
     }
 
     /// The client's next message, if it is there already.

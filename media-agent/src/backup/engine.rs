@@ -140,7 +140,7 @@ pub(crate) fn run(work: BackupWork, mut wire: Wire<BackupProtocol>) -> Result<Do
                 break done;
             }
             let came = engine.perform(step, &mut backup, &mut wire);
-            step = backup.next(came, control.is_stopping_gracefully());
+            step = backup.next(came, control.course());
         };
         chunks.keep_own();
         if done.is_ok() {

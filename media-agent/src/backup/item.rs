@@ -162,13 +162,17 @@ impl<'a> ItemRun<'a> {
     ) -> Result<Came, End> {
         let number = self.number;
         loop {
-            if self.begun && checkpoints.are_due() {
+            let is_due = self.begun && checkpoints.are_due();
+            if is_due || wire.control.is_leaving() {
                 return Ok(Came::CheckpointDue);
             }
             let begun = self.begun;
             let message = match self.held.pop() {
                 Some(message) => message,
-                None => wire.receive()?,
+                None => match wire.receive_unless_leaving()? {
+                    Some(message) => message,
+                    None => return Ok(Came::CheckpointDue),
+                },
             };
             match message {
                 Up::Path(path) => self.path(path)?,
@@ -279,10 +283,11 @@ impl<'a> ItemRun<'a> {
     /// a slow line.
     pub(super) fn chunks_have_come(&mut self, wire: &mut Wire<BackupProtocol>) -> Result<bool, End> {
         while let Some(largest) = self.chunks.largest_missing() {
-            let patience = self.base.context.timing.checkpoint_wait * largest.div_ceil(MIB);
+            let (timing, size) = (&self.base.context.timing, largest.div_ceil(MIB));
+            let (patience, leaving) = (timing.checkpoint_wait * size, timing.leave_wait * size);
             let message = match self.held.is_enough() {
                 true => None,
-                false => wire.receive_within(patience)?,
+                false => wire.receive_within(patience, leaving)?,
             };
             match message {
                 Some(Up::Chunks(chunks)) => self.chunks.take(chunks.chunks)?,

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use outlast_proto::v1::{
-    AgentMessage, FenceAttempt, Fenced, PrimaryMessage, Question, StartAttempt, StopAttempt,
-    Ticket as TicketMessage, agent_message, primary_message::Body, question,
+    AgentMessage, FenceAttempt, Fenced, LeaveAttempt, Leaving, PrimaryMessage, Question, StartAttempt,
+    StopAttempt, Ticket as TicketMessage, agent_message, primary_message::Body, question,
 };
 use outlast_proto::words::JournalId;
 use outlast_repository::SnapshotId;
@@ -57,6 +57,7 @@ async fn obey(server: &SessionServer, body: Body, up: &mpsc::Sender<AgentMessage
         Body::Start(order) => start(server, order).await,
         Body::Stop(order) => stop(server, &order).await,
         Body::Fence(order) => fence(server, order, up.clone()),
+        Body::Leave(order) => leave(server, order).await,
         Body::Question(question) => answer(server, question, up.clone()),
         Body::Mark(mark) => server.context.remember(move |known| known.take_mark(&mark)).await,
         Body::Settings(settings) => {
@@ -111,6 +112,16 @@ async fn stop(server: &SessionServer, order: &StopAttempt) {
             None => server.manager.stop(id, order.how()).await,
         },
         Err(error) => tracing::error!(%error, "an order to stop names no attempt"),
+    }
+}
+
+async fn leave(server: &SessionServer, order: LeaveAttempt) {
+    match AttemptId::of_message(order.attempt.as_ref()) {
+        Ok(id) if order.how() == Leaving::Moved => server.manager.leave(id, order.why).await,
+        Ok(id) => {
+            tracing::error!(attempt = %id, how = order.how, "an order to leave says what this version does not know")
+        }
+        Err(error) => tracing::error!(%error, "an order to leave names no attempt"),
     }
 }
 

@@ -119,6 +119,23 @@ pub fn can_move(state: &ClusterState, presence: &Presence, job: &Job) -> bool {
     line.sound().iter().any(|name| Some(name) != running)
 }
 
+/// Media agents against whom nothing is known that could take the job now and reach this storage unit.
+pub(crate) fn who_reaches(
+    state: &ClusterState,
+    presence: &Presence,
+    job: &Job,
+    unit: &StorageUnitName,
+) -> Vec<AgentName> {
+    let need = Need {
+        unit: Some(unit.clone()),
+        ..need_of(job)
+    };
+    let blamed = blamed(state, job);
+    let mut able = line(state, presence, &need).sound().to_vec();
+    able.retain(|agent| !blamed.holds(state, agent));
+    able
+}
+
 /// The media agent that a new job of this pool would go to now.
 #[must_use]
 pub fn candidate(state: &ClusterState, presence: &Presence, pool: &PoolName) -> Option<AgentName> {

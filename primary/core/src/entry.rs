@@ -8,7 +8,7 @@ use outlast_proto::words::{
 use serde::{Deserialize, Serialize};
 
 use crate::event::JournalEvent;
-use crate::rows::Recollection;
+use crate::rows::{Drained, Recollection};
 use crate::thresholds::Thresholds;
 
 /// One entry of the Raft log.
@@ -424,5 +424,14 @@ pub enum Command {
         dead: bool,
         /// Also the last one that reaches its storage unit.
         force: bool,
+    },
+    /// What becomes of a running attempt whose media agent is drained (C-08b). From cluster version 9 on.
+    DecideDrained {
+        /// Which job.
+        job: JobId,
+        /// Which attempt.
+        attempt: Attempt,
+        /// What.
+        drained: Drained,
     },
 }

@@ -158,4 +158,11 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         storage: Option<StorageFault>,
     },
+    /// It made room as it was told: its job goes on in another (C-08b). From cluster version 9 on.
+    MadeRoom {
+        /// The numbers so far.
+        counters: Counters,
+        /// Why.
+        reason: String,
+    },
 }

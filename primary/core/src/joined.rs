@@ -173,6 +173,7 @@ fn opened(running: Running) -> OpenAttempt {
         }),
         exceptions: u32::try_from(running.exceptions.len()).unwrap_or(u32::MAX),
         phase: Phase::Running,
+        drained: None,
     }
 }
 

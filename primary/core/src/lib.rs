@@ -8,6 +8,7 @@ pub mod apply;
 pub mod clocks;
 pub mod contact;
 pub mod dispatch;
+pub mod drain;
 pub mod durations;
 mod eligibility;
 pub mod entry;

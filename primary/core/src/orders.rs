@@ -3,7 +3,7 @@
 use outlast_proto::words::{AgentKind, AgentName, Attempt, JobId, JobNonce, JobState, StartId};
 
 use crate::rows::{Fence, Job};
-use crate::session::ENDS_ONLY;
+use crate::session::{ENDS_ONLY, MOVES};
 use crate::state::ClusterState;
 
 /// An order to an agent. The leader adds the signed ticket when it sends it.
@@ -43,6 +43,13 @@ pub enum Order {
         /// Which attempt.
         attempt: Attempt,
     },
+    /// To a media agent: make a checkpoint and end, its job goes on elsewhere (C-08b).
+    Leave {
+        /// Which job.
+        job: JobId,
+        /// Which attempt.
+        attempt: Attempt,
+    },
 }
 
 /// Everything `agent` is owed now.
@@ -77,11 +84,15 @@ fn is_to_be_surveyed(state: &ClusterState, job: JobId, fence: &Fence) -> bool {
 
 fn order_for(state: &ClusterState, job: &Job, kind: AgentKind) -> Option<Order> {
     let running = state.running_of(job)?;
+    let media_speaks = state.agent(&running.media_agent).map_or(0, |row| row.speaks);
+    let is_leaving = running.moves() && media_speaks >= MOVES;
     let is_stopping = job.state == JobState::Stopping;
     let (job, attempt) = (job.id, running.attempt);
     match kind {
         // Its client learns it from its media agent.
         _ if is_stopping => (kind == AgentKind::MediaAgent).then_some(Order::Cancel { job, attempt }),
+        AgentKind::MediaAgent if is_leaving => Some(Order::Leave { job, attempt }),
+        AgentKind::ClientAgent if is_leaving => None,
         // A marked attempt is running between client and media agent: neither needs to be told again.
         _ if running.marked => None,
         AgentKind::ClientAgent => Some(Order::Admit {

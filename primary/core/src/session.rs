@@ -26,6 +26,8 @@ use crate::state::ClusterState;
 pub const ENDS_ONLY: u32 = 1;
 /// A media agent goes on from the checkpoint of an earlier attempt.
 pub const RESUMES: u32 = 2;
+/// A media agent makes a checkpoint at once and ends when it is told (C-08b).
+pub const MOVES: u32 = 4;
 
 /// Whether the state says of the agent what it says of itself: there is nothing to propose.
 #[must_use]

@@ -2,6 +2,7 @@
 
 mod clocks;
 mod dispatcher;
+mod drain;
 mod members;
 mod units;
 mod version;
@@ -19,6 +20,7 @@ use ring::signature::Ed25519KeyPair;
 
 use clocks::Clocks;
 use dispatcher::Dispatcher;
+use drain::Drain;
 use members::Members;
 use units::Units;
 use version::{Version, begin_reign};
@@ -109,8 +111,10 @@ async fn establish(leader: &Leader, term_over: &Shutdown) -> bool {
         over: term_over.clone(),
     };
     let context = || leader.clone();
-    let (dispatching, watching, comparing, looking) = (context(), context(), context(), context());
+    let (dispatching, draining, watching) = (context(), context(), context());
+    let (comparing, looking) = (context(), context());
     reconcilers.start(move || Dispatcher::new(dispatching.clone()));
+    reconcilers.start(move || Drain(draining.clone()));
     reconcilers.start(move || Watchdog::new(watching.clone()));
     reconcilers.start(move || Clocks::new(&comparing));
     reconcilers.start(move || Units(looking.clone()));

@@ -1,7 +1,8 @@
 //! Agents and pools as messages.
 
 use outlast_core::ClusterState;
-use outlast_core::rows::{Agent, Pool};
+use outlast_core::drain;
+use outlast_core::rows::{Agent, Drained, Pool};
 use outlast_core::thresholds::{InForce, Threshold};
 use outlast_proto::v1;
 use outlast_proto::words::{AgentAdmin, AgentName, AgentState, PoolName, Timestamp};
@@ -40,6 +41,10 @@ pub(crate) fn message(
             .map(|unit| unit.state.to_wire())
             .unwrap_or_default(),
         storage_free_bytes: registry.and_then(|registry| registry.storage_of(name)?.free),
+        leaving: match agent.admin {
+            AgentAdmin::Draining => leaving(state, registry, name),
+            AgentAdmin::Enabled | AgentAdmin::Disabled => Vec::new(),
+        },
         turns_taken: registry
             .and_then(|registry| registry.turns_taken(name, now))
             .map(Into::into),
@@ -55,6 +60,27 @@ pub(crate) fn threshold(in_force: InForce) -> v1::Threshold {
         seconds: in_force.value.0,
         from: in_force.from.word().to_owned(),
     }
+}
+
+/// What becomes of the jobs that run on a media agent that is drained: as it was decided, or as the leader will decide it.
+fn leaving(state: &ClusterState, registry: Option<&Registry>, name: &AgentName) -> Vec<v1::LeavingJob> {
+    let presence = registry.map(Registry::presence);
+    let jobs = state.running_on(name);
+    let on_it = jobs.filter_map(|job| Some((job, state.running_of(job)?)));
+    let decided = on_it.filter_map(|(job, open)| {
+        let decided = open.drained.clone();
+        let decided = decided.or_else(|| Some(drain::decide(state, presence.as_ref()?, job, open)))?;
+        let why = match &decided {
+            Drained::Moves => String::new(),
+            Drained::Stays { why } => why.clone(),
+        };
+        (open.media_agent == *name).then(|| v1::LeavingJob {
+            job: job.id.to_string(),
+            moves: decided == Drained::Moves,
+            why,
+        })
+    });
+    decided.collect()
 }
 
 /// A pool.

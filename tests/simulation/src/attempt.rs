@@ -62,6 +62,10 @@ impl Run {
         self.attempt.works() && !self.ticket.resilient && !self.is_halted()
     }
 
+    fn is_leaving(&self) -> bool {
+        self.attempt.told().leaving().is_some()
+    }
+
     fn is_halted(&self) -> bool {
         self.attempt.told().halted().is_some()
     }

@@ -9,6 +9,7 @@ use outlast_proto::words::{Attempt, CompletionStatus, ItemOutcome, JobId, JobNon
 
 use crate::storage::Unit;
 
+mod drain;
 mod failover;
 mod media;
 
@@ -42,6 +43,10 @@ pub(crate) struct Oracle {
     /// Attempts that did not begin, because those before them had finished everything.
     unneeded: BTreeSet<AttemptId>,
     pub(crate) failovers: u64,
+    /// Attempts that were told to make room for another.
+    told_to_leave: BTreeSet<AttemptId>,
+    /// Those of them that did.
+    left: BTreeSet<AttemptId>,
     /// Jobs somebody wanted to cancel.
     canceled: BTreeSet<JobId>,
     /// Only primaries fail in this world.
@@ -111,6 +116,7 @@ impl Oracle {
             }
         }
         self.look_at_failover(state, entry);
+        self.look_at_drained(state, entry);
         for violation in outlast_core::invariants::violations(state) {
             self.contradict("invariants", violation.to_string());
         }
@@ -178,7 +184,8 @@ impl Oracle {
                 format!("attempt {id} is canceled, and nobody wanted that"),
             );
         }
-        if self.spares_agents && self.marked.contains(&id) && !is_success(code) && !wanted {
+        let has_left = self.left.contains(&id);
+        if self.spares_agents && self.marked.contains(&id) && !is_success(code) && !wanted && !has_left {
             self.contradict(
                 "R-04",
                 format!("attempt {id} was marked, only primaries failed, and it is {status}: {code}"),

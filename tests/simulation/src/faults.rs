@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use outlast_proto::words::AgentAdmin;
+
 use crate::World;
-use crate::net::{Event, MS, Proc, S, Time};
+use crate::net::{Event, MS, Msg, Proc, S, Time, Timer};
 use crate::raft::NODES;
-use crate::work::{CLIENTS, MEDIA};
+use crate::work::{CLIENTS, MEDIA, media_name};
 
 /// All processes but the operator's.
 fn all() -> Vec<Proc> {
@@ -143,6 +145,29 @@ impl World {
         if self.media[n].set_disk_back(&mut self.cx) {
             self.cx.note(|| format!("the disk of {proc:?} is set back"));
         }
+    }
+
+    /// An operator drains a media agent, or takes that back; he says it again, for nobody may have heard it.
+    pub(crate) fn drain(&mut self, n: usize) {
+        let is_healed = self.cx.healed;
+        let Some(drains) = &mut self.drains else { return };
+        drains[n] = !is_healed && !drains[n];
+        let admin = match drains[n] {
+            true => AgentAdmin::Draining,
+            false => AgentAdmin::Enabled,
+        };
+        let agent = media_name(n);
+        let primary = Proc::Primary(self.cx.rng.below(NODES));
+        let conn = self.cx.connect(Proc::Operator, primary);
+        self.cx.send(Proc::Operator, conn, Msg::SetAdmin { agent, admin });
+        self.drain_later();
+    }
+
+    /// After a time in which attempts begin, and get somewhere.
+    pub(crate) fn drain_later(&mut self) {
+        let n = self.cx.rng.below(MEDIA);
+        let when = self.cx.rng.range(S, 15 * S);
+        self.cx.timer(Proc::Operator, when, Timer::Drain(n));
     }
 
     /// Nothing goes wrong any more, and everything is there.

@@ -27,6 +27,8 @@ use media::Media;
 pub use mistakes::Mistakes;
 use net::{ConnId, Cx, Event, Host, Input, MS, Msg, Proc, S, Time, Timer};
 use outlast_core::Reply;
+use outlast_core::rows::Agent;
+use outlast_proto::words::AgentAdmin;
 use primary::Node;
 use raft::NODES;
 use work::{CLIENTS, MEDIA, POLICIES, client_name, media_name};
@@ -49,6 +51,8 @@ pub struct Report {
     pub checkpoints: u64,
     /// Attempts that were given up because nobody heard their media agent.
     pub failovers: u64,
+    /// Attempts that made room for another because their media agent was drained.
+    pub moves: u64,
     /// Attempts that ended, by status code.
     pub endings: BTreeMap<u16, usize>,
     /// Everything that happened, if it was asked for.
@@ -77,6 +81,8 @@ struct World {
     clients: Vec<Client>,
     submissions: Vec<Submission>,
     sets_disks_back: bool,
+    /// Media agents that the operator wants to be empty; none: he drains none in this world.
+    drains: Option<[bool; MEDIA]>,
     /// Agents and what is between them stay well: then no marked attempt may fail.
     spares_agents: bool,
     /// How rarely things go wrong: where they always do, no work is done.
@@ -107,6 +113,7 @@ impl World {
         cx.oracle.sets_disks_back = seed.is_multiple_of(4);
         Self {
             sets_disks_back: seed.is_multiple_of(4),
+            drains: (seed % 3 == 2).then_some([false; MEDIA]),
             spares_agents: seed % 4 == 1,
             pace: cx.rng.range(1, 6),
             heals_at: cx.rng.range(40 * S, 400 * S),
@@ -127,6 +134,9 @@ impl World {
             let when = self.cx.rng.range(3 * S, self.heals_at);
             self.cx.timer(Proc::Operator, when, Timer::Submit(n));
         }
+        if self.drains.is_some() {
+            self.drain_later();
+        }
         self.cx.at(5 * S, Event::Fault);
         while self.cx.oracle.contradiction.is_none() && !self.is_over() {
             self.step();
@@ -141,6 +151,7 @@ impl World {
             events: self.cx.oracle.events_applied,
             checkpoints: self.cx.oracle.checkpoints_seen,
             failovers: self.cx.oracle.failovers,
+            moves: self.cx.oracle.moves(),
             endings,
             steps: self.cx.steps,
             contradiction: self.cx.oracle.contradiction.take(),
@@ -255,6 +266,7 @@ impl World {
                 let again = self.cx.rng.range(500 * MS, 6 * S);
                 self.cx.timer(Proc::Operator, again, Timer::Submit(n));
             }
+            Input::Timer(Timer::Drain(n)) => self.drain(n),
             Input::Timer(Timer::Cancel(job)) => {
                 let primary = Proc::Primary(self.cx.rng.below(NODES));
                 let conn = self.cx.connect(Proc::Operator, primary);
@@ -327,6 +339,10 @@ impl World {
         }
         if let Some((agent, job, _)) = leader.state.fences().next() {
             return Some(format!("{agent} has not said that job {job} is fenced"));
+        }
+        let is_drained = |row: &Agent| row.admin != AgentAdmin::Enabled;
+        if let Some((agent, _)) = leader.state.agents().find(|(_, row)| is_drained(row)) {
+            return Some(format!("{agent} is not enabled again"));
         }
         for media in &self.media {
             let recorded = leader.recorded(&media_name(media.n));

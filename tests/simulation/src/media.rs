@@ -278,6 +278,24 @@ impl Media {
         cx.unit.remove_checkpoints(id);
     }
 
+    /// Its agent is drained: the attempt makes a checkpoint and ends.
+    pub(crate) fn leave(&mut self, cx: &mut Cx, order: &v1::LeaveAttempt) {
+        let (Ok(id), Some(process)) = (AttemptId::of_message(order.attempt.as_ref()), &mut self.process)
+        else {
+            return;
+        };
+        if process.roster.is_running(id) {
+            return self.happens(cx, id, Event::Leave(order.why.clone()));
+        }
+        let standing = process.journal.ledger.known().standing(id);
+        let ending = Ending::Left(order.why.clone());
+        let unstarted = process.roster.end_unstarted(id, Some(standing), ending.clone());
+        if let Some(ending) = unstarted {
+            self.end_unstarted(cx, id, &ending);
+        }
+        self.end_again(cx, id, standing, ending);
+    }
+
     /// Journals the end of an attempt that never ran here.
     fn end_unstarted(&mut self, cx: &mut Cx, id: AttemptId, ending: &Ending) {
         if let Some(what) = ending.event(&Default::default()) {

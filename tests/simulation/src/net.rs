@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use outlast_core::Reply;
 use outlast_proto::v1;
-use outlast_proto::words::JobId;
+use outlast_proto::words::{AgentAdmin, AgentName, JobId};
 
 use crate::check::Oracle;
 use crate::mistakes::Mistakes;
@@ -45,6 +45,7 @@ pub(crate) enum Msg {
     Submit { request: String, policy: String },
     Submitted(Reply),
     Cancel { job: JobId },
+    SetAdmin { agent: AgentName, admin: AgentAdmin },
 }
 
 /// What a process wakes up for.
@@ -84,6 +85,7 @@ pub(crate) enum Timer {
     Watch(u64),
     Submit(usize),
     Cancel(JobId),
+    Drain(usize),
 }
 
 /// What happens in the world.

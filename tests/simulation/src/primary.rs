@@ -7,7 +7,7 @@ use outlast_core::contact::{Heard, Silence, Word};
 use outlast_core::dispatch::{Presence, plan};
 use outlast_core::session::{Said, acknowledgement};
 use outlast_core::touched::{Rows, Touched};
-use outlast_core::{ClusterState, Command, Entry, Reply};
+use outlast_core::{ClusterState, Command, Entry, Reply, drain};
 use outlast_proto::v1::agent_message::Body as Up;
 use outlast_proto::words::{AgentName, AttemptId, JobNonce, JournalId, RequestId};
 
@@ -288,7 +288,8 @@ impl Node {
         }
         self.apply_policies(cx);
         let presence = self.presence();
-        for command in plan(&self.state, &presence) {
+        let decided = drain::plan(&self.state, &presence);
+        for command in plan(&self.state, &presence).into_iter().chain(decided) {
             self.propose(cx, None, command, Waiter::Nobody);
         }
     }
@@ -337,6 +338,9 @@ impl Node {
                     },
                     Waiter::Nobody,
                 );
+            }
+            Msg::SetAdmin { agent, admin } if self.raft.leads() && self.lead.established => {
+                self.propose(cx, None, Command::SetAgentAdmin { agent, admin }, Waiter::Nobody);
             }
             Msg::Up(Up::Hello(hello)) => self.hello(cx, conn, &hello),
             Msg::Up(body) => {

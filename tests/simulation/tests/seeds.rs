@@ -26,6 +26,7 @@ struct Sums {
     events: u64,
     checkpoints: u64,
     failovers: u64,
+    moves: u64,
     endings: BTreeMap<u16, usize>,
     failed: Vec<String>,
 }
@@ -38,6 +39,7 @@ impl Sums {
             events: report.events,
             checkpoints: report.checkpoints,
             failovers: report.failovers,
+            moves: report.moves,
             endings: report.endings.clone(),
             failed: told(seed, report).into_iter().collect(),
         };
@@ -50,6 +52,7 @@ impl Sums {
         self.events += other.events;
         self.checkpoints += other.checkpoints;
         self.failovers += other.failovers;
+        self.moves += other.moves;
         self.failed.extend(other.failed);
         for (code, count) in other.endings {
             *self.endings.entry(code).or_default() += count;
@@ -97,18 +100,20 @@ fn s12_no_seed_finds_a_contradiction() {
         }
     });
     println!(
-        "{seeds} seeds in {:?}: {} steps, {} jobs, {} events, {} states with a checkpoint, {} failovers",
+        "{seeds} seeds in {:?}: {} steps, {} jobs, {} events, {} states with a checkpoint, {} failovers, {} moves",
         began.elapsed(),
         all.steps,
         all.jobs,
         all.events,
         all.checkpoints,
-        all.failovers
+        all.failovers,
+        all.moves
     );
     println!("attempts by status code: {:?}", all.endings);
     assert!(all.failed.is_empty(), "{}", all.failed.join("\n\n"));
     // A world in which nothing goes wrong shows nothing.
     assert!(all.failovers > 0 || seeds < SEEDS, "nobody lost a media agent");
+    assert!(all.moves > 0 || seeds < SEEDS, "nobody was drained");
     assert!(all.checkpoints > 0 || seeds < SEEDS, "nobody made a checkpoint");
     for code in ENDINGS.into_iter().filter(|_| seeds >= SEEDS) {
         assert!(

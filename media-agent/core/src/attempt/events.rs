@@ -66,6 +66,8 @@ pub enum Event {
     Halt(Halt),
     /// No further item is to be begun.
     StopGracefully,
+    /// It is to make a checkpoint at once and end, for this reason: its job goes on in another (C-08b).
+    Leave(String),
     /// Since when no primary answers (monotonic; none: one does), and how long that may be.
     Contact {
         /// When it was lost.
@@ -113,6 +115,8 @@ pub enum Command {
     Work,
     /// The work is to end. The first reason counts.
     Halt(Halt),
+    /// The work is to make a checkpoint at once and end.
+    Leave,
     /// Remove the checkpoints of this attempt and of the ones before it.
     RemoveCheckpoints,
     /// Write down what was found damaged.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use outlast_proto::v1::journal_event::What;
-use outlast_proto::v1::{DetailSaid, Stopped};
+use outlast_proto::v1::{DetailSaid, Leaving, Stopped};
 use outlast_proto::words::{Attempt as Number, AttemptId, Counters, JobId, JobNonce, StatusCode};
 
 use super::{Attempt, Command, Event, Terms, Worked};
@@ -67,6 +67,7 @@ fn names(commands: &[Command]) -> Vec<String> {
     let name = |command: &Command| match command {
         Command::JournalEnd(events) => match events.last() {
             Some(What::Ended(ended)) => format!("JournalEnd {} of {}", ended.status_code, events.len()),
+            Some(What::Interrupted(why)) if why.left() == Leaving::Moved => "JournalEnd left".to_owned(),
             Some(What::Interrupted(_)) => "JournalEnd interrupted".to_owned(),
             other => panic!("no end: {other:?}"),
         },
@@ -321,4 +322,137 @@ fn s12_what_found_no_room_goes_with_the_end_in_one_piece() {
             (5, Event::Done, &["Over None"]),
         ],
     );
+}
+
+fn leave() -> Event {
+    Event::Leave("it is drained".to_owned())
+}
+
+/// The checkpoints stay: the next attempt goes on from them.
+#[test]
+fn c08b_an_attempt_leaves_when_its_work_has_and_removes_no_checkpoint() {
+    check(
+        terms(2),
+        vec![
+            (1, Event::Prepared, &["SayAwaited"]),
+            (2, Event::ClientCame, &["Mark"]),
+            (3, Event::Marked { resilient: true }, &["Work"]),
+            (4, leave(), &["Leave"]),
+            (5, leave(), &[]),
+            (6, worked(Err(End::Left)), &["RememberDamage"]),
+            (7, Event::Done, &["JournalEnd left"]),
+            (8, Event::EndJournalled(true), &["SayEnd", "Release"]),
+            (9, Event::Done, &["Over Some(1110)"]),
+        ],
+    );
+}
+
+/// Before it works it has nothing to lose, and nothing is waited for.
+#[test]
+fn c08b_an_attempt_that_has_not_begun_leaves_at_once() {
+    let locked = || Event::Locked {
+        by: "a prune".to_owned(),
+        fault: fault(),
+    };
+    let unprepared: &[&str] = &["JournalEnd left"];
+    check(
+        terms(1),
+        vec![(1, leave(), &[]), (2, Event::Prepared, &["RememberDamage"])],
+    );
+    check(
+        terms(1),
+        vec![(1, locked(), &["SayLocked"]), (2, leave(), unprepared)],
+    );
+    check(
+        terms(1),
+        vec![
+            (1, Event::Prepared, &["SayAwaited"]),
+            (2, leave(), &["RememberDamage"]),
+        ],
+    );
+    check(
+        terms(1),
+        vec![
+            (1, Event::Prepared, &["SayAwaited"]),
+            (2, Event::ClientCame, &["Mark"]),
+            (3, leave(), &["Halt"]),
+            (4, Event::Marked { resilient: true }, &["RememberDamage"]),
+            (5, Event::Done, &["JournalEnd left"]),
+        ],
+    );
+    // A restore has no checkpoints: it goes on.
+    let restore = Terms {
+        is_backup: false,
+        ..terms(1)
+    };
+    check(
+        restore,
+        vec![
+            (1, Event::Prepared, &["SayAwaited"]),
+            (2, Event::ClientCame, &["Mark"]),
+            (3, Event::Marked { resilient: true }, &["Work"]),
+            (4, leave(), &[]),
+            (5, worked(Ok(successful())), &["RememberDamage"]),
+        ],
+    );
+}
+
+/// What comes after it was told to leave, and what the attempt ends with.
+#[test]
+fn c08b_what_counts_against_leaving_and_what_does_not() {
+    let halt = |why| Event::Halt(why);
+    let rows: Vec<(Option<Event>, Result<Done, End>, &str)> = vec![
+        (None, Ok(successful()), "JournalEnd 0 of 1"),
+        (None, Err(End::Fault(fault())), "JournalEnd 40 of 1"),
+        (
+            Some(halt(Halt::Fault(fault()))),
+            Err(End::Left),
+            "JournalEnd left",
+        ),
+        (
+            Some(halt(Halt::Interrupted("the agent ends".to_owned()))),
+            Err(End::Left),
+            "JournalEnd left",
+        ),
+        (
+            Some(halt(Halt::Stopped(Stopped::Immediate))),
+            Err(End::Left),
+            "JournalEnd 150 of 1",
+        ),
+        // It was halted before it had left.
+        (
+            Some(halt(Halt::Fault(fault()))),
+            Err(End::Halted),
+            "JournalEnd 40 of 1",
+        ),
+        (
+            Some(halt(Halt::Interrupted("the agent ends".to_owned()))),
+            Err(End::Halted),
+            "JournalEnd interrupted",
+        ),
+        (Some(halt(Halt::Fenced)), Err(End::Left), "SayEnd"),
+    ];
+    for (told, outcome, expected) in rows {
+        let mut attempt = check(
+            terms(1),
+            vec![
+                (1, Event::Prepared, &["SayAwaited"]),
+                (2, Event::ClientCame, &["Mark"]),
+                (3, Event::Marked { resilient: true }, &["Work"]),
+                (4, leave(), &["Leave"]),
+            ],
+        );
+        let what = format!("{told:?}, {outcome:?}");
+        let at = Duration::from_secs(5);
+        if let Some(event) = told {
+            assert_eq!(names(&attempt.handle(at, event)), ["Halt"], "{what}");
+        }
+        assert_eq!(
+            names(&attempt.handle(at, worked(outcome))),
+            ["RememberDamage"],
+            "{what}"
+        );
+        let last = names(&attempt.handle(at, Event::Done));
+        assert_eq!(last[0], expected, "{what}");
+    }
 }

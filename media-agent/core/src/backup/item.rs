@@ -9,6 +9,7 @@ use outlast_proto::words::{Counters, ItemOutcome, TreeId};
 
 use super::save::Saving;
 use super::{Backup, Came, Phase, Snapshot, Step};
+use crate::attempt::Course;
 use crate::ending::End;
 use crate::finished::{Finished, failed};
 
@@ -105,8 +106,11 @@ impl Backup {
         }
     }
 
-    /// The client goes on with the item.
+    /// The client goes on with the item. Of one that is to leave nothing has come since the last checkpoint, or nothing that one could be made of.
     pub(super) fn receive(&mut self, item: Item) -> Step {
+        if self.course == Course::Leave {
+            return self.leave();
+        }
         self.go_to(Phase::Item(item, ItemStep::Receiving), Step::Receive)
     }
 

@@ -8,6 +8,7 @@ use outlast_proto::words::{
 };
 
 use super::{Backup, Came, Step};
+use crate::attempt::Course;
 use crate::ending::End;
 use crate::fault::Fault;
 use crate::finished::{Finished, FoundItem};
@@ -106,6 +107,7 @@ fn name(step: &Step) -> String {
         Step::Tell(committed) => format!("Tell {} {}", committed.item, committed.snapshot != Bytes::new()),
         Step::LookAtFinished(finished) => format!("LookAtFinished {}", finished.len()),
         Step::Over(Ok(done)) => format!("Over {}", done.code.0),
+        Step::Over(Err(End::Left)) => "Over left".to_owned(),
         Step::Over(Err(_)) => "Over without".to_owned(),
         other => {
             let text = format!("{other:?}");
@@ -128,7 +130,7 @@ fn check(backup: &mut Backup, rows: Vec<Row>) {
 fn go_on(backup: &mut Backup, rows: Vec<Row>) {
     for (number, (came, expected)) in rows.into_iter().enumerate() {
         let told = format!("step {number}, after {came:?}");
-        assert_eq!(name(&backup.next(came, false)), expected, "{told}");
+        assert_eq!(name(&backup.next(came, Course::On)), expected, "{told}");
     }
 }
 
@@ -348,8 +350,11 @@ fn x02_no_item_is_begun_after_a_graceful_stop() {
         (DONE, "Tell 0 true"),
     ]);
     go_on(&mut backup, rows);
-    assert_eq!(name(&backup.next(DONE, true)), "LookAtFinished 1");
-    let over = backup.next(Ok(Came::Missing(Vec::new())), true);
+    assert_eq!(
+        name(&backup.next(DONE, Course::StopGracefully)),
+        "LookAtFinished 1"
+    );
+    let over = backup.next(Ok(Came::Missing(Vec::new())), Course::StopGracefully);
     let Step::Over(Ok(done)) = over else {
         panic!("{over:?}")
     };
@@ -409,4 +414,83 @@ fn t90_s02_exceptions_are_named_before_the_snapshot_that_only_counts_them() {
         ]);
         go_on(&mut backup, rows);
     }
+}
+
+/// Each step from a receiving item on; it was told to leave before the first. The first of several items, or the only one.
+fn leaves(items: usize, rows: Vec<Row>) {
+    let mut backup = backup(1, items);
+    let mut begun = received("Journal started 0", "Begin 0");
+    begun.pop();
+    check(&mut backup, begun);
+    for (number, (came, expected)) in rows.into_iter().enumerate() {
+        let told = format!("step {number}, after {came:?}");
+        assert_eq!(name(&backup.next(came, Course::Leave)), expected, "{told}");
+    }
+}
+
+#[test]
+fn c08b_an_attempt_that_is_to_leave_makes_a_checkpoint_at_once_and_is_over() {
+    let checkpoint = || {
+        vec![
+            (Ok(Came::CheckpointDue), "AwaitChunks"),
+            (DONE, "Settle"),
+            (DONE, "SavePartial"),
+            (Ok(tree()), "Flush"),
+            (DONE, "CheckLock"),
+            (DONE, "Save Checkpoint"),
+            (Ok(saved(1)), "CheckLock"),
+            (DONE, "JournalIfRoom checkpoint"),
+        ]
+    };
+    for last in [(DONE, "Over left"), (Ok(Came::NoRoom), "Remove 1")] {
+        let mut rows = checkpoint();
+        let is_removed = last.1 != "Over left";
+        rows.push(last);
+        rows.extend(is_removed.then_some((DONE, "Over left")));
+        leaves(2, rows);
+    }
+    // Nothing is new since the last one, or its client is cut off: that one has to do.
+    leaves(
+        1,
+        vec![
+            (Ok(Came::CheckpointDue), "AwaitChunks"),
+            (Ok(Came::NotNow), "Over left"),
+        ],
+    );
+}
+
+/// What has come as a whole is not given up: it takes no time any more that a checkpoint would not.
+#[test]
+fn c08b_an_item_that_has_come_is_finished_and_only_the_next_one_moves() {
+    for (items, last) in [(2, "Over left"), (1, "LookAtFinished 1")] {
+        leaves(
+            items,
+            vec![
+                (Ok(Came::ItemEnd), "Settle"),
+                (DONE, "FinishTree"),
+                (Ok(tree()), "Flush"),
+                (DONE, "LookAgain"),
+                (DONE, "CheckLock"),
+                (DONE, "Save Item"),
+                (Ok(saved(1)), "CheckLock"),
+                (DONE, "Journal ended 0 Done"),
+                (DONE, "Tell 0 true"),
+                (DONE, last),
+            ],
+        );
+    }
+}
+
+#[test]
+fn c08b_a_job_that_is_to_stop_stops_and_leaves_nowhere() {
+    let mut told = crate::attempt::Told::default();
+    assert_eq!(told.course(), Course::On);
+    assert!(told.leave("it is drained".to_owned()));
+    assert!(!told.leave("again".to_owned()));
+    assert_eq!(
+        (told.course(), told.leaving()),
+        (Course::Leave, Some("it is drained"))
+    );
+    told.stop_gracefully();
+    assert_eq!(told.course(), Course::StopGracefully);
 }

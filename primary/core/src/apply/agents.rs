@@ -160,6 +160,9 @@ impl ClusterState {
         agent
             .ok_or_else(|| Refusal::NoSuchAgent { name: name.clone() })?
             .admin = admin;
+        if admin != AgentAdmin::Draining {
+            self.forget_drained(name);
+        }
         self.touch_agent(name);
         Ok(Reply::Done)
     }

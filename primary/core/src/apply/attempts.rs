@@ -91,7 +91,8 @@ impl ClusterState {
     /// Whether the job may go on in one more attempt after the running one is lost (E-05).
     pub(super) fn may_go_on(&self, job: JobId) -> bool {
         let histories = self.histories_of(job);
-        let lost = histories.filter(|(_, history)| history.status.goes_on()).count();
+        let is_lost = |history: &History| history.status.goes_on() && !history.made_room;
+        let lost = histories.filter(|(_, history)| is_lost(history)).count();
         let superseded = self.open_of(job).filter(|open| !open.is_running()).count();
         lost + superseded + 1 < MAX_INTERRUPTIONS
     }
@@ -155,6 +156,7 @@ impl ClusterState {
             exceptions: self.exceptions_of(id, attempt).cloned().collect(),
             progress: None,
             storage: None,
+            made_room: false,
         })
     }
 

@@ -64,6 +64,7 @@ impl ClusterState {
             exceptions: Vec::new(),
             progress: None,
             storage: None,
+            made_room: false,
         }
     }
 }

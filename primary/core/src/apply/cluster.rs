@@ -62,7 +62,9 @@ impl Command {
             | Command::DeclareDead { .. }
             | Command::SupersedeAttempt { .. }
             | Command::RecordFence { .. } => SPLIT_JOBS,
-            Command::ChangeUnitState { .. } | Command::ChangeRules { .. } => RULES,
+            Command::ChangeUnitState { .. } | Command::DecideDrained { .. } | Command::ChangeRules { .. } => {
+                RULES
+            }
             // Of before somebody could ask for them too early: their reconcilers look at the version themselves.
             _ => FOUNDING_VERSION,
         }

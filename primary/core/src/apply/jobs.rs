@@ -1,13 +1,14 @@
 //! Jobs from submission to dispatch.
 
 use outlast_proto::words::{
-    AgentName, Attempt, AttemptId, ItemNumber, JobEvent, JobId, JobNonce, JobState, PolicyName, Severity,
+    AgentAdmin, AgentName, Attempt, AttemptId, ItemNumber, JobEvent, JobId, JobNonce, JobState, PolicyName,
+    Severity,
 };
 
 use super::{Context, JOBS_SAY_BY_WHOM, Outcome};
 use crate::entry::RestoreRequest;
 use crate::reply::{Refusal, Reply};
-use crate::rows::{ItemRow, Job, JobTask, OpenAttempt, Phase};
+use crate::rows::{Agent, ItemRow, Job, JobTask, OpenAttempt, Phase};
 use crate::state::ClusterState;
 
 /// The priority of a job nobody gave one (T-06).
@@ -185,10 +186,10 @@ impl ClusterState {
         let Ok(state) = job.state.next(JobEvent::Dispatched) else {
             return Err(Refusal::Outdated);
         };
-        let reaches = self
-            .agents
-            .get(media_agent)
-            .is_some_and(|agent| agent.media.is_some());
+        // Since that was decided it may have been drained.
+        let is_open = |agent: &Agent| agent.admin == AgentAdmin::Enabled || !self.has_rules();
+        let agent = self.agents.get(media_agent);
+        let reaches = agent.is_some_and(|agent| agent.media.is_some() && is_open(agent));
         if job.version != version || !reaches {
             return Err(Refusal::Outdated);
         }
@@ -212,6 +213,7 @@ impl ClusterState {
             checkpoint: None,
             exceptions: 0,
             phase: Phase::Running,
+            drained: None,
         };
         self.open_attempt_of(id, open);
         let text = format!("attempt {attempt} was given to media agent {media_agent}");

@@ -4,6 +4,7 @@ mod agents;
 mod attempts;
 mod cancel;
 mod cluster;
+mod drain;
 mod elsewhere;
 mod jobs;
 mod journal;
@@ -132,6 +133,7 @@ impl ClusterState {
             | Command::SupersedeAttempt { .. }
             | Command::RecoverAttempt { .. }
             | Command::RecordFence { .. }
+            | Command::DecideDrained { .. }
             | Command::RecordEvents { .. } => self.run_on_jobs(command, context),
             Command::ChangeUnitState { unit, from, to, why } => {
                 self.change_unit_state(unit, (*from, *to), why, context)
@@ -187,6 +189,11 @@ impl ClusterState {
                 journal_id,
                 events,
             } => self.record_events(agent, journal_id, events, context),
+            Command::DecideDrained {
+                job,
+                attempt,
+                drained,
+            } => self.decide_drained(*job, *attempt, drained, context),
             // Every other one is `run`'s.
             _ => Err(crate::reply::Refusal::Outdated),
         }

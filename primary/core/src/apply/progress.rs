@@ -62,6 +62,9 @@ impl ClusterState {
                 self.say(job, at, Severity::Warning, host, format!("interrupted: {reason}"));
                 self.interrupt_attempt(job, Some(counters), reason.clone(), at);
             }
+            EventKind::MadeRoom { counters, reason } => {
+                self.made_room(job, said(*counters), reason, (host, at));
+            }
             EventKind::Ended { .. } => self.take_end(event, host, at),
         }
     }

@@ -16,7 +16,7 @@ use crate::state::ClusterState;
 impl ClusterState {
     /// Why the attempt after the one on `lost` begins from zero; none: it looks for a checkpoint. `next` is its media agent, if that is known:
     /// otherwise all of the pool that reach the storage unit must be able to.
-    pub(super) fn begins_from_zero(
+    pub(crate) fn begins_from_zero(
         &self,
         id: JobId,
         lost: &AgentName,

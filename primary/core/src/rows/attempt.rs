@@ -28,6 +28,21 @@ pub struct OpenAttempt {
     pub exceptions: u32,
     /// Whether it runs.
     pub phase: Phase,
+    /// What its media agent's drain makes of it; none: that is not drained, or nothing is decided yet. From cluster version 9 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained: Option<Drained>,
+}
+
+/// What becomes of a running attempt whose media agent is drained (C-08b).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Drained {
+    /// It is told to make a checkpoint and end; its job goes on elsewhere.
+    Moves,
+    /// It finishes where it is.
+    Stays {
+        /// Why, for people.
+        why: String,
+    },
 }
 
 /// A checkpoint, and the attempt's numbers when it was made.
@@ -58,6 +73,12 @@ impl OpenAttempt {
     #[must_use]
     pub const fn is_running(&self) -> bool {
         matches!(self.phase, Phase::Running)
+    }
+
+    /// Whether it is told to make room for another attempt of its job.
+    #[must_use]
+    pub fn moves(&self) -> bool {
+        self.is_running() && self.drained == Some(Drained::Moves)
     }
 
     /// Its history so far, if it was superseded.

@@ -15,7 +15,7 @@ mod storage;
 
 pub use agent::{Agent, JournalCursor, MediaRole, Pool};
 pub use alarm::{Alarm, Mark, Recollection, Reign};
-pub use attempt::{Checkpoint, Fence, OpenAttempt, Phase};
+pub use attempt::{Checkpoint, Drained, Fence, OpenAttempt, Phase};
 pub use cluster::{Cluster, Settings};
 pub use item::{ItemCheckpoint, ItemRow, Made};
 pub use job::{Job, JobTask};

@@ -58,6 +58,9 @@ pub struct History {
     /// What about storage ended it, as its media agent said. From cluster version 9 on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageFault>,
+    /// It made room as it was told (C-08b): no failure, and not counted as one. From cluster version 9 on.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub made_room: bool,
 }
 
 /// What a finished item left. Its id is that of its snapshot.
@@ -89,6 +92,14 @@ pub struct RestorePoint {
     /// How many entries were applied when it was committed; 0: one of before this was kept.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub committed: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+const fn is_false(it: &bool) -> bool {
+    !*it
 }
 
 #[expect(

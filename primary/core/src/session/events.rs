@@ -69,6 +69,10 @@ fn parse_what(what: What) -> Result<EventKind, InvalidField> {
             text: text(d.text),
         },
         What::Surveyed(s) => parse_survey(s)?,
+        What::Interrupted(i) if i.left() == v1::Leaving::Moved => EventKind::MadeRoom {
+            counters: counters(i.counters.as_ref()),
+            reason: text(i.reason),
+        },
         What::Interrupted(i) => EventKind::Interrupted {
             counters: counters(i.counters.as_ref()),
             reason: text(i.reason),

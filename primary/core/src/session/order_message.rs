@@ -3,7 +3,8 @@
 //! Pure. Called by `primary/src/sessions` and by the simulation.
 
 use outlast_proto::v1::{
-    AdmitAttempt, FenceAttempt, SignedTicket, StartAttempt, StopAttempt, Stopped, Ticket, primary_message,
+    AdmitAttempt, FenceAttempt, LeaveAttempt, Leaving, SignedTicket, StartAttempt, StopAttempt, Stopped,
+    Ticket, primary_message,
 };
 
 use outlast_proto::words::{JobKey, SnapshotId};
@@ -18,14 +19,25 @@ pub fn order_message(
     order: &Order,
     sign: impl FnOnce(&Ticket) -> Option<SignedTicket>,
 ) -> Option<primary_message::Body> {
-    let (Order::Admit { job, .. } | Order::Start { job, .. } | Order::Cancel { job, .. }) = order else {
+    let (Order::Admit { job, .. }
+    | Order::Start { job, .. }
+    | Order::Cancel { job, .. }
+    | Order::Leave { job, .. }) = order
+    else {
         return fence(state, order);
     };
     let job = state.job(*job)?;
     let running = state.running_of(job)?;
+    if let Order::Leave { attempt, .. } = order {
+        return Some(primary_message::Body::Leave(LeaveAttempt {
+            attempt: Some(job.key().attempt(*attempt).to_ref()),
+            how: Leaving::Moved.into(),
+            why: format!("media agent {} is drained", running.media_agent),
+        }));
+    }
     let ticket = Some(sign(&ticket(state, job, running)?)?);
     Some(match order {
-        Order::Fence { .. } => return None,
+        Order::Fence { .. } | Order::Leave { .. } => return None,
         Order::Cancel { attempt, .. } => primary_message::Body::Stop(StopAttempt {
             attempt: Some(job.key().attempt(*attempt).to_ref()),
             how: Stopped::Unspecified.into(),

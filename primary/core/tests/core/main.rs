@@ -6,6 +6,7 @@ mod contact;
 #[cfg(debug_assertions)]
 mod dispatch_cost;
 mod dispatching;
+mod drain;
 mod durations;
 mod exceptions;
 mod failover;

@@ -95,6 +95,7 @@ impl Media {
                 cx.oracle.is_told(id, &why);
                 self.halt_work(cx, id);
             }
+            Command::Leave => self.leave_work(cx, id),
             Command::RemoveCheckpoints => self.takes(cx, id, UnderWay::RemoveCheckpoints, 50 * MS),
             Command::JournalEnd(events) => {
                 let end = events.into_iter().map(|what| self.event(cx, id, what)).collect();

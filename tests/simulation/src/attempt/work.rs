@@ -41,6 +41,8 @@ pub(crate) struct Work {
     is_checkpoint: bool,
     /// Damage came that touches what the item relies on.
     suffers: bool,
+    /// Data came since a checkpoint was last tried, or an item was over.
+    is_new: bool,
     /// Events that found no room.
     unwritten: Vec<What>,
     made_checkpoints: bool,
@@ -63,6 +65,7 @@ impl Work {
             lock_is_lost: false,
             is_checkpoint: false,
             suffers: false,
+            is_new: false,
             unwritten: Vec::new(),
             made_checkpoints: false,
         }
@@ -102,10 +105,17 @@ impl Media {
         }
     }
 
+    /// What waits for the client does not any more; everything else first comes to its end.
+    pub(super) fn leave_work(&mut self, cx: &mut Cx, id: AttemptId) {
+        if self.work(id).is_some_and(|work| work.is_receiving()) {
+            self.came(cx, id, Ok(Came::CheckpointDue));
+        }
+    }
+
     fn came(&mut self, cx: &mut Cx, id: AttemptId, came: Result<Came, End>) {
         let Some(run) = self.run(id) else { return };
-        let is_stopping = run.attempt.told().is_stopping_gracefully();
-        let next = run.work.backup.next(came, is_stopping);
+        let course = run.attempt.told().course();
+        let next = run.work.backup.next(came, course);
         self.do_steps(cx, id, next);
     }
 
@@ -114,7 +124,7 @@ impl Media {
         loop {
             let Some(run) = self.run(id) else { return };
             (run.work.step, run.work.part) = (Some(step.clone()), 0);
-            let is_stopping = run.attempt.told().is_stopping_gracefully();
+            let course = run.attempt.told().course();
             if let Step::Over(outcome) = step {
                 return self.work_is_over(cx, id, outcome);
             }
@@ -122,13 +132,16 @@ impl Media {
                 return;
             };
             let Some(work) = self.work(id) else { return };
-            step = work.backup.next(came, is_stopping);
+            step = work.backup.next(came, course);
         }
     }
 
     fn work_is_over(&mut self, cx: &mut Cx, id: AttemptId, outcome: Result<Done, End>) {
         let Some(work) = self.work(id) else { return };
         work.step = None;
+        if let Err(End::Left) = &outcome {
+            cx.oracle.leaves(id, work.is_new);
+        }
         let worked = Worked {
             outcome,
             counters: work.backup.counters(),
@@ -160,7 +173,7 @@ impl Media {
                 });
                 let work = self.work(id)?;
                 work.blobs.clear();
-                (work.unsettled, work.suffers) = (false, false);
+                (work.unsettled, work.is_new, work.suffers) = (false, false, false);
                 cx.oracle.begins_item(id, *item, &cx.unit);
                 self.say(cx, id, began);
                 return Some(Ok(Came::Done));
@@ -169,13 +182,18 @@ impl Media {
                 if self.run(id).is_some_and(|run| run.is_halted()) {
                     return Some(Err(End::Halted));
                 }
+                if self.run(id).is_some_and(|run| run.is_leaving()) {
+                    return Some(Ok(Came::CheckpointDue));
+                }
                 self.receive_soon(cx, id);
             }
             Step::AwaitChunks => {
+                self.work(id)?.is_new = false;
                 let comes = cx.rng.percent(90);
                 return Some(Ok(if comes { Came::Done } else { Came::NotNow }));
             }
             Step::Tell(committed) => {
+                self.work(id)?.is_new = false;
                 self.say(cx, id, backup_down::Body::ItemCommitted(committed.clone()));
                 return Some(Ok(Came::Done));
             }
@@ -450,7 +468,7 @@ impl Media {
     fn take(&mut self, cx: &mut Cx, id: AttemptId, body: backup_up::Body) {
         cx.oracle.data_came(id);
         let Some(work) = self.work(id) else { return };
-        work.unsettled = true;
+        (work.unsettled, work.is_new) = (true, true);
         match body {
             backup_up::Body::Exceptions(found) => {
                 let batches: Vec<What> = found

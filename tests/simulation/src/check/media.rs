@@ -3,7 +3,7 @@
 use outlast_core::rows::History;
 use outlast_media_core::{AttemptId, Halt};
 use outlast_proto::v1::journal_event::What;
-use outlast_proto::v1::{AttemptOver, ItemEnded, JournalEvent};
+use outlast_proto::v1::{AttemptOver, ItemEnded, JournalEvent, Leaving};
 use outlast_proto::words::{ItemOutcome, SnapshotId, StatusCode};
 
 use super::Oracle;
@@ -40,9 +40,12 @@ impl Oracle {
                     self.marked.insert(id);
                 }
             }
-            What::Interrupted(_) => {
+            What::Interrupted(why) => {
                 self.interrupted.insert(id);
-                self.is_as_told(id, None);
+                match why.left() {
+                    Leaving::Moved => self.leaves_as_told(id),
+                    Leaving::Unspecified => self.is_as_told(id, None),
+                }
                 if self.given_up.contains(&id) && !self.excused.contains(&id) {
                     let text =
                         format!("{id} goes on in another attempt and has removed what that could go on from");
@@ -130,7 +133,7 @@ impl Oracle {
             (Some(Halt::Interrupted(_)), None) => true,
             (Some(_), None) => false,
             (Some(Halt::Fenced), Some(_)) => false,
-            (Some(Halt::Interrupted(_)), Some(code)) => BY_ITSELF.contains(&code),
+            (Some(Halt::Interrupted(_) | Halt::Left(_)), Some(code)) => BY_ITSELF.contains(&code),
             (Some(Halt::Stopped(_)), Some(code)) => code == StatusCode::CANCELED || BY_ITSELF.contains(&code),
             (Some(Halt::Fault(fault)), Some(code)) => code == fault.code || BY_ITSELF.contains(&code),
         };

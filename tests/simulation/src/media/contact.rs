@@ -26,7 +26,7 @@ impl Media {
             journal_id: status.journal.0,
             journal_first: status.acknowledged + 1,
             journal_last: status.last,
-            speaks: 2,
+            speaks: 4,
             ..v1::Hello::default()
         };
         process.session = Some(Session { conn, delivery: None });
@@ -56,6 +56,7 @@ impl Media {
             }
             Down::Stop(order) => self.stop(cx, order.attempt.as_ref()),
             Down::Fence(order) => self.fence(cx, &order),
+            Down::Leave(order) => self.leave(cx, &order),
             Down::Start(order) => self.ordered(cx, order.ticket.unwrap_or_default()),
             _ => {}
         }
