@@ -62,9 +62,12 @@ impl Command {
             | Command::DeclareDead { .. }
             | Command::SupersedeAttempt { .. }
             | Command::RecordFence { .. } => SPLIT_JOBS,
-            Command::ChangeUnitState { .. } | Command::DecideDrained { .. } | Command::ChangeRules { .. } => {
-                RULES
-            }
+            Command::SetAgentThresholds { .. }
+            | Command::RemoveAgent { .. }
+            | Command::RecoverAttempt { .. }
+            | Command::ChangeUnitState { .. }
+            | Command::DecideDrained { .. }
+            | Command::ChangeRules { .. } => RULES,
             // Of before somebody could ask for them too early: their reconcilers look at the version themselves.
             _ => FOUNDING_VERSION,
         }
