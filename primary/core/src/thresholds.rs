@@ -77,8 +77,8 @@ pub struct Thresholds {
 impl Thresholds {
     /// Whether it says nothing.
     #[must_use]
-    pub fn is_none(&self) -> bool {
-        *self == Self::default()
+    pub const fn is_none(&self) -> bool {
+        self.failover_after.is_none() && self.stalled_after.is_none() && self.no_communication_after.is_none()
     }
 
     /// What it says of this one.

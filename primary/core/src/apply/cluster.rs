@@ -68,6 +68,8 @@ impl Command {
             | Command::ChangeUnitState { .. }
             | Command::DecideDrained { .. }
             | Command::ChangeRules { .. } => RULES,
+            // It could, and would leave out what it does not know.
+            Command::ChangeSettings { change } if !change.thresholds.is_none() => RULES,
             // Of before somebody could ask for them too early: their reconcilers look at the version themselves.
             _ => FOUNDING_VERSION,
         }

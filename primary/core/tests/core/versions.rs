@@ -1,9 +1,11 @@
 //! DESIGN 3: the cluster version, and who has a say in it.
 
 use outlast_core::entry::{Asker, RuleChange};
+use outlast_core::thresholds::{Threshold, Thresholds};
 use outlast_core::{Command, Entry, EventKind, Refusal, Reply};
-use outlast_proto::words::{AgentAdmin, Counters, ItemNumber, ItemOutcome, StatusCode, Timestamp};
+use outlast_proto::words::{AgentAdmin, Counters, ItemNumber, ItemOutcome, Seconds, StatusCode, Timestamp};
 
+use crate::thresholds::{at_agent, at_cluster, at_pool, one};
 use crate::world::{World, backup, ended, item_ended, marked};
 
 /// A member that speaks this version; none: it has not introduced itself.
@@ -102,6 +104,22 @@ fn t90_a_command_that_a_member_cannot_read_is_not_proposed() {
         assert_eq!(found, expected, "version {version}");
     }
     assert!(!World::of_before().state.can_read(&rules()));
+    let (world, before) = (World::speaking(9), World::speaking(8));
+    let thresholds = one(Threshold::StalledAfter, Some(Seconds(400)));
+    let removed = Command::RemoveAgent {
+        agent: name(),
+        dead: false,
+        force: false,
+    };
+    for command in [at_cluster(thresholds), at_agent("media-1", thresholds), removed] {
+        let found = [&before, &world].map(|world| world.state.can_read(&command));
+        assert_eq!(found, [false, true], "{command:?}");
+    }
+    assert!(before.state.can_read(&at_cluster(Thresholds::default())));
+    assert!(
+        before.state.can_read(&at_pool(thresholds)),
+        "they judge it as ever"
+    );
 }
 
 /// What members of before do not know is not in the state before all know it: theirs would be another one.
