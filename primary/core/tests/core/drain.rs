@@ -109,6 +109,7 @@ fn l04_what_is_read_again_after_a_drain_is_counted() {
                 ..Counters::default()
             },
             stopped: None,
+            storage: None,
         };
         world.event(&on, job, next, ended);
         let history = world.state.history(job, next).unwrap();
