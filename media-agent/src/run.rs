@@ -35,8 +35,8 @@ use crate::session::SessionServer;
 use crate::storage::{StorageUnit, keep_tidy, keeps_agent_down, watch};
 use crate::tickets::Verifier;
 
-/// What it understands, as docs/protocol.md counts: fences that only end and are acknowledged, surveys; checkpoints of earlier attempts; leaving at a
-/// checkpoint.
+/// What it understands, as docs/protocol.md counts: fences that only end and are acknowledged, surveys; checkpoints of earlier attempts; causes of
+/// interruptions; leaving at a checkpoint.
 const SPEAKS: u32 = 4;
 /// For tasks that should have ended by themselves.
 const STRAGGLERS: Duration = Duration::from_secs(5);

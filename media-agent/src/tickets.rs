@@ -33,6 +33,8 @@ pub(crate) struct Ticket {
     pub(crate) begun_at: Timestamp,
     /// An attempt before this one has no history yet: what it left is to be told.
     pub(crate) surveys: bool,
+    /// The primary decides what follows if it loses its client.
+    pub(crate) decides_losses: bool,
     pub(crate) policy: String,
     /// Between checkpoints; none are made without (F-05).
     pub(crate) checkpoint_interval: Option<Duration>,
@@ -205,6 +207,7 @@ fn parse(message: v1::Ticket, signed: v1::SignedTicket) -> Result<Ticket, Ticket
         expires_at: crate::stamps::of_message(message.expires_at.as_ref()),
         begun_at: crate::stamps::of_message(message.begun_at.as_ref()),
         surveys: message.surveys,
+        decides_losses: message.decides_losses,
         policy: policy.name,
         checkpoint_interval: checkpoint.map(|rule| Duration::from_secs(rule.interval_seconds.max(1))),
         items,

@@ -49,6 +49,19 @@ pub(crate) enum JobCommand {
     },
     /// End a job that is not done; what it has finished stays
     Cancel { id: String },
+    /// Keep back a job that does not run, until it is released
+    Hold { id: String },
+    /// Let a held job go on
+    Release { id: String },
+    /// Begin the next attempt of a job that is incomplete, waits for a retry or is held, now
+    Resume { id: String },
+    /// Do again, as a new job, what a job did that is done, incomplete or held
+    Restart {
+        id: String,
+        /// Wait for the end, and exit with the job's exit code
+        #[arg(long)]
+        wait: bool,
+    },
     /// One job with its items and attempts
     Show { id: String },
     /// What happened to a job, oldest first
@@ -121,15 +134,13 @@ pub(super) async fn run(command: JobCommand, invocation: &Invocation<'_>) -> Res
             let documents: Vec<_> = jobs.iter().map(JobDocument::from).collect();
             invocation.output.list("jobs", &documents, job_view::list)?;
         }
-        JobCommand::Cancel { id } => {
-            let request = v1::CancelJobRequest {
-                request_id: request_id(),
-                id,
-            };
-            let job = rpc!(connection, write, JobsClient, cancel, request)?;
-            invocation
-                .output
-                .one(&JobDocument::from(&job), job_view::canceled)?;
+        JobCommand::Cancel { id } => return change(invocation, &connection, Change::Cancel, id).await,
+        JobCommand::Hold { id } => return change(invocation, &connection, Change::Hold, id).await,
+        JobCommand::Release { id } => return change(invocation, &connection, Change::Release, id).await,
+        JobCommand::Resume { id } => return change(invocation, &connection, Change::Resume, id).await,
+        JobCommand::Restart { id, wait } => {
+            let answer = rpc!(connection, write, JobsClient, restart, named(id))?;
+            return submitted(invocation, &connection, answer.ids, wait).await;
         }
         JobCommand::Show { id } => {
             let job = get(&connection, id).await?;
@@ -152,6 +163,48 @@ pub(super) async fn run(command: JobCommand, invocation: &Invocation<'_>) -> Res
             return watch(invocation, &connection, &id).await;
         }
     }
+    Ok(exit::SUCCESSFUL)
+}
+
+fn named(id: String) -> v1::ChangeJobRequest {
+    v1::ChangeJobRequest {
+        request_id: request_id(),
+        id,
+    }
+}
+
+/// What a person wants to become of a job.
+#[derive(Clone, Copy)]
+enum Change {
+    Cancel,
+    Hold,
+    Release,
+    Resume,
+}
+
+async fn change(
+    invocation: &Invocation<'_>,
+    connection: &Connection,
+    change: Change,
+    id: String,
+) -> Result<u8, CliError> {
+    let job = match change {
+        Change::Cancel => {
+            let request = v1::CancelJobRequest {
+                request_id: request_id(),
+                id,
+            };
+            rpc!(connection, write, JobsClient, cancel, request)
+        }
+        Change::Hold => rpc!(connection, write, JobsClient, hold, named(id)),
+        Change::Release => rpc!(connection, write, JobsClient, release, named(id)),
+        Change::Resume => rpc!(connection, write, JobsClient, resume, named(id)),
+    }?;
+    let said = match change {
+        Change::Cancel => job_view::canceled,
+        Change::Hold | Change::Release | Change::Resume => job_view::changed,
+    };
+    invocation.output.one(&JobDocument::from(&job), said)?;
     Ok(exit::SUCCESSFUL)
 }
 

@@ -18,6 +18,19 @@ pub(super) fn canceled(job: &JobDocument) -> String {
     }
 }
 
+/// `job hold`, `release`, `resume`: what has come of it.
+pub(super) fn changed(job: &JobDocument) -> String {
+    let state = or_dash(job.state.as_ref());
+    match &job.waiting {
+        None => format!("job {} is {state}\n", job.id),
+        Some(waiting) => format!(
+            "job {} is {state}: {}\n",
+            job.id,
+            clean(&or_dash(waiting.reason.as_ref()))
+        ),
+    }
+}
+
 /// `job list`.
 pub(super) fn list(jobs: &[JobDocument]) -> String {
     let rows = jobs.iter().map(|job| {

@@ -1,6 +1,7 @@
 //! A policy as `policy list` and `policy show` print it: the keys of a policy file, durations in seconds.
 
 use outlast_proto::v1;
+use outlast_proto::words::RetryRule;
 use serde::Serialize;
 
 use crate::wire::text;
@@ -43,6 +44,7 @@ pub(crate) struct RetryDocument {
     pub(crate) delay: u64,
     pub(crate) tries: u32,
     pub(crate) within: u64,
+    pub(crate) incomplete_for: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -110,6 +112,7 @@ impl From<&v1::PolicyView> for PolicyDocument {
                 delay: rule.delay_seconds,
                 tries: rule.tries,
                 within: rule.within_seconds,
+                incomplete_for: rule.incomplete_for_seconds.unwrap_or(RetryRule::INCOMPLETE_FOR.0),
             }),
             shape: policy.shape.map(|shape| ShapeDocument {
                 multiplex: shape.multiplex,

@@ -49,6 +49,7 @@ fn files() -> Vec<Vec<u8>> {
         delay = "10m"
         tries = 2
         within = "12h"
+        incomplete_for = "4h"
         [shape]
         multiplex = 1
         streams = 1

@@ -55,6 +55,8 @@ struct RetryKeys {
     delay: Option<Period>,
     tries: Option<u32>,
     within: Option<Period>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incomplete_for: Option<Period>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -113,6 +115,7 @@ impl PolicyKeys {
         set(&mut policy.retry.delay, self.retry.delay.map(|p| p.0));
         set(&mut policy.retry.tries, self.retry.tries);
         set(&mut policy.retry.within, self.retry.within.map(|p| p.0));
+        policy.retry.incomplete_for = self.retry.incomplete_for.map(|p| p.0);
         set(&mut policy.shape.multiplex, self.shape.multiplex);
         set(&mut policy.shape.streams, self.shape.streams);
         set(&mut policy.shape.children, self.shape.children);
@@ -173,6 +176,10 @@ impl PolicyKeys<String, String, String> {
                 delay: policy.retry.map(|rule| period(rule.delay_seconds)),
                 tries: policy.retry.map(|rule| rule.tries),
                 within: policy.retry.map(|rule| period(rule.within_seconds)),
+                incomplete_for: policy
+                    .retry
+                    .and_then(|rule| rule.incomplete_for_seconds)
+                    .map(period),
             },
             shape: ShapeKeys {
                 multiplex: policy.shape.map(|shape| shape.multiplex),

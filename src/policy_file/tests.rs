@@ -26,6 +26,7 @@ cancel_from = "schedule"
 delay = "1m"
 tries = 3
 within = "6h"
+incomplete_for = "4h"
 
 [shape]
 multiplex = 1
@@ -64,6 +65,7 @@ fn a_full_file() {
     assert_eq!(policy.limits.cancel_after, Some(Seconds(8 * 3600)));
     assert_eq!(policy.limits.cancel_from, CancelFrom::Schedule);
     assert_eq!((policy.retry.delay, policy.retry.tries), (Seconds(60), 3));
+    assert_eq!(policy.retry.incomplete_for, Some(Seconds(4 * 3600)));
     assert_eq!(policy.schedules.len(), 2);
     assert_eq!(policy.schedules[0].at_window_end, WindowEnd::StopGracefully);
     assert_eq!(policy.schedules[1].every, Some(Seconds(7200)));

@@ -38,7 +38,8 @@ class Kind:
     settled: bool = True
 
 
-RETRY = '[retry]\ndelay = "5s"\ntries = 2\n'
+# A job that loses its client goes on soon, and whenever it does.
+RETRY = '[retry]\ndelay = "5s"\ntries = 100\n'
 KINDS = [
     Kind("small", True, 0.5, (0, 0), RETRY, settled=False),
     Kind("middle", True, 0.95, (6 * MIB, 20 * MIB), '[limits]\nbandwidth = "3MiB/s"\n[checkpoint]\ninterval = "1s"\n' + RETRY, 19 * MIB),

@@ -146,6 +146,28 @@ impl Jobs for FakePrimary {
             .await
     }
 
+    async fn hold(&self, request: Request<v1::ChangeJobRequest>) -> Result<Response<v1::Job>, Status> {
+        let id = request.into_inner().id;
+        self.get(Request::new(v1::GetJobRequest { id, stale: false }))
+            .await
+    }
+
+    async fn release(&self, request: Request<v1::ChangeJobRequest>) -> Result<Response<v1::Job>, Status> {
+        self.hold(request).await
+    }
+
+    async fn resume(&self, request: Request<v1::ChangeJobRequest>) -> Result<Response<v1::Job>, Status> {
+        self.hold(request).await
+    }
+
+    async fn restart(
+        &self,
+        request: Request<v1::ChangeJobRequest>,
+    ) -> Result<Response<v1::RunJobResponse>, Status> {
+        let ids = vec![request.into_inner().id];
+        Ok(Response::new(v1::RunJobResponse { ids }))
+    }
+
     async fn get(&self, request: Request<v1::GetJobRequest>) -> Result<Response<v1::Job>, Status> {
         let id = request.into_inner().id;
         let found = self.script().jobs.iter().find(|job| job.id == id).cloned();

@@ -12,8 +12,8 @@ use crate::tree;
 const KILLS: usize = 20;
 /// An attempt takes a little less, so that some are killed in their last steps, and some have just ended.
 const LATEST: Duration = Duration::from_millis(1300);
-/// The fifth interrupted attempt ends a job (docs/adr/0003).
-const KILLS_PER_JOB: usize = 4;
+/// The sixth interrupted attempt holds a job (E-05).
+const KILLS_PER_JOB: usize = 5;
 
 /// The instants. Which messages are under way then, the machine decides: the same seed gives the same plan, not the same run.
 struct Dice(u64);
@@ -57,7 +57,11 @@ impl Scene {
         let source = cluster.place("source");
         tree::make(&source);
         cluster
-            .apply_policy("slow", &[&source], "[limits]\nbandwidth = \"16MiB/s\"")
+            .apply_policy(
+                "slow",
+                &[&source],
+                "[limits]\nbandwidth = \"16MiB/s\"\n[retry]\ntries = 0",
+            )
             .expect(0);
         Self {
             cluster,

@@ -7,6 +7,7 @@ mod bad_input;
 mod cancel;
 mod chaos;
 mod checkpoints;
+mod client_loss;
 mod client_set_back;
 mod closes;
 mod cluster;

@@ -109,6 +109,9 @@ fn f18_a_network_that_stays_silent_ends_the_attempt_with_40() {
     let proxies = with_proxies(&cluster);
     let source = cluster.place("source");
     let id = slow_job_under_way(&cluster, &source, 7);
+    // Nobody else can take it.
+    let (_, other) = crate::failover::agents_of(&cluster, &id);
+    cluster.kill(&[other]);
     proxies.iter().for_each(|proxy| proxy.be_silent(true));
     let job = cluster
         .try_run(&["-o", "json", "job", "watch", &id])

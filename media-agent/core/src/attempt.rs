@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{AttemptOver, Stopped};
-use outlast_proto::words::{Counters, StatusCode};
+use outlast_proto::words::{Counters, Interruption, StatusCode};
 
 use crate::contact;
 use crate::ending::{Done, End, Ending, Halt};
@@ -305,7 +305,11 @@ impl Attempt {
             self.terms.client,
             wait.as_secs()
         );
-        let fault = Fault::new(StatusCode::CANNOT_CONNECT_TO_CLIENT, text);
+        let (cause, code) = (
+            Interruption::ClientUnreachable,
+            StatusCode::CANNOT_CONNECT_TO_CLIENT,
+        );
+        let fault = Fault::interrupting(cause, code, text);
         self.end(Err(End::Fault(fault)))
     }
 
@@ -359,7 +363,10 @@ impl Attempt {
 
     /// Everything is known: it ends like this, step by step.
     fn end(&mut self, outcome: Result<Done, End>) -> Vec<Command> {
-        let ending = Ending::of(outcome, &self.told);
+        let mut ending = Ending::of(outcome, &self.told);
+        if !self.terms.decides_losses {
+            ending = ending.decided_here();
+        }
         let has_ended = matches!(ending, Ending::Ended(_));
         let may_have_checkpoints =
             self.terms.is_backup && (self.made_checkpoints || has_predecessors(self.terms.id.attempt));

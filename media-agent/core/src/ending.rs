@@ -1,8 +1,8 @@
 //! The one end of an attempt: what is journalled last and what its client is told (S-12).
 
 use outlast_proto::v1::journal_event::What;
-use outlast_proto::v1::{AttemptEnded, AttemptInterrupted, AttemptOver, Leaving, Stopped};
-use outlast_proto::words::{Counters, StatusCode, StorageFault};
+use outlast_proto::v1::{self, AttemptEnded, AttemptInterrupted, AttemptOver, Leaving, Stopped};
+use outlast_proto::words::{Counters, Interruption, StatusCode, StorageFault};
 
 use crate::attempt::Told;
 use crate::fault::Fault;
@@ -64,6 +64,8 @@ pub enum Ending {
     Interrupted(String),
     /// As it was told, at a checkpoint: it goes on in another (C-08b).
     Left(String),
+    /// It cannot go on here; what follows is the primary's to decide (F-09).
+    Lost(Fault, Interruption),
     /// Nothing is journalled: it has no right any more.
     Fenced,
 }
@@ -92,6 +94,22 @@ impl Ending {
     /// A failure.
     #[must_use]
     pub fn fault(fault: Fault) -> Self {
+        match fault.cause {
+            Some(cause) => Ending::Lost(fault, cause),
+            None => Ending::failed(fault),
+        }
+    }
+
+    /// For a primary that leaves it to the media agent what follows.
+    #[must_use]
+    pub fn decided_here(self) -> Self {
+        match self {
+            Ending::Lost(fault, _) => Ending::failed(fault),
+            other => other,
+        }
+    }
+
+    fn failed(fault: Fault) -> Self {
         Ending::Ended(Done {
             code: fault.code,
             text: fault.text,
@@ -113,6 +131,7 @@ impl Ending {
         let (code, text) = match self {
             Ending::Ended(done) => (done.code, done.text.clone()),
             Ending::Interrupted(reason) | Ending::Left(reason) => (StatusCode::FAILED_OVER, reason.clone()),
+            Ending::Lost(fault, _) => (fault.code, fault.text.clone()),
             Ending::Fenced => (StatusCode::SUPERSEDED, "this attempt was superseded".to_owned()),
         };
         durable.then(|| AttemptOver {
@@ -137,11 +156,19 @@ impl Ending {
                 counters,
                 reason: reason.clone(),
                 left: Leaving::Unspecified.into(),
+                cause: v1::Interruption::Unspecified.into(),
             })),
             Ending::Left(reason) => Some(What::Interrupted(AttemptInterrupted {
                 counters,
                 reason: reason.clone(),
                 left: Leaving::Moved.into(),
+                cause: v1::Interruption::Unspecified.into(),
+            })),
+            Ending::Lost(fault, cause) => Some(What::Interrupted(AttemptInterrupted {
+                counters,
+                reason: fault.text.clone(),
+                left: Leaving::Unspecified.into(),
+                cause: cause.to_wire(),
             })),
             Ending::Fenced => None,
         }

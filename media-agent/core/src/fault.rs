@@ -3,7 +3,7 @@
 //! Which error of a repository or a journal has which code is the media agent's `fault`.
 
 use outlast_proto::v1::{AttemptOver, JobError, StreamGoodbye};
-use outlast_proto::words::{StatusCode, StorageFault};
+use outlast_proto::words::{Interruption, StatusCode, StorageFault};
 
 /// Longest text of an end: it is journalled and goes through Raft, and a part of it may be a client's.
 const MAX_TEXT: usize = 2048;
@@ -17,6 +17,8 @@ pub struct Fault {
     pub text: String,
     /// What about storage failed; none: nothing did.
     pub storage: Option<StorageFault>,
+    /// What the attempt could not go on with, if it is for the primary to decide what follows (F-09).
+    pub cause: Option<Interruption>,
 }
 
 impl Fault {
@@ -27,6 +29,7 @@ impl Fault {
             code,
             text: shorten(text.into(), MAX_TEXT),
             storage: None,
+            cause: None,
         }
     }
 
@@ -36,6 +39,15 @@ impl Fault {
         Self {
             storage: storage.into(),
             ..self
+        }
+    }
+
+    /// The attempt cannot go on here for this cause. The code is what it ends with if the primary is of before it decided what follows.
+    #[must_use]
+    pub fn interrupting(cause: Interruption, code: StatusCode, text: impl Into<String>) -> Self {
+        Self {
+            cause: Some(cause),
+            ..Self::new(code, text)
         }
     }
 
@@ -75,8 +87,9 @@ impl Fault {
     #[must_use]
     pub fn goodbye(goodbye: &StreamGoodbye) -> Self {
         if goodbye.is_shutdown {
-            let text = "the client agent, or its host, was shut down in order while the job ran; run the policy again when it is back";
-            return Self::new(StatusCode::CLIENT_PROCESS_ABORTED, text);
+            let text = "host or agent was shut down: the client agent said so, in order, while the job ran";
+            let code = StatusCode::CLIENT_PROCESS_ABORTED;
+            return Self::interrupting(Interruption::ClientShutDown, code, text);
         }
         Self::broken("the client closed the stream before its work was done")
     }

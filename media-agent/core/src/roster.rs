@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use outlast_proto::v1::AttemptOver;
-use outlast_proto::words::StatusCode;
+use outlast_proto::words::{Interruption, StatusCode};
 
 use crate::ending::Ending;
 use crate::fault::Fault;
@@ -134,7 +134,11 @@ impl Roster {
                 return Stream::Enter;
             }
             let text = "the client agent's process ended in mid-job and a new one has come";
-            return Stream::Halt(Fault::new(StatusCode::CLIENT_PROCESS_ABORTED, text));
+            let (cause, code) = (
+                Interruption::ClientCameBackNew,
+                StatusCode::CLIENT_PROCESS_ABORTED,
+            );
+            return Stream::Halt(Fault::interrupting(cause, code, text));
         }
         // Only a stream that goes on from one that it had is told how the attempt ended.
         let is_it = |ending: &&Remembered| ending.id == id && ending.client_start == *start;

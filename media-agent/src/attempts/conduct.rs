@@ -105,6 +105,7 @@ impl<'a> Conductor<'a> {
             id: ticket.id,
             client: ticket.client.to_string(),
             resilient: ticket.resilient,
+            decides_losses: ticket.decides_losses,
             is_backup: matches!(ticket.work, Work::Backup),
             client_wait: assignment.client_wait,
             lock_wait: context.timing.lock_wait,
@@ -196,7 +197,7 @@ impl<'a> Conductor<'a> {
             ..
         } = self.assignment;
         let reason = format!(
-            "client {} has not opened its stream; if it does not the attempt ends with 58",
+            "client {} has not opened its stream; if it does not the attempt ends",
             ticket.client
         );
         let left = until.saturating_sub(self.now());

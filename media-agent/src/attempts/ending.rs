@@ -61,7 +61,11 @@ pub(super) fn log_end(id: AttemptId, ending: &Ending) {
             tracing::warn!(%job, %attempt, reason, "attempt is interrupted; its job goes on in another");
         }
         Ending::Left(reason) => {
-            tracing::info!(%job, %attempt, reason, "attempt is over: it made room, and its job goes on in another")
+            tracing::info!(%job, %attempt, reason, "attempt is over: it made room, and its job goes on in another");
+        }
+        Ending::Lost(fault, cause) => {
+            let (code, text) = (fault.code.0, fault.text.as_str());
+            tracing::warn!(%job, %attempt, %cause, code, text, "attempt cannot go on here; the primaries decide what follows");
         }
         Ending::Fenced => tracing::info!(%job, %attempt, "attempt is over: it was superseded"),
     }

@@ -13,7 +13,7 @@ use outlast_kit::resume::{MEDIA_AGENT_KEEPS, Misnumbered};
 use outlast_kit::stream::{Event, Frame as _, FromClient as _, Pump, Terms};
 use outlast_kit::tasks::Tasks;
 use outlast_media_core::{Greeting, Halt};
-use outlast_proto::words::{AttemptId, StatusCode};
+use outlast_proto::words::{AttemptId, Interruption, StatusCode};
 use tokio::sync::watch;
 
 use super::control::Control;
@@ -216,20 +216,21 @@ impl<P: Protocol> Line<P> {
             .context
             .reconnect_for()
             .saturating_sub(self.pump.broken_since().elapsed());
-        let reason = format!(
-            "the stream with client {client} is broken; if it does not come back the attempt ends with 40"
-        );
+        let reason =
+            format!("the stream with client {client} is broken; if it does not come back the attempt ends");
         let until = crate::stamps::after(self.context.clock.now(), left);
         self.context.progress.awaits_client(reason, until);
     }
 
     fn give_up(&mut self) -> bool {
-        self.halt(Fault::broken(format!(
+        let text = format!(
             "the stream with client \"{}\" broke and did not come back within {} s; check the network between the client \
              and this media agent, and that the client agent runs",
             self.context.client,
             self.context.reconnect_for().as_secs()
-        )))
+        );
+        let (cause, code) = (Interruption::ClientUnreachable, StatusCode::CONNECTION_BROKEN);
+        self.halt(Fault::interrupting(cause, code, text))
     }
 
     fn stalled(&mut self) -> bool {

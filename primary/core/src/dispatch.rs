@@ -31,6 +31,8 @@ pub struct Presence {
     pub silent: BTreeSet<AgentName>,
     /// Media agents that cannot use their storage unit now, each with the reason.
     pub problems: BTreeMap<AgentName, String>,
+    /// Connected clients of which nothing was heard lately.
+    pub unheard: BTreeSet<AgentName>,
 }
 
 /// Why a job is not running (T-08).

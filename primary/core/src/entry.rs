@@ -434,4 +434,71 @@ pub enum Command {
         /// What.
         drained: Drained,
     },
+    /// What became of the client of an attempt that its media agent has ended is decided (F-09, F-18). From cluster version 9 on.
+    SettleLoss {
+        /// Which job.
+        job: JobId,
+        /// The job's version this was decided on.
+        version: u64,
+        /// What the leader knows.
+        verdict: LossVerdict,
+    },
+    /// What a job waited for is here, or it is wanted by a person: it is queued for its next attempt. From cluster version 9 on.
+    BeginFollowUp {
+        /// Which job.
+        job: JobId,
+        /// The job's version this was decided on.
+        version: u64,
+    },
+    /// A job has waited for as long as it may: it is done with the status of its last attempt (F-09). From cluster version 9 on.
+    EndFollowUp {
+        /// Which job.
+        job: JobId,
+        /// The job's version this was decided on.
+        version: u64,
+    },
+    /// Keeps a job back until it is released (T-07). From cluster version 9 on.
+    HoldJob {
+        /// Which.
+        job: JobId,
+        /// Who wants it, for the job's details.
+        by: String,
+    },
+    /// Ends that (E-04). From cluster version 9 on.
+    ReleaseJob {
+        /// Which.
+        job: JobId,
+        /// Who wants it.
+        by: String,
+    },
+    /// Begins the next attempt of a job that waits, or is held, now (T-10). From cluster version 9 on.
+    ResumeJob {
+        /// Which.
+        job: JobId,
+        /// Who wants it.
+        by: String,
+    },
+    /// A new job that does the same (T-10). From cluster version 9 on.
+    RestartJob {
+        /// Which is done again.
+        job: JobId,
+        /// Who wants it.
+        by: String,
+        /// The new job's.
+        nonce: JobNonce,
+    },
+}
+
+/// What the leader knows of the client of an attempt that its media agent could not reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LossVerdict {
+    /// It has no session either.
+    Away,
+    /// It has one, of another process than the attempt's.
+    CameBackNew,
+    /// It has one: only the two do not reach each other.
+    CutOff {
+        /// Another media agent of the pool can take the job.
+        can_move: bool,
+    },
 }

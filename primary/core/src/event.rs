@@ -1,8 +1,8 @@
 //! What media agents witness (DESIGN 3): the events of their journals, as the brain sees them.
 
 use outlast_proto::words::{
-    Attempt, AttemptId, Counters, Exception, ItemNumber, ItemOutcome, JobId, JobNonce, Severity, SnapshotId,
-    StartId, StatusCode, Stopped, StorageFault, Timestamp, TreeId,
+    Attempt, AttemptId, Counters, Exception, Interruption, ItemNumber, ItemOutcome, JobId, JobNonce,
+    Severity, SnapshotId, StartId, StatusCode, Stopped, StorageFault, Timestamp, TreeId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -143,6 +143,9 @@ pub enum EventKind {
         counters: Counters,
         /// Why.
         reason: String,
+        /// What it could not go on with; none: it goes on in another attempt.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<Interruption>,
     },
     /// It is over.
     Ended {

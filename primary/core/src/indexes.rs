@@ -31,6 +31,10 @@ pub(crate) struct Indexes {
     pub(crate) by_job_item: BTreeMap<(JobId, ItemNumber), SnapshotId>,
     /// How many restore points lie in a storage unit.
     pub(crate) by_unit: BTreeMap<StorageUnitName, u64>,
+    /// Jobs that wait to begin again, by when there is something to do about them.
+    pub(crate) due: BTreeSet<(Timestamp, JobId)>,
+    /// Jobs whose running attempt has lost its client, so that what follows is to be decided.
+    pub(crate) lost: BTreeSet<JobId>,
     /// Known requests, oldest first.
     pub(crate) request_ages: BTreeSet<(Timestamp, RequestId)>,
 }

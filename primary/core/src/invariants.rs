@@ -89,6 +89,14 @@ pub enum Violation {
         /// The other.
         other: RuleName,
     },
+    /// F-09, E-04: a job that waits says for what and until when, a held one by whom.
+    #[error("F-09: job {job} is {state}, and what it waits for says otherwise")]
+    WaitsAgainstState {
+        /// The job.
+        job: JobId,
+        /// Its state.
+        state: JobState,
+    },
     /// The indexes are derived from the tables.
     #[error("an index differs from its tables")]
     IndexOff,
@@ -131,6 +139,21 @@ fn check_job(state: &ClusterState, row: &Job, found: &mut Vec<Violation>) {
     }
     if row.running.is_some() != row.state.is_running() {
         found.push(Violation::RunningAgainstState {
+            job,
+            state: row.state,
+        });
+    }
+    let (waits, hold) = (row.follow_up.waits.is_some(), &row.follow_up.hold);
+    let is_right = match (row.state, hold.as_ref().map(|hold| hold.was)) {
+        (JobState::Incomplete | JobState::WaitingForRetry, None) => waits,
+        (JobState::Held, Some(was)) => {
+            waits == matches!(was, JobState::Incomplete | JobState::WaitingForRetry)
+        }
+        (JobState::Held, None) => false,
+        (_, hold) => !waits && hold.is_none(),
+    };
+    if !is_right {
+        found.push(Violation::WaitsAgainstState {
             job,
             state: row.state,
         });

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::Asker;
 use crate::event::JobError;
-use crate::rows::{Checkpoint, ItemRow, Job, JobTask, Made, OpenAttempt, Phase};
+use crate::rows::{Checkpoint, FollowUp, ItemRow, Job, JobTask, Made, OpenAttempt, Phase};
 use crate::state::ClusterState;
 use crate::table::{DamagedRow, ROW_FORMAT, RowChange, encode_row};
 
@@ -153,6 +153,7 @@ fn split(state: &mut ClusterState, id: JobId, joined: Joined) {
         running,
         details: joined.details,
         by: joined.by,
+        follow_up: FollowUp::default(),
     };
     state.jobs.load_row(id, job);
 }
@@ -174,6 +175,8 @@ fn opened(running: Running) -> OpenAttempt {
         exceptions: u32::try_from(running.exceptions.len()).unwrap_or(u32::MAX),
         phase: Phase::Running,
         drained: None,
+        client_start: None,
+        loss: None,
     }
 }
 

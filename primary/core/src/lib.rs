@@ -1,9 +1,10 @@
 //! The brain of the primary: replicated state and the decisions about it. Pure.
 //!
 //! [`ClusterState::apply`] turns committed entries into state; [`dispatch`] looks at state and proposes entries; [`orders`] says what
-//! agents are owed, [`contact`] and [`clocks`] what is made of agents that say nothing and of members whose time is another,
+//! agents are owed, [`recovery`] when a job begins again, [`contact`] and [`clocks`] what is made of agents that say nothing and of members whose time is another,
 //! [`durations`] which waiting times fit together. No I/O, no clock, no randomness: what varies, the entry carries. Called by `primary` and by simulations.
 
+pub mod actions;
 pub mod apply;
 pub mod clocks;
 pub mod contact;
@@ -18,6 +19,7 @@ pub mod invariants;
 mod joined;
 mod of_jobs;
 pub mod orders;
+pub mod recovery;
 pub mod reply;
 pub mod rows;
 pub mod rules;

@@ -91,6 +91,8 @@ fn order_for(state: &ClusterState, job: &Job, kind: AgentKind) -> Option<Order> 
     match kind {
         // Its client learns it from its media agent.
         _ if is_stopping => (kind == AgentKind::MediaAgent).then_some(Order::Cancel { job, attempt }),
+        // It is over there.
+        _ if running.loss.is_some() => None,
         AgentKind::MediaAgent if is_leaving => Some(Order::Leave { job, attempt }),
         AgentKind::ClientAgent if is_leaving => None,
         // A marked attempt is running between client and media agent: neither needs to be told again.

@@ -1,7 +1,7 @@
 //! What `apply` answers. A refused command is an ordinary reply.
 
 use outlast_proto::words::{
-    AgentName, CompletionStatus, InvalidPolicy, InvalidRule, JobId, PolicyName, PoolName, RuleName,
+    AgentName, CompletionStatus, InvalidPolicy, InvalidRule, JobId, JobState, PolicyName, PoolName, RuleName,
     SnapshotId, StorageUnitName,
 };
 use serde::{Deserialize, Serialize};
@@ -210,6 +210,18 @@ pub enum Refusal {
         /// The number.
         node_id: u64,
     },
+    /// The job's state does not allow it.
+    #[error("job {job} is {state}: it cannot be {what}; {}", possible_now(.possible))]
+    NotPossible {
+        /// The job.
+        job: JobId,
+        /// Its state.
+        state: JobState,
+        /// What was asked for, such as `resumed`.
+        what: String,
+        /// What can be done instead.
+        possible: Vec<String>,
+    },
     /// The decision was made on an older state.
     #[error("the job has changed meanwhile")]
     Outdated,
@@ -281,4 +293,11 @@ fn known_pools(known: &[PoolName]) -> String {
     }
     let names: Vec<_> = known.iter().map(PoolName::as_str).collect();
     format!("the pools are: {}", names.join(", "))
+}
+
+fn possible_now(actions: &[String]) -> String {
+    if actions.is_empty() {
+        return "nothing can be done to it now".into();
+    }
+    format!("what can be done now: {}", actions.join(", "))
 }

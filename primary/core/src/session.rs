@@ -26,6 +26,8 @@ use crate::state::ClusterState;
 pub const ENDS_ONLY: u32 = 1;
 /// A media agent goes on from the checkpoint of an earlier attempt.
 pub const RESUMES: u32 = 2;
+/// A media agent whose attempt loses its client says so, and leaves it to the primary what follows.
+pub const INTERRUPTED_CAUSES: u32 = 3;
 /// A media agent makes a checkpoint at once and ends when it is told (C-08b).
 pub const MOVES: u32 = 4;
 
@@ -79,7 +81,9 @@ pub fn lost_by(
     is_awaited: impl Fn(AttemptId) -> bool,
 ) -> Vec<(AttemptId, Order)> {
     let lost = state.running_on(client).filter_map(|job| {
-        let running = state.running_of(job).filter(|running| running.marked)?;
+        let running = state
+            .running_of(job)
+            .filter(|running| running.marked && running.loss.is_none())?;
         let id = job.running_id()?;
         let is_lost = job.client == *client
             && job.state != JobState::Stopping

@@ -17,7 +17,7 @@ use crate::rows::{
     RemovedAgent, RestorePoint, RuleRow, Settings, StorageUnit,
 };
 use crate::table::{DamagedRow, RowChange, Table};
-use crate::touched::Touched;
+use crate::touched::{Rows, Touched};
 
 /// An answer that a repeated submission gets again.
 pub(crate) type KnownRequest = (Timestamp, Reply);
@@ -212,7 +212,11 @@ impl ClusterState {
             }
             if let Some(running) = self.running_of(job) {
                 indexes.add_running(job, &running.media_agent);
+                if running.loss.is_some() {
+                    indexes.lost.insert(job.id);
+                }
             }
+            indexes.due.extend(job.due().map(|at| (at, job.id)));
         }
         for ((id, _), history) in self.histories.iter() {
             indexes.add_history(*id, history);
@@ -427,8 +431,17 @@ impl ClusterState {
     pub(crate) fn change_job<T>(&mut self, id: JobId, change: impl FnOnce(&mut Job) -> T) -> Option<T> {
         let job = self.jobs.get_mut(&id)?;
         let waited = self.indexes.queue.remove(id);
+        let was_due = job.due();
         let result = change(job);
         job.version += 1;
+        let due = job.due();
+        if was_due != due {
+            if let Some(at) = was_due {
+                self.indexes.due.remove(&(at, id));
+            }
+            self.indexes.due.extend(due.map(|at| (at, id)));
+            self.touched.rows.insert(Rows::FollowUps);
+        }
         let waits = self.enqueue(id);
         self.touched.job(waited != waits);
         self.touch_agents_of(id);
@@ -480,6 +493,7 @@ impl ClusterState {
     pub(crate) fn stop_running(&mut self, id: JobId) -> Option<Attempt> {
         let job = self.jobs.get_mut(&id)?;
         let attempt = job.running.take()?;
+        self.indexes.lost.remove(&id);
         if let Some(open) = self.open.get(&(id, attempt)) {
             self.indexes.remove_running(job, &open.media_agent);
             self.touched.begins_or_ends([&open.media_agent, &job.client]);

@@ -23,16 +23,19 @@ pub enum Rows {
     Queue,
     /// Anything of any job.
     Jobs,
+    /// Which jobs wait to begin again, and until when; whose attempt has lost its client.
+    FollowUps,
 }
 
 impl Rows {
     /// Every kind.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Settings,
         Self::Members,
         Self::Agents,
         Self::Queue,
         Self::Jobs,
+        Self::FollowUps,
     ];
 }
 

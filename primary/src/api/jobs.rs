@@ -2,12 +2,12 @@
 
 use outlast_core::entry::{Asker, RestoreRequest as RestoreCommand};
 use outlast_core::rows::Job;
-use outlast_core::{Command, Reply};
+use outlast_core::{Command, Refusal, Reply};
 use outlast_kit::identity::Identity;
 use outlast_proto::v1::jobs_server::Jobs;
 use outlast_proto::v1::{
-    self, CancelJobRequest, GetJobLogRequest, GetJobRequest, JobDetails, JobLog, ListJobsRequest,
-    ListJobsResponse, RestoreRequest, RunJobRequest, RunJobResponse,
+    self, CancelJobRequest, ChangeJobRequest, GetJobLogRequest, GetJobRequest, JobDetails, JobLog,
+    ListJobsRequest, ListJobsResponse, RestoreRequest, RunJobRequest, RunJobResponse,
 };
 use outlast_proto::words::{AgentName, Attempt, CompletionStatus, JobId, JobState, Overwrite, Timestamp};
 use tokio_stream::wrappers::ReceiverStream;
@@ -57,9 +57,7 @@ impl Jobs for Api {
     }
 
     async fn cancel(&self, request: Request<CancelJobRequest>) -> Result<Response<v1::Job>, Status> {
-        let by = Identity::of_peer(&request)
-            .map_err(|error| Status::unauthenticated(error.to_string()))?
-            .to_string();
+        let by = identity(&request)?;
         let request = request.into_inner();
         let job = request
             .id
@@ -69,6 +67,29 @@ impl Jobs for Api {
             .await?;
         self.with_job(&request.id, |job| self.view(job))
             .map(Response::new)
+    }
+
+    async fn hold(&self, request: Request<ChangeJobRequest>) -> Result<Response<v1::Job>, Status> {
+        self.change(request, |job, by| Command::HoldJob { job, by }).await
+    }
+
+    async fn release(&self, request: Request<ChangeJobRequest>) -> Result<Response<v1::Job>, Status> {
+        self.change(request, |job, by| Command::ReleaseJob { job, by })
+            .await
+    }
+
+    async fn resume(&self, request: Request<ChangeJobRequest>) -> Result<Response<v1::Job>, Status> {
+        self.change(request, |job, by| Command::ResumeJob { job, by })
+            .await
+    }
+
+    async fn restart(&self, request: Request<ChangeJobRequest>) -> Result<Response<RunJobResponse>, Status> {
+        let (asker, by) = (asker(&request)?, identity(&request)?);
+        let request = request.into_inner();
+        let job = self.changeable(&request.id)?;
+        let nonce = draw_nonce();
+        self.submitted(asker, request.request_id, Command::RestartJob { job, by, nonce })
+            .await
     }
 
     async fn get(&self, request: Request<GetJobRequest>) -> Result<Response<v1::Job>, Status> {
@@ -86,7 +107,7 @@ impl Jobs for Api {
         let since = request.since.as_ref().map(Timestamp::from);
         self.fresh(request.stale).await?;
         let state = self.brain.read();
-        let presence = self.registry.presence();
+        let (presence, now) = (self.registry.presence(), self.brain.clock().now());
         let rows = state
             .jobs_before(paging.after)
             .take_while(|job| since.is_none_or(|since| job.created_at >= since))
@@ -98,7 +119,7 @@ impl Jobs for Api {
         let (rows, next_page_token) = paging.take(rows, |job| job.id.to_string());
         let jobs = rows
             .into_iter()
-            .map(|job| view::job::message(&state, &presence, &self.live, job))
+            .map(|job| view::job::message(&state, &presence, (&self.live, now), job))
             .collect();
         Ok(Response::new(ListJobsResponse {
             jobs,
@@ -142,6 +163,28 @@ impl Jobs for Api {
 }
 
 impl Api {
+    /// A person's wish about a job that does not run.
+    async fn change(
+        &self,
+        request: Request<ChangeJobRequest>,
+        command: impl FnOnce(JobId, String) -> Command,
+    ) -> Result<Response<v1::Job>, Status> {
+        let by = identity(&request)?;
+        let request = request.into_inner();
+        let job = self.changeable(&request.id)?;
+        self.submit(request.request_id, command(job, by)).await?;
+        self.with_job(&request.id, |job| self.view(job))
+            .map(Response::new)
+    }
+
+    /// Members of before stop at what they do not know.
+    fn changeable(&self, id: &str) -> Result<JobId, Status> {
+        if !self.brain.read().has_rules() {
+            return Err(errors::of_refusal(&Refusal::TooOld));
+        }
+        id.parse().map_err(|_| errors::not_found("job", id))
+    }
+
     async fn submitted(
         &self,
         by: Asker,
@@ -168,7 +211,8 @@ impl Api {
     pub(super) fn view(&self, job: &Job) -> v1::Job {
         let presence = self.registry.presence();
         let state = self.brain.read();
-        let mut message = view::job::message(&state, &presence, &self.live, job);
+        let now = self.brain.clock().now();
+        let mut message = view::job::message(&state, &presence, (&self.live, now), job);
         let last_seen = |agent: &AgentName| self.registry.last_seen(agent);
         message.unknown = view::job::unknown(&self.live, &state, job, last_seen);
         if let (Some(unknown), Some(running)) = (&message.unknown, state.running_of(job)) {
@@ -185,6 +229,12 @@ pub(super) fn asker<T>(request: &Request<T>) -> Result<Asker, Status> {
         kind: identity.kind.word().to_owned(),
         name: identity.name,
     })
+}
+
+/// Who sent a request, for a job's details.
+fn identity<T>(request: &Request<T>) -> Result<String, Status> {
+    let identity = Identity::of_peer(request).map_err(|error| Status::unauthenticated(error.to_string()))?;
+    Ok(identity.to_string())
 }
 
 fn client(name: &str) -> Result<Option<AgentName>, Status> {

@@ -1,7 +1,7 @@
 //! `Policies`.
 
 use outlast_core::without_effect::of_policy;
-use outlast_core::{Command, Reply};
+use outlast_core::{Command, Refusal, Reply};
 use outlast_proto::convert::InvalidField;
 use outlast_proto::v1::policies_server::Policies;
 use outlast_proto::v1::{
@@ -31,6 +31,9 @@ impl Policies for Api {
             .ok_or_else(|| Status::invalid_argument("policy: is missing"))?;
         let policy = Policy::try_from(message).map_err(|error| errors::of_field(&error))?;
         judge(&policy, request.items_are_paths).map_err(|error| errors::of_field(&error))?;
+        if policy.retry.incomplete_for.is_some() && !self.brain.read().has_rules() {
+            return Err(errors::of_refusal(&Refusal::TooOld));
+        }
         let mut response = if request.dry_run {
             self.compare(&policy).await?
         } else {

@@ -186,6 +186,7 @@ impl Registry {
             without_nonces: old.map(|(name, _)| name.clone()).collect(),
             silent: inner.silent.clone(),
             problems: problems(&inner).collect(),
+            unheard: BTreeSet::new(),
         }
     }
 

@@ -63,6 +63,7 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> Status {
         | Refusal::NameTaken { .. }
         | Refusal::OtherRepository { .. }
         | Refusal::JobDone { .. }
+        | Refusal::NotPossible { .. }
         | Refusal::NoMediaAgent { .. }
         | Refusal::AgentBusy { .. }
         | Refusal::LastOfUnit { .. }

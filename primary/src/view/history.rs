@@ -48,7 +48,7 @@ pub(crate) fn message(state: &ClusterState, job: JobId, attempt: Attempt, histor
 fn is_resent_unknown(state: &ClusterState, job: JobId, attempt: Attempt) -> bool {
     let before = attempt.0.checked_sub(1).map(Attempt);
     let lost = before.and_then(|before| state.history(job, before));
-    lost.is_some_and(|lost| lost.status.goes_on() && lost.progress.is_none())
+    lost.is_some_and(|lost| lost.progress.is_none())
 }
 
 /// An attempt that has no history yet: its status unset.
@@ -85,21 +85,20 @@ pub(crate) fn error(error: &JobError) -> v1::JobError {
     }
 }
 
+/// Whether the next attempt goes on from what this one left.
+fn is_resumed(lost: &History) -> bool {
+    lost.status == CompletionStatus::Resumed
+        || lost.status == CompletionStatus::Failed && lost.progress.is_some()
+}
+
 /// Which history this attempt was resumed from, and which one the job went on in.
 fn links(state: &ClusterState, job: JobId, attempt: Attempt) -> (String, String) {
     let before = attempt.0.checked_sub(1).map(Attempt);
     let resumed_from = before
-        .filter(|before| {
-            state
-                .history(job, *before)
-                .is_some_and(|h| h.status == CompletionStatus::Resumed)
-        })
+        .filter(|before| state.history(job, *before).is_some_and(is_resumed))
         .map(|before| id(job, before));
-    let moved_on = state
-        .history(job, attempt)
-        .is_some_and(|history| history.status.goes_on());
     let began = state.job(job).is_some_and(|row| row.last_attempt > attempt);
-    let failed_over_to = (moved_on && began).then(|| id(job, attempt.next()));
+    let failed_over_to = began.then(|| id(job, attempt.next()));
     (
         resumed_from.unwrap_or_default(),
         failed_over_to.unwrap_or_default(),

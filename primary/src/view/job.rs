@@ -1,16 +1,22 @@
 //! Jobs as messages.
 
+use outlast_core::actions::actions;
 use outlast_core::dispatch::{Presence, is_too_old, why_waiting};
 use outlast_core::rows::{Detail, ItemRow, Job, JobTask, OpenAttempt};
 use outlast_core::{ClusterState, rows::RestorePoint};
 use outlast_proto::v1;
 use outlast_proto::words::{AgentName, JobState, SnapshotId, Timestamp};
 
-use super::history;
+use super::{follow_up, history};
 use crate::live::Live;
 
 /// The whole of a job: what is recorded, and what the leader knows of its progress.
-pub(crate) fn message(state: &ClusterState, presence: &Presence, live: &Live, job: &Job) -> v1::Job {
+pub(crate) fn message(
+    state: &ClusterState,
+    presence: &Presence,
+    (live, now): (&Live, Timestamp),
+    job: &Job,
+) -> v1::Job {
     let mut attempts: Vec<_> = state
         .histories_of(job.id)
         .map(|(attempt, row)| history::message(state, job.id, attempt, row))
@@ -35,8 +41,8 @@ pub(crate) fn message(state: &ClusterState, presence: &Presence, live: &Live, jo
         created_at: Some(job.created_at.into()),
         started_at: job.started_at.map(Into::into),
         ended_at: job.ended_at.map(Into::into),
-        waiting: waiting(state, presence, live, job),
-        actions: actions(job),
+        waiting: waiting(state, presence, (live, now), job),
+        actions: actions(job).iter().map(|action| (*action).to_owned()).collect(),
         progress: state
             .running_of(job)
             .map(|running| progress(state, live, job, running)),
@@ -130,13 +136,18 @@ pub(crate) fn restore_of(job: &Job, left_alone: Option<u64>) -> Option<v1::Resto
     })
 }
 
-/// What can be done to a job now, in the words of the command line.
-fn actions(job: &Job) -> Vec<String> {
-    let can_be_canceled = matches!(job.state, JobState::Queued | JobState::Active);
-    can_be_canceled.then(|| "cancel".to_owned()).into_iter().collect()
-}
-
-fn waiting(state: &ClusterState, presence: &Presence, live: &Live, job: &Job) -> Option<v1::Waiting> {
+fn waiting(
+    state: &ClusterState,
+    presence: &Presence,
+    (live, now): (&Live, Timestamp),
+    job: &Job,
+) -> Option<v1::Waiting> {
+    if let Some(waiting) = follow_up::waiting(state, presence, job, now) {
+        return Some(waiting);
+    }
+    if let Some(waiting) = follow_up::undecided(state, job) {
+        return Some(waiting);
+    }
     if job.state == JobState::Stopping {
         return waiting_for_stop(state, presence, job).or_else(|| standing_still(state, live, job));
     }

@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod alarm;
 pub(crate) mod errors;
+pub(crate) mod follow_up;
 pub(crate) mod history;
 pub(crate) mod job;
 pub(crate) mod job_log;

@@ -67,6 +67,7 @@ same_enum! {
     SelectionMethod { Prioritized, Failover, RoundRobin, LoadBalanced }
     Severity { Info, Warning, Error }
     Stopped { Graceful, Immediate }
+    Interruption { ClientUnreachable, ClientCameBackNew, ClientShutDown, StorageUnavailable }
     Overwrite { Never, Always, IfNewer }
     UnitState { Ok, Full, Suspect, Unavailable }
     StorageFault { AtThisAgent, Full, OfTheUnit }

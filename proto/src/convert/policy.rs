@@ -29,6 +29,7 @@ impl From<&Policy> for v1::Policy {
                 delay_seconds: policy.retry.delay.0,
                 tries: policy.retry.tries,
                 within_seconds: policy.retry.within.0,
+                incomplete_for_seconds: policy.retry.incomplete_for.map(|s| s.0),
             }),
             shape: Some(v1::Shape {
                 multiplex: policy.shape.multiplex,
@@ -104,6 +105,7 @@ impl TryFrom<v1::Policy> for Policy {
                 delay: Seconds(rule.delay_seconds),
                 tries: rule.tries,
                 within: Seconds(rule.within_seconds),
+                incomplete_for: rule.incomplete_for_seconds.map(Seconds),
             };
         }
         if let Some(shape) = message.shape {

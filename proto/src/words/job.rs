@@ -146,6 +146,20 @@ word_enum!(
 );
 
 word_enum!(
+    /// Why an attempt cannot go on where it is (F-09, F-18). What follows, the primary decides.
+    Interruption {
+        /// No stream of its client came for `reconnect_for`.
+        ClientUnreachable = "client_unreachable",
+        /// Another process of its client came.
+        ClientCameBackNew = "client_came_back_new",
+        /// Its client said that it is shut down.
+        ClientShutDown = "client_shut_down",
+        /// Its media agent cannot use the storage unit.
+        StorageUnavailable = "storage_unavailable",
+    }
+);
+
+word_enum!(
     /// How patient elections of the primary are (CLI.md `cluster set`).
     #[derive(Default)]
     Timing {
@@ -170,6 +184,14 @@ pub enum JobEvent {
     EndedUnstarted,
     /// An administrator wants the attempt to end.
     StopOrdered,
+    /// The attempt ended; what it left is of use, and it is to be gone on from (F-09).
+    LeftIncomplete,
+    /// The attempt ended; a rule begins the job again (F-09, E-01).
+    RetryAwaited,
+    /// It is kept back, by a person or a rule (T-07, E-04).
+    HeldBack,
+    /// What was waited for is here: the next attempt may begin.
+    Readied,
 }
 
 /// An event that the job's state does not allow.
@@ -190,10 +212,22 @@ impl JobState {
     pub const fn next(self, event: JobEvent) -> Result<JobState, IllegalTransition> {
         match (self, event) {
             (JobState::Queued, JobEvent::Dispatched) => Ok(JobState::Active),
-            (JobState::Queued, JobEvent::EndedUnstarted)
+            (
+                JobState::Queued | JobState::Incomplete | JobState::WaitingForRetry | JobState::Held,
+                JobEvent::EndedUnstarted,
+            )
             | (JobState::Active | JobState::Stopping, JobEvent::AttemptEnded) => Ok(JobState::Done),
-            (JobState::Active, JobEvent::AttemptMovedOn) => Ok(JobState::Queued),
+            (JobState::Active, JobEvent::AttemptMovedOn)
+            | (JobState::Incomplete | JobState::WaitingForRetry | JobState::Held, JobEvent::Readied) => {
+                Ok(JobState::Queued)
+            }
             (JobState::Active, JobEvent::StopOrdered) => Ok(JobState::Stopping),
+            (JobState::Active | JobState::Held, JobEvent::LeftIncomplete) => Ok(JobState::Incomplete),
+            (JobState::Active | JobState::Held, JobEvent::RetryAwaited) => Ok(JobState::WaitingForRetry),
+            (
+                JobState::Active | JobState::Queued | JobState::Incomplete | JobState::WaitingForRetry,
+                JobEvent::HeldBack,
+            ) => Ok(JobState::Held),
             (state, event) => Err(IllegalTransition { state, event }),
         }
     }

@@ -25,8 +25,8 @@ pub use ids::{
 };
 pub use item::{Exception, ItemNumber, ItemOutcome, MAX_EXCEPTIONS};
 pub use job::{
-    AgentAdmin, AgentKind, AgentState, CompletionStatus, IllegalTransition, JobEvent, JobKind, JobState,
-    SelectionMethod, Severity, Stopped, Timing,
+    AgentAdmin, AgentKind, AgentState, CompletionStatus, IllegalTransition, Interruption, JobEvent, JobKind,
+    JobState, SelectionMethod, Severity, Stopped, Timing,
 };
 pub use numbers::Counters;
 pub use policy::{

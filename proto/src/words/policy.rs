@@ -85,6 +85,22 @@ pub struct RetryRule {
     pub tries: u32,
     /// ...in the time before now.
     pub within: Seconds,
+    /// How long a job that lost its client may be gone on with; none: [`RetryRule::INCOMPLETE_FOR`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incomplete_for: Option<Seconds>,
+}
+
+impl RetryRule {
+    /// How long a job may be incomplete, unless its policy says otherwise (F-09).
+    pub const INCOMPLETE_FOR: Seconds = Seconds(3 * 3600);
+    /// The least and the most that a policy may say.
+    pub const INCOMPLETE_RANGE: [Seconds; 2] = [Seconds(3600), Seconds(72 * 3600)];
+
+    /// How long a job may be incomplete.
+    #[must_use]
+    pub fn incomplete_for(&self) -> Seconds {
+        self.incomplete_for.unwrap_or(Self::INCOMPLETE_FOR)
+    }
 }
 
 /// The shape of the job; it decides resilience.
@@ -179,6 +195,7 @@ impl Policy {
                 delay: Seconds(10 * 60),
                 tries: 2,
                 within: Seconds(12 * 3600),
+                incomplete_for: None,
             },
             shape: Shape {
                 multiplex: 1,
@@ -260,6 +277,18 @@ impl Policy {
                 "is above 0; leave it out for no limit".into(),
             );
         }
+        let [least, most] = RetryRule::INCOMPLETE_RANGE;
+        if let Some(time) = self.retry.incomplete_for {
+            if time < least || time > most {
+                return wrong("retry.incomplete_for", "is from 1h to 72h".into());
+            }
+            if time < self.retry.delay {
+                return wrong(
+                    "retry.incomplete_for",
+                    "is not shorter than retry.delay: the job would be over before it is tried again".into(),
+                );
+            }
+        }
         if self.shape.multiplex == 0 || self.shape.streams == 0 {
             return wrong("shape", "multiplex and streams are at least 1".into());
         }
@@ -293,7 +322,7 @@ fn first_double<T: Ord>(values: &[T]) -> Option<&T> {
 
 #[cfg(test)]
 mod tests {
-    use super::Policy;
+    use super::{Policy, Seconds};
 
     /// As many as a message of the API holds: comparing each with each took minutes.
     #[test]
@@ -310,6 +339,31 @@ mod tests {
         policy("/x").validate().expect("all differ");
         let wrong = policy("/7").validate().expect_err("one is named twice");
         assert_eq!(wrong.reason, "\"/7\" is named twice");
+    }
+
+    /// F-09: 1 to 72 hours, and long enough for one try.
+    #[test]
+    fn f09_b01_how_long_a_job_may_be_incomplete_has_a_range() {
+        let name = |text: &str| text.parse().expect("a name");
+        for (hours, delay, right) in [
+            (None, 36_000, true),
+            (Some(0), 600, false),
+            (Some(1), 600, true),
+            (Some(1), 3601, false),
+            (Some(72), 600, true),
+            (Some(73), 600, false),
+            (Some(u64::MAX / 3600), 600, false),
+        ] {
+            let mut policy = Policy::with_defaults(
+                "p".parse().expect("a name"),
+                vec![name("c")],
+                vec!["/x".to_owned()],
+                "d".parse().expect("a name"),
+            );
+            policy.retry.delay = Seconds(delay);
+            policy.retry.incomplete_for = hours.map(|hours| Seconds(hours * 3600));
+            assert_eq!(policy.validate().is_ok(), right, "{hours:?} {delay}");
+        }
     }
 
     #[test]

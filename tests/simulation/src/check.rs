@@ -124,6 +124,23 @@ impl Oracle {
         self.look_at_points(state, unit);
         self.look_at_checkpoints(state, unit);
         self.look_at_details(state);
+        self.look_at_follow_ups(state);
+    }
+
+    /// F-09: with tries left no job is over because its client was lost.
+    fn look_at_follow_ups(&mut self, state: &ClusterState) {
+        let is_lost = |code| {
+            matches!(
+                code,
+                StatusCode::CLIENT_PROCESS_ABORTED | StatusCode::CANNOT_CONNECT_TO_CLIENT
+            )
+        };
+        for job in state.jobs_before(None) {
+            if let Some((status, code)) = job.status.filter(|(_, code)| is_lost(*code)) {
+                let text = format!("job {} is over ({status}, {code}), and had tries left", job.id);
+                self.contradict("F-09", text);
+            }
+        }
     }
 
     fn look_at_histories(&mut self, state: &ClusterState, unit: &Unit) {
@@ -213,13 +230,16 @@ impl Oracle {
                 format!("attempt {id} ended successfully in its journal and is {status}"),
             );
         }
-        // After too many interruptions a job ends with 40, and one that is to be canceled with 150.
+        // One whose client was lost ends as the primaries decide, and one that is to be canceled with 150.
         let is_its_own = match code {
             // One that had not begun under a journal that was left behind moves on without a word.
             StatusCode::FAILED_OVER | StatusCode::RESUMED => {
                 self.sets_disks_back || self.interrupted.contains(&id) || is_superseded
             }
-            StatusCode::CONNECTION_BROKEN | StatusCode::CANCELED
+            StatusCode::CONNECTION_BROKEN
+            | StatusCode::CANCELED
+            | StatusCode::CLIENT_PROCESS_ABORTED
+            | StatusCode::CANNOT_CONNECT_TO_CLIENT
                 if self.interrupted.contains(&id) || is_superseded =>
             {
                 true

@@ -2,14 +2,16 @@
 //! dispatch. What is modelled here is what surrounds them: who waits for which entry, what goes over which connection.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use outlast_core::contact::{Heard, Silence, Word};
 use outlast_core::dispatch::{Presence, plan};
+use outlast_core::recovery::{self, Clients, Reckoning};
 use outlast_core::session::{Said, acknowledgement};
 use outlast_core::touched::{Rows, Touched};
 use outlast_core::{ClusterState, Command, Entry, Reply, drain};
 use outlast_proto::v1::agent_message::Body as Up;
-use outlast_proto::words::{AgentName, AttemptId, JobNonce, JournalId, RequestId};
+use outlast_proto::words::{AgentName, AttemptId, JobNonce, JobState, JournalId, RequestId};
 
 use crate::net::{ConnId, Cx, Input, MS, Msg, Proc, S, Time, Timer};
 use crate::raft::{Raft, RaftMsg};
@@ -22,7 +24,9 @@ const GATHER: Time = 5 * MS;
 /// So often the watchdog looks.
 const WATCH: Time = 5 * S;
 /// What the dispatcher is woken for, beside those who come and go.
-const DISPATCHING: [Rows; 3] = [Rows::Settings, Rows::Agents, Rows::Queue];
+const DISPATCHING: [Rows; 4] = [Rows::Settings, Rows::Agents, Rows::Queue, Rows::FollowUps];
+/// After so long every client that can has come to a new leader.
+const CLIENTS_COME: Time = 20 * S;
 
 /// A session of an agent.
 struct Session {
@@ -57,6 +61,8 @@ struct Lead {
     /// Those that wait for a majority to say that this node leads: since which round, up to which entry.
     reads: Vec<(ConnId, u64, usize)>,
     dispatch_is_due: bool,
+    since: Time,
+    reckoning: Reckoning,
     silence: Silence,
     /// Since the watchdog last looked.
     heard: BTreeSet<AgentName>,
@@ -221,7 +227,7 @@ impl Node {
             };
             self.propose(cx, None, command, Waiter::Nobody);
         }
-        self.lead.established = true;
+        (self.lead.established, self.lead.since) = (true, cx.now);
         cx.timer(self.proc(), WATCH, Timer::Watch(self.raft.term));
     }
 
@@ -251,9 +257,10 @@ impl Node {
         for command in commands {
             self.propose(cx, None, command, Waiter::Nobody);
         }
-        if self.presence() != presence {
+        if self.presence() != presence || self.has_due(cx) {
             self.dispatch_soon(cx);
         }
+        self.release(cx);
     }
 
     fn presence(&self) -> Presence {
@@ -289,8 +296,35 @@ impl Node {
         self.apply_policies(cx);
         let presence = self.presence();
         let decided = drain::plan(&self.state, &presence);
-        for command in plan(&self.state, &presence).into_iter().chain(decided) {
+        let due = self.due(cx);
+        for command in plan(&self.state, &presence).into_iter().chain(decided).chain(due) {
             self.propose(cx, None, command, Waiter::Nobody);
+        }
+    }
+
+    /// What jobs wait for that do not run.
+    fn due(&mut self, cx: &Cx) -> Vec<Command> {
+        let (wall, monotonic) = (cx.clock(self.proc()), Duration::from_micros(cx.now));
+        let now = self.lead.reckoning.look(&self.state, wall, monotonic);
+        let clients = Clients {
+            had_time: cx.now >= self.lead.since + CLIENTS_COME,
+        };
+        recovery::plan(&self.state, &self.presence(), clients, now).commands
+    }
+
+    fn has_due(&mut self, cx: &Cx) -> bool {
+        !self.due(cx).is_empty()
+    }
+
+    /// Somebody looks at held jobs, and lets them go on.
+    fn release(&mut self, cx: &mut Cx) {
+        let held = self
+            .state
+            .jobs_before(None)
+            .filter(|job| job.state == JobState::Held);
+        for job in held.map(|job| job.id).collect::<Vec<_>>() {
+            let by = "somebody".to_owned();
+            self.propose(cx, None, Command::ReleaseJob { job, by }, Waiter::Nobody);
         }
     }
 

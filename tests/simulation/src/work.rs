@@ -1,6 +1,6 @@
 //! Who there is, and what is to be backed up.
 
-use outlast_proto::words::{AgentName, Policy};
+use outlast_proto::words::{AgentName, Policy, Seconds};
 
 pub(crate) const MEDIA: usize = 2;
 pub(crate) const CLIENTS: usize = 2;
@@ -22,12 +22,15 @@ pub(crate) fn media_of(name: &str) -> Option<usize> {
 /// One policy for each client, and one for both that is not resilient.
 pub(crate) fn policies() -> Vec<Policy> {
     let policy = |name: &str, clients: &[usize], items: &[&str]| {
-        Policy::with_defaults(
+        let mut policy = Policy::with_defaults(
             name.parse().expect("a name"),
             clients.iter().map(|n| client_name(*n)).collect(),
             items.iter().map(|item| (*item).to_owned()).collect(),
             "default".parse().expect("a name"),
-        )
+        );
+        // Whatever clients do, no job is over for it.
+        (policy.retry.delay, policy.retry.tries) = (Seconds(20), 1000);
+        policy
     };
     let mut both = policy(POLICIES[2], &[0, 1], &["/srv"]);
     both.shape.multiplex = 2;

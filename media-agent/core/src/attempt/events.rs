@@ -19,6 +19,8 @@ pub struct Terms {
     pub client: String,
     /// It was dispatched as resilient: it gets the mark.
     pub resilient: bool,
+    /// Its primary decides what follows if it loses its client (F-09).
+    pub decides_losses: bool,
     /// It may leave checkpoints.
     pub is_backup: bool,
     /// How long to wait for the client; `None` if it is here.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{DetailSaid, Leaving, Stopped};
-use outlast_proto::words::{Attempt as Number, AttemptId, Counters, JobId, JobNonce, StatusCode};
+use outlast_proto::words::{
+    Attempt as Number, AttemptId, Counters, Interruption, JobId, JobNonce, StatusCode,
+};
 
 use super::{Attempt, Command, Event, Terms, Worked};
 use crate::ending::{Done, End, Halt};
@@ -26,6 +28,7 @@ fn terms(attempt: u32) -> Terms {
         id: id(attempt),
         client: "laptop".to_owned(),
         resilient: true,
+        decides_losses: false,
         is_backup: true,
         client_wait: Some(Duration::from_secs(60)),
         lock_wait: Duration::from_secs(3600),
@@ -454,5 +457,63 @@ fn c08b_what_counts_against_leaving_and_what_does_not() {
         );
         let last = names(&attempt.handle(at, Event::Done));
         assert_eq!(last[0], expected, "{what}");
+    }
+}
+
+/// F-09, S-11a: what it cannot go on with is journalled as the cause, and its checkpoints stay; for a primary of before it ends with the code.
+#[test]
+fn f09_an_attempt_that_loses_its_client_leaves_it_to_the_primary_what_follows() {
+    let lost = || {
+        let code = StatusCode::CLIENT_PROCESS_ABORTED;
+        Fault::interrupting(Interruption::ClientCameBackNew, code, "another process came")
+    };
+    for decides_losses in [true, false] {
+        let terms = Terms {
+            decides_losses,
+            ..terms(2)
+        };
+        let ended = match decides_losses {
+            true => vec![(4, worked(Err(End::Halted)), &["RememberDamage"] as &[&str])],
+            false => vec![
+                (4, worked(Err(End::Halted)), &["RemoveCheckpoints"] as &[&str]),
+                (4, Event::Done, &["RememberDamage"]),
+            ],
+        };
+        let last: &[&str] = match decides_losses {
+            true => &["JournalEnd interrupted"],
+            false => &["JournalEnd 50 of 1"],
+        };
+        let mut steps = vec![
+            (1, Event::Prepared, &["SayAwaited"] as &[&str]),
+            (1, Event::ClientCame, &["Mark"]),
+            (1, Event::Marked { resilient: true }, &["Work"]),
+            (2, Event::Halt(Halt::Fault(lost())), &["Halt"]),
+            // The first reason counts.
+            (3, Event::Halt(Halt::Stopped(Stopped::Immediate)), &[]),
+        ];
+        steps.extend(ended);
+        steps.push((4, Event::Done, last));
+        // Its client is told the code in any case: that process is over with it.
+        steps.push((4, Event::EndJournalled(true), &["SayEnd", "Release"]));
+        steps.push((4, Event::Done, &["Over Some(50)"]));
+        check(terms, steps);
+    }
+}
+
+#[test]
+fn f09_a_client_that_does_not_come_is_left_to_the_primary_too() {
+    for (decides_losses, end) in [(true, "JournalEnd interrupted"), (false, "JournalEnd 58 of 1")] {
+        let terms = Terms {
+            decides_losses,
+            ..terms(1)
+        };
+        check(
+            terms,
+            vec![
+                (1, Event::Prepared, &["SayAwaited"]),
+                (61, Event::Woken, &["RememberDamage"]),
+                (61, Event::Done, &[end]),
+            ],
+        );
     }
 }

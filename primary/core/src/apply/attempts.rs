@@ -1,10 +1,11 @@
 //! How attempts end: by a result of their own, interrupted, or superseded (S-03, S-12, F-04, F-14).
 
 use outlast_proto::words::{
-    Attempt, CompletionStatus, Counters, ItemOutcome, JobEvent, JobId, JobKind, JobState, Severity,
-    StatusCode, Stopped, Timestamp,
+    Attempt, CompletionStatus, Counters, ItemOutcome, JobId, JobKind, JobState, Severity, StatusCode,
+    Stopped, Timestamp,
 };
 
+use super::follow_up::Next;
 use crate::event::{JobError, JournalEvent};
 use crate::rows::{History, HistoryItem, ItemRow};
 use crate::state::ClusterState;
@@ -88,34 +89,72 @@ impl ClusterState {
         self.close_attempt(job, end, at);
     }
 
-    /// Whether the job may go on in one more attempt after the running one is lost (E-05).
+    /// Whether the job may go on in one more attempt after the running one is lost, before cluster version 9: from then on it is held instead
+    /// ([`super::follow_up`]).
     pub(super) fn may_go_on(&self, job: JobId) -> bool {
         let histories = self.histories_of(job);
         let is_lost = |history: &History| history.status.goes_on() && !history.made_room;
         let lost = histories.filter(|(_, history)| is_lost(history)).count();
         let superseded = self.open_of(job).filter(|open| !open.is_running()).count();
-        lost + superseded + 1 < MAX_INTERRUPTIONS
+        lost + superseded + 1 < MAX_INTERRUPTIONS || self.has_rules()
     }
 
-    /// Writes the one history of the running attempt (S-12) and moves the job on.
-    pub(super) fn close_attempt(&mut self, id: JobId, mut end: End, at: Timestamp) {
-        let event = if end.status.goes_on() {
-            JobEvent::AttemptMovedOn
-        } else {
-            JobEvent::AttemptEnded
-        };
-        let next = self.jobs.get(&id).and_then(|job| job.state.next(event).ok());
+    /// Writes the one history of the running attempt (S-12) and moves the job on. What checkpoints it had are gone with it.
+    pub(super) fn close_attempt(&mut self, id: JobId, end: End, at: Timestamp) {
+        let follows = self.what_follows(id, &end, false, at);
+        if self.has_rules() && end.status == CompletionStatus::Failed {
+            self.forget_checkpoints(id);
+        }
+        self.close_and_follow(id, end, &follows, at);
+    }
+
+    /// As [`ClusterState::close_attempt`], of one whose media agent has left its checkpoints.
+    pub(super) fn close_keeping(&mut self, id: JobId, end: End, at: Timestamp) {
+        let follows = self.what_follows(id, &end, true, at);
+        self.close_and_follow(id, end, &follows, at);
+    }
+
+    /// As [`ClusterState::close_attempt`], of one that made room for another: that is no loss.
+    pub(super) fn close_onward(&mut self, id: JobId, end: End, at: Timestamp) {
+        self.close_and_follow(id, end, &Next::Onward, at);
+    }
+
+    fn forget_checkpoints(&mut self, id: JobId) {
+        let with_one = self.items_of(id).filter(|(_, item)| item.checkpoint.is_some());
+        let numbers: Vec<_> = with_one.map(|(number, _)| number).collect();
+        for number in numbers {
+            if let Some(row) = self.items.get_mut(&(id, number)) {
+                row.checkpoint = None;
+            }
+        }
+    }
+
+    fn close_and_follow(&mut self, id: JobId, mut end: End, follows: &Next, at: Timestamp) {
+        let has_rules = self.has_rules();
+        let next = self
+            .jobs
+            .get(&id)
+            .and_then(|job| job.state.next(follows.event()).ok());
         // Whatever was not surveyed will not be.
         self.close_superseded(id);
         let running = next.and_then(|_| self.stop_running(id));
         if let (Some(next), Some(attempt)) = (next, running) {
+            // What it had come through is known, and the next attempt goes on from its checkpoint.
+            let is_lost = matches!(follows, Next::Incomplete(_) | Next::Retry(_));
+            let progress = is_lost.then(|| self.unfinished_bytes(id, attempt, &end.counters));
             self.count_resent(id, attempt, &mut end.counters);
             let cut_short = cut_short(&end);
             let status = (end.status, end.code);
-            let history = self.history_of_open(id, attempt, end, at);
+            let mut history = self.history_of_open(id, attempt, end, at);
+            if let Some(history) = &mut history {
+                history.progress = progress;
+            }
             self.leave_items(id, next, cut_short);
             self.change_job(id, |job| {
                 job.state = next;
+                if has_rules {
+                    follows.note(job);
+                }
                 if next == JobState::Done {
                     job.status = Some(status);
                     job.ended_at = Some(at);
@@ -123,6 +162,9 @@ impl ClusterState {
             });
             if let Some(history) = history {
                 self.close(id, attempt, history);
+            }
+            if let Some((severity, text)) = follows.line(id, at).filter(|_| has_rules) {
+                self.say(id, at, severity, "primary", text);
             }
         } else {
             self.touch_job(id);

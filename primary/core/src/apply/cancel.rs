@@ -27,6 +27,7 @@ impl ClusterState {
             self.say(id, context.at, Severity::Info, context.by, text);
             self.change_job(id, |job| {
                 job.state = state;
+                (job.follow_up.waits, job.follow_up.hold) = (None, None);
                 job.last_attempt = attempt;
                 job.status = Some((CompletionStatus::Canceled, StatusCode::CANCELED));
                 job.ended_at = Some(context.at);
@@ -36,6 +37,7 @@ impl ClusterState {
             let text = format!("canceled by {by}; the media agent is told");
             self.say(id, context.at, Severity::Info, context.by, text);
             self.change_job(id, |job| job.state = state);
+            self.cancel_lost(id, context.at);
         }
         Ok(Reply::Done)
     }

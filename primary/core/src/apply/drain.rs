@@ -81,7 +81,7 @@ impl ClusterState {
         );
         let progress = self.unfinished_bytes(id, attempt, &counters);
         let end = self.moved_on(id, (reason.to_owned(), Some(counters)), at);
-        self.close_attempt(id, end, at);
+        self.close_onward(id, end, at);
         if let Some(history) = self.histories.get_mut(&(id, attempt)) {
             (history.made_room, history.progress) = (true, Some(progress));
         }

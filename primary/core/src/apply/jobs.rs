@@ -8,7 +8,7 @@ use outlast_proto::words::{
 use super::{Context, JOBS_SAY_BY_WHOM, Outcome};
 use crate::entry::RestoreRequest;
 use crate::reply::{Refusal, Reply};
-use crate::rows::{Agent, ItemRow, Job, JobTask, OpenAttempt, Phase};
+use crate::rows::{Agent, FollowUp, ItemRow, Job, JobTask, OpenAttempt, Phase};
 use crate::state::ClusterState;
 
 /// The priority of a job nobody gave one (T-06).
@@ -137,6 +137,7 @@ impl ClusterState {
             running: None,
             details: 0,
             by: context.asked_by.filter(|_| self.says_by_whom()).cloned(),
+            follow_up: FollowUp::default(),
         });
         self.say(id, context.at, Severity::Info, context.by, "submitted".into());
         id
@@ -214,6 +215,8 @@ impl ClusterState {
             exceptions: 0,
             phase: Phase::Running,
             drained: None,
+            client_start: None,
+            loss: None,
         };
         self.open_attempt_of(id, open);
         let text = format!("attempt {attempt} was given to media agent {media_agent}");

@@ -4,10 +4,13 @@ mod agents;
 mod attempts;
 mod cancel;
 mod cluster;
+mod control;
 mod drain;
 mod elsewhere;
+mod follow_up;
 mod jobs;
 mod journal;
+mod loss;
 mod members;
 mod policies;
 mod policy_changes;
@@ -134,7 +137,14 @@ impl ClusterState {
             | Command::RecoverAttempt { .. }
             | Command::RecordFence { .. }
             | Command::DecideDrained { .. }
-            | Command::RecordEvents { .. } => self.run_on_jobs(command, context),
+            | Command::RecordEvents { .. }
+            | Command::SettleLoss { .. }
+            | Command::BeginFollowUp { .. }
+            | Command::EndFollowUp { .. }
+            | Command::HoldJob { .. }
+            | Command::ReleaseJob { .. }
+            | Command::ResumeJob { .. }
+            | Command::RestartJob { .. } => self.run_on_jobs(command, context),
             Command::ChangeUnitState { unit, from, to, why } => {
                 self.change_unit_state(unit, (*from, *to), why, context)
             }
@@ -194,6 +204,24 @@ impl ClusterState {
                 attempt,
                 drained,
             } => self.decide_drained(*job, *attempt, drained, context),
+            other => self.run_on_waiting(other, context),
+        }
+    }
+
+    /// As [`ClusterState::run_on_jobs`], for jobs that do not run.
+    fn run_on_waiting(&mut self, command: &Command, context: Context<'_>) -> Outcome {
+        match command {
+            Command::SettleLoss {
+                job,
+                version,
+                verdict,
+            } => self.settle_loss(*job, *version, *verdict, context),
+            Command::BeginFollowUp { job, version } => self.begin_follow_up(*job, *version, context),
+            Command::EndFollowUp { job, version } => self.end_follow_up(*job, *version, context),
+            Command::HoldJob { job, by } => self.hold_job(*job, by, context),
+            Command::ReleaseJob { job, by } => self.release_job(*job, by, context),
+            Command::ResumeJob { job, by } => self.resume_job(*job, by, context),
+            Command::RestartJob { job, by, nonce } => self.restart_job(*job, by, *nonce, context),
             // Every other one is `run`'s.
             _ => Err(crate::reply::Refusal::Outdated),
         }

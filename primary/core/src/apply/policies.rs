@@ -10,6 +10,12 @@ use crate::state::ClusterState;
 
 impl ClusterState {
     pub(super) fn apply_policy(&mut self, policy: &Policy) -> Outcome {
+        let mut policy = policy.clone();
+        if !self.has_rules() {
+            // Members of before do not know it.
+            policy.retry.incomplete_for = None;
+        }
+        let policy = &policy;
         let (changes, created) = self.compare_policy(policy)?;
         let known = self.policies.get(&policy.name).copied();
         let revision = known.map_or(0, |row| row.revision);

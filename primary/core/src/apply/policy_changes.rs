@@ -48,6 +48,11 @@ pub(super) fn between(old: &Policy, new: &Policy) -> Vec<String> {
     lines.value("retry.delay", old.retry.delay, retry.delay);
     lines.value("retry.tries", old.retry.tries, retry.tries);
     lines.value("retry.within", old.retry.within, retry.within);
+    lines.value(
+        "retry.incomplete_for",
+        old.retry.incomplete_for(),
+        retry.incomplete_for(),
+    );
     lines.value("shape.multiplex", old.shape.multiplex, shape.multiplex);
     lines.value("shape.streams", old.shape.streams, shape.streams);
     lines.value("shape.children", old.shape.children, shape.children);
@@ -158,7 +163,7 @@ mod tests {
     #[test]
     fn t90_changes_are_told_in_the_words_of_a_policy_file() {
         type Change = fn(&mut Policy);
-        let table: [(Change, &[&str]); 10] = [
+        let table: [(Change, &[&str]); 12] = [
             (|_| {}, &[]),
             (
                 |p| p.items = vec!["/etc".into()],
@@ -177,6 +182,12 @@ mod tests {
                 &["limits.cancel_after: none -> 8h"],
             ),
             (|p| p.retry.tries = 3, &["retry.tries: 2 -> 3"]),
+            // What it says is what counts anyway.
+            (|p| p.retry.incomplete_for = Some(Seconds(3 * 3600)), &[]),
+            (
+                |p| p.retry.incomplete_for = Some(Seconds(4 * 3600)),
+                &["retry.incomplete_for: 3h -> 4h"],
+            ),
             (
                 |p| {
                     p.retention = Some(Retention {

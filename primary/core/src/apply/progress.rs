@@ -2,7 +2,7 @@
 
 use outlast_proto::words::{
     AgentName, Attempt, Counters, Exception, ItemNumber, ItemOutcome, JobId, MAX_EXCEPTIONS, Severity,
-    SnapshotId, Timestamp, TreeId,
+    SnapshotId, StartId, Timestamp, TreeId,
 };
 
 use crate::event::{EventKind, JournalEvent};
@@ -45,9 +45,15 @@ impl ClusterState {
             }
             return;
         }
+        if self.has_ended_there(event) {
+            return;
+        }
         let said = |counters: Counters| self.known_numbers(counters);
         match &event.what {
-            EventKind::Marked { resilient, .. } => self.mark(job, *resilient, host, at),
+            EventKind::Marked {
+                resilient,
+                client_start_id,
+            } => self.mark(job, *resilient, client_start_id, (host, at)),
             EventKind::MarkLost { from, to } => self.lose_mark(job, [from.as_str(), to.as_str()], host, at),
             EventKind::ItemStarted { item } => self.start_item(job, *item, host, at),
             EventKind::ItemEnded { .. } => self.end_item(event, host, at),
@@ -57,10 +63,13 @@ impl ClusterState {
             EventKind::Surveyed {
                 found, is_complete, ..
             } => self.take_survey(event, found, *is_complete, (host, at)),
-            EventKind::Interrupted { counters, reason } => {
+            EventKind::Interrupted {
+                counters,
+                reason,
+                cause,
+            } => {
                 let counters = said(*counters);
-                self.say(job, at, Severity::Warning, host, format!("interrupted: {reason}"));
-                self.interrupt_attempt(job, Some(counters), reason.clone(), at);
+                self.interrupted(job, (counters, reason), *cause, (host, at));
             }
             EventKind::MadeRoom { counters, reason } => {
                 self.made_room(job, said(*counters), reason, (host, at));
@@ -69,14 +78,27 @@ impl ClusterState {
         }
     }
 
-    fn mark(&mut self, job: JobId, resilient: bool, host: &str, at: Timestamp) {
+    /// Its media agent has ended the attempt: what it says of it after that, but another end, is nothing.
+    fn has_ended_there(&self, event: &JournalEvent) -> bool {
+        let is_end = matches!(
+            event.what,
+            EventKind::Ended { .. } | EventKind::Interrupted { .. } | EventKind::MadeRoom { .. }
+        );
+        let job = self.jobs.get(&event.job);
+        let running = job.and_then(|job| self.running_of(job));
+        !is_end && running.is_some_and(|open| open.loss.is_some())
+    }
+
+    fn mark(&mut self, job: JobId, resilient: bool, client: &StartId, (host, at): (&str, Timestamp)) {
         if resilient {
             self.say(job, at, Severity::Info, host, "job is resilient".into());
         }
         if !self.is_to_survey(job) {
             self.close_superseded(job);
         }
+        let client = self.has_rules().then(|| client.clone());
         if let Some(running) = self.running_mut(job) {
+            running.client_start = client;
             running.marked = true;
             // The ticket was shown: the client has it, whether or not its answer arrived.
             running.client_admitted = true;

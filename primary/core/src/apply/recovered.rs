@@ -2,9 +2,7 @@
 //!
 //! When that is right, [`crate::contact`] says. As with failover the agent is fenced, and the next attempt looks what there is.
 
-use outlast_proto::words::{
-    Attempt, CompletionStatus, Counters, ItemOutcome, JobEvent, JobId, Severity, StatusCode,
-};
+use outlast_proto::words::{Attempt, CompletionStatus, Counters, ItemOutcome, JobId, Severity, StatusCode};
 
 use super::attempts::end_of;
 use super::{Context, Outcome};
@@ -25,8 +23,9 @@ impl ClusterState {
         let running = self.running_of(job).filter(|_| is_current);
         let (state, media_agent) = (job.state, running.ok_or(Refusal::Outdated)?.media_agent.clone());
         let (at, by) = (context.at, context.by);
+        let follows = self.after_recovered(job, at);
         self.owe_fence(&media_agent, id, attempt);
-        let Ok(next) = state.next(JobEvent::AttemptMovedOn) else {
+        let Ok(next) = state.next(follows.event()) else {
             // It was to stop: what it has finished stays.
             self.interrupt_attempt(id, last_progress, why.to_owned(), at);
             return Ok(Reply::Done);
@@ -47,7 +46,7 @@ impl ClusterState {
         let status = (CompletionStatus::Recovered, StatusCode::RECOVERED);
         self.lay_aside((id, attempt), status, (why, last_progress), at);
         self.leave_items(id, next, ItemOutcome::Stopped);
-        self.change_job(id, |job| job.state = next);
+        self.set_next(id, next, &follows, context);
         Ok(Reply::Done)
     }
 }

@@ -180,8 +180,7 @@ impl ClusterState {
         }
         let before = attempt.0.checked_sub(1).map(Attempt);
         let before = before.and_then(|before| self.histories.get(&(id, before)));
-        let lost = before.filter(|history| history.status.goes_on());
-        if let Some(progress) = lost.and_then(|history| history.progress) {
+        if let Some(progress) = before.and_then(|history| history.progress) {
             let again = progress.saturating_sub(counters.bytes_carried_over);
             counters.bytes_resent = again.min(counters.bytes_read);
         }

@@ -4,16 +4,17 @@
 //! When that is right, [`crate::contact`] says.
 
 use outlast_proto::words::{
-    AgentName, Attempt, CompletionStatus, Counters, ItemOutcome, JobEvent, JobId, JobKind, JobNonce,
-    JobState, Severity, StatusCode, Timestamp,
+    AgentName, Attempt, CompletionStatus, Counters, ItemOutcome, JobId, JobKind, JobNonce, JobState,
+    Severity, StatusCode, Timestamp,
 };
 
 use super::attempts::{End, MAX_INTERRUPTIONS, end_of};
+use super::follow_up::Next;
 use super::progress::Left;
 use super::{Context, Outcome};
 use crate::event::{FoundItem, JobError, JournalEvent};
 use crate::reply::{Refusal, Reply};
-use crate::rows::{Fence, History, ItemRow, Phase};
+use crate::rows::{Fence, History, ItemRow, Job, Phase};
 use crate::session::ENDS_ONLY;
 use crate::state::ClusterState;
 
@@ -49,9 +50,9 @@ impl ClusterState {
         };
         self.owe_fence(&media_agent, id, attempt);
         let (at, by) = (context.at, context.by);
-        let Ok(next) = self.jobs.get(&id).map_or(Err(()), |job| {
-            job.state.next(JobEvent::AttemptMovedOn).map_err(|_| ())
-        }) else {
+        let follows = self.jobs.get(&id).map(|job| self.after_failover(job, at));
+        let next = |job: &Job| job.state.next(follows.as_ref()?.event()).ok();
+        let (Some(follows), Some(next)) = (&follows, self.jobs.get(&id).and_then(next)) else {
             // It was to stop: what it has finished stays.
             return self.interrupt_attempt(id, last_progress, why.to_owned(), at);
         };
@@ -62,15 +63,31 @@ impl ClusterState {
             let end = end_of(StatusCode::CONNECTION_BROKEN, &text, counters, None);
             return self.close_attempt(id, end, at);
         }
-        let text = format!(
-            "attempt {attempt} on media agent {media_agent} is given up: {why}; the job goes on in another attempt"
-        );
+        let then = match follows {
+            Next::Held(_) => "the job is held",
+            _ => "the job goes on in another attempt",
+        };
+        let text = format!("attempt {attempt} on media agent {media_agent} is given up: {why}; {then}");
         self.say(id, at, Severity::Warning, by, text);
         // Whether it is resumed, the next attempt's media agent decides.
         let status = (CompletionStatus::FailedOver, StatusCode::FAILED_OVER);
         self.lay_aside((id, attempt), status, (why, last_progress), at);
         self.leave_items(id, next, ItemOutcome::Stopped);
-        self.change_job(id, |job| job.state = next);
+        self.set_next(id, next, follows, context);
+    }
+
+    /// The job is in the state that follows its superseded attempt.
+    pub(super) fn set_next(&mut self, id: JobId, state: JobState, follows: &Next, context: Context<'_>) {
+        let has_rules = self.has_rules();
+        self.change_job(id, |job| {
+            job.state = state;
+            if has_rules {
+                follows.note(job);
+            }
+        });
+        if let Some((severity, text)) = follows.line(id, context.at).filter(|_| has_rules) {
+            self.say(id, context.at, severity, context.by, text);
+        }
     }
 
     /// The running attempt has no right any more; its history is written when the next one has looked what it left.

@@ -97,7 +97,10 @@ pub(super) fn place(
     let agents = if_any(all, |agent| !blamed.holds(state, agent));
     let agents = near(state, presence, job, agents, &blamed)?;
     // After an interrupted attempt another agent is preferred (S-03); the same one is better than none.
-    let last = last_agent(state, job);
+    // Where it lost its client, it does as well as before.
+    let last = state.history(job.id, job.last_attempt);
+    let went_on = last.is_none_or(|history| history.status.goes_on());
+    let last = last_agent(state, job).filter(|_| went_on);
     Ok(if_any(agents, |agent| Some(agent) != last))
 }
 

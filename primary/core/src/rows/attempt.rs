@@ -1,6 +1,6 @@
 //! Attempts that have no history yet, and what is still to be done about ended ones.
 
-use outlast_proto::words::{AgentName, Attempt, Counters, JobNonce, SnapshotId, Timestamp};
+use outlast_proto::words::{AgentName, Attempt, Counters, JobNonce, SnapshotId, StartId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::History;
@@ -31,6 +31,12 @@ pub struct OpenAttempt {
     /// What its media agent's drain makes of it; none: that is not drained, or nothing is decided yet. From cluster version 9 on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained: Option<Drained>,
+    /// The process of the client that runs it; none: not known, or not kept before cluster version 9.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_start: Option<StartId>,
+    /// Its media agent has ended it because its client was lost; what follows is still to be decided. From cluster version 9 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<Loss>,
 }
 
 /// What becomes of a running attempt whose media agent is drained (C-08b).
@@ -43,6 +49,15 @@ pub enum Drained {
         /// Why, for people.
         why: String,
     },
+}
+
+/// What a media agent said of an attempt that it could not go on with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// In words.
+    pub reason: String,
+    /// The attempt's numbers.
+    pub counters: Counters,
 }
 
 /// A checkpoint, and the attempt's numbers when it was made.

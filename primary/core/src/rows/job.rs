@@ -6,6 +6,7 @@ use outlast_proto::words::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::FollowUp;
 use crate::entry::{Asker, RestoreRequest};
 
 /// What a job is to do.
@@ -69,6 +70,9 @@ pub struct Job {
     /// Who submitted it; none: not known. From cluster version [`crate::apply::JOBS_SAY_BY_WHOM`] on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Asker>,
+    /// What follows its last attempt.
+    #[serde(default, skip_serializing_if = "FollowUp::is_none")]
+    pub follow_up: FollowUp,
 }
 
 impl Job {
@@ -88,6 +92,13 @@ impl Job {
             id: self.id,
             nonce: self.nonce,
         }
+    }
+
+    /// When there is something to do about it, if it waits to begin again.
+    #[must_use]
+    pub fn due(&self) -> Option<Timestamp> {
+        let waits = matches!(self.state, JobState::Incomplete | JobState::WaitingForRetry);
+        Some(self.follow_up.waits.as_ref().filter(|_| waits)?.next())
     }
 
     /// Which attempt runs.

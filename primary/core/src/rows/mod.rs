@@ -4,6 +4,7 @@ mod agent;
 mod alarm;
 mod attempt;
 mod cluster;
+mod follow_up;
 mod item;
 mod job;
 mod member;
@@ -15,8 +16,9 @@ mod storage;
 
 pub use agent::{Agent, JournalCursor, MediaRole, Pool};
 pub use alarm::{Alarm, Mark, Recollection, Reign};
-pub use attempt::{Checkpoint, Drained, Fence, OpenAttempt, Phase};
+pub use attempt::{Checkpoint, Drained, Fence, Loss, OpenAttempt, Phase};
 pub use cluster::{Cluster, Settings};
+pub use follow_up::{FollowRule, FollowUp, Hold, Waits};
 pub use item::{ItemCheckpoint, ItemRow, Made};
 pub use job::{Job, JobTask};
 pub use member::{Member, MemberFacts};

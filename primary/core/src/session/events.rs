@@ -3,8 +3,8 @@
 use outlast_proto::convert::InvalidField;
 use outlast_proto::v1::{self, journal_event::What};
 use outlast_proto::words::{
-    Attempt, AttemptId, Counters, Exception, ItemNumber, ItemOutcome, Severity, SnapshotId, StartId,
-    StatusCode, Stopped, StorageFault, Timestamp, TreeId,
+    Attempt, AttemptId, Counters, Exception, Interruption, ItemNumber, ItemOutcome, Severity, SnapshotId,
+    StartId, StatusCode, Stopped, StorageFault, Timestamp, TreeId,
 };
 
 use crate::event::{EventKind, FoundItem, JobError, JournalEvent};
@@ -76,6 +76,7 @@ fn parse_what(what: What) -> Result<EventKind, InvalidField> {
         What::Interrupted(i) => EventKind::Interrupted {
             counters: counters(i.counters.as_ref()),
             reason: text(i.reason),
+            cause: Interruption::from_wire(i.cause),
         },
         What::Ended(e) => EventKind::Ended {
             code: code("ended.status_code", e.status_code)?,

@@ -60,6 +60,7 @@ pub fn ticket(state: &ClusterState, job: &Job, running: &OpenAttempt) -> Option<
         journal_id: media.journal.id.0.clone(),
         surveys: state.open_of(job.id).any(|open| open.superseded().is_some()),
         begun_at: Some(running.started_at.into()),
+        decides_losses: state.has_rules(),
     })
 }
 

@@ -226,6 +226,7 @@ fn x08_a_job_that_is_to_end_takes_the_end_it_comes_to() {
     let interrupted = EventKind::Interrupted {
         counters: outlast_proto::words::Counters::default(),
         reason: "restarted".into(),
+        cause: None,
     };
     for (what, status) in [
         (ended(StatusCode::SUCCESSFUL), CompletionStatus::Successful),
@@ -251,6 +252,7 @@ fn s12a_a_queued_job_that_had_attempts_ends_with_one_that_never_began() {
     let what = EventKind::Interrupted {
         counters: outlast_proto::words::Counters::default(),
         reason: "restarted".into(),
+        cause: None,
     };
     world.event(&media, job, attempt, what);
     assert_eq!(world.state.job(job).unwrap().state, JobState::Queued);

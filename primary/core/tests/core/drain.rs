@@ -292,14 +292,15 @@ fn e05_a_job_that_moves_as_it_is_told_is_never_given_up_for_it() {
         set_admin(&mut world, &media, AgentAdmin::Enabled);
     }
     // Being lost is another thing, and counts.
-    for lost in 1..=5 {
+    for lost in 1..=6 {
         let (attempt, media) = world.running(job);
         let interrupted = EventKind::Interrupted {
             counters: Counters::default(),
             reason: "restarted".into(),
+            cause: None,
         };
         world.event(&media, job, attempt, interrupted);
-        assert_eq!(world.dispatch(), usize::from(lost < 5), "{lost}");
+        assert_eq!(world.dispatch(), usize::from(lost < 6), "{lost}");
     }
 }
 

@@ -43,6 +43,7 @@ fn t90_s02_exceptions_survive_a_change_of_attempt() {
             EventKind::Interrupted {
                 counters: Counters::default(),
                 reason: "killed".into(),
+                cause: None,
             },
         ] {
             world.event(&media, job, attempt, what);
@@ -97,6 +98,7 @@ fn t90_s02_exceptions_of_each_attempt_of_a_restore_count() {
         let killed = EventKind::Interrupted {
             counters: Counters::default(),
             reason: "killed".into(),
+            cause: None,
         };
         world.dispatch();
         let (attempt, media) = world.running(job);

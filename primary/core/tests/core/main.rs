@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
+mod client_loss;
 mod contact;
 #[cfg(debug_assertions)]
 mod dispatch_cost;
@@ -10,6 +11,7 @@ mod drain;
 mod durations;
 mod exceptions;
 mod failover;
+mod follow_up;
 mod identity;
 mod journals;
 mod migration;

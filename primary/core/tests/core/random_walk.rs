@@ -2,10 +2,11 @@
 
 use outlast_core::entry::RuleChange;
 use outlast_core::event::FoundItem;
+use outlast_core::recovery::{self, Clients};
 use outlast_core::{Command, EventKind, Reply};
 use outlast_proto::words::{
-    Attempt, Counters, Covers, ErrorCategory, Exception, ItemNumber, ItemOutcome, JobId, Rule, SnapshotId,
-    StartId, StatusCode, Timestamp,
+    Attempt, Counters, Covers, ErrorCategory, Exception, Interruption, ItemNumber, ItemOutcome, JobId,
+    JobNonce, Rule, SnapshotId, StartId, StatusCode, Timestamp,
 };
 
 use crate::world::{CLIENTS, MEDIA, World, agent, backup, ended, item_ended};
@@ -57,6 +58,7 @@ fn step(world: &mut World, dice: &mut Dice) {
             let what = EventKind::Interrupted {
                 counters: Counters::default(),
                 reason: "walk".into(),
+                cause: None,
             };
             world.event(&media, job, attempt, what);
         }
@@ -108,6 +110,7 @@ fn step_failover(world: &mut World, dice: &mut Dice) {
     let job = JobId(dice.roll(6) + 1);
     let attempt = Attempt(dice.roll(5) as u32);
     let media = agent(MEDIA[dice.roll(2) as usize]);
+    step_follow_up(world, dice);
     match dice.roll(8) {
         0 | 1 => {
             let version = world.state.job(job).map_or(0, |job| job.version);
@@ -177,6 +180,48 @@ fn step_rules(world: &mut World, dice: &mut Dice) {
         _ => return,
     };
     drop(world.apply(Command::ChangeRules { change }));
+}
+
+fn step_follow_up(world: &mut World, dice: &mut Dice) {
+    let job = JobId(dice.roll(6) + 1);
+    let by = "walk".to_owned();
+    let version = world.state.job(job).map_or(0, |job| job.version);
+    match dice.roll(12) {
+        0 | 1 => {
+            let running = world.state.job(job).and_then(|job| world.state.running_of(job));
+            let Some((attempt, media)) = running.map(|open| (open.attempt, open.media_agent.clone())) else {
+                return;
+            };
+            let what = EventKind::Interrupted {
+                counters: Counters::default(),
+                reason: "walk".into(),
+                cause: Some(Interruption::ALL[dice.roll(4) as usize]),
+            };
+            world.event(&media, job, attempt, what);
+        }
+        2 => drop(world.apply(Command::HoldJob { job, by })),
+        3 => drop(world.apply(Command::ReleaseJob { job, by })),
+        4 => drop(world.apply(Command::ResumeJob { job, by })),
+        5 if dice.roll(4) == 0 => drop(world.apply(Command::RestartJob {
+            job,
+            by,
+            nonce: JobNonce(dice.roll(9) + 1),
+        })),
+        6 => drop(world.apply(Command::EndFollowUp { job, version })),
+        7 | 8 => {
+            if dice.roll(3) == 0 {
+                world.now += 3_600_000_000;
+            }
+            let clients = Clients {
+                had_time: dice.roll(2) == 0,
+            };
+            let due = recovery::plan(&world.state, &world.presence, clients, Timestamp(world.now));
+            for command in due.commands {
+                assert_eq!(world.apply(command), Reply::Done);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn walk(seed: u64) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {

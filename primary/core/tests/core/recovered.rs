@@ -126,6 +126,10 @@ fn recover(world: &mut World, job: JobId) -> Reply {
 }
 
 fn begin_again(world: &mut World, _job: JobId) {
+    // C-06: five minutes later.
+    assert_eq!(world.dispatch(), 0);
+    world.now += 5 * crate::follow_up::MINUTE;
+    assert_eq!(crate::follow_up::recover(world), 1);
     assert_eq!(world.dispatch(), 1);
 }
 

@@ -235,6 +235,7 @@ fn r13_the_next_attempt_is_judged_anew() {
     let interrupted = EventKind::Interrupted {
         counters: Default::default(),
         reason: "restarted".into(),
+        cause: None,
     };
     world.event(&media, job, attempt, interrupted);
     world.dispatch();

@@ -45,6 +45,7 @@ fn lose(world: &mut World, job: JobId, loss: Loss, progress: Option<Counters>) {
             let interrupted = EventKind::Interrupted {
                 counters: Counters::default(),
                 reason: "restarted".into(),
+                cause: None,
             };
             world.event(&media, job, attempt, interrupted);
         }

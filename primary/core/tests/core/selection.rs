@@ -174,6 +174,7 @@ fn restarted() -> EventKind {
     EventKind::Interrupted {
         counters: Counters::default(),
         reason: "restarted".into(),
+        cause: None,
     }
 }
 

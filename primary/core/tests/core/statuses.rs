@@ -143,6 +143,7 @@ fn t90_x05_an_interrupted_attempt_tells_which_items_it_had_begun() {
         EventKind::Interrupted {
             counters: Counters::default(),
             reason: "restarted".into(),
+            cause: None,
         },
     );
     let history = world.state.history(job, attempt).unwrap();
@@ -190,6 +191,7 @@ fn s03_s13_an_interrupted_attempt_goes_on_elsewhere_and_keeps_finished_items() {
     let interrupted = EventKind::Interrupted {
         counters: Counters::default(),
         reason: "restarted".into(),
+        cause: None,
     };
     world.event(&media, job, first, interrupted);
     assert_eq!(world.state.job(job).unwrap().state, JobState::Queued);
@@ -270,6 +272,7 @@ fn f04_a_superseded_attempt_changes_nothing() {
     let interrupted = EventKind::Interrupted {
         counters: Counters::default(),
         reason: "restarted".into(),
+        cause: None,
     };
     world.event(&media, job, first, interrupted);
     world.dispatch();
@@ -279,28 +282,6 @@ fn f04_a_superseded_attempt_changes_nothing() {
     }
     assert_eq!(before, (world.open(job).clone(), world.item(job, 0).clone()));
     assert_eq!(world.state.restore_points().count(), 0);
-}
-
-#[test]
-fn e05_a_job_that_takes_its_media_agents_down_is_given_up() {
-    let mut world = World::new();
-    let job = world.submit();
-    for attempt in 1..=5 {
-        world.dispatch();
-        let (number, media) = world.running(job);
-        assert_eq!(number, Attempt(attempt));
-        let what = EventKind::Interrupted {
-            counters: Counters::default(),
-            reason: "restarted".into(),
-        };
-        world.event(&media, job, number, what);
-    }
-    let done = world.state.job(job).unwrap();
-    assert_eq!(
-        done.status,
-        Some((CompletionStatus::Failed, StatusCode::CONNECTION_BROKEN))
-    );
-    assert_eq!(world.dispatch(), 0);
 }
 
 #[test]

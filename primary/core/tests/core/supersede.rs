@@ -100,6 +100,7 @@ fn f04_nothing_of_a_superseded_attempt_counts_and_its_agent_is_fenced_until_it_s
         EventKind::Interrupted {
             counters: Counters::default(),
             reason: "restarted".into(),
+            cause: None,
         },
         ended(StatusCode::SUCCESSFUL),
     ] {
@@ -254,7 +255,7 @@ const WAYS: [(&str, Way, usize, CompletionStatus); 5] = [
         CompletionStatus::Successful,
     ),
     ("the next restarts", restart, 3, CompletionStatus::Successful),
-    ("again and again", lose_always, 5, CompletionStatus::Failed),
+    ("again and again", lose_always, 7, CompletionStatus::Canceled),
 ];
 
 fn cancel(world: &mut World, job: JobId) {
@@ -296,6 +297,7 @@ fn restart(world: &mut World, job: JobId) {
     let interrupted = EventKind::Interrupted {
         counters: Counters::default(),
         reason: "restarted".into(),
+        cause: None,
     };
     world.event(&media, job, attempt, interrupted);
     world.dispatch();
@@ -306,6 +308,8 @@ fn lose_always(world: &mut World, job: JobId) {
     while world.dispatch() > 0 {
         assert_eq!(supersede(world, job), Reply::Done);
     }
+    assert_eq!(world.state.job(job).unwrap().state, JobState::Held);
+    cancel(world, job);
 }
 
 #[test]

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use outlast_core::dispatch::{Presence, plan};
 use outlast_core::orders::owed_to;
+use outlast_core::recovery::{self, Clients};
 use outlast_core::touched::{Rows, Touched};
 use outlast_core::{ClusterState, Command, EventKind};
-use outlast_proto::words::{AgentName, Attempt, ItemNumber, StartId, StatusCode};
+use outlast_proto::words::{AgentName, Attempt, ItemNumber, StartId, StatusCode, Timestamp};
 
 use crate::world::{World, agent, backup, ended};
 
@@ -15,8 +16,21 @@ use crate::world::{World, agent, backup, ended};
 pub(crate) struct Seen {
     orders: Vec<(AgentName, String)>,
     plan: Vec<Command>,
+    due: Vec<String>,
     members: String,
     settings: String,
+}
+
+/// What is due about which jobs, of any version of theirs.
+fn due(state: &ClusterState, presence: &Presence) -> Vec<String> {
+    let due = recovery::plan(state, presence, Clients { had_time: true }, Timestamp(i64::MAX));
+    let said = due.commands.into_iter().map(|command| match command {
+        Command::SettleLoss { job, verdict, .. } => format!("{job} {verdict:?}"),
+        Command::BeginFollowUp { job, .. } => format!("{job} begins"),
+        Command::EndFollowUp { job, .. } => format!("{job} ends"),
+        other => panic!("{other:?}"),
+    });
+    said.collect()
 }
 
 impl Seen {
@@ -33,6 +47,7 @@ impl Seen {
         Self {
             orders: orders.collect(),
             plan: plan(state, &everybody),
+            due: due(state, &everybody),
             members: format!("{:?}", state.members().collect::<Vec<_>>()),
             settings: format!("{:?} {:?}", state.settings(), state.cluster().map(|c| c.version)),
         }
@@ -47,6 +62,8 @@ impl Seen {
         let touches = |rows: &[Rows]| rows.iter().any(|rows| touched.rows.contains(rows));
         let dispatching = [Rows::Queue, Rows::Agents, Rows::Settings];
         assert!(self.plan == now.plan || touches(&dispatching), "{entry:?}");
+        let waking = [Rows::FollowUps, Rows::Queue, Rows::Agents, Rows::Settings];
+        assert!(self.due == now.due || touches(&waking), "{entry:?}");
         assert!(
             self.members == now.members || touches(&[Rows::Members]),
             "{entry:?}"

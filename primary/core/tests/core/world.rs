@@ -125,11 +125,16 @@ impl World {
     }
 
     pub(crate) fn register_client(&mut self, name: &str) -> Reply {
+        self.register_client_as(name, &format!("start of {name}"))
+    }
+
+    /// A process of the client that has this start id.
+    pub(crate) fn register_client_as(&mut self, name: &str, start: &str) -> Reply {
         self.presence.connected.insert(agent(name), None);
         let hello = AgentHello {
             name: agent(name),
             kind: AgentKind::ClientAgent,
-            start_id: StartId(format!("start of {name}")),
+            start_id: StartId(start.into()),
             version: "0.1.0".into(),
             host_id: format!("host of {name}"),
             fibre_transport: false,

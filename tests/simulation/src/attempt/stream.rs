@@ -3,6 +3,7 @@
 use outlast_media_core::attempt::Event;
 use outlast_media_core::{AttemptId, Fault, Greeting, Halt};
 use outlast_proto::v1::{self, backup_down};
+use outlast_proto::words::{Interruption, StatusCode};
 
 use super::{RECONNECT_FOR, Run};
 use crate::media::Media;
@@ -99,7 +100,11 @@ impl Media {
     }
 
     fn give_up(&mut self, cx: &mut Cx, id: AttemptId) {
-        let fault = Fault::broken("the stream with the client broke and did not come back");
+        let fault = Fault::interrupting(
+            Interruption::ClientUnreachable,
+            StatusCode::CONNECTION_BROKEN,
+            "the stream with the client broke and did not come back",
+        );
         self.happens(cx, id, Event::Halt(Halt::Fault(fault)));
     }
 

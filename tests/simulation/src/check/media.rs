@@ -4,7 +4,7 @@ use outlast_core::rows::History;
 use outlast_media_core::{AttemptId, Halt};
 use outlast_proto::v1::journal_event::What;
 use outlast_proto::v1::{AttemptOver, ItemEnded, JournalEvent, Leaving};
-use outlast_proto::words::{ItemOutcome, SnapshotId, StatusCode};
+use outlast_proto::words::{Interruption, ItemOutcome, SnapshotId, StatusCode};
 
 use super::Oracle;
 use crate::storage::{Kind, Snap, Unit};
@@ -44,7 +44,10 @@ impl Oracle {
                 self.interrupted.insert(id);
                 match why.left() {
                     Leaving::Moved => self.leaves_as_told(id),
-                    Leaving::Unspecified => self.is_as_told(id, None),
+                    Leaving::Unspecified => {
+                        self.is_as_told(id, None);
+                        self.has_its_cause(id, Interruption::from_wire(why.cause));
+                    }
                 }
                 if self.given_up.contains(&id) && !self.excused.contains(&id) {
                     let text =
@@ -131,6 +134,7 @@ impl Oracle {
         let is_so = match (self.told.get(&id), code) {
             (None, _) => true,
             (Some(Halt::Interrupted(_)), None) => true,
+            (Some(Halt::Fault(fault)), None) => fault.cause.is_some(),
             (Some(_), None) => false,
             (Some(Halt::Fenced), Some(_)) => false,
             (Some(Halt::Interrupted(_) | Halt::Left(_)), Some(code)) => BY_ITSELF.contains(&code),
@@ -143,6 +147,19 @@ impl Oracle {
                 self.told.get(&id)
             );
             self.contradict("S-12", text);
+        }
+    }
+
+    /// S-11a: what it was told first is what its journal says.
+    fn has_its_cause(&mut self, id: AttemptId, said: Option<Interruption>) {
+        let told = match self.told.get(&id) {
+            Some(Halt::Fault(fault)) => fault.cause,
+            Some(Halt::Interrupted(_)) => None,
+            _ => return,
+        };
+        if told != said && !self.excused.contains(&id) {
+            let text = format!("{id} was interrupted for {told:?}, and its journal says {said:?}");
+            self.contradict("S-11a", text);
         }
     }
 
