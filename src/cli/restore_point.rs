@@ -126,7 +126,14 @@ fn view_list(points: &[RestorePointDocument]) -> String {
         right("DATA"),
         right("JOB"),
     ];
-    table(columns, rows.collect())
+    let lost = points.iter().filter_map(|point| {
+        let (id, since) = (&point.id, time(Some(point.lost?)));
+        Some(format!(
+            "\nLOST since {since}: {id}: its snapshot is gone from storage unit {}\n",
+            or_dash(point.storage_unit.as_ref())
+        ))
+    });
+    table(columns, rows.collect()) + &lost.collect::<String>()
 }
 
 fn view_files(files: &[FileDocument]) -> String {

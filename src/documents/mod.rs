@@ -26,7 +26,7 @@ pub(crate) use policy::{AppliedDocument, DeletedDocument, PolicyDocument};
 pub(crate) use pool::PoolDocument;
 pub(crate) use restore_point::{FileDocument, RestorePointDocument};
 pub(crate) use rule::{AppliedRulesDocument, RuleDocument};
-pub(crate) use storage::StorageDocument;
+pub(crate) use storage::{CheckDocument, StorageDocument};
 pub(crate) use threshold::{ThresholdDocument, ThresholdsDocument};
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub(crate) struct RestorePointDocument {
     pub(crate) bytes: u64,
     pub(crate) snapshot: Option<String>,
     pub(crate) storage_unit: Option<String>,
+    /// Since when its snapshot is known to be gone; null: it is not.
+    pub(crate) lost: Option<Timestamp>,
 }
 
 /// One entry of a folder.
@@ -50,6 +52,7 @@ impl From<&v1::RestorePoint> for RestorePointDocument {
             bytes: point.bytes,
             snapshot: text(&point.snapshot),
             storage_unit: text(&point.storage_unit),
+            lost: time(point.lost.as_ref()),
         }
     }
 }

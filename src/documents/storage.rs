@@ -50,3 +50,31 @@ impl From<&v1::StorageUnit> for StorageDocument {
         }
     }
 }
+
+/// What `storage check` found.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct CheckDocument {
+    pub(crate) unit: Option<String>,
+    /// Of the unit, after the check.
+    pub(crate) state: Option<String>,
+    pub(crate) media_agent: Option<String>,
+    pub(crate) clean: bool,
+    /// So much is wrong.
+    pub(crate) found: u64,
+    /// The first of it.
+    pub(crate) findings: Vec<String>,
+}
+
+impl From<&v1::CheckStorageResponse> for CheckDocument {
+    fn from(found: &v1::CheckStorageResponse) -> Self {
+        let unit = found.unit.as_ref();
+        Self {
+            unit: unit.map(|unit| unit.name.clone()),
+            state: unit.and_then(|unit| word::<words::UnitState>(unit.state)),
+            media_agent: text(&found.media_agent),
+            clean: found.clean == Some(true),
+            found: found.found,
+            findings: found.findings.clone(),
+        }
+    }
+}

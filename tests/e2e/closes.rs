@@ -40,6 +40,13 @@ fn t90_s14_a_unit_that_cannot_store_what_is_closed_fails_the_job_with_84() {
         assert_eq!(job["status_code"], 84, "{below}: {job:#}");
         odd.heals();
         cluster.check_repository();
+        // F-19.
+        assert_eq!(
+            cluster.json(&["storage", "list"])[0]["state"],
+            "suspect",
+            "{below}"
+        );
+        cluster.run(&["storage", "check", "storage"]);
     }
     let job = cluster.run_job("home", 0);
     assert_eq!(job["status"], "successful", "{job:#}");

@@ -65,6 +65,7 @@ mod rolling_restart;
 mod rules;
 mod set_back;
 mod silence;
+mod steward;
 mod stream;
 mod submitters;
 mod tree;

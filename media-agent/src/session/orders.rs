@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tonic::Streaming;
 
 use super::serve::SessionServer;
-use super::{list_files, repository};
+use super::{check, list_files, repository, snapshots};
 use crate::fault::Fault;
 use crate::storage::Chore;
 use outlast_proto::words::AttemptId;
@@ -188,6 +188,8 @@ fn fence(server: &SessionServer, order: FenceAttempt, up: mpsc::Sender<AgentMess
 fn answer(server: &SessionServer, question: Question, up: mpsc::Sender<AgentMessage>) {
     let unit = Arc::clone(&server.context.unit);
     let (id, asker) = (question.id, up.clone());
+    let cluster = server.context.verifier.cluster.known();
+    let cluster = cluster.map(|(cluster, _)| cluster).unwrap_or_default();
     server
         .context
         .tasks
@@ -197,6 +199,11 @@ fn answer(server: &SessionServer, question: Question, up: mpsc::Sender<AgentMess
                     list_files::answer(&unit, question.id, &asked, &up);
                 }
                 Some(question::Body::Repository(_)) => repository::answer(&unit, question.id, &up),
+                Some(question::Body::Snapshots(_)) => snapshots::answer(&unit, question.id, &cluster, &up),
+                Some(question::Body::Sweep(asked)) => {
+                    snapshots::sweep(&unit, question.id, (&cluster, &asked), &up);
+                }
+                Some(question::Body::Check(asked)) => check::answer(&unit, question.id, &asked, &up),
                 Some(question::Body::DryRun(_)) | None => {
                     list_files::refuse(question.id, "this version does not know the question", &up)
                 }

@@ -1,6 +1,6 @@
 //! The storage unit: opened when it can be reached, locked while an attempt works on it.
 //!
-//! `unit` opens, `lock` locks, `mount` says where a folder lies, `survey` finds what attempts left, `committed` what others put in the place of a restore point, `watch` looks whether it is there, `fence` removes what superseded ones left, `sound` looks for what
+//! `unit` opens, `lock` locks, `mount` says where a folder lies, `survey` finds what attempts left, `committed` what others put in the place of a restore point, `watch` looks whether it is there, `fence` removes what superseded ones left, `steward` what ended attempts left, `sound` looks for what
 //! trees miss, `chores` does later what could not be removed, `checkpoints` knows
 //! what is only for attempts to come. Everything
 //! here blocks; callers bring threads. What goes into a snapshot is `backup`'s.
@@ -12,6 +12,7 @@ mod fence;
 mod lock;
 mod mount;
 mod sound;
+mod steward;
 mod survey;
 mod tags;
 mod unit;
@@ -26,6 +27,7 @@ pub(crate) use fence::remove_snapshots;
 pub(crate) use lock::AttemptLock;
 pub(crate) use mount::Mount;
 pub(crate) use sound::{Lack, Looked, SoundTrees, show_lacks};
+pub(crate) use steward::{removable, written_by};
 pub(crate) use survey::{FinishedItem, finished_items};
 pub(crate) use tags::{
     SnapshotOwner, SnapshotTags, YOUNG_MARKED, are_young_marked, is_checkpoint, owner_of, tags_of,

@@ -79,6 +79,11 @@ impl<'a> SoundTrees<'a> {
         Self { named, ..self }
     }
 
+    /// How many trees it knows to be sound.
+    pub(crate) fn remembers(&self) -> usize {
+        self.sound.len()
+    }
+
     /// Looks at everything below the tree `root`, until enough is found missing.
     pub(crate) fn look(&mut self, root: BlobId) -> Result<Looked, RepositoryError> {
         let mut missing = Vec::new();

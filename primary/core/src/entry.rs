@@ -487,6 +487,13 @@ pub enum Command {
         /// The new job's.
         nonce: JobNonce,
     },
+    /// Snapshots of restore points are gone, or there again (F-15). From cluster version 9 on.
+    MarkRestorePoints {
+        /// Which; others are passed over.
+        ids: Vec<SnapshotId>,
+        /// Gone.
+        is_lost: bool,
+    },
 }
 
 /// What the leader knows of the client of an attempt that its media agent could not reach.

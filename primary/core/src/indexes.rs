@@ -29,8 +29,8 @@ pub(crate) struct Indexes {
     pub(crate) by_item: BTreeMap<(AgentName, PolicyName, String), BTreeSet<Committed>>,
     /// The restore point of an item of a job: there is at most one.
     pub(crate) by_job_item: BTreeMap<(JobId, ItemNumber), SnapshotId>,
-    /// How many restore points lie in a storage unit.
-    pub(crate) by_unit: BTreeMap<StorageUnitName, u64>,
+    /// How many restore points lie in a storage unit, and how many of these are lost.
+    pub(crate) by_unit: BTreeMap<StorageUnitName, (u64, u64)>,
     /// Jobs that wait to begin again, by when there is something to do about them.
     pub(crate) due: BTreeSet<(Timestamp, JobId)>,
     /// Jobs whose running attempt has lost its client, so that what follows is to be decided.
@@ -124,6 +124,8 @@ impl Indexes {
         let place = (point.committed, point.time, id);
         self.by_item.entry(item).or_default().insert(place);
         self.by_job_item.insert((point.job, point.item_number), id);
-        *self.by_unit.entry(point.storage_unit.clone()).or_default() += 1;
+        let (all, lost) = self.by_unit.entry(point.storage_unit.clone()).or_default();
+        *all += 1;
+        *lost += u64::from(point.lost.is_some());
     }
 }

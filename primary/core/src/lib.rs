@@ -25,6 +25,7 @@ pub mod rows;
 pub mod rules;
 pub mod session;
 pub mod state;
+pub mod steward;
 pub mod table;
 pub mod thresholds;
 pub mod touched;

@@ -2,7 +2,7 @@
 
 use outlast_proto::words::{
     AgentName, CompletionStatus, InvalidPolicy, InvalidRule, JobId, JobState, PolicyName, PoolName, RuleName,
-    SnapshotId, StorageUnitName,
+    SnapshotId, StorageUnitName, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -252,6 +252,18 @@ pub enum Refusal {
         field: String,
         /// Why.
         reason: String,
+    },
+    /// Its snapshot is gone (F-15).
+    #[error(
+        "restore point {id} is lost: its snapshot was found gone from its storage unit at {}; if it is brought back there (a copy of snapshots/{id} and of what it \
+         refers to), it can be restored again",
+        outlast_proto::convert::rfc3339(*.since)
+    )]
+    RestorePointLost {
+        /// The id.
+        id: SnapshotId,
+        /// Since when that is known.
+        since: Timestamp,
     },
 }
 

@@ -394,11 +394,16 @@ impl ClusterState {
         self.indexes.by_job_item.range(all).map(|(_, id)| *id)
     }
 
+    /// How many entries were applied since the group counts them.
+    #[must_use]
+    pub fn entries_applied(&self) -> u64 {
+        self.cluster().map_or(0, |cluster| cluster.entries)
+    }
+
     /// How many restore points lie in a storage unit, and how many of these are lost.
     #[must_use]
     pub fn restore_points_in(&self, unit: &StorageUnitName) -> (u64, u64) {
-        let all = self.indexes.by_unit.get(unit).copied().unwrap_or_default();
-        (all, 0)
+        self.indexes.by_unit.get(unit).copied().unwrap_or_default()
     }
 
     /// All restore points, by id.
@@ -422,7 +427,7 @@ impl ClusterState {
         let in_unit = |id: &SnapshotId| {
             self.restore_points
                 .get(id)
-                .is_some_and(|p| p.storage_unit == *unit)
+                .is_some_and(|p| p.storage_unit == *unit && p.lost.is_none())
         };
         points.iter().rev().map(|(.., id)| *id).find(in_unit)
     }

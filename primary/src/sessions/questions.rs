@@ -49,7 +49,11 @@ impl Asker {
         let (is_paced, room) = match question {
             // The last one needs no leave.
             question::Body::DryRun(asked) => (true, usize::try_from(asked.parts).unwrap_or(ANSWERS) + 1),
-            question::Body::ListFiles(_) | question::Body::Repository(_) => (false, ANSWERS),
+            question::Body::ListFiles(_)
+            | question::Body::Repository(_)
+            | question::Body::Snapshots(_)
+            | question::Body::Sweep(_)
+            | question::Body::Check(_) => (false, ANSWERS),
         };
         let (answers, receiver) = mpsc::channel(room);
         (Self { answers, is_paced }, receiver)

@@ -68,6 +68,7 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> Status {
         | Refusal::AgentBusy { .. }
         | Refusal::LastOfUnit { .. }
         | Refusal::TooOld
+        | Refusal::RestorePointLost { .. }
         | Refusal::BuiltInRule { .. }
         | Refusal::Outdated
         | Refusal::JournalGap { .. } => (Code::FailedPrecondition, ""),

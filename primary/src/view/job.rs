@@ -283,6 +283,7 @@ pub(crate) fn restore_point(id: &SnapshotId, point: &RestorePoint) -> v1::Restor
         bytes: point.bytes,
         snapshot: id.to_string(),
         storage_unit: point.storage_unit.to_string(),
+        lost: point.lost.map(Into::into),
     }
 }
 

@@ -34,7 +34,7 @@ impl LockHolder {
     }
 
     /// Nobody relies on it any more.
-    pub(crate) fn is_stale(&self) -> bool {
+    pub fn is_stale(&self) -> bool {
         Timestamp::now().seconds_since(self.since) > STALE_AFTER_SECS || self.is_dead()
     }
 

@@ -14,6 +14,7 @@ mod sealed_pieces;
 mod snapshots;
 mod unnamed;
 mod unreadable;
+mod whole_packs;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -139,6 +139,15 @@ impl Repository {
         self.storage().remove(FileKind::Snapshot, &id.to_string())
     }
 
+    /// So many seconds ago its file was written, by this host's clock; none: it is gone.
+    pub fn snapshot_age(&self, id: &SnapshotId) -> Result<Option<u64>> {
+        match self.storage().modified(FileKind::Snapshot, &id.to_string()) {
+            Ok(at) => Ok(Some(at.elapsed().map_or(0, |age| age.as_secs()))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Which snapshots there are, without reading them.
     pub fn snapshot_ids(&self) -> Result<Vec<SnapshotId>> {
         let files = self.storage().list(FileKind::Snapshot)?;

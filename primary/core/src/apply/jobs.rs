@@ -61,6 +61,9 @@ impl ClusterState {
             .restore_points
             .get(&id)
             .ok_or(Refusal::NoSuchRestorePoint { id })?;
+        if let Some(since) = point.lost {
+            return Err(Refusal::RestorePointLost { id, since });
+        }
         let invalid = |field: &str, reason: &str| {
             Err(Refusal::InvalidRequest {
                 field: field.to_owned(),

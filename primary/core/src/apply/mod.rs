@@ -148,6 +148,7 @@ impl ClusterState {
             Command::ChangeUnitState { unit, from, to, why } => {
                 self.change_unit_state(unit, (*from, *to), why, context)
             }
+            Command::MarkRestorePoints { ids, is_lost } => self.mark_restore_points(ids, *is_lost, context),
         }
     }
 

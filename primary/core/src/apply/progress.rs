@@ -238,6 +238,7 @@ impl ClusterState {
                 true => self.cluster().map_or(0, |cluster| cluster.entries),
                 false => 0,
             },
+            lost: None,
         };
         self.add_restore_point(id, point);
         Some(id)

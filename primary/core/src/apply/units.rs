@@ -1,6 +1,6 @@
 //! What is known against storage units (F-02, F-19). When that is proposed, [`crate::units`] says.
 
-use outlast_proto::words::{AgentName, StorageFault, StorageUnitName, Timestamp, UnitState};
+use outlast_proto::words::{AgentName, SnapshotId, StorageFault, StorageUnitName, Timestamp, UnitState};
 
 use super::{Context, Outcome};
 use crate::reply::{Refusal, Reply};
@@ -37,9 +37,42 @@ impl ClusterState {
         let state = self.storage_unit(&name).map(|unit| unit.state);
         let to = match (state, fault) {
             (Some(UnitState::Ok | UnitState::Unavailable), StorageFault::Full) => UnitState::Full,
+            // Whatever else is known of it.
+            (Some(UnitState::Ok | UnitState::Unavailable | UnitState::Full), StorageFault::OfTheUnit) => {
+                UnitState::Suspect
+            }
             _ => return,
         };
         self.set_unit_state(&name, to, &format!("{agent}: {text}"), at);
+    }
+
+    /// Never dropped: what was there and is not any more is told with the date (F-15).
+    pub(super) fn mark_restore_points(
+        &mut self,
+        ids: &[SnapshotId],
+        is_lost: bool,
+        context: Context<'_>,
+    ) -> Outcome {
+        if !self.has_rules() {
+            return Err(Refusal::TooOld);
+        }
+        for id in ids {
+            let Some(point) = self.restore_points.get_mut(id) else {
+                continue;
+            };
+            if point.lost.is_some() == is_lost {
+                continue;
+            }
+            point.lost = is_lost.then_some(context.at);
+            let unit = point.storage_unit.clone();
+            let (_, lost) = self.indexes.by_unit.entry(unit).or_default();
+            *lost = if is_lost {
+                *lost + 1
+            } else {
+                lost.saturating_sub(1)
+            };
+        }
+        Ok(Reply::Done)
     }
 
     fn set_unit_state(&mut self, name: &StorageUnitName, to: UnitState, why: &str, at: Timestamp) {

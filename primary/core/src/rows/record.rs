@@ -92,6 +92,9 @@ pub struct RestorePoint {
     /// How many entries were applied when it was committed; 0: one of before this was kept.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub committed: u64,
+    /// Since when its snapshot is known to be gone (F-15). From cluster version 9 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Timestamp>,
 }
 
 #[expect(

@@ -25,6 +25,7 @@ mod rules;
 mod selection;
 mod set_back;
 mod statuses;
+mod steward;
 mod storage;
 mod submissions;
 mod supersede;
