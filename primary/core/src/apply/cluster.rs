@@ -67,6 +67,14 @@ impl Command {
             | Command::RecoverAttempt { .. }
             | Command::ChangeUnitState { .. }
             | Command::DecideDrained { .. }
+            | Command::SettleLoss { .. }
+            | Command::BeginFollowUp { .. }
+            | Command::EndFollowUp { .. }
+            | Command::HoldJob { .. }
+            | Command::ReleaseJob { .. }
+            | Command::ResumeJob { .. }
+            | Command::RestartJob { .. }
+            | Command::MarkRestorePoints { .. }
             | Command::ChangeRules { .. } => RULES,
             // It could, and would leave out what it does not know.
             Command::ChangeSettings { change } if !change.thresholds.is_none() => RULES,
