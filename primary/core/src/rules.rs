@@ -91,6 +91,14 @@ pub fn recovered_jobs(state: &ClusterState) -> Option<Rule> {
     state.switched(&BUILT_IN.recovered_jobs)
 }
 
+/// What a rule of this name says that comes when its retries are used up; none: there is no such rule any more.
+#[must_use]
+pub(crate) fn then_of(state: &ClusterState, name: &RuleName) -> Option<Disposition> {
+    let mut all = list(state).into_iter();
+    let found = all.find(|listed| listed.name == *name)?;
+    found.rule.map(|rule| rule.then)
+}
+
 /// Every rule: the built-in ones, then those that people made, by name.
 #[must_use]
 pub fn list(state: &ClusterState) -> Vec<ListedRule> {

@@ -59,7 +59,7 @@ impl ClusterState {
             Some(JobState::Incomplete) => JobEvent::LeftIncomplete,
             Some(JobState::WaitingForRetry) => JobEvent::RetryAwaited,
             _ => {
-                self.queue_again(id, |job| job.follow_up.failovers = 0);
+                self.queue_again(id, |job| job.follow_up.begin_anew());
                 return Ok(Reply::Done);
             }
         };
@@ -80,7 +80,7 @@ impl ClusterState {
         let state = self.allowing(id, "resume", "resumed")?.state;
         let text = format!("resumed by {by} while it was {state}");
         self.say(id, context.at, Severity::Info, context.by, text);
-        self.queue_again(id, |job| job.follow_up.failovers = 0);
+        self.queue_again(id, |job| job.follow_up.begin_anew());
         Ok(Reply::Done)
     }
 

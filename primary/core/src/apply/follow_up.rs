@@ -204,6 +204,7 @@ impl ClusterState {
         self.queue_again(id, |job| match waits.rule {
             FollowRule::Recovered => job.follow_up.recoveries += 1,
             FollowRule::ClientLost | FollowRule::Named(_) => {
+                job.follow_up.begun = job.follow_up.begun.saturating_add(1);
                 let mut tries = tries.unwrap_or_default();
                 tries.push(context.at);
                 job.follow_up.tries = tries;
@@ -229,6 +230,18 @@ impl ClusterState {
         if waits.rule == FollowRule::Recovered {
             let why = "nobody could take it in time".to_owned();
             self.hold_waiting(id, held_by_recovered(why, context.at), context);
+            return Ok(Reply::Done);
+        }
+        if let FollowRule::Named(name) = &waits.rule
+            && rules::then_of(self, name) == Some(Disposition::Hold)
+        {
+            let hold = Hold {
+                since: context.at,
+                by: waits.rule.to_string(),
+                why: "it was due and could not begin in time".to_owned(),
+                was: JobState::Queued,
+            };
+            self.hold_waiting(id, hold, context);
             return Ok(Reply::Done);
         }
         let text = format!(
@@ -286,9 +299,9 @@ impl ClusterState {
     }
 }
 
-/// E-01: tried again, as long as there are tries left in the time that counts; then what the rule says.
+/// E-01: tried again, as long as there are retries left, those of F-09 counted (E-05); then what the rule says.
 fn after_rule((job, policy): (&Job, &Policy), rule: &Rule, end: &End, at: Timestamp) -> Next {
-    let begun = u32::try_from(counted(job, policy, at).len()).unwrap_or(u32::MAX);
+    let begun = job.follow_up.begun;
     if begun < rule.retries {
         let due = at.plus(rule.interval);
         return Next::Retry(Waits {

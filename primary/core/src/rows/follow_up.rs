@@ -12,6 +12,10 @@ pub struct FollowUp {
     /// When rules began the job again, those that still count (F-09, E-01).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tries: Vec<Timestamp>,
+    /// How often rules began it again since it was submitted, or a person last let it go on: what the retries of a rule are counted by. Those of
+    /// before that are too old for F-09 count too, or a rule with long intervals would begin a job again for ever.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub begun: u32,
     /// How often it went on in another attempt since it was submitted, or released (F-04).
     #[serde(skip_serializing_if = "is_zero")]
     pub failovers: u32,
@@ -82,6 +86,11 @@ impl fmt::Display for FollowRule {
 }
 
 impl FollowUp {
+    /// A person lets the job go on: whatever has counted begins anew, but for what F-09 allows in so much time.
+    pub const fn begin_anew(&mut self) {
+        (self.begun, self.failovers, self.recoveries) = (0, 0, 0);
+    }
+
     /// Nothing has followed anything.
     #[must_use]
     pub fn is_none(&self) -> bool {

@@ -16,6 +16,7 @@ mod identity;
 mod journals;
 mod migration;
 mod persistence;
+mod precedence;
 mod random_walk;
 mod recovered;
 mod removal;
