@@ -65,7 +65,7 @@ impl Steward {
             return Vec::new();
         }
         let is_due = |unit: &StorageUnitName| {
-            self.looked.get(unit).map_or(true, |at| {
+            self.looked.get(unit).is_none_or(|at| {
                 let wait = if self.due.contains(unit) {
                     NOT_BEFORE
                 } else {

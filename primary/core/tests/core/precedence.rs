@@ -45,6 +45,7 @@ fn follows(world: &World, job: JobId) -> (JobState, String) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table, row by row")]
 fn e05_the_first_that_applies_follows() {
     use JobState::{Done, Held, Incomplete, Queued, WaitingForRetry};
     type Row = (&'static str, fn(&mut World, JobId), JobState, &'static str);

@@ -9,7 +9,7 @@ use outlast_proto::words::{
     StorageFault, StorageUnitName, UnitState,
 };
 
-use crate::world::{World, agent, ended, snapshot};
+use crate::world::{World, agent, ended};
 
 fn unit() -> StorageUnitName {
     "storage".parse().unwrap()
@@ -158,6 +158,14 @@ fn f15_a_restore_point_whose_snapshot_is_gone_is_lost_with_the_date_and_never_dr
     }
     // What was committed after the question was asked is not there yet.
     assert_eq!(judge(&world.state, &unit(), &[], 0).gone, []);
+}
+
+#[test]
+fn f15_what_is_lost_is_kept_with_its_date_and_not_restored() {
+    let mut world = World::new();
+    let job = done_job(&mut world);
+    let all = points(&world, job);
+    let first = all[0].id;
     let mark = |is_lost| Command::MarkRestorePoints {
         ids: vec![first],
         is_lost,
@@ -203,7 +211,6 @@ fn f15_a_restore_point_whose_snapshot_is_gone_is_lost_with_the_date_and_never_dr
     // Members of before do not know it.
     let mut before = World::speaking(8);
     assert_eq!(before.apply(mark(true)), Reply::Refused(Refusal::TooOld));
-    let _ = snapshot(job, ItemNumber(0), 0);
 }
 
 #[test]
