@@ -15,8 +15,6 @@ const DAY: u64 = 24 * HOUR;
 
 /// How long a ticket may be shown for the first time.
 pub const TICKET_GOOD_FOR: Seconds = Seconds(DAY);
-/// How long a job is `incomplete` before it is done (F-09).
-pub const INCOMPLETE_FOR: Seconds = Seconds(3 * HOUR);
 
 /// Something that is set, or fixed, in seconds; `RetryTries` is a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,7 +39,7 @@ pub enum Setting {
     RetryTries,
     /// F-09.
     RetryWithin,
-    /// F-09; fixed in this version.
+    /// F-09.
     IncompleteFor,
     /// Fixed.
     TicketExpiry,
@@ -78,7 +76,7 @@ impl Setting {
             Self::RetryDelay => "retry.delay",
             Self::RetryTries => "retry.tries",
             Self::RetryWithin => "retry.within",
-            Self::IncompleteFor => "incomplete_for",
+            Self::IncompleteFor => "retry.incomplete_for",
             Self::TicketExpiry => "ticket expiry",
         }
     }
@@ -96,9 +94,10 @@ impl Setting {
             Self::CheckpointInterval => (1, DAY),
             Self::CancelAfter => (1, 30 * DAY),
             Self::RetryDelay => (1, DAY),
-            Self::RetryTries => (0, 100),
+            Self::RetryTries => (0, 1000),
             Self::RetryWithin => (1, 30 * DAY),
-            Self::IncompleteFor | Self::TicketExpiry => return None,
+            Self::IncompleteFor => (HOUR, 72 * HOUR),
+            Self::TicketExpiry => return None,
         })
     }
 

@@ -63,6 +63,8 @@ pub(crate) struct Oracle {
     given_up: BTreeSet<AttemptId>,
     /// Restore points in which damage was found.
     unsound: BTreeSet<SnapshotId>,
+    /// Attempts whose they were: what was damaged is made again (S-14b).
+    spoiled: BTreeSet<AttemptId>,
     /// Items of which a journal says durably how they ended.
     ended_items: BTreeSet<(AttemptId, u32)>,
     /// Attempts of which a journal says durably that they are marked, resilient or not.
@@ -224,7 +226,9 @@ impl Oracle {
         }
         // Whoever cancels a job that waits after a failover does not wait for what is found.
         let was_canceled = is_superseded && wanted;
-        if witnessed.is_some_and(|said| is_success(said) && said != code) && !was_canceled {
+        let is_made_again = is_superseded && self.spoiled.contains(&id);
+        let said_otherwise = witnessed.is_some_and(|said| is_success(said) && said != code);
+        if said_otherwise && !was_canceled && !is_made_again {
             self.contradict(
                 "S-12",
                 format!("attempt {id} ended successfully in its journal and is {status}"),

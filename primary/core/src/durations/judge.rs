@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use outlast_proto::words::{AgentKind, AgentName, Policy, PolicyName, PoolName, Seconds};
 
-use super::{INCOMPLETE_FOR, INEQUALITIES, Inequality, Setting, Side, TICKET_GOOD_FOR};
+use super::{INEQUALITIES, Inequality, Setting, Side, TICKET_GOOD_FOR};
 use crate::reply::Refusal;
 use crate::rows::{Agent, Pool, Settings};
 use crate::state::ClusterState;
@@ -292,7 +292,7 @@ fn of_policy(policy: &Policy) -> Values {
         (Setting::RetryDelay, Some(policy.retry.delay.0), own),
         (Setting::RetryTries, Some(policy.retry.tries.into()), own),
         (Setting::RetryWithin, Some(policy.retry.within.0), own),
-        (Setting::IncompleteFor, Some(INCOMPLETE_FOR.0), "fixed"),
+        (Setting::IncompleteFor, Some(policy.retry.incomplete_for().0), own),
     ];
     let said = said.into_iter().filter_map(|(setting, value, by)| {
         let (value, by) = (value?, by.to_owned());

@@ -61,6 +61,7 @@ fn with(kept: &Policy, setting: Setting, value: u64) -> Option<Policy> {
         Setting::RetryDelay => policy.retry.delay = Seconds(value),
         Setting::RetryTries => policy.retry.tries = u32::try_from(value).ok()?,
         Setting::RetryWithin => policy.retry.within = Seconds(value),
+        Setting::IncompleteFor => policy.retry.incomplete_for = Some(Seconds(value)),
         _ => return None,
     }
     Some(policy)
@@ -125,6 +126,9 @@ fn cases() -> Vec<Case> {
         }),
         (3, S::NoCommunicationAfter, 86_400, |_, _| {}),
         (4, S::RetryDelay, 3 * 3600 + 1, |_, kept| kept.retry.tries = 1),
+        (4, S::IncompleteFor, 3600, |_, kept| {
+            (kept.retry.tries, kept.retry.delay) = (1, Seconds(7200));
+        }),
         (5, S::RetryDelay, 500, |_, kept| {
             (kept.retry.tries, kept.retry.delay) = (100, Seconds(60));
         }),

@@ -201,7 +201,7 @@ impl Media {
             Step::Examine(found) => {
                 let is_damaged = self.has_mishap(cx);
                 if is_damaged {
-                    cx.oracle.is_unsound(found.finished.snapshot);
+                    cx.oracle.is_unsound(found.finished.snapshot, &cx.unit);
                 }
                 return Some(Ok(Came::Sound(!is_damaged)));
             }

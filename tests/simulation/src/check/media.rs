@@ -187,8 +187,10 @@ impl Oracle {
     }
 
     /// Damage was found in a restore point.
-    pub(crate) fn is_unsound(&mut self, snapshot: SnapshotId) {
+    pub(crate) fn is_unsound(&mut self, snapshot: SnapshotId, unit: &Unit) {
         self.unsound.insert(snapshot);
+        let of = unit.snapshot(snapshot).map(|snap| snap.id);
+        self.spoiled.extend(of);
     }
 
     /// F-08: what is finished is not run again.

@@ -102,7 +102,7 @@ impl Media {
             Step::Examine(found) => {
                 let is_damaged = !cx.oracle.spares_agents && cx.rng.percent(1);
                 if is_damaged {
-                    cx.oracle.is_unsound(found.finished.snapshot);
+                    cx.oracle.is_unsound(found.finished.snapshot, &cx.unit);
                 }
                 self.survey_on(cx, Came::Sound(!is_damaged));
             }
