@@ -245,6 +245,12 @@ impl Attempts {
         }
     }
 
+    /// Whether a media agent may be gone.
+    pub(crate) fn is_a_stream_broken(&self) -> bool {
+        self.of_running(|_, known| !known.progress.stream().is_open)
+            .contains(&true)
+    }
+
     /// Returns when the leader is to hear of the streams without waiting for the next presence.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;

@@ -29,6 +29,8 @@ use crate::tickets::{TicketError, TicketStore};
 
 /// If the leader does not say.
 const USUAL_UPDATES: Duration = Duration::from_secs(2);
+/// While a stream is broken the leader waits for nothing but this client's word of it: what it decides by that is not to be older.
+const WITNESS: Duration = Duration::from_millis(500);
 /// The leader may set any interval; less than this would only keep both sides busy.
 const SHORTEST_UPDATES: Duration = Duration::from_millis(50);
 
@@ -79,6 +81,7 @@ impl Orders {
         let mut tick = tokio::time::interval(every);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            let is_broken = self.attempts.is_a_stream_broken();
             let went_on = tokio::select! {
                 () = self.shutdown.begun() => return,
                 message = down.message() => match message {
@@ -91,6 +94,7 @@ impl Orders {
                 },
                 _ = tick.tick() => self.presence(&up).await,
                 () = self.attempts.changed() => self.streams(&up).await,
+                () = tokio::time::sleep(WITNESS), if is_broken => self.streams(&up).await,
             };
             if went_on.is_err() {
                 tracing::info!("the session with the leader is over");
