@@ -278,10 +278,9 @@ impl Policy {
             );
         }
         let [least, most] = RetryRule::INCOMPLETE_RANGE;
-        if let Some(time) = self.retry.incomplete_for {
-            if time < least || time > most {
-                return wrong("retry.incomplete_for", "is from 1h to 72h".into());
-            }
+        let incomplete_for = self.retry.incomplete_for;
+        if incomplete_for.is_some_and(|time| time < least || time > most) {
+            return wrong("retry.incomplete_for", "is from 1h to 72h".into());
         }
         if self.shape.multiplex == 0 || self.shape.streams == 0 {
             return wrong("shape", "multiplex and streams are at least 1".into());
