@@ -39,7 +39,7 @@ fn canceled(cluster: &Cluster, id: &str) -> Value {
     );
     assert_eq!(job["attempts"].as_array().unwrap().len(), 1, "{job:#}");
     assert_eq!(job["attempts"][0]["status"], "canceled", "{job:#}");
-    assert_eq!(job["actions"], json!([]));
+    assert_eq!(job["actions"], json!(["restart"]));
     // Done is done: a second one is refused and changes nothing.
     let again = cluster.try_run(&["job", "cancel", id]).expect(5);
     assert!(
@@ -62,7 +62,7 @@ fn s12a_a_job_that_is_canceled_while_it_waits_has_one_history_of_no_attempt() {
     let job = cluster.json(&["job", "show", &id]);
     assert_eq!(
         (&job["state"], &job["actions"]),
-        (&json!("queued"), &json!(["cancel"]))
+        (&json!("queued"), &json!(["cancel", "hold"]))
     );
 
     let said = cluster.run(&["job", "cancel", &id]);
