@@ -11,7 +11,11 @@ use serde_json::Value;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// At most so many clusters at a time: each has six processes, and elections are timed in fractions of a second.
-const CLUSTERS: usize = 2;
+/// They wait for one another more than they compute.
+fn most_clusters() -> usize {
+    2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 static RUNNING: Mutex<usize> = Mutex::new(0);
 static FREED: Condvar = Condvar::new();
 
@@ -20,7 +24,8 @@ pub(crate) struct Turn;
 
 impl Turn {
     pub(crate) fn take() -> Self {
-        let free = |running: &mut usize| *running >= CLUSTERS;
+        let most = most_clusters();
+        let free = |running: &mut usize| *running >= most;
         let running: MutexGuard<'_, usize> =
             RUNNING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut running = FREED
