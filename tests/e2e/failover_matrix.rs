@@ -48,8 +48,11 @@ enum Outcome {
     Moves,
     /// One history, with the status that its data earns.
     Stays,
-    /// One history, `failed` with one of these.
-    Fails(&'static [u64]),
+    /// `failed` with one of these; where it may be one agent's alone it is tried at another one first (F-18).
+    Fails {
+        codes: &'static [u64],
+        moves: bool,
+    },
 }
 
 const BACKUPS: [(Fault, Outcome); 7] = [
@@ -58,8 +61,20 @@ const BACKUPS: [(Fault, Outcome); 7] = [
     (Fault::CutFromPrimaries, Outcome::Stays),
     (Fault::CutFromClient, Outcome::Stays),
     (Fault::CutFromBoth, Outcome::Moves),
-    (Fault::Full, Outcome::Fails(&[129])),
-    (Fault::ReadOnly, Outcome::Fails(&[84, 2106])),
+    (
+        Fault::Full,
+        Outcome::Fails {
+            codes: &[129],
+            moves: false,
+        },
+    ),
+    (
+        Fault::ReadOnly,
+        Outcome::Fails {
+            codes: &[84, 2106],
+            moves: true,
+        },
+    ),
 ];
 
 const RESTORES: [(Fault, Outcome); 5] = [
@@ -241,8 +256,14 @@ impl Scene {
         self.disturb(fault, &media, &id);
         let job = self.show(&id);
         match outcome {
-            Outcome::Fails(codes) => {
-                self.assert_histories(&id, &job, &["failed"]);
+            Outcome::Fails { codes, moves } => {
+                let first = if restart { "resumed" } else { "failed_over" };
+                let histories = if moves {
+                    &[first, "failed"][..]
+                } else {
+                    &["failed"]
+                };
+                self.assert_histories(&id, &job, histories);
                 assert!(codes.contains(&job["status_code"].as_u64().unwrap()), "{job:#}");
                 // What was finished before keeps its restore point, and the next run is none the worse for it.
                 assert!(job["items"][0]["restore_point"].is_string(), "{job:#}");

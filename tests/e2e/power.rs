@@ -154,7 +154,7 @@ impl Scene {
             let file = self.hosts.path("policy.toml");
             let text = format!(
                 "name = {name:?}\nclients = [\"laptop\"]\nitems = [{source:?}]\n[checkpoint]\ninterval = \"1s\"\n\
-                 [limits]\nbandwidth = {bandwidth:?}\n"
+                 [limits]\nbandwidth = {bandwidth:?}\n[retry]\ndelay = \"1s\"\ntries = 100\n"
             );
             std::fs::write(&file, text).unwrap();
             self.run(&["policy", "apply", "-f", file.to_str().unwrap()])

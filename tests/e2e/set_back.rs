@@ -147,7 +147,7 @@ fn t90_s12b_a_primary_that_holds_more_than_its_group_ends_with_what_to_do() {
     // One election, as what is lost had: were terms counted, both histories would be of the same one.
     two.start();
     three.start();
-    change(&[&two, &three], "33s");
+    change(&[&two, &three], "18s");
     one.launch();
     assert_eq!(one.ended(), Some(5), "{}", one.said());
     let said = one.said();
@@ -161,5 +161,5 @@ fn t90_s12b_a_primary_that_holds_more_than_its_group_ends_with_what_to_do() {
         assert!(said.contains(part), "{part}: {said}");
     }
     // The others go on meanwhile.
-    change(&[&two, &three], "34s");
+    change(&[&two, &three], "19s");
 }

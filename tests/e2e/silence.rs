@@ -4,11 +4,10 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::cluster::{Cluster, wait_until};
 use crate::failover::be_impatient;
-use crate::outage::job_under_way;
 use crate::tree;
 
 const PRIMARIES: [&str; 3] = ["primary-1", "primary-2", "primary-3"];
@@ -80,24 +79,4 @@ fn c05_a_pause_of_the_primaries_is_nobodys_silence() {
         assert_eq!(agents(&cluster), before, "since when, too");
         std::thread::sleep(Duration::from_millis(100));
     }
-}
-
-/// Between two attempts nobody has to find out whether a cable or a person did it.
-#[test]
-fn s11a_a_client_that_is_shut_down_in_order_says_so() {
-    let cluster = Cluster::start();
-    let source = cluster.place("source");
-    let id = job_under_way(&cluster, &source, 11, 2);
-    cluster.signal(&["client-1"], Signal::TERM);
-    let watched = cluster.try_run(&["-o", "json", "job", "watch", &id]).expect(1);
-    let job = watched.json();
-    assert_eq!(
-        (&job["status"], &job["status_code"]),
-        (&json!("failed"), &json!(50)),
-        "{job:#}"
-    );
-    assert_eq!(job["attempts"].as_array().unwrap().len(), 1, "{job:#}");
-    let log = cluster.run(&["job", "log", &id]).stdout;
-    assert!(log.contains("was shut down in order"), "{log}");
-    cluster.check_repository();
 }

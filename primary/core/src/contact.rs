@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use outlast_proto::words::{AgentName, AgentState, Attempt, AttemptId, Counters, JobId, JobState, PoolName};
+use outlast_proto::words::{
+    AgentName, AgentState, Attempt, AttemptId, Counters, JobId, JobKind, JobState, PoolName,
+};
 
 use crate::dispatch::{Presence, can_move};
 use crate::entry::Command;
@@ -163,6 +165,7 @@ impl Silence {
                 word,
                 unsaid: unsaid.get(&attempt).copied().unwrap_or_default(),
                 failover_after,
+                can_be_surveyed: job.kind() == JobKind::Backup,
             };
             let verdict = facts.judge();
             let silent = match verdict.superseded {

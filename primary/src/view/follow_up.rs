@@ -39,7 +39,11 @@ fn held(job: &Job) -> Option<v1::Waiting> {
 
 fn waits(state: &ClusterState, presence: &Presence, job: &Job, now: Timestamp) -> Option<v1::Waiting> {
     let waits = job.follow_up.waits.as_ref()?;
-    let last = state.history(job.id, job.last_attempt)?;
+    // That of one which nobody could ask is written when the next one has looked what it left.
+    let open = state.open_attempt(job.id, job.last_attempt);
+    let last = open
+        .and_then(|open| open.superseded())
+        .or_else(|| state.history(job.id, job.last_attempt))?;
     let ended = format!(
         "attempt {} ended {} ({})",
         job.last_attempt,

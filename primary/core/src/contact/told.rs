@@ -57,6 +57,13 @@ pub(super) fn unknown_of(
             outlook,
             "F-01",
         ),
+        Superseded::NotAfterSuccess => {
+            let text = format!(
+                "client {client} says that the attempt has ended well: nothing is run again, and its result is recorded when {agent} is heard; \
+                 if the host of {agent} is gone, say so with outlast agent declare-dead {agent}"
+            );
+            recovered(text, outlook, "S-12")
+        }
         Superseded::NotWhileBlind => {
             let text = format!(
                 "neither {agent} nor client {client} is heard, so the attempt may be running: nothing is started; if the host of {agent} is gone, \

@@ -45,6 +45,8 @@ pub(super) struct Facts {
     pub(super) unsaid: Ticks,
     /// C-04.
     pub(super) failover_after: Ticks,
+    /// What it leaves can be looked for by the next one (F-14); not so what a restore has done.
+    pub(super) can_be_surveyed: bool,
 }
 
 /// What follows.
@@ -63,6 +65,8 @@ pub(super) enum Superseded {
     In(Ticks),
     /// Its client hears the media agent: only the leader does not.
     NotWhileHeard,
+    /// It has ended well, as its client says, and only its media agent can tell the rest (S-12).
+    NotAfterSuccess,
     /// Nobody knows.
     NotWhileBlind,
 }
@@ -75,6 +79,7 @@ impl Facts {
             word,
             unsaid,
             failover_after,
+            can_be_surveyed,
         } = self;
         if client >= failover_after.min(SAID_LATELY) {
             return Verdict {
@@ -103,6 +108,14 @@ impl Facts {
                 );
                 let silent = failover_after.max(SIGN_OF_LIFE).saturating_sub(heard);
                 (says, failover_after.saturating_sub(since).min(silent))
+            }
+            Some(Word::Ended {
+                code: Some(code @ 0..=1),
+            }) if !can_be_surveyed => {
+                return Verdict {
+                    client_says: format!("the client says that it has ended with code {code}"),
+                    superseded: Superseded::NotAfterSuccess,
+                };
             }
             Some(Word::Ended { code: Some(code) }) => {
                 (format!("the client says that it has ended with code {code}"), 0)
@@ -172,9 +185,33 @@ mod tests {
                 word,
                 unsaid,
                 failover_after: 30,
+                can_be_surveyed: true,
             };
             let found = facts.judge().superseded;
             assert_eq!(found, expected, "{facts:?}");
+        }
+    }
+
+    /// S-12: nothing of a restore can be looked for; that its media agent is cut off does not make it run again.
+    #[test]
+    fn t90_s12_a_restore_that_ended_well_at_its_client_is_not_run_again() {
+        use Superseded::{NotAfterSuccess, NotWhileBlind, Now};
+        for (client, code, expected) in [
+            (0, Some(0), NotAfterSuccess),
+            (9, Some(1), NotAfterSuccess),
+            (0, Some(84), Now),
+            (0, None, Now),
+            (10, Some(0), NotWhileBlind),
+        ] {
+            let facts = Facts {
+                agent: 99,
+                client,
+                word: Some(Word::Ended { code }),
+                unsaid: 0,
+                failover_after: 30,
+                can_be_surveyed: false,
+            };
+            assert_eq!(facts.judge().superseded, expected, "{facts:?}");
         }
     }
 
@@ -192,6 +229,7 @@ mod tests {
                 word: Some(Word::Open { heard }),
                 unsaid: 0,
                 failover_after: 6,
+                can_be_surveyed: true,
             };
             assert_eq!(facts.judge().superseded, expected, "heard {heard} s ago");
         }
