@@ -6,7 +6,17 @@ mod support;
 use support::{Group, name};
 
 const OF_EVERY_NODE: [&str; 2] = ["introduction", "timing"];
-const OF_THE_LEADER: [&str; 5] = ["clocks", "dispatcher", "members", "version", "watchdog"];
+const OF_THE_LEADER: [&str; 9] = [
+    "clocks",
+    "dispatcher",
+    "drain",
+    "members",
+    "recovery",
+    "steward",
+    "units",
+    "version",
+    "watchdog",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn b01_a_node_says_what_it_sees_to_and_how_that_gets_on() {

@@ -79,7 +79,7 @@ fn c05_a_welcome_from_a_leader_that_is_none_any_more_is_found() {
         "a welcome that is not confirmed",
         mistakes,
         2000,
-        &["DESIGN 3", "S-12"],
+        &["DESIGN 3", "S-12", "C-08b"],
     );
 }
 
