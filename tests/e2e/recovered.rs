@@ -40,6 +40,11 @@ fn recovered(cluster: &Cluster, id: &str) {
     });
     let job = show(cluster, id);
     if job["state"] == "waiting_for_retry" {
+        // T-08: why, and until when.
+        let waiting = &job["waiting"];
+        let reason = waiting["reason"].as_str().unwrap();
+        assert!(reason.contains("rule Recovered Jobs"), "{waiting:#}");
+        assert!(waiting["until"].is_string(), "{waiting:#}");
         cluster.try_run(&["job", "resume", id]).expect(0);
     }
 }
@@ -85,6 +90,8 @@ fn s08_c03_without_failover_an_attempt_ends_recovered_and_its_ghost_commits_noth
     );
     assert_eq!(attempts[0]["status_code"], 1112, "{job:#}");
     assert_eq!(attempts[0]["failed_over_to"], attempts[1]["id"], "{job:#}");
+    let back = [&attempts[1]["resumed_from"], &attempts[1]["retry_of"]];
+    assert!(back.contains(&&attempts[0]["id"]), "{job:#}");
     // S-13: no history without a log.
     let log = cluster.run(&["job", "log", &id, "--attempt", "1"]).stdout;
     assert!(log.contains("is silent for"), "{log}");

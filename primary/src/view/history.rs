@@ -4,7 +4,7 @@ use outlast_core::ClusterState;
 use outlast_core::event::JobError;
 use outlast_core::rows::{History, Job, OpenAttempt};
 use outlast_proto::v1;
-use outlast_proto::words::{Attempt, CompletionStatus, Counters, ItemOutcome, JobId};
+use outlast_proto::words::{Attempt, CompletionStatus, Counters, ItemOutcome, JobId, JobKind};
 
 /// The id of a history: `JOB.ATTEMPT`.
 pub(crate) fn id(job: JobId, attempt: Attempt) -> String {
@@ -18,7 +18,7 @@ pub(crate) fn message(state: &ClusterState, job: JobId, attempt: Attempt, histor
         .iter()
         .filter(|item| item.outcome == ItemOutcome::NotStarted)
         .count();
-    let (resumed_from, failed_over_to) = links(state, job, attempt);
+    let links = links(state, job, attempt);
     v1::History {
         id: id(job, attempt),
         job: job.to_string(),
@@ -37,9 +37,9 @@ pub(crate) fn message(state: &ClusterState, job: JobId, attempt: Attempt, histor
         started_at: history.started_at.map(Into::into),
         ended_at: Some(history.ended_at.into()),
         counters: Some(history.counters.into()),
-        resumed_from,
-        failed_over_to,
-        retry_of: String::new(),
+        resumed_from: links.resumed_from,
+        failed_over_to: links.failed_over_to,
+        retry_of: links.retry_of,
         resent_unknown: is_resent_unknown(state, job, attempt),
     }
 }
@@ -61,7 +61,7 @@ pub(crate) fn open(state: &ClusterState, job: &Job, open: &OpenAttempt) -> v1::H
     for (_, item) in state.items_of(job.id) {
         counters.add(&item.made_by(open.attempt).counters);
     }
-    let (resumed_from, _) = links(state, job.id, open.attempt);
+    let links = links(state, job.id, open.attempt);
     v1::History {
         id: id(job.id, open.attempt),
         job: job.id.to_string(),
@@ -71,7 +71,8 @@ pub(crate) fn open(state: &ClusterState, job: &Job, open: &OpenAttempt) -> v1::H
         items_not_started: u32::try_from(not_started).unwrap_or(u32::MAX),
         started_at: Some(open.started_at.into()),
         counters: Some(counters.into()),
-        resumed_from,
+        resumed_from: links.resumed_from,
+        retry_of: links.retry_of,
         // It is counted when the attempt ends.
         resent_unknown: open.attempt > Attempt(1),
         ..Default::default()
@@ -87,20 +88,39 @@ pub(crate) fn error(error: &JobError) -> v1::JobError {
 
 /// Whether the next attempt goes on from what this one left.
 fn is_resumed(lost: &History) -> bool {
-    lost.status == CompletionStatus::Resumed
-        || lost.status == CompletionStatus::Failed && lost.progress.is_some()
+    let has_left_something = matches!(
+        lost.status,
+        CompletionStatus::Failed | CompletionStatus::Recovered
+    );
+    lost.status == CompletionStatus::Resumed || has_left_something && lost.progress.is_some()
 }
 
-/// Which history this attempt was resumed from, and which one the job went on in.
-fn links(state: &ClusterState, job: JobId, attempt: Attempt) -> (String, String) {
-    let before = attempt.0.checked_sub(1).map(Attempt);
-    let resumed_from = before
-        .filter(|before| state.history(job, *before).is_some_and(is_resumed))
-        .map(|before| id(job, before));
-    let began = state.job(job).is_some_and(|row| row.last_attempt > attempt);
-    let failed_over_to = began.then(|| id(job, attempt.next()));
-    (
-        resumed_from.unwrap_or_default(),
-        failed_over_to.unwrap_or_default(),
-    )
+/// The histories that an attempt's names (S-13); empty: none.
+#[derive(Default)]
+struct Links {
+    /// It goes on from what that one left.
+    resumed_from: String,
+    /// It does the same anew.
+    retry_of: String,
+    /// The job went on in that one.
+    failed_over_to: String,
+}
+
+fn links(state: &ClusterState, job: JobId, attempt: Attempt) -> Links {
+    let row = state.job(job);
+    let mut links = Links::default();
+    if let Some(before) = attempt.0.checked_sub(1).map(Attempt)
+        && let Some(lost) = state.history(job, before)
+    {
+        let is_backup = row.is_some_and(|row| row.kind() == JobKind::Backup);
+        let link = match is_backup && is_resumed(lost) {
+            true => &mut links.resumed_from,
+            false => &mut links.retry_of,
+        };
+        *link = id(job, before);
+    }
+    if row.is_some_and(|row| row.last_attempt > attempt) {
+        links.failed_over_to = id(job, attempt.next());
+    }
+    links
 }

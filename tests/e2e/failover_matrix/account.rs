@@ -48,6 +48,9 @@ impl Scene {
         assert_eq!(attempts.last().unwrap()["failed_over_to"], Value::Null, "{job:#}");
         for pair in attempts.windows(2) {
             assert_eq!(pair[0]["failed_over_to"], pair[1]["id"], "{job:#}");
+            let back = [&pair[1]["resumed_from"], &pair[1]["retry_of"]];
+            let named = back.iter().filter(|link| ***link == pair[0]["id"]).count();
+            assert_eq!(named, 1, "{job:#}");
             let from = if pair[0]["status"] == "resumed" {
                 &pair[0]["id"]
             } else {
