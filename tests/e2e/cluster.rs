@@ -90,7 +90,7 @@ pub(crate) struct Cluster {
     folder: tempfile::TempDir,
     /// Its own: those that `dev` finds by itself are another's while a child is dead.
     port: u16,
-    turn: Option<Turn>,
+    _turn: Turn,
 }
 
 impl Cluster {
@@ -101,13 +101,6 @@ impl Cluster {
         cluster
     }
 
-    /// Nothing happens for so long, and another test may have its cluster meanwhile.
-    pub(crate) fn rest(&mut self, how_long: Duration) {
-        self.turn = None;
-        std::thread::sleep(how_long);
-        self.turn = Some(Turn::take());
-    }
-
     /// A folder for a cluster that is not running yet.
     pub(crate) fn unstarted() -> Self {
         let turn = Turn::take();
@@ -115,7 +108,7 @@ impl Cluster {
             dev: None,
             folder: tempfile::tempdir().unwrap(),
             port: crate::ports::free_ports(),
-            turn: Some(turn),
+            _turn: turn,
         }
     }
 

@@ -167,7 +167,7 @@ impl World {
             journal_id: String::new(),
             begun_at: None,
             surveys: false,
-            decides_losses: true,
+            decides_losses: false,
         }
     }
 
