@@ -200,8 +200,8 @@ MEDIA_AGENT = [
 PRIMARY = [
     # An attempt is given up while nobody can ask its media agent.
     ("an order to supersede that is outdated counts", "apply/supersede.rs",
-     "self.splits_jobs() && job.version == version && job.running == Some(attempt);",
-     "self.splits_jobs() && (IT || job.version == version && job.running == Some(attempt));"),
+     "is_known && job.version == version && job.running == Some(attempt);",
+     "is_known && (IT || job.version == version && job.running == Some(attempt));"),
     ("no fence is owed", "apply/supersede.rs",
      "self.owe_fence(&media_agent, id, attempt);", "if !IT { self.owe_fence(&media_agent, id, attempt); }"),
     ("a fence that is not carried out counts as settled", "apply/supersede.rs",

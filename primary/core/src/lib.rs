@@ -21,6 +21,7 @@ mod of_jobs;
 pub mod orders;
 pub mod recovery;
 pub mod reply;
+mod restore_points;
 pub mod rows;
 pub mod rules;
 pub mod session;

@@ -382,54 +382,10 @@ impl ClusterState {
             .map(|(_, detail)| detail)
     }
 
-    /// A restore point.
-    #[must_use]
-    pub fn restore_point(&self, id: &SnapshotId) -> Option<&RestorePoint> {
-        self.restore_points.get(id)
-    }
-
-    /// Those a job has left.
-    pub fn restore_points_of(&self, job: JobId) -> impl Iterator<Item = SnapshotId> {
-        let all = (job, ItemNumber(0))..=(job, ItemNumber(u32::MAX));
-        self.indexes.by_job_item.range(all).map(|(_, id)| *id)
-    }
-
     /// How many entries were applied since the group counts them.
     #[must_use]
     pub fn entries_applied(&self) -> u64 {
         self.cluster().map_or(0, |cluster| cluster.entries)
-    }
-
-    /// How many restore points lie in a storage unit, and how many of these are lost.
-    #[must_use]
-    pub fn restore_points_in(&self, unit: &StorageUnitName) -> (u64, u64) {
-        self.indexes.by_unit.get(unit).copied().unwrap_or_default()
-    }
-
-    /// All restore points, by id.
-    pub fn restore_points(&self) -> impl Iterator<Item = (&SnapshotId, &RestorePoint)> {
-        self.restore_points.iter()
-    }
-
-    /// What the next backup of an item is compared with: its last restore point in the same storage unit.
-    #[must_use]
-    pub fn parent_of(
-        &self,
-        client: &AgentName,
-        policy: &PolicyName,
-        item: &str,
-        unit: &StorageUnitName,
-    ) -> Option<SnapshotId> {
-        let points = self
-            .indexes
-            .by_item
-            .get(&(client.clone(), policy.clone(), item.to_owned()))?;
-        let in_unit = |id: &SnapshotId| {
-            self.restore_points
-                .get(id)
-                .is_some_and(|p| p.storage_unit == *unit && p.lost.is_none())
-        };
-        points.iter().rev().map(|(.., id)| *id).find(in_unit)
     }
 
     /// Changes a job and keeps the indexes true. The job's version rises.
@@ -504,10 +460,5 @@ impl ClusterState {
             self.touched.begins_or_ends([&open.media_agent, &job.client]);
         }
         Some(attempt)
-    }
-
-    pub(crate) fn add_restore_point(&mut self, id: SnapshotId, point: RestorePoint) {
-        self.indexes.add_restore_point(id, &point);
-        self.restore_points.insert(id, point);
     }
 }

@@ -18,10 +18,10 @@ impl ClusterState {
         last_progress: Option<Counters>,
         context: Context<'_>,
     ) -> Outcome {
+        let running = self.still_running((id, version, attempt), self.has_rules())?;
+        let media_agent = running.media_agent.clone();
         let job = self.jobs.get(&id).ok_or(Refusal::NoSuchJob { job: id })?;
-        let is_current = self.has_rules() && job.version == version && job.running == Some(attempt);
-        let running = self.running_of(job).filter(|_| is_current);
-        let (state, media_agent) = (job.state, running.ok_or(Refusal::Outdated)?.media_agent.clone());
+        let state = job.state;
         let (at, by) = (context.at, context.by);
         let follows = self.after_recovered(job, at);
         self.owe_fence(&media_agent, id, attempt);

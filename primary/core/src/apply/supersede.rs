@@ -14,7 +14,7 @@ use super::progress::Left;
 use super::{Context, Outcome};
 use crate::event::{FoundItem, JobError, JournalEvent};
 use crate::reply::{Refusal, Reply};
-use crate::rows::{Fence, History, ItemRow, Job, Phase};
+use crate::rows::{Fence, History, ItemRow, Job, OpenAttempt, Phase};
 use crate::session::ENDS_ONLY;
 use crate::state::ClusterState;
 
@@ -26,13 +26,22 @@ impl ClusterState {
         last_progress: Option<Counters>,
         context: Context<'_>,
     ) -> Outcome {
-        let job = self.jobs.get(&id).ok_or(Refusal::NoSuchJob { job: id })?;
-        let is_current = self.splits_jobs() && job.version == version && job.running == Some(attempt);
-        if !is_current {
-            return Err(Refusal::Outdated);
-        }
+        self.still_running((id, version, attempt), self.splits_jobs())?;
         self.supersede_running(id, why, last_progress, context);
         Ok(Reply::Done)
+    }
+
+    /// The attempt that something was decided about, if its job is as it was then (C-05); `is_known`: all members know what was decided.
+    pub(super) fn still_running(
+        &self,
+        (id, version, attempt): (JobId, u64, Attempt),
+        is_known: bool,
+    ) -> Result<&OpenAttempt, Refusal> {
+        let job = self.jobs.get(&id).ok_or(Refusal::NoSuchJob { job: id })?;
+        let is_current = is_known && job.version == version && job.running == Some(attempt);
+        self.running_of(job)
+            .filter(|_| is_current)
+            .ok_or(Refusal::Outdated)
     }
 
     /// Takes the running attempt of a job its right.
