@@ -324,7 +324,7 @@ mod tests {
     fn t90_an_item_without_content_is_refused() {
         let temp = tempfile::tempdir().unwrap();
         let fifo = temp.path().join("fifo");
-        rustix::fs::mknodat(
+        outlast_kit::calls::mknodat(
             rustix::fs::CWD,
             &fifo,
             rustix::fs::FileType::Fifo,

@@ -66,7 +66,7 @@ mod tests {
     use std::os::fd::OwnedFd;
     use std::os::unix::fs::FileExt as _;
 
-    use rustix::fs::fstat;
+    use outlast_kit::calls::fstat;
 
     use super::Holes;
 

@@ -51,7 +51,8 @@ fn mark(stat: &Stat, birth: Option<Birth>) -> u32 {
 mod tests {
     use std::os::unix::fs::FileExt as _;
 
-    use rustix::fs::{AtFlags, Stat, statat};
+    use outlast_kit::calls::statat;
+    use rustix::fs::{AtFlags, Stat};
 
     use super::{device_id, device_id_of_entry, device_id_of_open};
 

@@ -40,7 +40,8 @@ mod tests {
     use std::os::unix::ffi::OsStrExt as _;
     use std::process::{Child, Command, Stdio};
 
-    use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+    use outlast_kit::calls::mknodat;
+    use rustix::fs::{CWD, FileType, Mode, OFlags};
 
     use super::open_to_read;
 

@@ -68,7 +68,7 @@ mod tests {
 
     fn stat(ctime: i128, mtime: i128) -> Stat {
         let file = std::fs::File::open("/").unwrap();
-        let mut stat = rustix::fs::fstat(&file).unwrap();
+        let mut stat = outlast_kit::calls::fstat(&file).unwrap();
         let seconds = |stamp: i128| i64::try_from(stamp.div_euclid(SECOND)).unwrap();
         let nanos = |stamp: i128| u32::try_from(stamp.rem_euclid(SECOND)).unwrap().into();
         (stat.st_ctime, stat.st_ctime_nsec) = (seconds(ctime), nanos(ctime));

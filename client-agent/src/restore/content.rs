@@ -395,7 +395,7 @@ mod tests {
                 file.write(data).unwrap();
             }
             file.finish(&mut spare).unwrap();
-            rustix::fs::fsync(&file.file).unwrap();
+            outlast_kit::calls::fsync(&file.file).unwrap();
             let path = temp.path().join(".outlast-restore-0-3");
             assert!(std::fs::read(&path).unwrap() == content);
             let blocks = std::os::unix::fs::MetadataExt::blocks(&path.metadata().unwrap());

@@ -118,14 +118,14 @@ async fn deep_trees_are_walked_and_read_to_the_end() {
     let mut folder: std::os::fd::OwnedFd = fs::File::open(temp.path()).unwrap().into();
     let mode = rustix::fs::Mode::RWXU;
     for _ in 0..150 {
-        rustix::fs::mkdirat(&folder, &name, mode).unwrap();
+        outlast_kit::calls::mkdirat(&folder, &name, mode).unwrap();
         for (file, content) in [("a", b"1st."), ("z", b"last")] {
             let flags = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY;
-            let file = rustix::fs::openat(&folder, file, flags, mode).unwrap();
+            let file = outlast_kit::calls::openat(&folder, file, flags, mode).unwrap();
             rustix::io::write(&file, content).unwrap();
         }
         let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY;
-        folder = rustix::fs::openat(&folder, &name, flags, mode).unwrap();
+        folder = outlast_kit::calls::openat(&folder, &name, flags, mode).unwrap();
     }
     let (outcome, told) = backup(temp.path(), &[], Script::default()).await;
     assert_eq!(outcome.unwrap(), DONE);

@@ -93,7 +93,7 @@ async fn t90_x01_a_file_without_an_end_is_read_no_further_when_the_attempt_ends(
     let zeros = temp.path().join("backing/zeros");
     fs::create_dir(temp.path().join("backing")).unwrap();
     let (kind, device) = (rustix::fs::FileType::CharacterDevice, rustix::fs::makedev(1, 5));
-    let made = rustix::fs::mknodat(rustix::fs::CWD, &zeros, kind, 0o600.into(), device);
+    let made = outlast_kit::calls::mknodat(rustix::fs::CWD, &zeros, kind, 0o600.into(), device);
     if made.is_err() || fs::File::open(&zeros).is_err() {
         return eprintln!("NOT RUN: only root can make devices, and not on each file system");
     }

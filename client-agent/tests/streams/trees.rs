@@ -39,7 +39,7 @@ pub(crate) fn make(root: &Path) {
     fs::hard_link(root.join("a/linked"), root.join("deep/linked")).unwrap();
     symlink("nowhere/at all", root.join("dangling")).unwrap();
     symlink("/etc", root.join("deep/etc")).unwrap();
-    rustix::fs::mknodat(
+    outlast_kit::calls::mknodat(
         CWD,
         root.join("fifo"),
         FileType::Fifo,
@@ -64,7 +64,7 @@ pub(crate) fn make(root: &Path) {
         XattrFlags::empty(),
     );
     if rustix::process::geteuid().is_root() {
-        let _ = rustix::fs::mknodat(
+        let _ = outlast_kit::calls::mknodat(
             CWD,
             root.join("null"),
             FileType::CharacterDevice,
@@ -94,7 +94,7 @@ pub(crate) fn set_times(path: &Path, seconds: i64, nanos: u32) {
         last_access: time,
         last_modification: time,
     };
-    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+    outlast_kit::calls::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
 /// What must be equal after a restore.

@@ -143,7 +143,7 @@ fn what_was_listed_twice_is_no_repetition() {
 fn t90_s14d_a_directory_that_changed_after_its_stat_is_listed_as_it_is_now() {
     let names: BTreeSet<_> = ["a", "lock"].map(str::to_owned).into();
     let (temp, folder) = folder(&names);
-    let mut names = Names::of(rustix::fs::fstat(&folder).unwrap());
+    let mut names = Names::of(outlast_kit::calls::fstat(&folder).unwrap());
     assert!(names.may_have(b"config"), "it was not listed");
     File::create(temp.path().join("b")).unwrap();
     let listed = names.list(&folder, &mut Buffer::default(), &mut || true);
