@@ -5,6 +5,15 @@ use std::process::Command;
 
 use outlast_test_filesystems::Guard;
 
+/// Whether file systems can be mounted here.
+pub(crate) fn is_root() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        println!("NOT RUN: only root may mount; CI is root");
+    }
+    is_root
+}
+
 pub(crate) struct Mount {
     at: PathBuf,
     guard: Guard,

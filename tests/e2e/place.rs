@@ -9,16 +9,8 @@ use serde_json::Value;
 
 use crate::cluster::{Cluster, wait_until};
 use crate::main_job::inside;
-use crate::mounts::Mount;
+use crate::mounts::{Mount, is_root};
 use crate::tree;
-
-fn is_root() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        println!("NOT RUN: only root may mount; CI is root");
-    }
-    is_root
-}
 
 /// Every file below a folder with its content, every folder without.
 fn everything(root: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
@@ -214,17 +206,20 @@ fn f19_a_unit_without_room_for_a_lock_is_restored_from_and_a_backup_into_it_is_1
     let job = cluster.run_job("home", 1);
     assert_eq!(job["status_code"], 129, "{job:#}");
     restore_and_compare(&cluster, point, &source);
-    std::fs::remove_file(storage.join("filler")).unwrap();
+    std::fs::remove_file(storage.join(FILLER)).unwrap();
     cluster.run_job("home", 0);
     cluster.check_repository();
     // Before its storage is unmounted; otherwise the folder could not be removed.
     cluster.stop(Signal::TERM);
 }
 
+/// What [`fill`] leaves.
+pub(crate) const FILLER: &str = "filler";
+
 /// Writes until not one byte has room any more.
-fn fill(folder: &Path) {
+pub(crate) fn fill(folder: &Path) {
     use std::io::Write as _;
-    let mut filler = std::fs::File::create(folder.join("filler")).unwrap();
+    let mut filler = std::fs::File::create(folder.join(FILLER)).unwrap();
     for piece in [1 << 20, 4096, 1] {
         while filler.write_all(&vec![1; piece]).is_ok() {}
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, PATIENCE, wait_until};
 use crate::main_job::inside;
-use crate::mounts::Mount;
+use crate::mounts::{Mount, is_root};
 use crate::tree;
 
 /// A restore point of `source` in a cluster.
@@ -65,15 +65,6 @@ fn assert_no_leftovers(target: &Path) {
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&found.stdout), "");
-}
-
-/// Small and read-only file systems are mounted by root.
-fn is_root() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        println!("skipped: small and read-only file systems are mounted by root");
-    }
-    is_root
 }
 
 /// Four folders of ten files of 100 KiB.

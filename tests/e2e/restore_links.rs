@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::cluster::{Cluster, PATIENCE, wait_until};
 use crate::filesystem::compare::differences;
 use crate::main_job::inside;
-use crate::mounts::Mount;
+use crate::mounts::{Mount, is_root};
 use crate::restics::{self, INSTALLED};
 use crate::tree;
 
@@ -61,15 +61,6 @@ fn backed_up(cluster: &Cluster, source: &Path) -> String {
     cluster.apply_policy("home", &[source], "").expect(0);
     let job = cluster.run_job("home", 0);
     job["items"][0]["restore_point"].as_str().unwrap().to_owned()
-}
-
-/// File systems are mounted by root.
-fn is_root() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        println!("skipped: file systems are mounted by root");
-    }
-    is_root
 }
 
 #[test]

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use crate::cluster::{Cluster, wait_until};
 use crate::failover::be_impatient;
-use crate::mounts::Mount;
+use crate::mounts::{Mount, is_root};
 use crate::outage::{Outage, Way, over, slow_job};
+use crate::place::{FILLER, fill};
 use crate::tree;
 
 /// `media-2` gets a storage unit of its own, which nobody else reaches.
@@ -165,15 +166,6 @@ fn s12_a_late_result_of_a_unit_that_nobody_else_reaches_is_a_line_of_the_details
     restores(&cluster, &job["items"][0]["restore_point"], &source, "to");
 }
 
-/// Whether file systems can be mounted here.
-fn is_root() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        println!("NOT RUN: mounting needs root");
-    }
-    is_root
-}
-
 #[test]
 fn f02_f18_a_full_unit_gets_no_job_until_there_is_room_and_another_takes_it_once() {
     if !is_root() {
@@ -199,10 +191,7 @@ fn f02_f18_a_full_unit_gets_no_job_until_there_is_room_and_another_takes_it_once
     );
     assert_eq!(job["attempts"][0]["error"]["code"], 129, "{job:#}");
     // Somebody else takes what is left.
-    let ballast = storage.join("data/ballast");
-    let mut file = std::fs::File::create(&ballast).unwrap();
-    let noise = vec![1; 1 << 16];
-    while std::io::Write::write_all(&mut file, &noise).is_ok() {}
+    fill(&storage);
     wait_until("the unit to be full", || {
         unit(&cluster, "storage")["state"] == "full"
     });
@@ -226,8 +215,7 @@ fn f02_f18_a_full_unit_gets_no_job_until_there_is_room_and_another_takes_it_once
         reason.contains("storage unit storage of media-1 is full")
     });
     restores(&cluster, &before["items"][0]["restore_point"], &little, "to");
-    drop(file);
-    std::fs::remove_file(&ballast).unwrap();
+    std::fs::remove_file(storage.join(FILLER)).unwrap();
     let job = watched(&cluster, id);
     assert_eq!(told(&job), [("successful", 0, "media-1")], "{job:#}");
     assert_eq!(unit(&cluster, "storage")["state"], "ok");
